@@ -1,0 +1,183 @@
+//! What no mapper may change: checked after every mapper, built in or loaded.
+//!
+//! A wrong rule or a hostile plugin ends here. The result must be the host object of this virtual
+//! object and nothing else, and whatever it names must be something this tenant can have.
+//! This file belongs to the trusted base: see ARCHITECTURE.md.
+
+use serde_json::Value;
+
+use crate::context::Ctx;
+use crate::labels;
+use crate::mapper::{Hold, Mapper};
+use crate::names::IDENTITY;
+use crate::object::{Fields, HostObject};
+use crate::references;
+
+/// Annotations of our domain that rules may set: answers for the downward API.
+pub const DOWNWARD_DOMAIN: &str = "downward.weft.dev/";
+
+/// Volume sources that name nothing on the host, or whose names are in the reference table.
+const VOLUME_SOURCES: &[&str] = &[
+    "awsElasticBlockStore", "azureDisk", "azureFile", "cephfs", "cinder", "configMap", "csi", "downwardAPI", "emptyDir",
+    "fc", "flexVolume", "flocker", "gcePersistentDisk", "gitRepo", "glusterfs", "hostPath", "image", "iscsi", "nfs",
+    "persistentVolumeClaim", "photonPersistentDisk", "portworxVolume", "projected", "quobyte", "rbd", "scaleIO",
+    "secret", "storageos", "vsphereVolume",
+];
+/// Sources of a projected volume. Tokens are missing: a host token must never reach a tenant.
+const PROJECTION_SOURCES: &[&str] = &["configMap", "downwardAPI", "secret"];
+/// Where an environment variable may come from.
+const ENV_SOURCES: &[&str] = &["configMapKeyRef", "fieldRef", "fileKeyRef", "resourceFieldRef", "secretKeyRef"];
+/// Where a set of environment variables may come from; `prefix` is no source but stands beside it.
+const ENV_FROM_SOURCES: &[&str] = &["configMapRef", "prefix", "secretRef"];
+
+/// Passes `result` if it may be written to the host in place of `draft`, what translation made before
+/// the mapper ran.
+pub fn confine(ctx: &Ctx<'_>, mapper: &dyn Mapper, draft: &HostObject, result: &HostObject) -> Result<(), Hold> {
+    same_identity(draft, result)?;
+    same_reserved_metadata(draft, result)?;
+    known_references(ctx, mapper, result)?;
+    if mapper.resource().kind().as_str() == "v1/Pod" {
+        known_pod(ctx, result)?;
+    }
+    Ok(())
+}
+
+fn same_identity(draft: &HostObject, result: &HostObject) -> Result<(), Hold> {
+    for pointer in ["/apiVersion", "/kind", "/metadata/name", "/metadata/namespace", "/metadata/ownerReferences"] {
+        if draft.pointer(pointer) != result.pointer(pointer) {
+            return Err(refuse(pointer, "a mapping must not change it".to_owned()));
+        }
+    }
+    for pointer in ["/metadata/finalizers", "/metadata/generateName", "/metadata/uid", "/metadata/resourceVersion", "/status"] {
+        if result.pointer(pointer).is_some() {
+            return Err(refuse(pointer, "a mapping must not set it".to_owned()));
+        }
+    }
+    Ok(())
+}
+
+fn same_reserved_metadata(draft: &HostObject, result: &HostObject) -> Result<(), Hold> {
+    let reserved = |map: Option<&Fields>| -> Fields {
+        let entries = map.into_iter().flatten();
+        entries.filter(|(key, _)| labels::is_reserved(key)).map(|(key, value)| (key.clone(), value.clone())).collect()
+    };
+    if reserved(draft.labels()) != reserved(result.labels()) {
+        return Err(refuse("/metadata/labels", "labels of the domain weft.dev are the syncer's own".to_owned()));
+    }
+    let reserved = |object: &HostObject| -> Fields {
+        let map = reserved(object.annotations());
+        map.into_iter().filter(|(key, _)| !key.starts_with(DOWNWARD_DOMAIN)).collect()
+    };
+    if reserved(draft) != reserved(result) || result.annotation(IDENTITY).is_none() {
+        return Err(refuse("/metadata/annotations", "annotations of the domain weft.dev are the syncer's own".to_owned()));
+    }
+    Ok(())
+}
+
+fn known_references(ctx: &Ctx<'_>, mapper: &dyn Mapper, result: &HostObject) -> Result<(), Hold> {
+    for (path, name) in references::host_names(mapper.references(), result) {
+        if !ctx.names.is_ours(name) {
+            return Err(refuse(path, format!("{name:?} is not the host name of an object of this virtual cluster")));
+        }
+    }
+    Ok(())
+}
+
+fn known_pod(ctx: &Ctx<'_>, pod: &HostObject) -> Result<(), Hold> {
+    if pod.text("/spec/serviceAccountName") != Some(&ctx.facts.workload_service_account) {
+        let expected = &ctx.facts.workload_service_account;
+        return Err(refuse("/spec/serviceAccountName", format!("pods run as {expected:?} on the host")));
+    }
+    if pod.pointer("/spec/automountServiceAccountToken") != Some(&Value::Bool(false)) {
+        return Err(refuse("/spec/automountServiceAccountToken", "must be false: a host token must not reach a tenant".into()));
+    }
+    for field in ["resourceClaims", "workloadRef", "schedulingGroup"] {
+        if pod.pointer(&format!("/spec/{field}")).is_some_and(|value| !is_empty(value)) {
+            return Err(refuse(&format!("/spec/{field}"), "names an object that is not synced to the host".to_owned()));
+        }
+    }
+    known_volumes(pod)?;
+    for list in ["initContainers", "containers", "ephemeralContainers"] {
+        known_env(pod, list)?;
+    }
+    Ok(())
+}
+
+fn known_volumes(pod: &HostObject) -> Result<(), Hold> {
+    for (index, volume) in items(pod.pointer("/spec/volumes")).enumerate() {
+        let path = format!("/spec/volumes/{index}");
+        only(&path, volume, VOLUME_SOURCES, &["name"])?;
+        for (source_index, source) in items(volume.pointer("/projected/sources")).enumerate() {
+            only(&format!("{path}/projected/sources/{source_index}"), source, PROJECTION_SOURCES, &[])?;
+        }
+    }
+    Ok(())
+}
+
+fn known_env(pod: &HostObject, list: &str) -> Result<(), Hold> {
+    for (index, container) in items(pod.pointer(&format!("/spec/{list}"))).enumerate() {
+        let path = format!("/spec/{list}/{index}");
+        for (env_index, env) in items(container.get("env")).enumerate() {
+            if let Some(source) = env.get("valueFrom") {
+                only(&format!("{path}/env/{env_index}/valueFrom"), source, ENV_SOURCES, &[])?;
+            }
+        }
+        for (env_index, source) in items(container.get("envFrom")).enumerate() {
+            only(&format!("{path}/envFrom/{env_index}"), source, ENV_FROM_SOURCES, &[])?;
+        }
+    }
+    Ok(())
+}
+
+/// Refuses every field of `value` that is in neither list.
+fn only(path: &str, value: &Value, known: &[&str], beside: &[&str]) -> Result<(), Hold> {
+    let fields = value.as_object().into_iter().flatten();
+    for (name, value) in fields {
+        if !value.is_null() && !known.contains(&name.as_str()) && !beside.contains(&name.as_str()) {
+            return Err(refuse(
+                &format!("{path}/{name}"),
+                "this source is not known here and could name objects of others; use another one".to_owned(),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn items(value: Option<&Value>) -> impl Iterator<Item = &Value> {
+    value.and_then(Value::as_array).into_iter().flatten()
+}
+
+fn is_empty(value: &Value) -> bool {
+    value.is_null() || value.as_array().is_some_and(Vec::is_empty)
+}
+
+fn refuse(pointer: &str, why: String) -> Hold {
+    Hold::Refuse { field: field_name(pointer), why }
+}
+
+/// Kubernetes' notation of a pointer: `/spec/volumes/2/hostPath` is `spec.volumes[2].hostPath`.
+pub fn field_name(pointer: &str) -> String {
+    let mut name = String::new();
+    for segment in pointer.split('/').skip(1) {
+        if segment == "*" || segment.bytes().all(|byte| byte.is_ascii_digit()) {
+            name.push_str(&format!("[{segment}]"));
+        } else {
+            if !name.is_empty() {
+                name.push('.');
+            }
+            name.push_str(segment);
+        }
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pointer_reads_like_a_kubernetes_field() {
+        assert_eq!(field_name("/spec/volumes/2/hostPath"), "spec.volumes[2].hostPath");
+        assert_eq!(field_name("/spec/volumes/*/secret/secretName"), "spec.volumes[*].secret.secretName");
+    }
+}

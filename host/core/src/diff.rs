@@ -1,0 +1,166 @@
+//! Compares objects by the fields we own and says what to patch.
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::mapper::Change;
+use crate::object::{Fields, HostObject, VirtualObject};
+
+/// The RFC 7386 patch that brings the owned subtrees of `current` to `desired`, if they differ.
+///
+/// What `desired` says must be there; what it leaves open inside an owned list element or object that
+/// the host defaulted is left alone.
+pub fn owned(owned: &[&str], desired: &HostObject, current: &HostObject) -> Option<Change> {
+    let mut patch = Value::Null;
+    for path in owned {
+        match (desired.pointer(path), current.pointer(path)) {
+            (Some(want), Some(have)) => {
+                if let Some(change) = merge_patch(want, have) {
+                    place(&mut patch, path, change);
+                }
+            }
+            (Some(want), None) if !is_empty(want) => place(&mut patch, path, want.clone()),
+            (None, Some(have)) if !is_empty(have) => place(&mut patch, path, Value::Null),
+            _ => {}
+        }
+    }
+    (!patch.is_null()).then(|| Change::merge(patch))
+}
+
+/// The owned subtrees of `object` alone, to take a digest of.
+pub fn view(owned: &[&str], object: &HostObject) -> Value {
+    owned.iter().filter_map(|path| Some(((*path).to_owned(), object.pointer(path)?.clone()))).collect::<Fields>().into()
+}
+
+/// The patch of one owned value: fields that `want` lacks are removed; lists are replaced unless each
+/// element of `want` is contained in the element of `have` at its place.
+fn merge_patch(want: &Value, have: &Value) -> Option<Value> {
+    match (want, have) {
+        (Value::Object(want), Value::Object(have)) => {
+            let mut patch = Fields::new();
+            for (name, value) in want {
+                match have.get(name) {
+                    Some(old) => {
+                        if let Some(change) = merge_patch(value, old) {
+                            patch.insert(name.clone(), change);
+                        }
+                    }
+                    None if !is_empty(value) => {
+                        patch.insert(name.clone(), value.clone());
+                    }
+                    None => {}
+                }
+            }
+            for name in have.keys().filter(|name| !want.contains_key(*name)) {
+                patch.insert(name.clone(), Value::Null);
+            }
+            (!patch.is_empty()).then_some(Value::Object(patch))
+        }
+        _ if contains(have, want) => None,
+        _ => Some(want.clone()),
+    }
+}
+
+/// Whether `have` says everything that `want` says; objects may say more, lists have the same length.
+pub fn contains(have: &Value, want: &Value) -> bool {
+    match (have, want) {
+        (Value::Object(have), Value::Object(want)) => want.iter().all(|(name, value)| {
+            have.get(name).map_or_else(|| is_empty(value), |old| contains(old, value))
+        }),
+        (Value::Array(have), Value::Array(want)) => {
+            have.len() == want.len() && have.iter().zip(want).all(|(have, want)| contains(have, want))
+        }
+        _ => have == want,
+    }
+}
+
+/// The exact RFC 7386 patch from `from` to `to`; `None` when they are equal.
+pub fn exact(from: Option<&Value>, to: Option<&Value>) -> Option<Value> {
+    match (from, to) {
+        (Some(Value::Object(from)), Some(Value::Object(to))) => {
+            let mut patch = Fields::new();
+            for name in from.keys().chain(to.keys().filter(|name| !from.contains_key(*name))) {
+                if let Some(change) = exact(from.get(name), to.get(name)) {
+                    patch.insert(name.clone(), change);
+                }
+            }
+            (!patch.is_empty()).then_some(Value::Object(patch))
+        }
+        (from, to) if from == to => None,
+        (_, to) => Some(to.cloned().unwrap_or(Value::Null)),
+    }
+}
+
+/// The RFC 7386 patch of the object's own fields and of its status that brings `current` to `desired`.
+pub fn exact_changes(desired: &VirtualObject, current: &VirtualObject) -> Vec<Change> {
+    let without_status = |object: &VirtualObject| {
+        let mut fields = object.fields().clone();
+        fields.remove("status");
+        Value::Object(fields)
+    };
+    let main = exact(Some(&without_status(current)), Some(&without_status(desired))).map(Change::merge);
+    let status = exact(current.pointer("/status"), desired.pointer("/status"))
+        .map(|patch| Change::merge_in("status", json!({"status": patch})));
+    main.into_iter().chain(status).collect()
+}
+
+/// A short digest of a JSON value: the same for equal values, whatever order their fields came in.
+pub fn digest(value: &Value) -> String {
+    let text = serde_json::to_vec(value).unwrap_or_default();
+    Sha256::digest(&text).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Whether the API treats the value like a missing one.
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Object(fields) => fields.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        _ => false,
+    }
+}
+
+/// Puts `value` at the pointer `path` of a nested patch.
+fn place(patch: &mut Value, path: &str, value: Value) {
+    let mut slot = patch;
+    for segment in path.split('/').skip(1) {
+        if !slot.is_object() {
+            *slot = json!({});
+        }
+        let Value::Object(fields) = slot else { return };
+        slot = fields.entry(segment).or_insert(Value::Null);
+    }
+    *slot = value;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host(json: Value) -> HostObject {
+        HostObject::from_json(json).unwrap()
+    }
+
+    #[test]
+    fn what_the_host_defaulted_stays() {
+        let desired = host(json!({"spec": {"ports": [{"port": 80}]}}));
+        let current = host(json!({"spec": {"ports": [{"port": 80, "nodePort": 30000}]}}));
+        assert_eq!(owned(&["/spec/ports"], &desired, &current), None);
+    }
+
+    #[test]
+    fn what_the_tenant_removed_goes() {
+        let desired = host(json!({"data": {"a": "1"}}));
+        let current = host(json!({"data": {"a": "2", "b": "1"}, "binaryData": {"c": ""}}));
+        let change = owned(&["/data", "/binaryData"], &desired, &current).unwrap();
+        assert_eq!(change.body, json!({"data": {"a": "1", "b": null}, "binaryData": null}));
+    }
+
+    #[test]
+    fn an_exact_patch_removes_and_adds() {
+        let from = json!({"a": 1, "b": {"c": 1, "d": 2}});
+        let to = json!({"b": {"c": 1, "d": 3}, "e": []});
+        assert_eq!(exact(Some(&from), Some(&to)), Some(json!({"a": null, "b": {"d": 3}, "e": []})));
+        assert_eq!(exact(Some(&to), Some(&to)), None);
+    }
+}

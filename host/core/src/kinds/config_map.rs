@@ -1,0 +1,41 @@
+//! ConfigMap: copied as it is, while something on the host uses it.
+
+use crate::context::Ctx;
+use crate::mapper::{Hold, Life, Mapper, Policy, Selection};
+use crate::object::{HostObject, ResourceType, VirtualObject};
+
+const POLICY: Policy =
+    Policy { selection: Selection::Used, life: Life::Data, owned: &["/data", "/binaryData", "/immutable"] };
+
+/// The rules of ConfigMaps.
+#[derive(Debug)]
+pub struct ConfigMap {
+    resource: ResourceType,
+}
+
+impl ConfigMap {
+    /// The rules.
+    pub fn new() -> Self {
+        Self { resource: ResourceType::core("ConfigMap", "configmaps") }
+    }
+}
+
+impl Default for ConfigMap {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Mapper for ConfigMap {
+    fn resource(&self) -> &ResourceType {
+        &self.resource
+    }
+
+    fn policy(&self) -> &Policy {
+        &POLICY
+    }
+
+    fn to_host(&self, _ctx: &Ctx<'_>, _source: &VirtualObject, draft: HostObject) -> Result<HostObject, Hold> {
+        Ok(draft)
+    }
+}

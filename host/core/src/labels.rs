@@ -1,0 +1,176 @@
+//! Labels, annotations and selectors: how a tenant's keys are kept apart from ours.
+//!
+//! A tenant's keys stay as they are, so that people can read host objects. Keys of our own domain
+//! are escaped, which also lets one virtual cluster run inside another: `weft.dev/cluster` of the
+//! inner one becomes `weft.dev.tenant.weft.dev/cluster` in the outer one.
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::names::{CLUSTER_LABEL, DOMAIN, NAMESPACE_LABEL, Names};
+use crate::object::Fields;
+
+/// Appended to the prefix of a tenant's key that lies in our domain.
+const TENANT_SUFFIX: &str = ".tenant.weft.dev";
+/// Prefix of the labels that carry the labels of a pod's virtual Namespace.
+const NAMESPACE_LABELS_DOMAIN: &str = "ns.weft.dev";
+/// Longest prefix of a label key (RFC 1123 subdomain).
+const MAX_PREFIX: usize = 253;
+
+/// Whether a label or annotation key is in our domain.
+pub fn is_reserved(key: &str) -> bool {
+    prefix_of(key).is_some_and(|prefix| {
+        prefix.strip_suffix(DOMAIN).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    })
+}
+
+/// Whether a reserved key is a tenant's own, escaped by [`key_to_host`].
+pub fn is_escaped(key: &str) -> bool {
+    prefix_of(key).is_some_and(|prefix| prefix.ends_with(TENANT_SUFFIX))
+}
+
+/// The host's key for a tenant's label or annotation key.
+pub fn key_to_host(key: &str) -> String {
+    match key.split_once('/') {
+        Some((prefix, name)) if is_reserved(key) => format!("{}/{name}", extend(prefix, TENANT_SUFFIX)),
+        _ => key.to_owned(),
+    }
+}
+
+/// Whether a key is one that [`namespace_label_key`] makes.
+pub fn is_namespace_label(key: &str) -> bool {
+    prefix_of(key).is_some_and(|prefix| {
+        prefix.strip_suffix(NAMESPACE_LABELS_DOMAIN).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    })
+}
+
+/// The host label that carries the label `key` of a pod's virtual Namespace.
+pub fn namespace_label_key(key: &str) -> String {
+    match key.split_once('/') {
+        Some((prefix, name)) => format!("{}/{name}", extend(prefix, &format!(".{NAMESPACE_LABELS_DOMAIN}"))),
+        None => format!("{NAMESPACE_LABELS_DOMAIN}/{key}"),
+    }
+}
+
+/// A map of labels or annotations with the host's keys. Values are untouched.
+pub fn map_to_host(map: &Fields) -> Fields {
+    map.iter().map(|(key, value)| (key_to_host(key), value.clone())).collect()
+}
+
+/// The labels that say whose object this is. Every selector that the host evaluates names them.
+pub fn scope(names: &Names, namespace: &str) -> Fields {
+    let mut scope = Fields::new();
+    scope.insert(CLUSTER_LABEL.into(), names.cluster().into());
+    if !namespace.is_empty() {
+        scope.insert(NAMESPACE_LABEL.into(), namespace.into());
+    }
+    scope
+}
+
+/// A `LabelSelector` with the host's keys, still without scope.
+pub fn selector_to_host(selector: &Value) -> Value {
+    let mut result = selector.clone();
+    if let Some(Value::Object(labels)) = result.get_mut("matchLabels") {
+        *labels = map_to_host(labels);
+    }
+    for expression in expressions_mut(&mut result) {
+        if let Some(Value::String(key)) = expression.get_mut("key") {
+            *key = key_to_host(key);
+        }
+    }
+    result
+}
+
+/// Adds `key = value` to a `LabelSelector`.
+pub fn require(selector: &mut Value, key: &str, value: &str) {
+    if let Some(labels) = labels_mut(selector) {
+        labels.insert(key.into(), value.into());
+    }
+}
+
+/// Adds `key in values` to a `LabelSelector`.
+pub fn require_any(selector: &mut Value, key: &str, values: &[&str]) {
+    push_expression(selector, json!({"key": key, "operator": "In", "values": values}));
+}
+
+/// Adds the requirements of a `namespaceSelector` to a selector of pods: pods carry the labels of
+/// their virtual Namespace under [`namespace_label_key`].
+pub fn require_namespace_labels(selector: &mut Value, namespace_selector: &Value) {
+    for (key, value) in namespace_selector.get("matchLabels").and_then(Value::as_object).into_iter().flatten() {
+        require(selector, &namespace_label_key(key), value.as_str().unwrap_or_default());
+    }
+    for expression in namespace_selector.get("matchExpressions").and_then(Value::as_array).into_iter().flatten() {
+        let mut expression = expression.clone();
+        if let Some(Value::String(key)) = expression.get_mut("key") {
+            *key = namespace_label_key(key);
+        }
+        push_expression(selector, expression);
+    }
+}
+
+fn labels_mut(selector: &mut Value) -> Option<&mut Fields> {
+    selector.as_object_mut()?.entry("matchLabels").or_insert_with(|| json!({})).as_object_mut()
+}
+
+fn push_expression(selector: &mut Value, expression: Value) {
+    let list = selector.as_object_mut().map(|fields| fields.entry("matchExpressions").or_insert_with(|| json!([])));
+    if let Some(Value::Array(list)) = list {
+        list.push(expression);
+    }
+}
+
+fn expressions_mut(selector: &mut Value) -> impl Iterator<Item = &mut Value> {
+    selector.get_mut("matchExpressions").and_then(Value::as_array_mut).into_iter().flatten()
+}
+
+fn prefix_of(key: &str) -> Option<&str> {
+    key.split_once('/').map(|(prefix, _)| prefix)
+}
+
+/// `prefix` + `suffix`, with a hash in place of a prefix for which there is no room.
+fn extend(prefix: &str, suffix: &str) -> String {
+    if prefix.len() + suffix.len() <= MAX_PREFIX {
+        return format!("{prefix}{suffix}");
+    }
+    let digest = Sha256::digest(prefix.as_bytes());
+    let hash: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    format!("{hash}{suffix}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_domain_is_reserved_and_others_are_not() {
+        assert!(is_reserved("weft.dev/cluster") && is_reserved("ns.weft.dev/a") && !is_reserved("notweft.dev/a"));
+        assert!(!is_reserved("app") && !is_reserved("weft.dev"));
+    }
+
+    #[test]
+    fn a_tenants_key_of_our_domain_is_escaped_at_every_level() {
+        let once = key_to_host("weft.dev/cluster");
+        assert_eq!(once, "weft.dev.tenant.weft.dev/cluster");
+        assert!(is_escaped(&once));
+        assert_eq!(key_to_host(&once), "weft.dev.tenant.weft.dev.tenant.weft.dev/cluster");
+        assert_eq!(key_to_host("app.kubernetes.io/name"), "app.kubernetes.io/name");
+    }
+
+    #[test]
+    fn namespace_labels_have_a_domain_of_their_own() {
+        assert_eq!(namespace_label_key("team"), "ns.weft.dev/team");
+        assert_eq!(namespace_label_key("kubernetes.io/metadata.name"), "kubernetes.io.ns.weft.dev/metadata.name");
+        let long = format!("{}/a", "p".repeat(253));
+        assert!(namespace_label_key(&long).len() < 253, "{}", namespace_label_key(&long));
+    }
+
+    #[test]
+    fn a_namespace_selector_becomes_requirements_on_pods() {
+        let mut selector = json!({"matchLabels": {"app": "web"}});
+        require_namespace_labels(&mut selector, &json!({"matchLabels": {"team": "a"}, "matchExpressions": [{"key": "env", "operator": "Exists"}]}));
+        assert_eq!(selector, json!({
+            "matchLabels": {"app": "web", "ns.weft.dev/team": "a"},
+            "matchExpressions": [{"key": "ns.weft.dev/env", "operator": "Exists"}],
+        }));
+    }
+}

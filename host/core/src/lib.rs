@@ -1,0 +1,25 @@
+//! The pure core of weft: what the host should hold, given what the tenant asked for.
+//!
+//! The nouns:
+//!
+//! - a **virtual** object is the tenant's, a **host** object is where it really runs; the two are a
+//!   **pair** and different types ([`object`]);
+//! - a [`mapper::Mapper`] is one kind's rules; [`kinds::builtin`] is the list of them;
+//! - a **draft** is the host object after the common part of translation ([`translate`]), before the mapper;
+//! - [`confine`] checks what comes out of any mapper;
+//! - a [`plan::Plan`] is what is to be written, as data.
+//!
+//! Nothing here does I/O: this package has no client, no runtime and no clock to do it with.
+
+pub mod confine;
+pub mod context;
+pub mod diff;
+pub mod kinds;
+pub mod labels;
+pub mod mapper;
+pub mod names;
+pub mod object;
+pub mod paths;
+pub mod plan;
+pub mod references;
+pub mod translate;

@@ -1,0 +1,153 @@
+//! The one trait behind which a kind's rules stand, built in or loaded.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use crate::context::Ctx;
+use crate::diff;
+use crate::object::{HostObject, Key, ResourceType, VirtualObject};
+use crate::references::Reference;
+
+/// One kind's rules. Pure and synchronous: the same input gives the same answer, anywhere.
+pub trait Mapper: Send + Sync {
+    /// The kind that is mapped; the same on both sides.
+    fn resource(&self) -> &ResourceType;
+
+    /// Where objects of this kind name other objects of their namespace.
+    fn references(&self) -> &[Reference] {
+        &[]
+    }
+
+    /// How pairs of this kind live and die.
+    fn policy(&self) -> &Policy {
+        &Policy::DATA
+    }
+
+    /// The host object for `source`, or why there is none.
+    ///
+    /// `draft` already has its host name, namespace, labels, annotations, owner and rewritten
+    /// references; change only what this kind needs. `status` is not in it.
+    fn to_host(&self, ctx: &Ctx<'_>, source: &VirtualObject, draft: HostObject) -> Result<HostObject, Hold>;
+
+    /// What flows back: `draft` is the virtual object as it stands; return it with the status and the
+    /// fields that the host owns.
+    fn to_virtual(&self, _ctx: &Ctx<'_>, _source: &HostObject, draft: VirtualObject) -> VirtualObject {
+        draft
+    }
+
+    /// The patches that bring `current` to `desired`, in order; metadata is not this function's
+    /// business. Fields that the host defaulted or that others added stay.
+    fn host_changes(&self, desired: &HostObject, current: &HostObject) -> Vec<Change> {
+        diff::owned(self.policy().owned, desired, current).into_iter().collect()
+    }
+
+    /// The patches that bring the virtual object `current` to `desired`, which [`Self::to_virtual`] made.
+    fn virtual_changes(&self, desired: &VirtualObject, current: &VirtualObject) -> Vec<Change> {
+        diff::exact_changes(desired, current)
+    }
+
+    /// What of `desired` we can still change later; its digest stands on the host object.
+    fn digest_view(&self, desired: &HostObject) -> Value {
+        diff::view(self.policy().owned, desired)
+    }
+
+    /// The host object to try instead when the host refused the fields `refused` (its own notation,
+    /// such as `spec.clusterIPs`); `None` when there is nothing to leave to the host.
+    fn relax(&self, _desired: &HostObject, _refused: &[String]) -> Option<HostObject> {
+        None
+    }
+}
+
+/// How pairs of a kind live and die.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// Which virtual objects get a host object.
+    pub selection: Selection,
+    /// What the loss of a host object means.
+    pub life: Life,
+    /// Fields that are wholly ours on the host, as pointers: what the virtual object lacks there is removed.
+    pub owned: &'static [&'static str],
+}
+
+impl Policy {
+    /// Every object, put back when it is lost, with `data` and `spec` wholly ours.
+    pub const DATA: Self = Self { selection: Selection::All, life: Life::Data, owned: &["/spec", "/data"] };
+}
+
+/// Which virtual objects get a host object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Selection {
+    /// All of them.
+    All,
+    /// Those that an object on the host names.
+    Used,
+}
+
+/// What the loss of a host object means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Life {
+    /// It is made again: nothing but its content matters.
+    Data,
+    /// It ran and cannot run again: the virtual object goes too. Deletion has a grace period.
+    Process,
+}
+
+/// Why an object has no host object, or why the one it has is left as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Hold {
+    /// It belongs in the virtual cluster only; a host object is removed.
+    Absent,
+    /// Something else has to come first; looked at again when one of `on` changes.
+    Wait {
+        /// What is waited for.
+        on: BTreeSet<Key>,
+        /// For people, in one clause: `the DNS Service has no address yet`.
+        why: String,
+    },
+    /// It asks for something that a tenant cannot have; told by an event, looked at again when it changes.
+    Refuse {
+        /// The field, in Kubernetes notation: `spec.volumes[2].hostPath`.
+        field: String,
+        /// For people: what is wrong and what to do.
+        why: String,
+    },
+}
+
+/// One patch of one object.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Change {
+    /// The subresource that takes it, such as `status`; none for the object itself.
+    pub subresource: Option<&'static str>,
+    /// How `body` is to be read.
+    pub format: PatchFormat,
+    /// The patch.
+    pub body: Value,
+}
+
+/// How a patch is to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PatchFormat {
+    /// RFC 7386.
+    Merge,
+    /// Kubernetes' strategic merge: lists are merged by their declared key, so that what others
+    /// added to them stays.
+    Strategic,
+}
+
+impl Change {
+    /// An RFC 7386 patch of the object itself.
+    pub fn merge(body: Value) -> Self {
+        Self { subresource: None, format: PatchFormat::Merge, body }
+    }
+
+    /// An RFC 7386 patch of a subresource.
+    pub fn merge_in(subresource: &'static str, body: Value) -> Self {
+        Self { subresource: Some(subresource), format: PatchFormat::Merge, body }
+    }
+
+    /// A strategic merge patch of the object itself or of a subresource.
+    pub fn strategic(subresource: Option<&'static str>, body: Value) -> Self {
+        Self { subresource, format: PatchFormat::Strategic, body }
+    }
+}

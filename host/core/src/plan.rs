@@ -1,0 +1,274 @@
+//! Decides what to do with one pair, given what both clusters show. No I/O.
+
+use serde_json::{Value, json};
+
+use crate::context::Ctx;
+use crate::mapper::{Change, Hold, Life, Mapper, Selection};
+use crate::names::{APPLIED, HostName, Identity};
+use crate::object::{Fields, HostObject, VirtualName, VirtualObject, child_mut};
+use crate::translate;
+
+/// What both caches show of one pair.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// The virtual object.
+    pub virtual_object: Option<VirtualObject>,
+    /// The host object, if it is ours: see [`crate::names::Names::identity`].
+    pub host_object: Option<HostObject>,
+    /// Whether something on the host uses the object.
+    pub used: bool,
+}
+
+/// What is to be written, in order; and why nothing more is, where something holds the pair back.
+#[derive(Debug, Default, PartialEq)]
+pub struct Plan {
+    /// The writes, in order. A write that fails ends the plan.
+    pub steps: Vec<Step>,
+    /// Why the host has no object, or an old one.
+    pub hold: Option<Hold>,
+}
+
+/// One write to one server.
+#[derive(Debug, PartialEq)]
+pub enum Step {
+    /// Create a host object.
+    CreateHost(Box<HostObject>),
+    /// Patch a host object, if it still has this UID.
+    PatchHost {
+        /// Its name.
+        name: HostName,
+        /// Its UID.
+        uid: String,
+        /// The patch.
+        change: Change,
+    },
+    /// Delete a host object, if it still has this UID.
+    DeleteHost {
+        /// Its name.
+        name: HostName,
+        /// Its UID.
+        uid: String,
+        /// Seconds of grace; the kind's default when none are given.
+        grace: Option<i64>,
+    },
+    /// Say on the virtual side where the pod runs (`pods/binding`), if it still has this UID.
+    Bind {
+        /// The pod.
+        name: VirtualName,
+        /// Its UID.
+        uid: String,
+        /// The node's name.
+        node: String,
+    },
+    /// Patch a virtual object, if it still has this UID.
+    PatchVirtual {
+        /// Its name.
+        name: VirtualName,
+        /// Its UID.
+        uid: String,
+        /// The patch.
+        change: Change,
+    },
+    /// Delete a virtual object, if it still has this UID.
+    DeleteVirtual {
+        /// Its name.
+        name: VirtualName,
+        /// Its UID.
+        uid: String,
+        /// Seconds of grace.
+        grace: i64,
+    },
+}
+
+/// What to do with one pair.
+pub fn plan(ctx: &Ctx<'_>, mapper: &dyn Mapper, seen: &Seen) -> Plan {
+    let mut plan = Plan::default();
+    match (&seen.virtual_object, &seen.host_object) {
+        (None, None) => {}
+        (None, Some(host)) => plan.delete_host(host, None),
+        (Some(source), None) => plan.without_host(ctx, mapper, seen, source),
+        (Some(source), Some(host)) => plan.with_both(ctx, mapper, seen, source, host),
+    }
+    plan
+}
+
+impl Plan {
+    fn without_host(&mut self, ctx: &Ctx<'_>, mapper: &dyn Mapper, seen: &Seen, source: &VirtualObject) {
+        if mapper.policy().life == Life::Process && (source.is_terminating() || has_run(source)) {
+            // What ran cannot run again, and what is being deleted has nothing left to wait for.
+            return self.delete_virtual(source, 0);
+        }
+        if source.is_terminating() || !wanted(mapper, seen) {
+            return;
+        }
+        match translate::to_host(ctx, mapper, source) {
+            Ok(desired) => self.steps.push(Step::CreateHost(Box::new(desired))),
+            Err(hold) => self.hold = Some(hold),
+        }
+    }
+
+    fn with_both(&mut self, ctx: &Ctx<'_>, mapper: &dyn Mapper, seen: &Seen, source: &VirtualObject, host: &HostObject) {
+        let same = Identity::of(host).is_some_and(|identity| identity.uid == source.uid());
+        if !same {
+            // The virtual object was deleted and made again under its name: the host object is of the old one.
+            return self.delete_host(host, None);
+        }
+        match mapper.policy().life {
+            Life::Process => self.process(ctx, mapper, source, host),
+            Life::Data if !wanted(mapper, seen) => self.delete_host(host, None),
+            Life::Data => self.in_step(ctx, mapper, source, host),
+        }
+    }
+
+    fn process(&mut self, ctx: &Ctx<'_>, mapper: &dyn Mapper, source: &VirtualObject, host: &HostObject) {
+        match (source.is_terminating(), host.is_terminating()) {
+            (false, false) => self.in_step(ctx, mapper, source, host),
+            (true, false) => {
+                self.back(ctx, mapper, source, host);
+                self.delete_host(host, source.deletion_grace_seconds());
+            }
+            (false, true) => {
+                self.back(ctx, mapper, source, host);
+                self.delete_virtual(source, host.deletion_grace_seconds().unwrap_or(0));
+            }
+            (true, true) => {
+                self.back(ctx, mapper, source, host);
+                let (asked, running) = (source.deletion_grace_seconds(), host.deletion_grace_seconds());
+                if asked.zip(running).is_some_and(|(asked, running)| asked < running) {
+                    self.hurry_host(host, asked);
+                }
+            }
+        }
+    }
+
+    /// Both live: spec and data go to the host, status comes back.
+    fn in_step(&mut self, ctx: &Ctx<'_>, mapper: &dyn Mapper, source: &VirtualObject, host: &HostObject) {
+        match translate::to_host(ctx, mapper, source) {
+            Ok(desired) => self.patch_host(mapper, &desired, host),
+            Err(Hold::Absent) => return self.delete_host(host, None),
+            Err(hold) => self.hold = Some(hold),
+        }
+        self.back(ctx, mapper, source, host);
+    }
+
+    fn patch_host(&mut self, mapper: &dyn Mapper, desired: &HostObject, host: &HostObject) {
+        let mut changes = mapper.host_changes(desired, host);
+        if let Some(metadata) = metadata_patch(desired, host) {
+            match changes.iter_mut().find(|change| change.subresource.is_none()) {
+                Some(main) => merge_metadata(&mut main.body, metadata),
+                None => changes.push(Change::merge(json!({"metadata": metadata}))),
+            }
+        }
+        for change in changes {
+            self.steps.push(Step::PatchHost { name: HostName::of(host), uid: host.uid().to_owned(), change });
+        }
+    }
+
+    fn back(&mut self, ctx: &Ctx<'_>, mapper: &dyn Mapper, source: &VirtualObject, host: &HostObject) {
+        let mut desired = translate::to_virtual(ctx, mapper, host, source);
+        let (name, uid) = (source.virtual_name(), source.uid().to_owned());
+        if mapper.policy().life == Life::Process {
+            match (node(source), node(&desired)) {
+                ("", "") => {}
+                ("", assigned) => {
+                    self.steps.push(Step::Bind { name: name.clone(), uid: uid.clone(), node: assigned.to_owned() });
+                }
+                (bound, assigned) if bound != assigned => return self.delete_virtual(source, 0),
+                _ => {}
+            }
+            // A binding is the only way to set it.
+            if let Some(value) = source.pointer("/spec/nodeName").cloned() {
+                desired.spec_mut().insert("nodeName".into(), value);
+            } else {
+                desired.spec_mut().remove("nodeName");
+            }
+        }
+        for change in mapper.virtual_changes(&desired, source) {
+            self.steps.push(Step::PatchVirtual { name: name.clone(), uid: uid.clone(), change });
+        }
+    }
+
+    fn delete_host(&mut self, host: &HostObject, grace: Option<i64>) {
+        if !host.is_terminating() {
+            self.hurry_host(host, grace);
+        }
+    }
+
+    fn hurry_host(&mut self, host: &HostObject, grace: Option<i64>) {
+        self.steps.push(Step::DeleteHost { name: HostName::of(host), uid: host.uid().to_owned(), grace });
+    }
+
+    fn delete_virtual(&mut self, source: &VirtualObject, grace: i64) {
+        // Deleted with this grace already: finalizers of others hold it, and asking again changes nothing.
+        if source.is_terminating() && source.deletion_grace_seconds().is_some_and(|asked| asked <= grace) {
+            return;
+        }
+        self.steps.push(Step::DeleteVirtual { name: source.virtual_name(), uid: source.uid().to_owned(), grace });
+    }
+}
+
+fn wanted(mapper: &dyn Mapper, seen: &Seen) -> bool {
+    mapper.policy().selection == Selection::All || seen.used
+}
+
+/// Whether the virtual pod was placed: from then on its containers may have run.
+fn has_run(source: &VirtualObject) -> bool {
+    let scheduled = |condition: &Value| {
+        condition.get("type").and_then(Value::as_str) == Some("PodScheduled")
+            && condition.get("status").and_then(Value::as_str) == Some("True")
+    };
+    source.text("/status/startTime").is_some()
+        || source.pointer("/status/conditions").and_then(Value::as_array).is_some_and(|all| all.iter().any(scheduled))
+}
+
+fn node(object: &VirtualObject) -> &str {
+    object.text("/spec/nodeName").unwrap_or_default()
+}
+
+/// The patch of `metadata` that brings `host` to `desired`: the tenant's keys that we wrote before and that
+/// are gone are removed, keys that others added stay.
+fn metadata_patch(desired: &HostObject, host: &HostObject) -> Option<Value> {
+    let applied: Value = host.annotation(APPLIED).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let labels = map_patch(desired.labels(), host.labels(), applied.get("labels"));
+    let annotations = map_patch(desired.annotations(), host.annotations(), applied.get("annotations"));
+    let mut patch = Fields::new();
+    for (name, change) in [("labels", labels), ("annotations", annotations)] {
+        if !change.is_empty() {
+            patch.insert(name.to_owned(), Value::Object(change));
+        }
+    }
+    if let Some(owners) = missing_owners(desired, host) {
+        patch.insert("ownerReferences".to_owned(), owners);
+    }
+    (!patch.is_empty()).then_some(Value::Object(patch))
+}
+
+fn map_patch(desired: Option<&Fields>, current: Option<&Fields>, applied: Option<&Value>) -> Fields {
+    let has = |map: Option<&Fields>, key: &str| map.is_some_and(|map| map.contains_key(key));
+    let gone = applied.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+    let gone = gone.filter(|key| !has(desired, key) && has(current, key)).map(|key| (key.to_owned(), Value::Null));
+    let changed = desired.into_iter().flatten();
+    let changed = changed.filter(|(key, value)| current.and_then(|map| map.get(*key)) != Some(*value));
+    gone.chain(changed.map(|(key, value)| (key.clone(), value.clone()))).collect()
+}
+
+/// The owner references of `host` with ours added, if ours are not there.
+fn missing_owners(desired: &HostObject, host: &HostObject) -> Option<Value> {
+    let list = |object: &HostObject| {
+        object.pointer("/metadata/ownerReferences").and_then(Value::as_array).cloned().unwrap_or_default()
+    };
+    let mut owners = list(host);
+    let is_there = |ours: &Value, owners: &[Value]| owners.iter().any(|owner| owner.get("uid") == ours.get("uid"));
+    let missing: Vec<Value> = list(desired).into_iter().filter(|ours| !is_there(ours, &owners)).collect();
+    if missing.is_empty() {
+        return None;
+    }
+    owners.extend(missing);
+    Some(Value::Array(owners))
+}
+
+fn merge_metadata(body: &mut Value, metadata: Value) {
+    if let (Some(body), Value::Object(metadata)) = (body.as_object_mut(), metadata) {
+        child_mut(body, "metadata").extend(metadata);
+    }
+}

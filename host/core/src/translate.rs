@@ -1,0 +1,105 @@
+//! From a virtual object to its host object and back: draft, mapper, confine.
+
+use serde_json::{Value, json};
+
+use crate::confine::confine;
+use crate::context::Ctx;
+use crate::diff;
+use crate::labels;
+use crate::mapper::{Hold, Mapper};
+use crate::names::{APPLIED, DIGEST, IDENTITY, Identity};
+use crate::object::{Fields, HostObject, VirtualObject};
+use crate::references;
+
+/// Written by kubectl with the whole object in it: on the host it would be a second, stale copy.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// The host object for `source`, ready to be written, or why there is none.
+pub fn to_host(ctx: &Ctx<'_>, mapper: &dyn Mapper, source: &VirtualObject) -> Result<HostObject, Hold> {
+    let draft = draft(ctx, mapper, source);
+    let result = mapper.to_host(ctx, source, draft.clone())?;
+    confine(ctx, mapper, &draft, &result)?;
+    Ok(sign(mapper, result))
+}
+
+/// The virtual object as it should be, given its host object: same identity, with what flows back.
+pub fn to_virtual(ctx: &Ctx<'_>, mapper: &dyn Mapper, host: &HostObject, current: &VirtualObject) -> VirtualObject {
+    let mut result = mapper.to_virtual(ctx, host, current.clone());
+    for field in ["name", "namespace", "uid", "ownerReferences", "finalizers", "deletionTimestamp"] {
+        let kept = current.pointer(&format!("/metadata/{field}")).cloned();
+        match kept {
+            Some(value) => result.metadata_mut().insert(field.to_owned(), value),
+            None => result.metadata_mut().remove(field),
+        };
+    }
+    result
+}
+
+/// The common part: everything but `status`, under its host name, with our metadata and with every
+/// name of the reference table rewritten.
+fn draft(ctx: &Ctx<'_>, mapper: &dyn Mapper, source: &VirtualObject) -> HostObject {
+    let resource = mapper.resource();
+    let mut fields: Fields = source.fields().clone();
+    fields.remove("status");
+    fields.insert("apiVersion".into(), resource.api_version().into());
+    fields.insert("kind".into(), resource.kind.as_ref().into());
+    fields.insert("metadata".into(), draft_metadata(ctx, mapper, source));
+    let mut draft = HostObject::new(fields);
+    references::rewrite(mapper.references(), ctx.names, source.namespace(), &mut draft);
+    draft
+}
+
+fn draft_metadata(ctx: &Ctx<'_>, mapper: &dyn Mapper, source: &VirtualObject) -> Value {
+    let names = ctx.names;
+    let mut all_labels = source.labels().map(labels::map_to_host).unwrap_or_default();
+    if mapper.resource().kind().as_str() == "v1/Pod" {
+        for (key, value) in ctx.lookup.namespace_labels(source.namespace()).iter() {
+            all_labels.insert(labels::namespace_label_key(key), value.as_str().into());
+        }
+    }
+    all_labels.extend(labels::scope(names, source.namespace()));
+
+    let mut annotations = source.annotations().map(labels::map_to_host).unwrap_or_default();
+    annotations.remove(LAST_APPLIED);
+    annotations.insert(IDENTITY.into(), identity(ctx, mapper, source).to_text().into());
+
+    let mut metadata = json!({
+        "name": names.host_name(&source.virtual_name()).as_str(),
+        "namespace": names.namespace(),
+        "labels": all_labels,
+        "annotations": annotations,
+    });
+    if let (Some(owner), Some(metadata)) = (&ctx.facts.owner, metadata.as_object_mut()) {
+        metadata.insert("ownerReferences".into(), json!([owner.reference()]));
+    }
+    metadata
+}
+
+fn identity(ctx: &Ctx<'_>, mapper: &dyn Mapper, source: &VirtualObject) -> Identity {
+    Identity {
+        cluster: ctx.names.cluster().to_owned(),
+        kind: mapper.resource().kind().as_str().to_owned(),
+        namespace: source.namespace().to_owned(),
+        name: source.name().to_owned(),
+        uid: source.uid().to_owned(),
+    }
+}
+
+/// Adds the two annotations that make a private store unnecessary: which of the tenant's keys we wrote, and
+/// a digest of all that we can still change.
+fn sign(mapper: &dyn Mapper, mut object: HostObject) -> HostObject {
+    let keys = |map: Option<&Fields>| -> Vec<String> {
+        map.into_iter().flatten().map(|(key, _)| key).filter(|key| is_tenants(key)).cloned().collect()
+    };
+    let applied = json!({"labels": keys(object.labels()), "annotations": keys(object.annotations())});
+    let written = json!([object.pointer("/metadata/labels"), object.pointer("/metadata/annotations"), mapper.digest_view(&object)]);
+    let annotations = object.annotations_mut();
+    annotations.insert(DIGEST.into(), diff::digest(&written).into());
+    annotations.insert(APPLIED.into(), applied.to_string().into());
+    object
+}
+
+/// Whether a key on the host can come and go with the tenant's object.
+fn is_tenants(key: &str) -> bool {
+    !labels::is_reserved(key) || labels::is_escaped(key) || labels::is_namespace_label(key)
+}

@@ -1,0 +1,50 @@
+//! Waits for a state that two clusters reach in their own time.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, anyhow};
+
+/// How often the state is looked at.
+const POLL: Duration = Duration::from_millis(50);
+
+/// What tests wait for unless they know better: ample for a busy two-core machine.
+pub const SOON: Duration = Duration::from_secs(20);
+
+/// Calls `probe` until it succeeds, for at most `timeout`.
+///
+/// `sentence` says what should become true ("the host pod runs"); the probe's last error says what
+/// was seen instead, and both end up in the failure.
+pub async fn eventually<T, F>(sentence: &str, timeout: Duration, mut probe: F) -> Result<T>
+where
+    F: AsyncFnMut() -> Result<T>,
+{
+    let started = Instant::now();
+    loop {
+        // A call that hangs must not hang the test: what it was waiting for counts as not seen.
+        let left = timeout.saturating_sub(started.elapsed()).max(POLL);
+        let seen = match tokio::time::timeout(left, probe()).await {
+            Ok(Ok(value)) => return Ok(value),
+            Ok(Err(seen)) => seen,
+            Err(_) => anyhow!("no answer within {left:?}"),
+        };
+        if started.elapsed() >= timeout {
+            return Err(seen.context(format!("not true within {timeout:?}: {sentence}; last seen")));
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+/// Checks for `duration` that `probe` succeeds every time.
+pub async fn always<F>(sentence: &str, duration: Duration, mut probe: F) -> Result<()>
+where
+    F: AsyncFnMut() -> Result<()>,
+{
+    let started = Instant::now();
+    while started.elapsed() < duration {
+        probe().await.map_err(|seen| {
+            seen.context(format!("no longer true after {:?}: {sentence}; seen", started.elapsed()))
+        })?;
+        tokio::time::sleep(POLL).await;
+    }
+    Ok(())
+}

@@ -1,0 +1,19 @@
+//! Real control planes on this machine, and a syncer between them, for tests and for the demo.
+//!
+//! [`world::World`] is the way in: a host plane with fake nodes, a virtual plane, and a tenant whose
+//! syncer can be started, stopped and killed. Everything runs on loopback, without containers.
+
+pub mod binaries;
+pub mod eventually;
+pub mod kubeconfig;
+pub mod nodes;
+pub mod pairs;
+pub mod pki;
+pub mod planes;
+pub mod ports;
+pub mod process;
+pub mod progress;
+pub mod scratch;
+pub mod shared;
+pub mod tenant;
+pub mod world;

@@ -1,0 +1,74 @@
+//! Folders for the data of test planes that do not pile up, even when a process was killed.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+
+/// Set to anything, it keeps the folder of a run after its end.
+const KEEP: &str = "WEFT_KEEP";
+const LOCK: &str = ".lock";
+const KEPT: &str = ".keep";
+
+/// A folder of its own for each world; removed on drop, or else by the next run.
+#[derive(Debug)]
+pub struct Scratch {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Scratch {
+    /// Makes a new one and removes those whose process is gone.
+    pub fn new() -> Result<Self> {
+        let runs = home()?.join("runs");
+        fs::create_dir_all(&runs)?;
+        sweep(&runs);
+        let path = tempfile::Builder::new().prefix("run-").tempdir_in(&runs)?.keep();
+        let lock = File::create(path.join(LOCK))?;
+        lock.lock()?;
+        if keep() {
+            File::create(path.join(KEPT))?;
+        }
+        Ok(Self { path, _lock: lock })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // After a failed test its logs are what is needed; the next run removes them.
+        if !keep() && !std::thread::panicking() {
+            let _ = fs::remove_dir_all(&self.path);
+        }
+    }
+}
+
+/// The folder all test processes of this user share.
+pub fn home() -> Result<PathBuf> {
+    let path = std::env::temp_dir().join(format!("weft-{}", nix::unistd::getuid()));
+    fs::create_dir_all(&path).with_context(|| format!("failed to create {}", path.display()))?;
+    Ok(path)
+}
+
+fn keep() -> bool {
+    std::env::var_os(KEEP).is_some()
+}
+
+/// What cannot be removed now is left to the next sweep.
+fn sweep(runs: &Path) {
+    for entry in fs::read_dir(runs).into_iter().flatten().flatten() {
+        if is_abandoned(&entry.path()) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+/// A folder without a lock file is one that another process is just creating.
+fn is_abandoned(run: &Path) -> bool {
+    let Ok(lock) = File::open(run.join(LOCK)) else { return false };
+    !run.join(KEPT).exists() && lock.try_lock().is_ok()
+}
