@@ -6,6 +6,8 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -23,6 +25,8 @@ const READY_WEFT: &str = "WEFT_BINARY";
 const GO_MISSING: &str = "Go 1.26 or newer is needed to build the control planes; \
     install it or set WEFT_PLANES=<folder with the binary `planes`>";
 
+const BUILDING: &str = "building the control planes (several minutes the first time)";
+
 /// Without it the servers call themselves `v0.0.0-master`, and clients look at that.
 const LINK_FLAGS: &str = "-s -w -X k8s.io/component-base/version.gitVersion=v1.36.3 \
     -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=36";
@@ -34,6 +38,15 @@ pub fn module() -> PathBuf {
 
 /// The `planes` binary: ready-made, from the cache, or built now.
 pub async fn planes() -> Result<PathBuf> {
+    find_planes(Progress::start).await
+}
+
+/// The same beside other work, whose output it does not disturb.
+pub async fn planes_in_background() -> Result<PathBuf> {
+    find_planes(Progress::quiet).await
+}
+
+async fn find_planes(progress: fn(&'static str) -> Progress) -> Result<PathBuf> {
     if let Some(folder) = std::env::var_os(READY_PLANES) {
         let binary = PathBuf::from(folder).join("planes");
         ensure!(binary.is_file(), "{READY_PLANES} is set, but {} is not a file", binary.display());
@@ -44,7 +57,7 @@ pub async fn planes() -> Result<PathBuf> {
     fs::create_dir_all(&folder).with_context(|| format!("failed to create {}", folder.display()))?;
     let _lock = exclusively(&folder.join("lock")).await?;
     if !binary.is_file() {
-        build_planes(&folder.join("planes.part")).await?;
+        build_planes(&folder.join("planes.part"), progress(BUILDING)).await?;
         fs::rename(folder.join("planes.part"), &binary)?;
     }
     Ok(binary)
@@ -102,11 +115,12 @@ async fn fingerprint() -> Result<String> {
         hash.update(text.len().to_le_bytes());
         hash.update(text);
     }
-    Ok(hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect())
+    Ok(BASE64_URL_SAFE_NO_PAD.encode(hash.finalize()))
 }
 
 async fn go_version() -> Result<Vec<u8>> {
-    let output = Command::new("go").arg("version").current_dir(module()).output().await.context(GO_MISSING)?;
+    let output =
+        Command::new("go").arg("version").current_dir(module()).output().await.context(GO_MISSING)?;
     ensure!(output.status.success(), "{GO_MISSING}\n{}", String::from_utf8_lossy(&output.stderr).trim());
     Ok(output.stdout)
 }
@@ -125,8 +139,7 @@ fn sources() -> Result<Vec<PathBuf>> {
 }
 
 /// With an empty Go cache this compiles some 2,700 packages.
-async fn build_planes(output: &Path) -> Result<()> {
-    let mut progress = Progress::start("building the control planes (about 9 minutes the first time)");
+async fn build_planes(output: &Path, mut progress: Progress) -> Result<()> {
     let mut command = Command::new("go");
     command
         .current_dir(module())

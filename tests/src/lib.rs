@@ -3,6 +3,7 @@
 //! [`world::World`] is the way in: a host plane with fake nodes, a virtual plane, and a tenant whose
 //! syncer can be started, stopped and killed. Everything runs on loopback, without containers.
 
+pub mod arguments;
 pub mod binaries;
 pub mod eventually;
 pub mod kubeconfig;

@@ -2,8 +2,8 @@
 
 use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::core::v1::Node;
-use kube::api::{Api, PostParams};
 use kube::Client;
+use kube::api::{Api, PostParams};
 use serde_json::{Value, json};
 
 use crate::eventually::{SOON, eventually};
@@ -17,7 +17,8 @@ pub async fn create(client: &Client, count: usize) -> Result<()> {
     }
     for number in 0..count {
         let name = format!("node-{number}");
-        eventually(&format!("{name} is ready"), SOON, async || ensure_ready(&nodes.get(&name).await?)).await?;
+        eventually(&format!("{name} is ready"), SOON, async || ensure_ready(&nodes.get(&name).await?))
+            .await?;
     }
     Ok(())
 }

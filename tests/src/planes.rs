@@ -21,7 +21,7 @@ use crate::eventually::eventually;
 use crate::pki::Pki;
 use crate::ports::Port;
 use crate::process::{Launch, Process, tail};
-use crate::{kubeconfig, nodes};
+use crate::{kubeconfig, nodes, scratch};
 
 /// The range of both planes: the virtual one must be able to use the addresses the host gave.
 pub const SERVICE_CIDR: &str = "10.96.0.0/16";
@@ -346,6 +346,16 @@ impl Plane {
 
     fn processes(&self) -> MutexGuard<'_, BTreeMap<Component, Arc<Process>>> {
         self.processes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Plane {
+    fn drop(&mut self) {
+        self.processes().clear();
+        // The logs stay until the next run; the data is what is big.
+        if !scratch::keep() {
+            let _ = fs::remove_dir_all(self.file("etcd"));
+        }
     }
 }
 

@@ -8,8 +8,15 @@ use std::time::Instant;
 pub struct Progress {
     what: String,
     started: Instant,
-    terminal: bool,
+    style: Style,
     last_seconds: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Style {
+    Terminal,
+    Log,
+    Quiet,
 }
 
 /// Without a terminal a line comes this often, so that a log shows life without being flooded.
@@ -17,39 +24,50 @@ const LOG_EVERY_SECONDS: u64 = 15;
 
 impl Progress {
     /// Says that `what` has begun.
-    pub fn start(what: impl Into<String>) -> Self {
-        let terminal = std::io::stderr().is_terminal();
-        let mut progress = Self { what: what.into(), started: Instant::now(), terminal, last_seconds: 0 };
-        if !terminal {
-            progress.write(&format!("{} …\n", progress.what));
+    pub fn start(what: &str) -> Self {
+        let style = if std::io::stderr().is_terminal() { Style::Terminal } else { Style::Log };
+        let mut progress = Self::new(what, style);
+        if style == Style::Log {
+            write(&format!("{what} …\n"));
         }
         progress.update("");
         progress
+    }
+
+    /// Says nothing before it is done: others are using the screen.
+    pub fn quiet(what: &str) -> Self {
+        Self::new(what, Style::Quiet)
+    }
+
+    fn new(what: &str, style: Style) -> Self {
+        Self { what: what.to_owned(), started: Instant::now(), style, last_seconds: 0 }
     }
 
     /// Shows how far it is; `detail` may be empty.
     pub fn update(&mut self, detail: &str) {
         let seconds = self.started.elapsed().as_secs();
         let line = format!("{} … {seconds} s {detail}", self.what);
-        if self.terminal {
-            self.write(&format!("\r\x1b[K{line}"));
-        } else if seconds >= self.last_seconds + LOG_EVERY_SECONDS {
-            self.last_seconds = seconds;
-            self.write(&format!("{line}\n"));
+        match self.style {
+            Style::Terminal => write(&format!("\r\x1b[K{line}")),
+            Style::Log if seconds >= self.last_seconds + LOG_EVERY_SECONDS => {
+                self.last_seconds = seconds;
+                write(&format!("{line}\n"));
+            }
+            Style::Log | Style::Quiet => {}
         }
     }
 
     /// Says that it is done and how long it took.
-    pub fn done(mut self, detail: &str) {
-        let start = if self.terminal { "\r\x1b[K" } else { "" };
+    pub fn done(self, detail: &str) {
+        let start = if self.style == Style::Terminal { "\r\x1b[K" } else { "" };
         let seconds = self.started.elapsed().as_secs_f64();
-        self.write(&format!("{start}{}: done in {seconds:.1} s {detail}\n", self.what));
+        write(&format!("{start}{}: done in {seconds:.1} s {detail}\n", self.what));
     }
+}
 
-    /// A closed standard error is no reason to stop the work that is reported.
-    fn write(&mut self, text: &str) {
-        let mut stderr = std::io::stderr();
-        let _ = stderr.write_all(text.as_bytes());
-        let _ = stderr.flush();
-    }
+/// A closed standard error is no reason to stop the work that is reported.
+fn write(text: &str) {
+    let mut stderr = std::io::stderr();
+    let _ = stderr.write_all(text.as_bytes());
+    let _ = stderr.flush();
 }

@@ -1,4 +1,4 @@
-//! Folders for the data of test planes that do not pile up, even when a process was killed.
+//! Folders for test planes that do not pile up, even when a process was killed.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -10,7 +10,9 @@ const KEEP: &str = "WEFT_KEEP";
 const LOCK: &str = ".lock";
 const KEPT: &str = ".keep";
 
-/// A folder of its own for each world; removed on drop, or else by the next run.
+/// A folder of its own for each world.
+///
+/// The next run removes it, not this one: the logs in it are wanted when something failed.
 #[derive(Debug)]
 pub struct Scratch {
     path: PathBuf,
@@ -38,15 +40,6 @@ impl Scratch {
     }
 }
 
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        // After a failed test its logs are what is needed; the next run removes them.
-        if !keep() && !std::thread::panicking() {
-            let _ = fs::remove_dir_all(&self.path);
-        }
-    }
-}
-
 /// The folder all test processes of this user share.
 pub fn home() -> Result<PathBuf> {
     let path = std::env::temp_dir().join(format!("weft-{}", nix::unistd::getuid()));
@@ -54,7 +47,8 @@ pub fn home() -> Result<PathBuf> {
     Ok(path)
 }
 
-fn keep() -> bool {
+/// Whether data is to stay too.
+pub fn keep() -> bool {
     std::env::var_os(KEEP).is_some()
 }
 

@@ -25,13 +25,11 @@ pub struct Ctx<'a> {
 /// Reads from the caches of the virtual cluster; never waits, never asks a server.
 pub trait Lookup {
     /// The virtual object of this key, if the cache has it.
-    fn object(&self, key: &Key) -> Option<VirtualObject>;
+    fn object(&self, key: &Key) -> Option<Arc<VirtualObject>>;
     /// The labels of a virtual Namespace; empty when it has none or is unknown.
     fn namespace_labels(&self, namespace: &str) -> Arc<BTreeMap<String, String>>;
     /// The Services of a virtual namespace that have a cluster IP, sorted by name.
     fn services(&self, namespace: &str) -> Arc<[ServiceFact]>;
-    /// Whether an object of this key has its copy on the host.
-    fn is_on_host(&self, key: &Key) -> bool;
 }
 
 /// What is true of both clusters and changes rarely.

@@ -4,18 +4,21 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::mapper::Change;
+use crate::names::DIGEST;
 use crate::object::{Fields, HostObject, VirtualObject};
 
 /// The RFC 7386 patch that brings the owned subtrees of `current` to `desired`, if they differ.
 ///
-/// What `desired` says must be there; what it leaves open inside an owned list element or object that
-/// the host defaulted is left alone.
+/// What `desired` says must be there. What it leaves open inside an owned list is left alone, because the
+/// host may have filled it in; unless `desired` is something else than what we wrote last: the tenant
+/// may have removed just that, so the list is sent once more as it is.
 pub fn owned(owned: &[&str], desired: &HostObject, current: &HostObject) -> Option<Change> {
+    let asked_before = desired.annotation(DIGEST) == current.annotation(DIGEST);
     let mut patch = Value::Null;
     for path in owned {
         match (desired.pointer(path), current.pointer(path)) {
             (Some(want), Some(have)) => {
-                if let Some(change) = merge_patch(want, have) {
+                if let Some(change) = merge_patch(want, have, asked_before) {
                     place(&mut patch, path, change);
                 }
             }
@@ -32,16 +35,16 @@ pub fn view(owned: &[&str], object: &HostObject) -> Value {
     owned.iter().filter_map(|path| Some(((*path).to_owned(), object.pointer(path)?.clone()))).collect::<Fields>().into()
 }
 
-/// The patch of one owned value: fields that `want` lacks are removed; lists are replaced unless each
-/// element of `want` is contained in the element of `have` at its place.
-fn merge_patch(want: &Value, have: &Value) -> Option<Value> {
+/// The patch of one owned value: fields that `want` lacks are removed; lists are replaced unless they
+/// are equal or, if `asked_before`, each element of `want` is contained in the one of `have` at its place.
+fn merge_patch(want: &Value, have: &Value, asked_before: bool) -> Option<Value> {
     match (want, have) {
         (Value::Object(want), Value::Object(have)) => {
             let mut patch = Fields::new();
             for (name, value) in want {
                 match have.get(name) {
                     Some(old) => {
-                        if let Some(change) = merge_patch(value, old) {
+                        if let Some(change) = merge_patch(value, old, asked_before) {
                             patch.insert(name.clone(), change);
                         }
                     }
@@ -56,7 +59,7 @@ fn merge_patch(want: &Value, have: &Value) -> Option<Value> {
             }
             (!patch.is_empty()).then_some(Value::Object(patch))
         }
-        _ if contains(have, want) => None,
+        _ if want == have || (asked_before && contains(have, want)) => None,
         _ => Some(want.clone()),
     }
 }
@@ -146,6 +149,14 @@ mod tests {
         let desired = host(json!({"spec": {"ports": [{"port": 80}]}}));
         let current = host(json!({"spec": {"ports": [{"port": 80, "nodePort": 30000}]}}));
         assert_eq!(owned(&["/spec/ports"], &desired, &current), None);
+    }
+
+    #[test]
+    fn what_the_tenant_removed_from_a_list_element_goes() {
+        let desired = host(json!({"metadata": {"annotations": {DIGEST: "new"}}, "spec": {"ports": [{"port": 80}]}}));
+        let current = host(json!({"metadata": {"annotations": {DIGEST: "old"}}, "spec": {"ports": [{"port": 80, "appProtocol": "http"}]}}));
+        let change = owned(&["/spec/ports"], &desired, &current).unwrap();
+        assert_eq!(change.body, json!({"spec": {"ports": [{"port": 80}]}}));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::context::Ctx;
 use crate::diff;
 use crate::object::{HostObject, Key, ResourceType, VirtualObject};
-use crate::references::Reference;
+use crate::references::{self, Reference};
 
 /// One kind's rules. Pure and synchronous: the same input gives the same answer, anywhere.
 pub trait Mapper: Send + Sync {
@@ -17,6 +17,11 @@ pub trait Mapper: Send + Sync {
     /// Where objects of this kind name other objects of their namespace.
     fn references(&self) -> &[Reference] {
         &[]
+    }
+
+    /// The objects that `source` names: it is looked at again when one of them changes.
+    fn targets(&self, source: &VirtualObject) -> BTreeSet<Key> {
+        references::targets(self.references(), source)
     }
 
     /// How pairs of this kind live and die.
@@ -30,6 +35,17 @@ pub trait Mapper: Send + Sync {
     /// references; change only what this kind needs. `status` is not in it.
     fn to_host(&self, ctx: &Ctx<'_>, source: &VirtualObject, draft: HostObject) -> Result<HostObject, Hold>;
 
+    /// Whether a host object may be made for `source` where there is none: not if it says of itself that it
+    /// had one whose loss cannot be made good.
+    fn before_create(&self, _source: &VirtualObject) -> Result<(), Hold> {
+        Ok(())
+    }
+
+    /// What of `desired` to create: some fields can only be added to an object that is there already.
+    fn creatable(&self, desired: HostObject) -> HostObject {
+        desired
+    }
+
     /// What flows back: `draft` is the virtual object as it stands; return it with the status and the
     /// fields that the host owns.
     fn to_virtual(&self, _ctx: &Ctx<'_>, _source: &HostObject, draft: VirtualObject) -> VirtualObject {
@@ -40,6 +56,17 @@ pub trait Mapper: Send + Sync {
     /// business. Fields that the host defaulted or that others added stay.
     fn host_changes(&self, desired: &HostObject, current: &HostObject) -> Vec<Change> {
         diff::owned(self.policy().owned, desired, current).into_iter().collect()
+    }
+
+    /// The patches that tell the host what the tenant says in the status of `source`. Most kinds have none:
+    /// status flows the other way.
+    fn status_changes(&self, _source: &VirtualObject, _current: &HostObject) -> Vec<Change> {
+        Vec::new()
+    }
+
+    /// Whether no patch can bring `current` to `desired`, so that the host object has to be made anew.
+    fn replace(&self, _desired: &HostObject, _current: &HostObject) -> bool {
+        false
     }
 
     /// The patches that bring the virtual object `current` to `desired`, which [`Self::to_virtual`] made.

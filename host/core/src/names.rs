@@ -25,6 +25,8 @@ pub const IDENTITY: &str = "weft.dev/identity";
 pub const DIGEST: &str = "weft.dev/digest";
 /// Host annotation: the tenant's label and annotation keys that we last wrote, as JSON.
 pub const APPLIED: &str = "weft.dev/applied";
+/// Virtual annotation: what a Service that is being moved to another address gets back at the end, as JSON.
+pub const MOVING: &str = "weft.dev/moving";
 
 /// Labels, and the names that host controllers derive from ours, end at 63 bytes (RFC 1123).
 const MAX_NAME: usize = 63;
@@ -120,6 +122,43 @@ impl Names {
             [name, namespace] => is_plain(name) && is_plain(namespace),
             [hashed] => has_hash(hashed),
             _ => false,
+        }
+    }
+
+    /// `text` with every host name of this tenant in it replaced by the virtual name, so that nothing of
+    /// the host is told to the tenant.
+    pub fn reveal(&self, text: &str) -> String {
+        let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '/');
+        let mut revealed = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some(start) = rest.find(is_name) {
+            let (before, from) = rest.split_at_checked(start).unwrap_or((rest, ""));
+            let (word, after) = from.split_at_checked(from.find(|c| !is_name(c)).unwrap_or(from.len())).unwrap_or((from, ""));
+            revealed.push_str(before);
+            revealed.push_str(&self.reveal_word(word));
+            rest = after;
+        }
+        revealed.push_str(rest);
+        revealed
+    }
+
+    fn reveal_word(&self, word: &str) -> String {
+        let name = word.trim_end_matches(['.', '-', '/']);
+        let end = word.get(name.len()..).unwrap_or_default();
+        let (is_qualified, name) = match name.strip_prefix(&self.namespace).and_then(|name| name.strip_prefix('/')) {
+            Some(name) => (true, name),
+            None => (false, name),
+        };
+        if !self.is_ours(name) {
+            return word.to_owned();
+        }
+        let parts: Vec<&str> = name.split(SEPARATOR).collect();
+        match parts.as_slice() {
+            [name, namespace, _] if is_qualified => format!("{namespace}/{name}{end}"),
+            [name, _, _] => format!("{name}{end}"),
+            // Of a hashed name the readable part is all there is.
+            [hashed, _] => format!("{}…{end}", hashed.rsplit_once('-').map_or("", |(prefix, _)| prefix)),
+            _ => word.to_owned(),
         }
     }
 
@@ -272,6 +311,14 @@ mod tests {
         assert_eq!(Names::new("x-b", "ns"), Err(ClusterNameError::Separator));
         assert_eq!(Names::new("Big", "ns"), Err(ClusterNameError::Characters));
         assert_eq!(Names::new("", "ns"), Err(ClusterNameError::Length(0)));
+    }
+
+    #[test]
+    fn a_text_that_names_host_objects_is_told_in_virtual_names() {
+        let told = names().reveal("assigned team-a/web-0-x-shop-x-my-vcluster to node-1. \"db-x-shop-x-my-vcluster\" not found");
+        assert_eq!(told, "assigned shop/web-0 to node-1. \"db\" not found");
+        let long = names().host_name(&VirtualName::new("shop", "l".repeat(70)));
+        assert!(!names().reveal(&format!("pod {long}: no")).contains("my-vcluster"));
     }
 
     proptest! {

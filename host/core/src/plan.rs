@@ -9,12 +9,12 @@ use crate::object::{Fields, HostObject, VirtualName, VirtualObject, child_mut};
 use crate::translate;
 
 /// What both caches show of one pair.
-#[derive(Debug, Default)]
-pub struct Seen {
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Seen<'a> {
     /// The virtual object.
-    pub virtual_object: Option<VirtualObject>,
+    pub virtual_object: Option<&'a VirtualObject>,
     /// The host object, if it is ours: see [`crate::names::Names::identity`].
-    pub host_object: Option<HostObject>,
+    pub host_object: Option<&'a HostObject>,
     /// Whether something on the host uses the object.
     pub used: bool,
 }
@@ -80,10 +80,24 @@ pub enum Step {
     },
 }
 
+impl Step {
+    /// What the step does, in two words.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::CreateHost(_) => "create host",
+            Self::PatchHost { .. } => "patch host",
+            Self::DeleteHost { .. } => "delete host",
+            Self::Bind { .. } => "bind virtual",
+            Self::PatchVirtual { .. } => "patch virtual",
+            Self::DeleteVirtual { .. } => "delete virtual",
+        }
+    }
+}
+
 /// What to do with one pair.
-pub fn plan(ctx: &Ctx<'_>, mapper: &dyn Mapper, seen: &Seen) -> Plan {
+pub fn plan(ctx: &Ctx<'_>, mapper: &dyn Mapper, seen: Seen<'_>) -> Plan {
     let mut plan = Plan::default();
-    match (&seen.virtual_object, &seen.host_object) {
+    match (seen.virtual_object, seen.host_object) {
         (None, None) => {}
         (None, Some(host)) => plan.delete_host(host, None),
         (Some(source), None) => plan.without_host(ctx, mapper, seen, source),
@@ -93,7 +107,7 @@ pub fn plan(ctx: &Ctx<'_>, mapper: &dyn Mapper, seen: &Seen) -> Plan {
 }
 
 impl Plan {
-    fn without_host(&mut self, ctx: &Ctx<'_>, mapper: &dyn Mapper, seen: &Seen, source: &VirtualObject) {
+    fn without_host(&mut self, ctx: &Ctx<'_>, mapper: &dyn Mapper, seen: Seen<'_>, source: &VirtualObject) {
         if mapper.policy().life == Life::Process && (source.is_terminating() || has_run(source)) {
             // What ran cannot run again, and what is being deleted has nothing left to wait for.
             return self.delete_virtual(source, 0);
@@ -101,13 +115,13 @@ impl Plan {
         if source.is_terminating() || !wanted(mapper, seen) {
             return;
         }
-        match translate::to_host(ctx, mapper, source) {
-            Ok(desired) => self.steps.push(Step::CreateHost(Box::new(desired))),
+        match mapper.before_create(source).and_then(|()| translate::to_host(ctx, mapper, source)) {
+            Ok(desired) => self.steps.push(Step::CreateHost(Box::new(mapper.creatable(desired)))),
             Err(hold) => self.hold = Some(hold),
         }
     }
 
-    fn with_both(&mut self, ctx: &Ctx<'_>, mapper: &dyn Mapper, seen: &Seen, source: &VirtualObject, host: &HostObject) {
+    fn with_both(&mut self, ctx: &Ctx<'_>, mapper: &dyn Mapper, seen: Seen<'_>, source: &VirtualObject, host: &HostObject) {
         let same = Identity::of(host).is_some_and(|identity| identity.uid == source.uid());
         if !same {
             // The virtual object was deleted and made again under its name: the host object is of the old one.
@@ -143,22 +157,41 @@ impl Plan {
 
     /// Both live: spec and data go to the host, status comes back.
     fn in_step(&mut self, ctx: &Ctx<'_>, mapper: &dyn Mapper, source: &VirtualObject, host: &HostObject) {
+        let is_process = mapper.policy().life == Life::Process;
+        if is_process {
+            // What runs is told first: a change that the host refuses, such as a resize, must not keep it back.
+            self.back(ctx, mapper, source, host);
+        }
+        let mut asks = false;
         match translate::to_host(ctx, mapper, source) {
-            Ok(desired) => self.patch_host(mapper, &desired, host),
+            Ok(desired) if mapper.replace(&desired, host) => return self.delete_host(host, None),
+            Ok(desired) => asks = self.patch_host(mapper, &desired, host),
             Err(Hold::Absent) => return self.delete_host(host, None),
             Err(hold) => self.hold = Some(hold),
         }
-        self.back(ctx, mapper, source, host);
+        self.push_host_changes(host, mapper.status_changes(source, host));
+        // What the host shows is its answer to what we asked last. Where we ask for something else now, it
+        // would undo the tenant's change; the host's next answer brings us here again.
+        if !is_process && !asks {
+            self.back(ctx, mapper, source, host);
+        }
     }
 
-    fn patch_host(&mut self, mapper: &dyn Mapper, desired: &HostObject, host: &HostObject) {
+    /// Whether the host is asked for anything but other metadata.
+    fn patch_host(&mut self, mapper: &dyn Mapper, desired: &HostObject, host: &HostObject) -> bool {
         let mut changes = mapper.host_changes(desired, host);
+        let asks = !changes.is_empty();
         if let Some(metadata) = metadata_patch(desired, host) {
             match changes.iter_mut().find(|change| change.subresource.is_none()) {
                 Some(main) => merge_metadata(&mut main.body, metadata),
                 None => changes.push(Change::merge(json!({"metadata": metadata}))),
             }
         }
+        self.push_host_changes(host, changes);
+        asks
+    }
+
+    fn push_host_changes(&mut self, host: &HostObject, changes: Vec<Change>) {
         for change in changes {
             self.steps.push(Step::PatchHost { name: HostName::of(host), uid: host.uid().to_owned(), change });
         }
@@ -207,12 +240,12 @@ impl Plan {
     }
 }
 
-fn wanted(mapper: &dyn Mapper, seen: &Seen) -> bool {
+fn wanted(mapper: &dyn Mapper, seen: Seen<'_>) -> bool {
     mapper.policy().selection == Selection::All || seen.used
 }
 
-/// Whether the virtual pod was placed: from then on its containers may have run.
-fn has_run(source: &VirtualObject) -> bool {
+/// Whether a virtual pod was placed: from then on its containers may have run.
+pub fn has_run(source: &VirtualObject) -> bool {
     let scheduled = |condition: &Value| {
         condition.get("type").and_then(Value::as_str) == Some("PodScheduled")
             && condition.get("status").and_then(Value::as_str) == Some("True")

@@ -7,7 +7,7 @@ use crate::context::Ctx;
 use crate::diff;
 use crate::labels;
 use crate::mapper::{Hold, Mapper};
-use crate::names::{APPLIED, DIGEST, IDENTITY, Identity};
+use crate::names::{APPLIED, DIGEST, IDENTITY, Identity, MOVING};
 use crate::object::{Fields, HostObject, VirtualObject};
 use crate::references;
 
@@ -61,6 +61,8 @@ fn draft_metadata(ctx: &Ctx<'_>, mapper: &dyn Mapper, source: &VirtualObject) ->
 
     let mut annotations = source.annotations().map(labels::map_to_host).unwrap_or_default();
     annotations.remove(LAST_APPLIED);
+    // Our own note on the virtual object, no key of the tenant's.
+    annotations.remove(&labels::key_to_host(MOVING));
     annotations.insert(IDENTITY.into(), identity(ctx, mapper, source).to_text().into());
 
     let mut metadata = json!({

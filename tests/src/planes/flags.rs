@@ -46,9 +46,8 @@ pub(super) fn stages() -> Result<String> {
     paths.sort();
     let mut documents = vec![KWOK_OPTIONS.to_owned()];
     for path in paths {
-        documents.push(
-            fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))?,
-        );
+        documents
+            .push(fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))?);
     }
     Ok(documents.join("\n---\n"))
 }

@@ -1,5 +1,7 @@
 //! ConfigMap: copied as it is, while something on the host uses it.
 
+use serde_json::Value;
+
 use crate::context::Ctx;
 use crate::mapper::{Hold, Life, Mapper, Policy, Selection};
 use crate::object::{HostObject, ResourceType, VirtualObject};
@@ -37,5 +39,11 @@ impl Mapper for ConfigMap {
 
     fn to_host(&self, _ctx: &Ctx<'_>, _source: &VirtualObject, draft: HostObject) -> Result<HostObject, Hold> {
         Ok(draft)
+    }
+
+    /// The API changes nothing of an immutable `ConfigMap`.
+    fn replace(&self, desired: &HostObject, current: &HostObject) -> bool {
+        let is_immutable = current.pointer("/immutable").and_then(Value::as_bool).unwrap_or(false);
+        is_immutable && !self.host_changes(desired, current).is_empty()
     }
 }

@@ -1,0 +1,107 @@
+//! Endpoints: those that people write for Services without a selector; the host makes all others itself.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::service;
+use crate::context::Ctx;
+use crate::mapper::{Hold, Life, Mapper, Policy, Selection};
+use crate::object::{HostObject, Key, Kind, ResourceType, VirtualName, VirtualObject};
+
+const POLICY: Policy = Policy { selection: Selection::All, life: Life::Data, owned: &["/subsets"] };
+
+/// Marks the Endpoints that the endpoints controller made.
+const MANAGED_BY: &str = "endpoints.kubernetes.io/managed-by";
+/// Marks Endpoints that only serve to elect a leader.
+const LEADER: &str = "control-plane.alpha.kubernetes.io/leader";
+
+/// The rules of Endpoints.
+#[derive(Debug)]
+pub struct Endpoints {
+    resource: ResourceType,
+}
+
+impl Endpoints {
+    /// The rules.
+    pub fn new() -> Self {
+        Self { resource: ResourceType::core("Endpoints", "endpoints") }
+    }
+}
+
+impl Default for Endpoints {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Mapper for Endpoints {
+    fn resource(&self) -> &ResourceType {
+        &self.resource
+    }
+
+    fn policy(&self) -> &Policy {
+        &POLICY
+    }
+
+    fn targets(&self, source: &VirtualObject) -> BTreeSet<Key> {
+        BTreeSet::from([service_key(source.virtual_name())])
+    }
+
+    fn to_host(&self, ctx: &Ctx<'_>, source: &VirtualObject, mut draft: HostObject) -> Result<HostObject, Hold> {
+        if source.label(MANAGED_BY) == Some("endpoint-controller") || source.annotation(LEADER).is_some() {
+            return Err(Hold::Absent);
+        }
+        without_selector(ctx, source.virtual_name())?;
+        for subset in items_mut(draft.pointer_mut("/subsets")) {
+            for list in ["addresses", "notReadyAddresses"] {
+                for address in items_mut(subset.get_mut(list)) {
+                    target_to_host(ctx, source.namespace(), address);
+                }
+            }
+        }
+        Ok(draft)
+    }
+}
+
+/// Passes if the endpoints of the Service `name` are the tenant's to write.
+pub(super) fn without_selector(ctx: &Ctx<'_>, name: VirtualName) -> Result<(), Hold> {
+    if service::is_api(&name) {
+        return Err(Hold::Absent);
+    }
+    let key = service_key(name);
+    let Some(service) = ctx.lookup.object(&key) else {
+        let why = format!("the {key} does not exist");
+        return Err(Hold::Wait { on: BTreeSet::from([key]), why });
+    };
+    let selector = service.pointer("/spec/selector").and_then(Value::as_object);
+    // Others make these on the host as they made these here.
+    if selector.is_some_and(|selector| !selector.is_empty()) { Err(Hold::Absent) } else { Ok(()) }
+}
+
+/// The key of the Service `name`.
+pub(super) fn service_key(name: VirtualName) -> Key {
+    Key { kind: Kind::new("v1/Service"), name }
+}
+
+/// Rewrites the `targetRef` of one endpoint that is in the virtual namespace `namespace`; only pods have a
+/// host object to name.
+pub(super) fn target_to_host(ctx: &Ctx<'_>, namespace: &str, endpoint: &mut Value) {
+    let Some(fields) = endpoint.as_object_mut() else { return };
+    let Some(target) = fields.get_mut("targetRef").and_then(Value::as_object_mut) else { return };
+    let text = |field: &str| target.get(field).and_then(Value::as_str).map(str::to_owned);
+    let (Some("Pod"), Some(name)) = (text("kind").as_deref(), text("name")) else {
+        fields.remove("targetRef");
+        return;
+    };
+    let name = VirtualName::new(text("namespace").unwrap_or_else(|| namespace.to_owned()), name);
+    target.insert("name".to_owned(), ctx.names.host_name(&name).as_str().into());
+    target.insert("namespace".to_owned(), ctx.names.namespace().into());
+    target.remove("uid");
+    target.remove("resourceVersion");
+}
+
+/// The elements of a list, to edit.
+pub(super) fn items_mut(list: Option<&mut Value>) -> impl Iterator<Item = &mut Value> {
+    list.and_then(Value::as_array_mut).into_iter().flatten()
+}

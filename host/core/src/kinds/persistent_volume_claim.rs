@@ -1,0 +1,143 @@
+//! PersistentVolumeClaim: the host provisions and binds, the virtual claim shows what became of it.
+//!
+//! A claim cannot name its volume. The tenant's PersistentVolumes are not on the host, and those of the
+//! host are not the tenant's to choose from; so the name of a volume only ever comes back from the
+//! host. A claim that names one and has no host claim (a static one, or one whose host claim was
+//! deleted) is refused: a new, empty volume in its place would look like lost data.
+
+use serde_json::Value;
+
+use crate::context::Ctx;
+use crate::mapper::{Hold, Life, Mapper, Policy, Selection};
+use crate::object::{Fields, HostObject, Object, ResourceType, VirtualObject};
+use crate::references::Reference;
+
+pub mod volume;
+
+const POLICY: Policy = Policy {
+    selection: Selection::All,
+    life: Life::Data,
+    owned: &["/spec/resources/requests", "/spec/volumeAttributesClassName"],
+};
+
+/// Annotations of the host's volume controllers that tell the tenant what became of the claim.
+const TAKEN: &[&str] = &[
+    "pv.kubernetes.io/bind-completed",
+    "pv.kubernetes.io/bound-by-controller",
+    "volume.beta.kubernetes.io/storage-provisioner",
+    "volume.kubernetes.io/storage-provisioner",
+];
+/// Annotation: the node that the scheduler chose. Not taken back, because it names a host node.
+const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
+/// Where a claim says what its volume begins with.
+const SOURCES: &[&str] = &["dataSource", "dataSourceRef"];
+
+/// The rules of PersistentVolumeClaims.
+#[derive(Debug)]
+pub struct PersistentVolumeClaim {
+    resource: ResourceType,
+    references: Vec<Reference>,
+}
+
+impl PersistentVolumeClaim {
+    /// The rules.
+    pub fn new() -> Self {
+        let claim = "v1/PersistentVolumeClaim";
+        Self {
+            resource: ResourceType::core("PersistentVolumeClaim", "persistentvolumeclaims"),
+            // Sources of other kinds are refused, so these name claims whenever they matter.
+            references: SOURCES.iter().map(|source| Reference::new(&format!("/spec/{source}/name"), claim)).collect(),
+        }
+    }
+}
+
+impl Default for PersistentVolumeClaim {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Mapper for PersistentVolumeClaim {
+    fn resource(&self) -> &ResourceType {
+        &self.resource
+    }
+
+    fn references(&self) -> &[Reference] {
+        &self.references
+    }
+
+    fn policy(&self) -> &Policy {
+        &POLICY
+    }
+
+    fn before_create(&self, source: &VirtualObject) -> Result<(), Hold> {
+        let Some(volume) = volume_name(source) else { return Ok(()) };
+        let why = format!(
+            "the host has no claim that is bound to {volume:?}, and a new one would begin empty; to begin anew, \
+             delete this claim and make one without a volume name"
+        );
+        Err(Hold::Refuse { field: "spec.volumeName".to_owned(), why })
+    }
+
+    fn to_host(&self, _ctx: &Ctx<'_>, source: &VirtualObject, mut draft: HostObject) -> Result<HostObject, Hold> {
+        for annotation in TAKEN.iter().chain([&SELECTED_NODE]) {
+            draft.annotations_mut().remove(*annotation);
+        }
+        let spec = draft.spec_mut();
+        spec.remove("volumeName");
+        for field in SOURCES {
+            source_to_host(field, source.namespace(), spec)?;
+        }
+        Ok(draft)
+    }
+
+    fn to_virtual(&self, _ctx: &Ctx<'_>, source: &HostObject, mut draft: VirtualObject) -> VirtualObject {
+        if let Some(status) = source.pointer("/status") {
+            draft.fields_mut().insert("status".to_owned(), status.clone());
+        }
+        take_class(source, &mut draft);
+        take_binding(source, &mut draft);
+        draft
+    }
+}
+
+/// The name in `spec.volumeName`, if there is one.
+fn volume_name<S>(object: &Object<S>) -> Option<&str> {
+    object.text("/spec/volumeName").filter(|name| !name.is_empty())
+}
+
+/// Passes claims of the same namespace; their names were rewritten with the other references.
+fn source_to_host(field: &str, namespace: &str, spec: &mut Fields) -> Result<(), Hold> {
+    let Some(source) = spec.get_mut(field).and_then(Value::as_object_mut) else { return Ok(()) };
+    let text = |name: &str| source.get(name).and_then(Value::as_str).unwrap_or_default();
+    if !text("apiGroup").is_empty() || text("kind") != "PersistentVolumeClaim" {
+        let why = format!("a {} is not on the host; fill the volume from a PersistentVolumeClaim, or in a pod", text("kind"));
+        return Err(Hold::Refuse { field: format!("spec.{field}"), why });
+    }
+    if !text("namespace").is_empty() && text("namespace") != namespace {
+        let why = "the claim to copy must be in the same namespace; copy it in a pod".to_owned();
+        return Err(Hold::Refuse { field: format!("spec.{field}.namespace"), why });
+    }
+    source.remove("namespace");
+    Ok(())
+}
+
+/// Shows the class that the host chose; the API takes it once, where there was none.
+fn take_class(source: &HostObject, draft: &mut VirtualObject) {
+    let class = source.pointer("/spec/storageClassName");
+    if let Some(class) = class.filter(|_| draft.pointer("/spec/storageClassName").is_none_or(Value::is_null)) {
+        draft.spec_mut().insert("storageClassName".to_owned(), class.clone());
+    }
+}
+
+/// Shows the volume that the host bound; the API takes its name once.
+fn take_binding(source: &HostObject, draft: &mut VirtualObject) {
+    for annotation in TAKEN {
+        if let Some(value) = source.annotations().and_then(|annotations| annotations.get(*annotation)) {
+            draft.annotations_mut().insert((*annotation).to_owned(), value.clone());
+        }
+    }
+    if let Some(name) = volume_name(source).filter(|_| volume_name(draft).is_none()) {
+        draft.spec_mut().insert("volumeName".to_owned(), name.into());
+    }
+}

@@ -1,0 +1,121 @@
+//! Pod: runs on the host under the virtual cluster's identity, addresses and names.
+//!
+//! `places` says where a pod names other objects; `environment`, `volumes`, `scheduling` and `dns` make the host's
+//! spec; `update` says what of it can change later; [`status`] is what flows back and [`tokens`] what the
+//! virtual API server has to be asked for. Fields that no rule knows pass as they are.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use crate::context::Ctx;
+use crate::mapper::{Change, Hold, Life, Mapper, Policy, Selection};
+use crate::object::{HostObject, Key, ResourceType, VirtualObject};
+use crate::references::{self, Reference};
+
+mod affinity;
+mod dns;
+mod downward;
+mod environment;
+mod messages;
+mod parts;
+mod places;
+mod quantity;
+mod scheduling;
+pub mod status;
+pub mod tokens;
+mod update;
+mod volumes;
+
+const POLICY: Policy = Policy { selection: Selection::All, life: Life::Process, owned: &[] };
+
+/// The rules of Pods.
+#[derive(Debug)]
+pub struct Pod {
+    resource: ResourceType,
+    references: Vec<Reference>,
+}
+
+impl Pod {
+    /// The rules.
+    pub fn new() -> Self {
+        Self { resource: ResourceType::core("Pod", "pods"), references: places::table() }
+    }
+}
+
+impl Default for Pod {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Mapper for Pod {
+    fn resource(&self) -> &ResourceType {
+        &self.resource
+    }
+
+    fn references(&self) -> &[Reference] {
+        &self.references
+    }
+
+    /// The table's, and the claims of ephemeral volumes, whose names follow from the pod's.
+    fn targets(&self, source: &VirtualObject) -> BTreeSet<Key> {
+        let mut targets = references::targets(&self.references, source);
+        targets.extend(volumes::ephemeral_claims(source));
+        targets
+    }
+
+    fn policy(&self) -> &Policy {
+        &POLICY
+    }
+
+    /// Keeps `ephemeralContainers`, which [`Mapper::creatable`] takes out: they can only be added later.
+    fn to_host(&self, ctx: &Ctx<'_>, source: &VirtualObject, mut draft: HostObject) -> Result<HostObject, Hold> {
+        scheduling::refuse_claims(source)?;
+        run_without_rights(ctx, &mut draft);
+        environment::apply(ctx, source, &mut draft)?;
+        volumes::apply(ctx, source, &mut draft);
+        scheduling::apply(ctx, source, &mut draft)?;
+        dns::apply(ctx, source, &mut draft)?;
+        Ok(draft)
+    }
+
+    fn before_create(&self, source: &VirtualObject) -> Result<(), Hold> {
+        scheduling::wait_for_gates(source)
+    }
+
+    fn creatable(&self, mut desired: HostObject) -> HostObject {
+        desired.spec_mut().remove("ephemeralContainers");
+        desired
+    }
+
+    fn to_virtual(&self, ctx: &Ctx<'_>, host: &HostObject, mut draft: VirtualObject) -> VirtualObject {
+        if let Some(node) = host.text("/spec/nodeName").filter(|node| !node.is_empty()) {
+            draft.spec_mut().insert("nodeName".into(), node.into());
+        }
+        if let Some(status) = status::to_virtual(ctx, &self.targets(&draft), host, &draft) {
+            draft.fields_mut().insert("status".into(), Value::Object(status));
+        }
+        draft
+    }
+
+    fn host_changes(&self, desired: &HostObject, current: &HostObject) -> Vec<Change> {
+        update::changes(desired, current)
+    }
+
+    fn status_changes(&self, source: &VirtualObject, current: &HostObject) -> Vec<Change> {
+        status::gates_to_host(source, current).into_iter().collect()
+    }
+
+    fn digest_view(&self, desired: &HostObject) -> Value {
+        update::view(desired)
+    }
+}
+
+/// Nothing of the host's API can be reached with what the pod is given.
+fn run_without_rights(ctx: &Ctx<'_>, draft: &mut HostObject) {
+    let spec = draft.spec_mut();
+    spec.remove("serviceAccount");
+    spec.insert("serviceAccountName".into(), ctx.facts.workload_service_account.as_str().into());
+    spec.insert("automountServiceAccountToken".into(), false.into());
+}

@@ -1,0 +1,63 @@
+//! Takes the host's names out of texts that flow back.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::tokens;
+use crate::context::Ctx;
+use crate::object::{Fields, HostObject, Key, VirtualObject};
+
+/// Rewrites every `message` in a pod's status.
+pub(super) fn to_virtual(
+    ctx: &Ctx<'_>,
+    targets: &BTreeSet<Key>,
+    host: &HostObject,
+    source: &VirtualObject,
+    status: &mut Fields,
+) {
+    let mut renames = None;
+    for (field, value) in status.iter_mut() {
+        each_message(field, value, &mut |message| {
+            let renames = renames.get_or_insert_with(|| renames_of(ctx, targets, host, source));
+            for (from, to) in renames.iter() {
+                if message.contains(from.as_str()) {
+                    *message = message.replace(from.as_str(), to);
+                }
+            }
+        });
+    }
+}
+
+fn each_message(field: &str, value: &mut Value, visit: &mut dyn FnMut(&mut String)) {
+    match value {
+        Value::String(text) if field == "message" && !text.is_empty() => visit(text),
+        Value::Object(fields) => fields.iter_mut().for_each(|(field, value)| each_message(field, value, visit)),
+        Value::Array(items) => items.iter_mut().for_each(|item| each_message(field, item, visit)),
+        _ => {}
+    }
+}
+
+/// What to replace by what, in order: longer texts before those that they contain.
+fn renames_of(ctx: &Ctx<'_>, targets: &BTreeSet<Key>, host: &HostObject, source: &VirtualObject) -> Vec<(String, String)> {
+    let virtual_name = source.virtual_name();
+    let token_secret = tokens::secret_name(ctx.names, &virtual_name).to_string();
+    let mut names = vec![(host.name().to_owned(), source.name().to_owned()), (token_secret, format!("{}-tokens", source.name()))];
+    for key in targets {
+        names.push((ctx.names.host_name(&key.name).to_string(), key.name.name.clone()));
+    }
+    names.sort_by_key(|(from, _)| std::cmp::Reverse(from.len()));
+
+    let (host_namespace, namespace) = (host.namespace(), source.namespace());
+    let mut renames = Vec::new();
+    for (from, to) in &names {
+        // `namespace/name`, and the `name_namespace(uid)` of kubelets.
+        renames.push((format!("{host_namespace}/{from}"), format!("{namespace}/{to}")));
+        renames.push((format!("{from}_{host_namespace}"), format!("{to}_{namespace}")));
+    }
+    renames.extend(names);
+    renames.push((format!("\"{host_namespace}\""), format!("\"{namespace}\"")));
+    renames.push((host.uid().to_owned(), source.uid().to_owned()));
+    renames.retain(|(from, _)| !from.is_empty());
+    renames
+}

@@ -1,0 +1,90 @@
+//! Keeps the tenant's scheduling wishes inside its own cluster: what it may ask of the host's scheduler.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::{affinity, parts};
+use crate::context::Ctx;
+use crate::mapper::Hold;
+use crate::object::{Fields, HostObject, Key, Kind, VirtualObject};
+
+const DEFAULT_SCHEDULER: &str = "default-scheduler";
+
+/// A gated pod has nothing to do on the host, and there its directives could no longer be changed as freely.
+/// So gates on host pods are the host's own, which a tenant must not be able to lift.
+pub(super) fn wait_for_gates(source: &VirtualObject) -> Result<(), Hold> {
+    if parts::items(source, "/spec/schedulingGates").next().is_none() {
+        return Ok(());
+    }
+    let key = Key { kind: Kind::new("v1/Pod"), name: source.virtual_name() };
+    Err(Hold::Wait { on: BTreeSet::from([key]), why: "the pod's scheduling gates are not lifted yet".into() })
+}
+
+/// Claims name devices through objects that only the virtual cluster has.
+pub(super) fn refuse_claims(source: &VirtualObject) -> Result<(), Hold> {
+    if parts::items(source, "/spec/resourceClaims").next().is_none() {
+        return Ok(());
+    }
+    Err(Hold::Refuse {
+        field: "spec.resourceClaims".into(),
+        why: "resource claims are not synced to the host; ask for the device in resources.limits instead".into(),
+    })
+}
+
+/// Drops what would name things of the host, and scopes every selector.
+pub(super) fn apply(ctx: &Ctx<'_>, source: &VirtualObject, draft: &mut HostObject) -> Result<(), Hold> {
+    drop_host_choices(draft.spec_mut());
+    affinity::apply(ctx, source, draft)?;
+    for constraint in parts::objects_mut(draft, "/spec/topologySpreadConstraints") {
+        affinity::scope_spread(ctx, source, constraint);
+    }
+    Ok(())
+}
+
+/// Priority classes and schedulers of the host are not the tenant's to choose, and its own are unknown there.
+fn drop_host_choices(spec: &mut Fields) {
+    for field in ["priorityClassName", "priority", "preemptionPolicy"] {
+        spec.remove(field);
+    }
+    if spec.get("schedulerName").and_then(Value::as_str) != Some(DEFAULT_SCHEDULER) {
+        spec.remove("schedulerName");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn pod(spec: Value) -> VirtualObject {
+        VirtualObject::from_json(json!({"metadata": {"name": "web", "namespace": "shop"}, "spec": spec})).unwrap()
+    }
+
+    #[test]
+    fn a_gated_pod_waits_for_itself() {
+        let held = wait_for_gates(&pod(json!({"schedulingGates": [{"name": "example.com/quota"}]})));
+        let Err(Hold::Wait { on, .. }) = held else { panic!("{held:?}") };
+        assert_eq!(on.iter().map(ToString::to_string).collect::<Vec<_>>(), ["Pod shop/web"]);
+        assert_eq!(wait_for_gates(&pod(json!({"schedulingGates": []}))), Ok(()));
+    }
+
+    #[test]
+    fn a_resource_claim_is_refused_with_its_field() {
+        let held = refuse_claims(&pod(json!({"resourceClaims": [{"name": "gpu"}]})));
+        assert!(matches!(held, Err(Hold::Refuse { field, .. }) if field == "spec.resourceClaims"));
+    }
+
+    #[test]
+    fn the_host_chooses_priority_and_scheduler() {
+        let mut spec = Fields::new();
+        for (field, value) in [("priority", json!(7)), ("preemptionPolicy", json!("Never")), ("schedulerName", json!("mine"))] {
+            spec.insert(field.into(), value);
+        }
+        drop_host_choices(&mut spec);
+        assert!(spec.is_empty());
+        spec.insert("schedulerName".into(), DEFAULT_SCHEDULER.into());
+        drop_host_choices(&mut spec);
+        assert_eq!(spec["schedulerName"], DEFAULT_SCHEDULER);
+    }
+}

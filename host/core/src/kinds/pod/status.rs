@@ -1,0 +1,181 @@
+//! Says what of a host pod's status the tenant sees, and which of its conditions the host must know.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::{messages, parts};
+use crate::context::{Ctx, Version};
+use crate::mapper::Change;
+use crate::object::{Fields, HostObject, Key, VirtualObject};
+
+/// From this version on the API knows `observedGeneration` in a pod's status.
+const OBSERVED_GENERATION_SINCE: Version = Version { major: 1, minor: 34 };
+/// The lists of container statuses and the lists of containers that they speak of.
+const CONTAINER_STATUSES: [(&str, &str); 3] = [
+    ("containerStatuses", "containers"),
+    ("initContainerStatuses", "initContainers"),
+    ("ephemeralContainerStatuses", "ephemeralContainers"),
+];
+/// Names of claims on the host; claims are not synced.
+const CLAIM_STATUSES: [&str; 3] =
+    ["resourceClaimStatuses", "extendedResourceClaimStatus", "nodeAllocatableResourceClaimStatuses"];
+/// What makes a condition another one, rather than the same told again.
+const CONDITION_CONTENT: [&str; 4] = ["type", "status", "reason", "message"];
+
+/// The status of the virtual pod `current`, given its host pod; `None` while the host has nothing to say.
+pub(super) fn to_virtual(
+    ctx: &Ctx<'_>,
+    targets: &BTreeSet<Key>,
+    host: &HostObject,
+    current: &VirtualObject,
+) -> Option<Fields> {
+    let mut status = host.pointer("/status")?.as_object().filter(|status| says_something(status))?.clone();
+    copy_or_remove(current.pointer("/status/qosClass"), &mut status, "qosClass");
+    for field in CLAIM_STATUSES {
+        status.remove(field);
+    }
+    for (statuses, containers) in CONTAINER_STATUSES {
+        hide_added_containers(current, containers, status.get_mut(statuses));
+    }
+    hide_node_address(host, &mut status);
+    messages::to_virtual(ctx, targets, host, current, &mut status);
+    merge_conditions(host, current, &mut status);
+    count_generations_virtually(ctx, host, current, &mut status);
+    Some(status)
+}
+
+/// The address that a virtual node stands for in the virtual cluster: the same for the same name. It lies
+/// in 198.18.0.0/15, which RFC 2544 keeps for benchmarks and nobody routes, so that it tells nothing of
+/// the host's network and reaches nothing. Two nodes can have the same one.
+pub fn node_address(node: &str) -> Ipv4Addr {
+    /// The addresses of a /15, without the first and the last.
+    const ADDRESSES: u32 = (1 << 17) - 2;
+    let digest = Sha256::digest(node.as_bytes());
+    let number = digest.iter().take(4).fold(0_u32, |number, byte| number << 8 | u32::from(*byte));
+    Ipv4Addr::from_bits(Ipv4Addr::new(198, 18, 0, 0).to_bits() + 1 + number % ADDRESSES)
+}
+
+/// The patch that makes the tenant's readiness gates known to the host, whose kubelet decides about Ready.
+pub(super) fn gates_to_host(source: &VirtualObject, host: &HostObject) -> Option<Change> {
+    let patch: Vec<Value> = gates(source).into_iter().filter_map(|gate| gate_patch(source, host, gate)).collect();
+    (!patch.is_empty()).then(|| Change::strategic(Some("status"), json!({"status": {"conditions": patch}})))
+}
+
+/// A host pod that nobody looked at yet has nothing but its phase.
+fn says_something(status: &Fields) -> bool {
+    let has_items = |name: &str| status.get(name).and_then(Value::as_array).is_some_and(|items| !items.is_empty());
+    let phase = status.get("phase").and_then(Value::as_str).unwrap_or("Pending");
+    phase != "Pending" || has_items("conditions") || has_items("containerStatuses") || status.contains_key("reason")
+}
+
+/// Containers that the host added are none of the tenant's.
+fn hide_added_containers(current: &VirtualObject, containers: &str, statuses: Option<&mut Value>) {
+    let pointer = format!("/spec/{containers}");
+    if let Some(Value::Array(statuses)) = statuses {
+        statuses.retain(|status| parts::find(parts::items(current, &pointer), "name", parts::text(status, "name")).is_some());
+    }
+}
+
+fn hide_node_address(host: &HostObject, status: &mut Fields) {
+    let address = node_address(host.text("/spec/nodeName").unwrap_or_default()).to_string();
+    if status.contains_key("hostIPs") {
+        status.insert("hostIPs".into(), json!([{"ip": address}]));
+    }
+    if status.contains_key("hostIP") {
+        status.insert("hostIP".into(), address.into());
+    }
+}
+
+/// The host's conditions, with the virtual cluster's times where nothing changed, then the tenant's own.
+fn merge_conditions(host: &HostObject, current: &VirtualObject, status: &mut Fields) {
+    let gates = gates(current);
+    let is_gate = |condition: &Value| gates.contains(parts::text(condition, "type"));
+    let mut merged = Vec::new();
+    for condition in status.get("conditions").and_then(Value::as_array).into_iter().flatten().filter(|c| !is_gate(c)) {
+        let mut condition = condition.clone();
+        let known = condition_of(current.pointer("/status/conditions"), parts::text(&condition, "type"));
+        count_condition_virtually(host, current, known, &mut condition);
+        if let Some(known) = known.filter(|known| is_same_condition(known, &condition))
+            && let Some(fields) = condition.as_object_mut()
+        {
+            for time in ["lastTransitionTime", "lastProbeTime"] {
+                copy_or_remove(known.get(time), fields, time);
+            }
+        }
+        merged.push(condition);
+    }
+    merged.extend(parts::items(current, "/status/conditions").filter(|condition| is_gate(condition)).cloned());
+    if merged.is_empty() {
+        status.remove("conditions");
+    } else {
+        status.insert("conditions".into(), Value::Array(merged));
+    }
+}
+
+/// A condition's `observedGeneration` in the virtual pod's numbers.
+fn count_condition_virtually(host: &HostObject, current: &VirtualObject, known: Option<&Value>, condition: &mut Value) {
+    let observed = condition.get("observedGeneration").and_then(Value::as_i64);
+    let kept = known.and_then(|known| known.get("observedGeneration")).cloned();
+    let value = if is_up_to_date(host, observed) { current.generation().map(Value::from) } else { kept };
+    if let Some(fields) = condition.as_object_mut() {
+        copy_or_remove(value.as_ref(), fields, "observedGeneration");
+    }
+}
+
+/// The status' `observedGeneration` in the virtual pod's numbers; none at all for a server that has none.
+fn count_generations_virtually(ctx: &Ctx<'_>, host: &HostObject, current: &VirtualObject, status: &mut Fields) {
+    if ctx.facts.virtual_version < OBSERVED_GENERATION_SINCE {
+        status.remove("observedGeneration");
+        for condition in status.get_mut("conditions").and_then(Value::as_array_mut).into_iter().flatten() {
+            condition.as_object_mut().map(|fields| fields.remove("observedGeneration"));
+        }
+        return;
+    }
+    let observed = status.get("observedGeneration").and_then(Value::as_i64);
+    let kept = current.pointer("/status/observedGeneration").cloned();
+    let value = if is_up_to_date(host, observed) { current.generation().map(Value::from) } else { kept };
+    copy_or_remove(value.as_ref(), status, "observedGeneration");
+}
+
+/// Whether the host's kubelet speaks of the host pod as it is now.
+fn is_up_to_date(host: &HostObject, observed: Option<i64>) -> bool {
+    observed.zip(host.generation()).is_some_and(|(observed, generation)| observed >= generation)
+}
+
+/// The patch element for one gate, if the host knows it otherwise.
+fn gate_patch(source: &VirtualObject, host: &HostObject, gate: &str) -> Option<Value> {
+    let told = condition_of(host.pointer("/status/conditions"), gate);
+    match condition_of(source.pointer("/status/conditions"), gate) {
+        Some(condition) if told.is_some_and(|told| is_same_condition(condition, told)) => None,
+        Some(condition) => {
+            let mut condition = condition.clone();
+            // Counts the virtual pod's changes, not the host pod's.
+            condition.as_object_mut().map(|fields| fields.remove("observedGeneration"));
+            Some(condition)
+        }
+        None => told.map(|_| json!({"type": gate, "$patch": "delete"})),
+    }
+}
+
+/// The condition types that the tenant declared as its own.
+fn gates(pod: &VirtualObject) -> BTreeSet<&str> {
+    parts::items(pod, "/spec/readinessGates").map(|gate| parts::text(gate, "conditionType")).collect()
+}
+
+fn condition_of<'a>(conditions: Option<&'a Value>, kind: &str) -> Option<&'a Value> {
+    parts::find(conditions.and_then(Value::as_array).into_iter().flatten(), "type", kind)
+}
+
+fn is_same_condition(one: &Value, other: &Value) -> bool {
+    CONDITION_CONTENT.iter().all(|field| parts::text(one, field) == parts::text(other, field))
+}
+
+fn copy_or_remove(value: Option<&Value>, fields: &mut Fields, name: &str) {
+    match value {
+        Some(value) => fields.insert(name.to_owned(), value.clone()),
+        None => fields.remove(name),
+    };
+}

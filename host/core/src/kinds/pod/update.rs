@@ -1,0 +1,219 @@
+//! Says what of a running pod can change, and how.
+//!
+//! The API lets little of a pod change, and the host may have added containers, tolerations and default
+//! resources of its own. So everything is compared by the names that we know, and lists are merged.
+
+use serde_json::{Value, json};
+
+use super::parts::{self, CONTAINER_LISTS};
+use super::quantity;
+use crate::mapper::Change;
+use crate::names::DIGEST;
+use crate::object::{Fields, HostObject};
+
+/// Containers that are part of the pod from the start.
+const LASTING: [&str; 2] = ["initContainers", "containers"];
+
+/// The patches that bring `current` to `desired`.
+pub(super) fn changes(desired: &HostObject, current: &HostObject) -> Vec<Change> {
+    // Resources first: the digest, which says that they arrived, goes with the patch of the object itself.
+    let all = [resize(desired, current), main(desired, current), debug(desired, current)];
+    all.into_iter().flatten().collect()
+}
+
+/// All that [`changes`] can change.
+pub(super) fn view(desired: &HostObject) -> Value {
+    let mut view = Fields::new();
+    for field in ["activeDeadlineSeconds", "tolerations", "resources"] {
+        if let Some(value) = desired.pointer(&format!("/spec/{field}")) {
+            view.insert(field.into(), value.clone());
+        }
+    }
+    for list in CONTAINER_LISTS {
+        let containers = parts::items(desired, &format!("/spec/{list}"));
+        let of = |container: &Value| match list {
+            "ephemeralContainers" => json!([container.get("name")]),
+            _ => json!([container.get("name"), container.get("image"), container.get("resources")]),
+        };
+        view.insert(list.into(), containers.map(of).collect());
+    }
+    Value::Object(view)
+}
+
+/// Images, the deadline and tolerations.
+fn main(desired: &HostObject, current: &HostObject) -> Option<Change> {
+    let mut spec = Fields::new();
+    for list in LASTING {
+        let images = by_name(desired, current, list, |want, have| {
+            let image = want.get("image")?;
+            (Some(image) != have.get("image")).then(|| ("image", image.clone()))
+        });
+        insert_list(&mut spec, list, images);
+    }
+    if let Some(deadline) = desired.pointer("/spec/activeDeadlineSeconds")
+        && !deadline.is_null()
+        && Some(deadline) != current.pointer("/spec/activeDeadlineSeconds")
+    {
+        spec.insert("activeDeadlineSeconds".into(), deadline.clone());
+    }
+    insert_list(&mut spec, "tolerations", tolerations(desired, current));
+    (!spec.is_empty()).then(|| Change::strategic(None, json!({"spec": spec})))
+}
+
+/// All tolerations, if some are missing. The API lets them only be added, and its patch replaces the list.
+fn tolerations(desired: &HostObject, current: &HostObject) -> Vec<Value> {
+    let mut all: Vec<Value> = parts::items(current, "/spec/tolerations").cloned().collect();
+    let missing: Vec<Value> =
+        parts::items(desired, "/spec/tolerations").filter(|wanted| !all.contains(wanted)).cloned().collect();
+    if missing.is_empty() {
+        return missing;
+    }
+    all.extend(missing);
+    all
+}
+
+/// Resources, if the tenant changed them since they were last written: what the host's admission made of
+/// them, or its autoscaler, is its own business.
+fn resize(desired: &HostObject, current: &HostObject) -> Option<Change> {
+    let digest = desired.annotation(DIGEST);
+    if digest.is_some() && digest == current.annotation(DIGEST) {
+        return None;
+    }
+    let mut spec = Fields::new();
+    for list in LASTING {
+        let resources = by_name(desired, current, list, |want, have| {
+            changed_resources(want.get("resources"), have.get("resources")).map(|changed| ("resources", changed))
+        });
+        insert_list(&mut spec, list, resources);
+    }
+    if let Some(changed) = changed_resources(desired.pointer("/spec/resources"), current.pointer("/spec/resources")) {
+        spec.insert("resources".into(), changed);
+    }
+    (!spec.is_empty()).then(|| Change::strategic(Some("resize"), json!({"spec": spec})))
+}
+
+/// The wanted amounts that differ. What the host has beside them was its default and stays.
+fn changed_resources(want: Option<&Value>, have: Option<&Value>) -> Option<Value> {
+    let mut changed = Fields::new();
+    for group in ["limits", "requests"] {
+        let wanted = want.and_then(|resources| resources.get(group)).and_then(Value::as_object).into_iter().flatten();
+        let differs = |name: &str, amount: &Value| {
+            let current = have.and_then(|resources| resources.get(group)).and_then(|group| group.get(name));
+            !current.is_some_and(|current| quantity::same(current, amount))
+        };
+        let amounts: Fields =
+            wanted.filter(|(name, amount)| differs(name, amount)).map(|(name, amount)| (name.clone(), amount.clone())).collect();
+        if !amounts.is_empty() {
+            changed.insert(group.into(), Value::Object(amounts));
+        }
+    }
+    (!changed.is_empty()).then_some(Value::Object(changed))
+}
+
+/// Ephemeral containers that the host does not have yet. They can be neither changed nor removed.
+fn debug(desired: &HostObject, current: &HostObject) -> Option<Change> {
+    const POINTER: &str = "/spec/ephemeralContainers";
+    let is_new = |wanted: &&Value| parts::find(parts::items(current, POINTER), "name", parts::text(wanted, "name")).is_none();
+    let new: Vec<&Value> = parts::items(desired, POINTER).filter(is_new).collect();
+    (!new.is_empty())
+        .then(|| Change::strategic(Some("ephemeralcontainers"), json!({"spec": {"ephemeralContainers": new}})))
+}
+
+/// A patch element for each container of both pods for which `difference` finds a field to send.
+fn by_name(
+    desired: &HostObject,
+    current: &HostObject,
+    list: &str,
+    difference: impl Fn(&Value, &Value) -> Option<(&'static str, Value)>,
+) -> Vec<Value> {
+    let pointer = format!("/spec/{list}");
+    let mut found = Vec::new();
+    for want in parts::items(desired, &pointer) {
+        let name = parts::text(want, "name");
+        let have = parts::find(parts::items(current, &pointer), "name", name);
+        if let Some((field, value)) = have.and_then(|have| difference(want, have)) {
+            found.push(json!({"name": name, field: value}));
+        }
+    }
+    found
+}
+
+fn insert_list(spec: &mut Fields, name: &str, list: Vec<Value>) {
+    if !list.is_empty() {
+        spec.insert(name.into(), Value::Array(list));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mapper::PatchFormat;
+
+    fn host(spec: Value) -> HostObject {
+        HostObject::from_json(json!({"metadata": {"name": "web"}, "spec": spec})).unwrap()
+    }
+
+    fn bodies(desired: Value, current: Value) -> Vec<(Option<&'static str>, Value)> {
+        let found = changes(&host(desired), &host(current));
+        assert!(found.iter().all(|change| change.format == PatchFormat::Strategic));
+        found.into_iter().map(|change| (change.subresource, change.body)).collect()
+    }
+
+    #[test]
+    fn what_the_host_added_stays() {
+        let desired = json!({"containers": [{"name": "a", "image": "a:1", "resources": {"limits": {"cpu": "1"}}}]});
+        let current = json!({
+            "containers": [
+                {"name": "proxy", "image": "mesh"},
+                {"name": "a", "image": "a:1", "resources": {"limits": {"cpu": "1000m", "memory": "1Gi"}}},
+            ],
+            "tolerations": [{"key": "node.kubernetes.io/not-ready"}],
+            "schedulingGates": [{"name": "quota"}],
+            "activeDeadlineSeconds": 60,
+        });
+        assert_eq!(bodies(desired, current), []);
+    }
+
+    #[test]
+    fn an_image_is_changed_by_the_containers_name() {
+        let desired = json!({"containers": [{"name": "a", "image": "a:2"}], "activeDeadlineSeconds": 5});
+        let current = json!({"containers": [{"name": "proxy", "image": "mesh"}, {"name": "a", "image": "a:1"}]});
+        let body = json!({"spec": {"containers": [{"name": "a", "image": "a:2"}], "activeDeadlineSeconds": 5}});
+        assert_eq!(bodies(desired, current), [(None, body)]);
+    }
+
+    #[test]
+    fn a_new_toleration_joins_those_of_the_host() {
+        let desired = json!({"tolerations": [{"key": "mine"}]});
+        let current = json!({"tolerations": [{"key": "theirs"}]});
+        let body = json!({"spec": {"tolerations": [{"key": "theirs"}, {"key": "mine"}]}});
+        assert_eq!(bodies(desired, current), [(None, body)]);
+    }
+
+    #[test]
+    fn resources_are_resized_amount_by_amount() {
+        let of = |cpu: &str| json!({"requests": {"cpu": cpu, "memory": "1Gi"}});
+        let desired = json!({"containers": [{"name": "a", "resources": of("2")}], "resources": of("4")});
+        let current = json!({"containers": [{"name": "a", "resources": of("1")}], "resources": of("4000m")});
+        let body = json!({"spec": {"containers": [{"name": "a", "resources": {"requests": {"cpu": "2"}}}]}});
+        assert_eq!(bodies(desired, current), [(Some("resize"), body)]);
+    }
+
+    #[test]
+    fn amounts_that_the_host_changed_are_not_fought_over() {
+        let of = |cpu: &str| {
+            let mut pod = host(json!({"containers": [{"name": "a", "resources": {"limits": {"cpu": cpu}}}]}));
+            pod.annotations_mut().insert(DIGEST.into(), "same".into());
+            pod
+        };
+        assert_eq!(changes(&of("1"), &of("2")), []);
+    }
+
+    #[test]
+    fn a_debug_container_is_added_beside_others() {
+        let desired = json!({"ephemeralContainers": [{"name": "one", "image": "x"}, {"name": "two", "image": "y"}]});
+        let current = json!({"ephemeralContainers": [{"name": "one", "image": "x"}, {"name": "ops"}]});
+        let body = json!({"spec": {"ephemeralContainers": [{"name": "two", "image": "y"}]}});
+        assert_eq!(bodies(desired, current), [(Some("ephemeralcontainers"), body)]);
+    }
+}

@@ -1,0 +1,163 @@
+//! Service: the virtual server allocates its addresses, the host is asked for the same, and what the host gave wins.
+
+use serde_json::Value;
+
+use crate::context::Ctx;
+use crate::diff;
+use crate::labels;
+use crate::mapper::{Change, Hold, Life, Mapper, Policy, Selection};
+use crate::names::DIGEST;
+use crate::object::{Fields, HostObject, Object, ResourceType, VirtualName, VirtualObject};
+
+mod allocation;
+mod moving;
+
+pub use moving::move_to;
+
+const POLICY: Policy = Policy {
+    selection: Selection::All,
+    life: Life::Data,
+    owned: &[
+        "/spec/type",
+        "/spec/selector",
+        "/spec/ports",
+        "/spec/externalName",
+        "/spec/externalIPs",
+        "/spec/externalTrafficPolicy",
+        "/spec/internalTrafficPolicy",
+        "/spec/trafficDistribution",
+        "/spec/sessionAffinity",
+        "/spec/sessionAffinityConfig",
+        "/spec/publishNotReadyAddresses",
+        "/spec/ipFamilyPolicy",
+        "/spec/loadBalancerIP",
+        "/spec/loadBalancerClass",
+        "/spec/loadBalancerSourceRanges",
+        "/spec/allocateLoadBalancerNodePorts",
+    ],
+};
+
+/// Owned fields that the host fills in, or clears with a change of type, where we say nothing.
+const HOST_DEFAULTED: &[&str] = &[
+    "allocateLoadBalancerNodePorts",
+    "externalTrafficPolicy",
+    "internalTrafficPolicy",
+    "ipFamilyPolicy",
+    "sessionAffinity",
+    "type",
+];
+
+/// The rules of Services.
+#[derive(Debug)]
+pub struct Service {
+    resource: ResourceType,
+}
+
+impl Service {
+    /// The rules.
+    pub fn new() -> Self {
+        Self { resource: ResourceType::core("Service", "services") }
+    }
+}
+
+impl Default for Service {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Mapper for Service {
+    fn resource(&self) -> &ResourceType {
+        &self.resource
+    }
+
+    fn policy(&self) -> &Policy {
+        &POLICY
+    }
+
+    fn to_host(&self, ctx: &Ctx<'_>, source: &VirtualObject, mut draft: HostObject) -> Result<HostObject, Hold> {
+        if is_api(&source.virtual_name()) {
+            return Err(Hold::Absent);
+        }
+        if let Some(remembered) = moving::remembered(source) {
+            moving::restore(draft.spec_mut(), remembered);
+        }
+        scope_selector(ctx, source.namespace(), draft.spec_mut());
+        Ok(draft)
+    }
+
+    fn to_virtual(&self, _ctx: &Ctx<'_>, source: &HostObject, mut draft: VirtualObject) -> VirtualObject {
+        if let Some(remembered) = moving::remembered(&draft) {
+            moving::restore(draft.spec_mut(), remembered);
+        }
+        moving::forget(&mut draft);
+        // While a change of type is on its way to the host, its answer is to the former question.
+        if type_of(source) == type_of(&draft) {
+            take_status(source, &mut draft);
+            allocation::take(source, &mut draft);
+        }
+        draft
+    }
+
+    fn host_changes(&self, desired: &HostObject, current: &HostObject) -> Vec<Change> {
+        if allocation::switches_headless(desired, current) {
+            return moving::host_changes(desired, current);
+        }
+        let mut wanted = desired.clone();
+        for field in HOST_DEFAULTED {
+            leave_to_host(field, wanted.spec_mut(), current);
+        }
+        // The tenant asks for nothing new, so other node ports are the host's answer to the last question.
+        if desired.annotation(DIGEST) == current.annotation(DIGEST) {
+            allocation::keep_node_ports(&mut wanted, current);
+        }
+        let change = diff::owned(POLICY.owned, &wanted, current);
+        allocation::ask(&wanted, current, change).into_iter().collect()
+    }
+
+    fn virtual_changes(&self, desired: &VirtualObject, current: &VirtualObject) -> Vec<Change> {
+        moving::virtual_changes(desired, current)
+    }
+
+    fn relax(&self, desired: &HostObject, refused: &[String]) -> Option<HostObject> {
+        allocation::relax(desired, refused)
+    }
+}
+
+/// Whether this is the virtual API server's own Service, which the engine moves to the address of the
+/// virtual cluster's Service on the host.
+pub(super) fn is_api(name: &VirtualName) -> bool {
+    name.namespace == "default" && name.name == "kubernetes"
+}
+
+fn scope_selector(ctx: &Ctx<'_>, namespace: &str, spec: &mut Fields) {
+    if let Some(Value::Object(selector)) = spec.get_mut("selector")
+        && !selector.is_empty()
+    {
+        *selector = labels::map_to_host(selector);
+        selector.extend(labels::scope(ctx.names, namespace));
+    }
+}
+
+fn type_of<S>(object: &Object<S>) -> &str {
+    object.text("/spec/type").unwrap_or("ClusterIP")
+}
+
+fn take_status(source: &HostObject, draft: &mut VirtualObject) {
+    let Some(mut status) = source.pointer("/status").and_then(Value::as_object).cloned() else { return };
+    for condition in status.get_mut("conditions").and_then(Value::as_array_mut).into_iter().flatten() {
+        // Counts changes of the host object, which says nothing about the virtual one.
+        if let Some(condition) = condition.as_object_mut() {
+            condition.remove("observedGeneration");
+        }
+    }
+    draft.fields_mut().insert("status".to_owned(), Value::Object(status));
+}
+
+fn leave_to_host(field: &str, wanted: &mut Fields, current: &HostObject) {
+    if !wanted.contains_key(field)
+        && let Some(value) = current.pointer(&format!("/spec/{field}"))
+    {
+        wanted.insert(field.to_owned(), value.clone());
+    }
+}

@@ -1,0 +1,155 @@
+//! Moves a Service to other addresses without deleting it: to ExternalName and back.
+//!
+//! The API lets nobody change an address, but it gives addresses up and takes new ones where the type
+//! changes from and to ExternalName. What the way out clears is remembered in an annotation, so that
+//! whoever finds a Service halfway can finish the move.
+
+use serde_json::{Value, json};
+
+use super::allocation::{self, ADDRESSES, HEALTH_PORT};
+use crate::diff;
+use crate::mapper::Change;
+use crate::names::MOVING;
+use crate::object::{Fields, HostObject, Object, VirtualObject, child_mut};
+
+/// The external name of a Service that is halfway.
+const HALFWAY: &str = "moving.weft.dev";
+
+/// What the API demands to be cleared, or clears itself, with the change to ExternalName.
+const REMEMBERED: &[&str] = &[
+    "allocateLoadBalancerNodePorts",
+    "clusterIP",
+    "clusterIPs",
+    "externalName",
+    "externalTrafficPolicy",
+    "healthCheckNodePort",
+    "ipFamilies",
+    "ipFamilyPolicy",
+    "loadBalancerClass",
+    "loadBalancerSourceRanges",
+    "ports",
+    "type",
+];
+
+/// The patches, in order, that give the virtual Service `current` these addresses; none when it has them.
+pub fn move_to(current: &VirtualObject, cluster_ips: &[String]) -> Vec<Change> {
+    let mut desired = current.clone();
+    if let Some(remembered) = remembered(current) {
+        restore(desired.spec_mut(), remembered);
+    } else if allocation::is_external_name(current) {
+        desired.spec_mut().insert("type".to_owned(), "ClusterIP".into());
+        desired.spec_mut().remove("externalName");
+    }
+    forget(&mut desired);
+    if allocation::addresses(&desired) != cluster_ips {
+        allocation::set_addresses(desired.spec_mut(), cluster_ips);
+        fit_policy(desired.spec_mut(), cluster_ips.len());
+    }
+    virtual_changes(&desired, current)
+}
+
+/// The patches, in order, that bring `current` to `desired`, by way of ExternalName where the API wants it.
+pub(super) fn virtual_changes(desired: &VirtualObject, current: &VirtualObject) -> Vec<Change> {
+    if !must_move(desired, current) {
+        return diff::exact_changes(desired, current).into_iter().map(|change| guarded(change, current)).collect();
+    }
+    let mut halfway = halfway(current);
+    halfway.annotations_mut().insert(MOVING.to_owned(), memory(desired).into());
+    let there = diff::exact_changes(&halfway, current);
+    if let Some(balancer) = halfway.pointer_mut("/status/loadBalancer") {
+        // The server forgets the load balancer's addresses on the way.
+        *balancer = json!({});
+    }
+    let back = diff::exact_changes(desired, &halfway);
+    there.into_iter().map(|change| guarded(change, current)).chain(back).collect()
+}
+
+/// The same for a host object; nothing is remembered there, as the virtual object says it all.
+pub(super) fn host_changes(desired: &HostObject, current: &HostObject) -> Vec<Change> {
+    let halfway = halfway(current);
+    let mut wanted = current.clone();
+    let spec = desired.pointer("/spec").cloned().unwrap_or_else(|| json!({}));
+    wanted.fields_mut().insert("spec".to_owned(), spec);
+    let patch = |from: &HostObject, to: &HostObject| {
+        diff::exact(from.pointer("/spec"), to.pointer("/spec")).map(|spec| Change::merge(json!({"spec": spec})))
+    };
+    patch(current, &halfway).into_iter().chain(patch(&halfway, &wanted)).collect()
+}
+
+/// What a Service that was left halfway is to get back.
+pub(super) fn remembered(object: &VirtualObject) -> Option<Fields> {
+    let halfway = allocation::is_external_name(object) && object.text("/spec/externalName") == Some(HALFWAY);
+    let memory: Fields = serde_json::from_str(object.annotation(MOVING).filter(|_| halfway)?).ok()?;
+    let kind = memory.get("type").and_then(Value::as_str);
+    let is_ours = matches!(kind, Some("ClusterIP" | "NodePort" | "LoadBalancer"));
+    // The tenant can write this annotation: nothing but these fields is taken from it.
+    is_ours.then(|| memory.into_iter().filter(|(field, _)| REMEMBERED.contains(&field.as_str())).collect())
+}
+
+/// Puts back what [`remembered`] found.
+pub(super) fn restore(spec: &mut Fields, remembered: Fields) {
+    spec.remove("externalName");
+    spec.extend(remembered);
+}
+
+/// Removes what [`remembered`] reads.
+pub(super) fn forget(object: &mut VirtualObject) {
+    if object.annotation(MOVING).is_some() {
+        object.annotations_mut().remove(MOVING);
+    }
+    if object.annotations().is_some_and(Fields::is_empty) {
+        object.metadata_mut().remove("annotations");
+    }
+}
+
+/// Whether `desired` has other values in fields that the API lets nobody change.
+fn must_move(desired: &VirtualObject, current: &VirtualObject) -> bool {
+    let moved = |field: &str| {
+        let pointer = format!("/spec/{field}");
+        current.pointer(&pointer).is_some_and(|old| desired.pointer(&pointer).is_some_and(|new| new != old))
+    };
+    let both = !allocation::is_external_name(desired) && !allocation::is_external_name(current);
+    both && (ADDRESSES.iter().any(|field| moved(field)) || moved(HEALTH_PORT))
+}
+
+/// `current` as an ExternalName, without whatever that type cannot have.
+fn halfway<S>(current: &Object<S>) -> Object<S> {
+    let mut halfway = current.clone();
+    let spec = halfway.spec_mut();
+    for field in REMEMBERED.iter().filter(|field| **field != "ports") {
+        spec.remove(*field);
+    }
+    for port in spec.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten() {
+        if let Some(port) = port.as_object_mut() {
+            port.remove("nodePort");
+        }
+    }
+    spec.insert("type".to_owned(), "ExternalName".into());
+    spec.insert("externalName".to_owned(), HALFWAY.into());
+    halfway
+}
+
+fn memory(desired: &VirtualObject) -> String {
+    let spec = desired.pointer("/spec").and_then(Value::as_object).into_iter().flatten();
+    let kept = spec.filter(|(field, _)| REMEMBERED.contains(&field.as_str()));
+    Value::Object(kept.map(|(field, value)| (field.clone(), value.clone())).collect()).to_string()
+}
+
+/// Lets the server refuse the patch if somebody else wrote first: it replaces whole lists.
+fn guarded(mut change: Change, current: &VirtualObject) -> Change {
+    let version = current.pointer("/metadata/resourceVersion").filter(|_| change.subresource.is_none());
+    if let (Some(version), Some(body)) = (version, change.body.as_object_mut()) {
+        child_mut(body, "metadata").insert("resourceVersion".to_owned(), version.clone());
+    }
+    change
+}
+
+/// The policy that goes with this number of addresses.
+fn fit_policy(spec: &mut Fields, addresses: usize) {
+    let policy = spec.get("ipFamilyPolicy").and_then(Value::as_str);
+    match (addresses, policy) {
+        (1, _) => spec.insert("ipFamilyPolicy".to_owned(), "SingleStack".into()),
+        (_, None | Some("SingleStack")) => spec.insert("ipFamilyPolicy".to_owned(), "PreferDualStack".into()),
+        _ => None,
+    };
+}

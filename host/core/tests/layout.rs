@@ -1,0 +1,95 @@
+//! The house rules that can be read off the files: one list of kinds, a first sentence, one direction of imports.
+#![expect(clippy::expect_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// What each file of the core may use of the others. Folders go with the file of their name.
+const MAY_USE: &[(&str, &[&str])] = &[
+    ("plan", &["context", "mapper", "names", "object", "translate"]),
+    ("translate", &["confine", "context", "diff", "labels", "mapper", "names", "object", "references"]),
+    ("confine", &["context", "labels", "mapper", "names", "object", "references"]),
+    // Of confine, the domain of the annotations that a rule may set.
+    ("kinds", &["confine", "context", "diff", "labels", "mapper", "names", "object", "paths", "references"]),
+    ("mapper", &["context", "diff", "object", "references"]),
+    ("references", &["names", "object", "paths"]),
+    ("labels", &["names", "object"]),
+    ("context", &["names", "object"]),
+    // A patch is the mapper's word; nothing else of it is used.
+    ("diff", &["mapper", "names", "object"]),
+    ("names", &["object"]),
+    ("object", &[]),
+    ("paths", &[]),
+    ("lib", &[]),
+];
+
+#[test]
+fn every_file_begins_with_the_question_it_answers() {
+    for path in files() {
+        assert!(text(&path).starts_with("//! "), "{} does not begin with a sentence after `//!`", path.display());
+    }
+}
+
+#[test]
+fn every_kinds_file_is_in_the_list() {
+    let list = text(&source().join("kinds.rs"));
+    for name in children(&source().join("kinds")).iter().filter(|path| path.is_file()).map(|path| stem(path)) {
+        assert!(list.contains(&format!("pub mod {name};")), "kinds.rs lacks `pub mod {name};`");
+        assert!(list.contains(&format!("Arc::new({name}::")), "builtin() lacks the rules of {name}");
+    }
+}
+
+#[test]
+fn imports_go_one_way() {
+    for path in files() {
+        let (_, allowed) = MAY_USE.iter().find(|(file, _)| *file == top(&path)).expect("every file is in MAY_USE");
+        for used in uses(&text(&path)).iter().filter(|used| **used != top(&path)) {
+            assert!(allowed.contains(&used.as_str()), "{} must not use crate::{used}", path.display());
+        }
+    }
+}
+
+/// The modules that follow `crate::` anywhere in a file, documentation aside.
+fn uses(text: &str) -> BTreeSet<String> {
+    let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+    code.flat_map(|line| line.split("crate::").skip(1))
+        .map(|rest| rest.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_').next().unwrap_or_default())
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+/// The file of the core that a path belongs to: `kinds` for `kinds/service/moving.rs`.
+fn top(path: &Path) -> String {
+    let inner = path.strip_prefix(source()).expect("the path lies in src");
+    inner.components().next().map(|first| stem(Path::new(first.as_os_str()))).unwrap_or_default()
+}
+
+fn stem(path: &Path) -> String {
+    path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+fn source() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
+
+fn files() -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![source()];
+    while let Some(folder) = folders.pop() {
+        let (inner, files): (Vec<_>, Vec<_>) = children(&folder).into_iter().partition(|path| path.is_dir());
+        folders.extend(inner);
+        found.extend(files.into_iter().filter(|path| path.extension().is_some_and(|extension| extension == "rs")));
+    }
+    found
+}
+
+fn children(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).expect("the folder is there");
+    entries.map(|entry| entry.expect("readable").path()).collect()
+}
+
+#[expect(clippy::disallowed_methods, reason = "rules do no I/O; this reads the rules' own text")]
+fn text(path: &Path) -> String {
+    std::fs::read_to_string(path).expect("readable")
+}

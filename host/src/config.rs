@@ -1,0 +1,326 @@
+//! The configuration file: YAML to [`Config`], every value parsed into its type here.
+//!
+//! Unknown keys are refused with the nearest known one; every default can be printed. The same types
+//! make the JSON Schema.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use weft_core::names::{ClusterNameError, Names};
+
+/// All settings of the syncer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Config {
+    /// The virtual cluster and its place on the host.
+    pub cluster: Cluster,
+    /// How the host's API server is reached.
+    #[serde(default)]
+    pub host: Connection,
+    /// How the virtual API server is reached.
+    #[serde(default)]
+    pub r#virtual: Connection,
+    /// Where `/livez` and `/readyz` are served.
+    #[serde(default)]
+    pub health: Health,
+    /// What is logged, and how.
+    #[serde(default)]
+    pub log: Log,
+    /// How pods run on the host.
+    #[serde(default)]
+    pub pods: Pods,
+    /// Limits of the sync engine.
+    #[serde(default)]
+    pub engine: Engine,
+}
+
+/// The virtual cluster and its place on the host.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Cluster {
+    /// Name of the virtual cluster; part of every host object's name.
+    pub name: String,
+    /// Host namespace that holds the virtual cluster's objects.
+    pub namespace: String,
+    /// Host Service of the virtual API server, which owns all host objects; the cluster's name by default.
+    #[serde(default)]
+    pub service: Option<String>,
+    /// DNS domain inside the virtual cluster.
+    #[serde(default = "cluster_domain")]
+    pub domain: String,
+}
+
+/// How one API server is reached.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Connection {
+    /// Path of a kubeconfig; without one, the pod's own service account is used.
+    #[serde(default)]
+    pub kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig; its current one by default.
+    #[serde(default)]
+    pub context: Option<String>,
+}
+
+/// Where health is served.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Health {
+    /// Address of the HTTP server for `/livez` and `/readyz`.
+    pub listen: SocketAddr,
+}
+
+/// What is logged, and how.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Log {
+    /// A level (`error`, `warn`, `info`, `debug`, `trace`) or a filter such as `info,weft::engine=debug`.
+    pub level: String,
+    /// `text` for people, `json` for collectors.
+    pub format: LogFormat,
+}
+
+/// Shape of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// How pods run on the host.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Pods {
+    /// Host ServiceAccount that pods run as; `weft-workload-<cluster>` by default. It needs no rights.
+    pub service_account: Option<String>,
+}
+
+/// Limits of the sync engine.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Engine {
+    /// How many pairs are worked on at once, 1 to 1000.
+    pub workers: usize,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from(([0, 0, 0, 0], 8080)) }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: "info".to_owned(), format: LogFormat::Text }
+    }
+}
+
+impl Default for Engine {
+    fn default() -> Self {
+        // Enough to keep two API servers busy at 50 ms a write and 500 writes a second.
+        Self { workers: 32 }
+    }
+}
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file cannot be read.
+    #[error("failed to read the configuration {path}", path = path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// Not YAML, or a value of the wrong type.
+    #[error("failed to parse the configuration {path}", path = path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// What and where.
+        source: serde_saphyr::Error,
+    },
+    /// A value of the wrong type, in a file that is YAML.
+    #[error("failed to parse the configuration {path}", path = path.display())]
+    Shape {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: serde_json::Error,
+    },
+    /// Keys that do not exist.
+    #[error("the configuration {path} has unknown keys:{list}", path = path.display())]
+    UnknownKeys {
+        /// The file.
+        path: PathBuf,
+        /// One line a key, with the nearest known one.
+        list: String,
+    },
+    /// A value that cannot be used.
+    #[error("the configuration's `{key}` cannot be used: {why}")]
+    Value {
+        /// The key.
+        key: &'static str,
+        /// What is wrong and what to do.
+        why: String,
+    },
+    /// A cluster name that cannot be part of host names.
+    #[error("the configuration's `cluster.name` {name:?} cannot be used")]
+    ClusterName {
+        /// The name.
+        name: String,
+        /// What is wrong.
+        source: ClusterNameError,
+    },
+}
+
+impl Config {
+    /// Reads and checks the file at `path`.
+    pub fn load(path: &Path) -> Result<Self, Error> {
+        let text = std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.into(), source })?;
+        Self::parse(path, &text)
+    }
+
+    fn parse(path: &Path, text: &str) -> Result<Self, Error> {
+        let value: Value =
+            serde_saphyr::from_str(text).map_err(|source| Error::Parse { path: path.into(), source })?;
+        let list = unknown_keys(&value);
+        if !list.is_empty() {
+            return Err(Error::UnknownKeys { path: path.into(), list });
+        }
+        // Read again from the text, so that a wrong type is shown with its line.
+        let config: Self =
+            serde_saphyr::from_str(text).map_err(|source| Error::Parse { path: path.into(), source })?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        self.names()?;
+        if self.cluster.namespace.is_empty() {
+            return Err(Error::Value { key: "cluster.namespace", why: "name the host namespace".to_owned() });
+        }
+        if !(1..=1000).contains(&self.engine.workers) {
+            return Err(Error::Value { key: "engine.workers", why: "give a number from 1 to 1000".to_owned() });
+        }
+        Ok(())
+    }
+
+    /// How this cluster's host names are made.
+    pub fn names(&self) -> Result<Names, Error> {
+        let name = &self.cluster.name;
+        Names::new(name, &self.cluster.namespace)
+            .map_err(|source| Error::ClusterName { name: name.clone(), source })
+    }
+
+    /// The host Service of the virtual API server.
+    pub fn service(&self) -> &str {
+        self.cluster.service.as_deref().unwrap_or(&self.cluster.name)
+    }
+
+    /// The host ServiceAccount that pods run as.
+    pub fn workload_service_account(&self) -> String {
+        let default = || format!("weft-workload-{}", self.cluster.name);
+        self.pods.service_account.clone().unwrap_or_else(default)
+    }
+
+    /// The configuration with every default visible, as YAML.
+    pub fn to_yaml(&self) -> String {
+        serde_saphyr::to_string(self).unwrap_or_default()
+    }
+
+    /// JSON Schema of the file.
+    pub fn schema() -> Value {
+        schemars::schema_for!(Self).to_value()
+    }
+}
+
+fn cluster_domain() -> String {
+    "cluster.local".to_owned()
+}
+
+/// One line for each key of `value` that the schema does not have, with the nearest that it has.
+fn unknown_keys(value: &Value) -> String {
+    let schema = Config::schema();
+    let mut list = String::new();
+    collect_unknown(&schema, &schema, value, "", &mut list);
+    list
+}
+
+fn collect_unknown(root: &Value, schema: &Value, value: &Value, path: &str, list: &mut String) {
+    let schema = resolve(root, schema);
+    let (Some(known), Some(fields)) = (schema.get("properties").and_then(Value::as_object), value.as_object())
+    else {
+        return;
+    };
+    for (key, value) in fields {
+        let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+        if let Some(schema) = known.get(key) {
+            collect_unknown(root, schema, value, &path, list);
+        } else {
+            let _ = write!(list, "\n  {path}: {}", suggestion(key, known.keys()));
+        }
+    }
+}
+
+/// Follows `$ref` and the wrappers that schemars puts around it.
+fn resolve<'a>(root: &'a Value, schema: &'a Value) -> &'a Value {
+    let inner = schema.get("anyOf").or_else(|| schema.get("allOf")).and_then(|list| list.get(0));
+    let schema = inner.unwrap_or(schema);
+    let target = schema.get("$ref").and_then(Value::as_str).and_then(|target| target.strip_prefix('#'));
+    target.and_then(|pointer| root.pointer(pointer)).unwrap_or(schema)
+}
+
+fn suggestion<'a>(key: &str, known: impl Iterator<Item = &'a String> + Clone) -> String {
+    /// Below this likeness a suggestion would only confuse.
+    const ALIKE: f64 = 0.6;
+    let near = known.clone().map(|name| (strsim::jaro_winkler(&key.to_lowercase(), &name.to_lowercase()), name));
+    match near.max_by(|a, b| a.0.total_cmp(&b.0)) {
+        Some((likeness, name)) if likeness >= ALIKE => format!("did you mean `{name}`?"),
+        _ => format!("known here: {}", known.cloned().collect::<Vec<_>>().join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, Error> {
+        Config::parse(Path::new("weft.yaml"), text)
+    }
+
+    #[test]
+    fn the_least_configuration_has_every_default() {
+        let config = parse("cluster: {name: my-vcluster, namespace: team-a}").unwrap();
+        assert_eq!(config.service(), "my-vcluster");
+        assert_eq!(config.workload_service_account(), "weft-workload-my-vcluster");
+        assert!(config.to_yaml().contains("domain: cluster.local"), "{}", config.to_yaml());
+    }
+
+    #[test]
+    fn an_unknown_key_is_answered_with_the_nearest_one() {
+        let error = parse("cluster: {name: a, namepsace: b}\nhealht: {}").unwrap_err().to_string();
+        assert!(error.contains("cluster.namepsace: did you mean `namespace`?"), "{error}");
+        assert!(error.contains("healht: did you mean `health`?"), "{error}");
+    }
+
+    #[test]
+    fn a_printed_configuration_can_be_read_again() {
+        let config = parse("cluster: {name: my-vcluster, namespace: team-a}").unwrap();
+        assert_eq!(parse(&config.to_yaml()).unwrap(), config);
+    }
+
+    #[test]
+    fn a_cluster_name_that_cannot_be_part_of_host_names_is_refused() {
+        let error = parse("cluster: {name: a-x-b, namespace: team-a}").unwrap_err();
+        assert!(error.to_string().contains("cluster.name"), "{error}");
+    }
+}

@@ -1,0 +1,135 @@
+//! Fake virtual nodes: one for each host node that runs a pod of ours.
+//!
+//! They need no right on the host: their names are what pods' bindings say, all else is made up. A node
+//! exists before the first pod is bound to it and goes some time after the last one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tracing::{debug, warn};
+use weft_core::kinds::pod::status::node_address;
+use weft_core::mapper::Change;
+use weft_core::object::{Key, Kind, ResourceType, VirtualName, VirtualObject};
+
+use crate::api;
+use crate::engine::apply::Writer;
+use crate::engine::state::State;
+
+/// Marks the nodes that we made: others are the tenant's.
+const FAKE_NODE_LABEL: &str = "weft.dev/fake-node";
+/// How often unused nodes are looked for.
+const SWEEP: Duration = Duration::from_secs(60);
+
+/// Makes and removes fake nodes.
+pub(crate) struct Nodes {
+    state: Arc<State>,
+    writer: Arc<Writer>,
+    /// Held while a node is made: many pods of a burst want the same one.
+    making: tokio::sync::Mutex<()>,
+}
+
+impl Nodes {
+    pub(crate) fn new(state: Arc<State>, writer: Arc<Writer>) -> Self {
+        Self { state, writer, making: tokio::sync::Mutex::default() }
+    }
+
+    /// Makes the node, if there is none of that name.
+    pub(crate) async fn ensure(&self, name: &str) -> Result<(), api::Error> {
+        if self.state.nodes.contains("", name) {
+            return Ok(());
+        }
+        let _making = self.making.lock().await;
+        if self.state.nodes.contains("", name) {
+            return Ok(());
+        }
+        let node = VirtualObject::new(node(name, &self.state).as_object().cloned().unwrap_or_default());
+        match self.writer.create_virtual(&nodes(), &node).await {
+            Ok(created) => self.untaint(created).await,
+            Err(error) if error.is_already_exists() => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Takes off the taint that admission puts on every new node until a node controller has looked at
+    /// it; nobody looks at ours.
+    async fn untaint(&self, created: Arc<VirtualObject>) -> Result<(), api::Error> {
+        let (name, uid) = (created.virtual_name(), created.uid().to_owned());
+        let change = Change::merge(json!({"spec": {"taints": null}}));
+        let node = self.writer.patch_virtual(&nodes(), &name, &uid, &change).await?;
+        self.state.nodes.put(node);
+        Ok(())
+    }
+
+    /// Removes nodes that no pod uses, for ever.
+    pub(crate) async fn sweep_forever(state: Arc<State>, writer: Arc<Writer>) {
+        loop {
+            tokio::time::sleep(SWEEP).await;
+            for (_, name) in state.nodes.names() {
+                if let Err(error) = sweep(&state, &writer, &name).await {
+                    warn!(node = %name, error = &error as &dyn std::error::Error, "failed to remove an unused node");
+                }
+            }
+        }
+    }
+}
+
+async fn sweep(state: &State, writer: &Writer, name: &str) -> Result<(), api::Error> {
+    let Some(node) = state.nodes.get("", name) else { return Ok(()) };
+    if node.label(FAKE_NODE_LABEL).is_none() || state.is_node_used(name) {
+        return Ok(());
+    }
+    debug!(node = %name, "removing a node that no pod uses");
+    writer.delete_virtual(&nodes(), &node.virtual_name(), node.uid(), 0).await.map(drop)
+}
+
+/// The key of a node, for indexes.
+pub(crate) fn key(name: &str) -> Key {
+    Key { kind: Kind::new("v1/Node"), name: VirtualName::new("", name) }
+}
+
+/// The kind.
+pub(crate) fn nodes() -> ResourceType {
+    ResourceType { namespaced: false, ..ResourceType::core("Node", "nodes") }
+}
+
+fn node(name: &str, state: &State) -> Value {
+    let version = state.facts().virtual_version;
+    let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let condition = |kind: &str, status: &str, reason: &str| {
+        json!({"type": kind, "status": status, "reason": reason, "message": "this node is made up; see the host cluster",
+               "lastHeartbeatTime": now, "lastTransitionTime": now})
+    };
+    // Large enough that nothing in the virtual cluster counts on it: the host decides what fits.
+    let room = json!({"cpu": "1000", "memory": "4Ti", "ephemeral-storage": "16Ti", "pods": "100000"});
+    json!({
+        "apiVersion": "v1", "kind": "Node",
+        "metadata": {"name": name, "labels": {
+            FAKE_NODE_LABEL: "true", "kubernetes.io/hostname": name, "kubernetes.io/os": "linux", "kubernetes.io/arch": arch(),
+        }},
+        "status": {
+            "capacity": room, "allocatable": room,
+            "addresses": [{"type": "Hostname", "address": name}, {"type": "InternalIP", "address": node_address(name).to_string()}],
+            "conditions": [
+                condition("Ready", "True", "KubeletReady"),
+                condition("MemoryPressure", "False", "KubeletHasSufficientMemory"),
+                condition("DiskPressure", "False", "KubeletHasNoDiskPressure"),
+                condition("PIDPressure", "False", "KubeletHasSufficientPID"),
+            ],
+            "nodeInfo": {
+                "architecture": arch(), "bootID": "", "containerRuntimeVersion": "weft://", "kernelVersion": "", "kubeProxyVersion": "",
+                "kubeletVersion": format!("v{}.{}.0", version.major, version.minor), "machineID": "",
+                "operatingSystem": "linux", "osImage": "weft", "systemUUID": "",
+            },
+        },
+    })
+}
+
+/// The architecture's name as Kubernetes writes it.
+fn arch() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}

@@ -1,0 +1,257 @@
+//! The whole story of one pair: see, decide, write.
+
+use std::sync::Arc;
+
+use tracing::{debug, warn};
+use weft_core::context::Ctx;
+use weft_core::mapper::{Hold, Life};
+use weft_core::names::HostName;
+use weft_core::object::{HostObject, Key, VirtualObject};
+use weft_core::plan::{self, Plan, Seen, Step};
+
+use crate::api::{self, Api};
+use crate::engine::apply::Writer;
+use crate::engine::nodes::Nodes;
+use crate::engine::queue::Outcome;
+use crate::engine::report::{Reason, Report, Reporter};
+use crate::engine::state::{Pair, State, View};
+use crate::engine::store::Absence;
+use crate::engine::tokens::Tokens;
+use crate::engine::volumes::Volumes;
+
+/// Keeps pairs in step, one key at a time.
+pub(crate) struct Syncer {
+    pub(crate) state: Arc<State>,
+    pub(crate) writer: Arc<Writer>,
+    pub(crate) host: Api<weft_core::object::Host>,
+    pub(crate) nodes: Nodes,
+    pub(crate) tokens: Tokens,
+    pub(crate) volumes: Volumes,
+    pub(crate) reporter: Reporter,
+}
+
+/// Why the work on a pair ended early.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("failed to {action} {name} on the host")]
+    Host { action: &'static str, name: String, source: api::Error },
+    #[error("failed to {action} {name} in the virtual cluster")]
+    Virtual { action: &'static str, name: String, source: api::Error },
+    /// Somebody else's object has our name.
+    #[error("the host object {0} belongs to somebody else")]
+    NameTaken(String),
+}
+
+/// What the caches show of a pair, held while it is decided about.
+struct Sight {
+    source: Option<Arc<VirtualObject>>,
+    host: Option<Arc<HostObject>>,
+}
+
+impl Syncer {
+    /// Brings one pair into step, as far as it goes now.
+    pub(crate) async fn reconcile(&self, key: &Key) -> Outcome {
+        let Some(pair) = self.state.kinds.get(&key.kind) else { return Outcome::Done };
+        let sight = match self.see(key, pair).await {
+            Ok(sight) => sight,
+            Err(error) => return self.failed(key, None, &error),
+        };
+        let plan = self.decide(key, pair, &sight);
+        if let (Some(Hold::Refuse { field, why }), Some(source)) = (&plan.hold, &sight.source) {
+            self.tell(key, source, Reason::Refused, format!("{field}: {why}"));
+        }
+        match self.carry_out(key, pair, &sight, plan).await {
+            Ok(outcome) => outcome,
+            Err(error) => self.failed(key, sight.source.as_ref(), &error),
+        }
+    }
+
+    async fn see(&self, key: &Key, pair: &Pair) -> Result<Sight, Error> {
+        let source = pair.r#virtual.get(&key.name.namespace, &key.name.name);
+        let mut host = self.state.host_object(key);
+        // The virtual pod would be deleted for want of a host pod, so the host itself is asked, unless it
+        // has said that the pod was deleted.
+        let is_process = pair.mapper.policy().life == Life::Process;
+        if let (Some(source), None, true) = (&source, &host, is_process)
+            && plan::has_run(source)
+        {
+            host = self.confirm(key, pair).await?;
+        }
+        Ok(Sight { source, host })
+    }
+
+    /// The host object that the cache does not show, if it is there after all.
+    async fn confirm(&self, key: &Key, pair: &Pair) -> Result<Option<Arc<HostObject>>, Error> {
+        let (namespace, name) = (self.state.names.namespace(), self.state.names.host_name(&key.name));
+        if pair.host.absence(namespace, name.as_str()) == Absence::Deleted {
+            return Ok(None);
+        }
+        match self.host.get(pair.mapper.resource(), namespace, name.as_str()).await {
+            Ok(object) => {
+                pair.host.put(Arc::new(object));
+                Ok(self.state.host_object(key))
+            }
+            Err(error) if error.is_not_found() => {
+                pair.host.confirm_absent(namespace, name.as_str());
+                Ok(None)
+            }
+            Err(source) => Err(Error::Host { action: "read", name: key.to_string(), source }),
+        }
+    }
+
+    fn decide(&self, key: &Key, pair: &Pair, sight: &Sight) -> Plan {
+        let facts = self.state.facts();
+        let view = View::new(&self.state);
+        let ctx = Ctx { names: &self.state.names, facts: &facts, lookup: &view };
+        let seen = Seen {
+            virtual_object: sight.source.as_deref(),
+            host_object: sight.host.as_deref(),
+            used: self.state.is_used(key),
+        };
+        let plan = plan::plan(&ctx, &*pair.mapper, seen);
+        let mut reads = view.into_reads();
+        if let Some(Hold::Wait { on, why }) = &plan.hold {
+            debug!(%key, why, "waiting");
+            reads.extend(on.iter().cloned());
+        }
+        self.state.set_reads(key, reads);
+        plan
+    }
+
+    async fn carry_out(&self, key: &Key, pair: &Pair, sight: &Sight, plan: Plan) -> Result<Outcome, Error> {
+        let mut host = sight.host.clone();
+        for step in plan.steps {
+            debug!(%key, step = step.name(), "writing");
+            if let Some(written) = self.write(key, pair, step).await? {
+                host = Some(written);
+            }
+        }
+        let (Some(source), Some(host)) = (&sight.source, &host) else { return Ok(Outcome::Done) };
+        match key.kind.as_str() {
+            "v1/Pod" => self.tokens.ensure(source, host).await,
+            "v1/PersistentVolumeClaim" => self.volumes.ensure(source, host).await,
+            _ => Ok(Outcome::Done),
+        }
+    }
+
+    /// Carries out one step; gives the host object when the step made or changed it.
+    async fn write(&self, key: &Key, pair: &Pair, step: Step) -> Result<Option<Arc<HostObject>>, Error> {
+        let resource = pair.mapper.resource();
+        let failed_host = |action| move |source| Error::Host { action, name: key.to_string(), source };
+        let failed_virtual = |action| move |source| Error::Virtual { action, name: key.to_string(), source };
+        match step {
+            Step::CreateHost(object) => {
+                let created = self.create(key, pair, &object).await?;
+                pair.host.put(created.clone());
+                return Ok(Some(created));
+            }
+            Step::PatchHost { name, uid, change } => {
+                let patched = self.writer.patch_host(resource, &name, &uid, &change).await;
+                let patched = patched.map_err(failed_host("patch"))?;
+                pair.host.put(patched.clone());
+                return Ok(Some(patched));
+            }
+            Step::DeleteHost { name, uid, grace } => {
+                let deleted = self.writer.delete_host(resource, &name, &uid, grace).await;
+                if let Some(object) = deleted.map_err(failed_host("delete"))? {
+                    pair.host.put(object);
+                }
+            }
+            Step::Bind { name, uid, node } => {
+                self.nodes.ensure(&node).await.map_err(failed_virtual("make a node for"))?;
+                match self.writer.bind(resource, &name, &uid, &node).await {
+                    // Bound already, by an earlier try whose answer was lost, or gone: the next event tells.
+                    Err(error) if error.code() == Some(409) || error.is_not_found() => {}
+                    result => result.map_err(failed_virtual("bind"))?,
+                }
+            }
+            Step::PatchVirtual { name, uid, change } => {
+                match self.writer.patch_virtual(resource, &name, &uid, &change).await {
+                    Err(error) if error.is_not_found() => {}
+                    Err(error) => return Err(failed_virtual("patch")(error)),
+                    Ok(object) => {
+                        pair.r#virtual.put(object);
+                    }
+                }
+            }
+            Step::DeleteVirtual { name, uid, grace } => {
+                match self.writer.delete_virtual(resource, &name, &uid, grace).await {
+                    // Another object of that name: the next event tells.
+                    Err(error) if error.is_conflict() => {}
+                    Err(error) => return Err(failed_virtual("delete")(error)),
+                    Ok(Some(object)) => {
+                        pair.r#virtual.put(object);
+                    }
+                    Ok(None) => {}
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Creates a host object; leaves to the host what it cannot give as asked; finds out whose object is
+    /// there when there is one already.
+    async fn create(&self, key: &Key, pair: &Pair, object: &HostObject) -> Result<Arc<HostObject>, Error> {
+        let resource = pair.mapper.resource();
+        let refused = match self.writer.create_host(resource, object).await {
+            Ok(created) => return Ok(created),
+            Err(error) if error.is_already_exists() => return self.adopt(key, pair, object).await,
+            Err(error) => error,
+        };
+        let relaxed = match &refused {
+            api::Error::Status { code: 422, fields, .. } => pair.mapper.relax(object, fields),
+            _ => None,
+        };
+        let created = match relaxed {
+            Some(relaxed) => self.writer.create_host(resource, &relaxed).await,
+            None => Err(refused),
+        };
+        created.map_err(|source| Error::Host { action: "create", name: key.to_string(), source })
+    }
+
+    async fn adopt(&self, key: &Key, pair: &Pair, object: &HostObject) -> Result<Arc<HostObject>, Error> {
+        let failed = |source| Error::Host { action: "read", name: key.to_string(), source };
+        let namespace = self.state.names.namespace();
+        let found = self.host.get(pair.mapper.resource(), namespace, object.name()).await.map_err(failed)?;
+        if self.state.key_of(&found, &key.kind).as_ref() != Some(key) {
+            return Err(Error::NameTaken(HostName::of(object).to_string()));
+        }
+        // Ours, and not in the cache yet: decide again with it in sight.
+        let found = Arc::new(found);
+        pair.host.put(found.clone());
+        self.state.queue.add(key.clone());
+        Ok(found)
+    }
+
+    fn failed(&self, key: &Key, source: Option<&Arc<VirtualObject>>, error: &Error) -> Outcome {
+        let (reason, retry_after) = match error {
+            Error::NameTaken(_) => (Some(Reason::NameTaken), None),
+            Error::Host { source, .. } => (source.is_refusal().then_some(Reason::HostRefused), source.retry_after()),
+            Error::Virtual { source, .. } => (source.is_refusal().then_some(Reason::VirtualRefused), source.retry_after()),
+        };
+        if let (Some(reason), Some(object)) = (reason, source) {
+            warn!(%key, error = error as &dyn std::error::Error, "not in step; trying again");
+            self.tell(key, object, reason, explain(error));
+        } else {
+            debug!(%key, error = error as &dyn std::error::Error, "failed; trying again");
+        }
+        Outcome::Failed(retry_after)
+    }
+
+    fn tell(&self, key: &Key, object: &Arc<VirtualObject>, reason: Reason, message: String) {
+        let message = self.state.names.reveal(&message);
+        self.reporter.tell(Report { object: object.clone(), key: key.clone(), reason, message });
+    }
+}
+
+/// The error and its causes in one line.
+fn explain(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    text
+}

@@ -1,0 +1,292 @@
+//! Keeps a store in step with one kind on one server: list, then watch, then again.
+//!
+//! A watch that ends is resumed where it was; only a server that has forgotten that place (410) makes
+//! for a new list. A watch that died without a word is noticed because the server is asked to end each
+//! one after a short time.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use http_body_util::BodyExt;
+use kube::client::Body;
+use rand::Rng;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tracing::{debug, warn};
+use weft_core::object::{Object, ResourceType};
+
+use crate::api::{self, Api};
+use crate::engine::store::{Absence, Change, ResourceVersion, Store};
+
+/// Objects a page: large enough to be quick, small enough not to hold a whole kind in memory twice.
+const PAGE: usize = 500;
+/// Larger than any object that etcd takes (1.5 MiB) with all its escapes.
+const MAX_FRAME: usize = 16 * 1024 * 1024;
+/// How much later than asked a server may end a watch before it is taken for dead.
+const LATE: Duration = Duration::from_secs(5);
+/// First pause after a failure; doubled with each further one.
+const FIRST_BACKOFF: Duration = Duration::from_millis(100);
+/// Longest pause after failures.
+const LAST_BACKOFF: Duration = Duration::from_secs(10);
+
+/// What is watched, and where it goes.
+pub(crate) struct Watch<S> {
+    pub(crate) api: Api<S>,
+    pub(crate) resource: ResourceType,
+    /// One namespace, or all for an empty one.
+    pub(crate) namespace: String,
+    /// Label selector in URL form, or empty.
+    pub(crate) selector: String,
+    /// How long one watch lasts: what dies silently is noticed this long after, and [`LATE`].
+    pub(crate) lifetime: Duration,
+    pub(crate) store: Arc<Store<S>>,
+    /// Called after the store has changed.
+    pub(crate) changed: Arc<dyn Fn(Changed<S>) + Send + Sync>,
+}
+
+/// One change of a store.
+pub(crate) struct Changed<S> {
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+    /// The object as it is now; none when it is gone.
+    pub(crate) object: Option<Arc<Object<S>>>,
+    /// What the store had of an object that is gone.
+    pub(crate) last: Option<Arc<Object<S>>>,
+}
+
+#[derive(Deserialize)]
+struct Page {
+    metadata: PageMetadata,
+    #[serde(default)]
+    items: Vec<Box<RawValue>>,
+}
+
+#[derive(Deserialize)]
+struct PageMetadata {
+    #[serde(rename = "resourceVersion", default)]
+    version: String,
+    #[serde(rename = "continue", default)]
+    next: String,
+}
+
+#[derive(Deserialize)]
+struct Frame<'a> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+    #[serde(borrow)]
+    object: &'a RawValue,
+}
+
+/// The little of an object that tells whether the rest is worth reading.
+#[derive(Deserialize)]
+struct Head<'a> {
+    #[serde(borrow)]
+    metadata: HeadMetadata<'a>,
+}
+
+#[derive(Deserialize)]
+struct HeadMetadata<'a> {
+    #[serde(borrow, default)]
+    namespace: Cow<'a, str>,
+    #[serde(borrow, default)]
+    name: Cow<'a, str>,
+    #[serde(borrow, rename = "resourceVersion", default)]
+    version: Cow<'a, str>,
+    #[serde(rename = "deletionTimestamp")]
+    deleted: Option<serde::de::IgnoredAny>,
+}
+
+/// An `ERROR` frame.
+#[derive(Deserialize)]
+struct FrameStatus {
+    #[serde(default)]
+    code: u16,
+    #[serde(default)]
+    message: String,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error(transparent)]
+    Api(#[from] api::Error),
+    #[error("failed to read a watch event")]
+    Frame(#[source] serde_json::Error),
+    #[error("a watch event is larger than {MAX_FRAME} bytes")]
+    FrameSize,
+    #[error("the server ended the watch: {code} {message}")]
+    Ended { code: u16, message: String },
+    #[error("the watch is silent past its end")]
+    Silent,
+}
+
+impl<S: 'static> Watch<S> {
+    /// Runs until it is dropped.
+    pub(crate) async fn run(self) {
+        let mut failures = 0;
+        loop {
+            let version = match self.list().await {
+                Ok(version) => version,
+                Err(error) => {
+                    failures += 1;
+                    self.pause("failed to list", &error, failures).await;
+                    continue;
+                }
+            };
+            failures = 0;
+            self.store.set_synced();
+            self.follow(version).await;
+            // Many watches are told 410 at the same time; their lists should not meet.
+            let apart = rand::rng().random_range(Duration::ZERO..Duration::from_millis(500));
+            tokio::time::sleep(apart).await;
+        }
+    }
+
+    /// Takes in every object there is; gives the version from which to watch.
+    async fn list(&self) -> Result<ResourceVersion, Error> {
+        let mut listed = HashSet::new();
+        let mut next = String::new();
+        loop {
+            let page: Page = {
+                let body = self.api.send(api::get(&self.list_url(&next))).await?;
+                serde_json::from_slice(&body).map_err(Error::Frame)?
+            };
+            for item in &page.items {
+                let object: Object<S> = api::decode(item.get().as_bytes())?;
+                listed.insert((object.namespace().to_owned(), object.name().to_owned()));
+                self.take_in(object);
+            }
+            next = page.metadata.next;
+            if next.is_empty() {
+                let version = ResourceVersion::new(&page.metadata.version);
+                self.drop_unlisted(&listed, &version);
+                return Ok(version);
+            }
+        }
+    }
+
+    fn drop_unlisted(&self, listed: &HashSet<(String, String)>, version: &ResourceVersion) {
+        let is_listed = |namespace: &str, name: &str| listed.contains(&(namespace.to_owned(), name.to_owned()));
+        for (namespace, name, last) in self.store.retain(&is_listed, version) {
+            (self.changed)(Changed { namespace, name, object: None, last });
+        }
+    }
+
+    /// Watches from `version` until the server has forgotten where we are.
+    async fn follow(&self, mut version: ResourceVersion) {
+        let mut failures = 0;
+        loop {
+            match self.watch(&mut version).await {
+                Ok(()) => failures = 0,
+                Err(Error::Api(api::Error::Status { code: 410, .. }) | Error::Ended { code: 410, .. }) => {
+                    debug!(kind = %self.resource.kind, "the server has forgotten our place in the watch");
+                    return;
+                }
+                Err(error) => {
+                    failures += 1;
+                    self.pause("failed to watch", &error, failures).await;
+                }
+            }
+        }
+    }
+
+    /// One watch, to its end. `version` follows what was seen.
+    async fn watch(&self, version: &mut ResourceVersion) -> Result<(), Error> {
+        let response = tokio::time::timeout(LATE * 2, self.api.start(api::get(&self.watch_url(version))));
+        let mut body = response.await.map_err(|_| Error::Silent)??.into_body();
+        let end = tokio::time::Instant::now() + self.lifetime + LATE;
+        let mut buffer = BytesMut::new();
+        while let Some(chunk) = tokio::time::timeout_at(end, read_chunk(&mut body)).await.map_err(|_| Error::Silent)? {
+            buffer.extend_from_slice(&chunk?);
+            while let Some(line_end) = memchr::memchr(b'\n', &buffer) {
+                let line = buffer.split_to(line_end);
+                buffer.advance(1);
+                self.frame(&line, version)?;
+            }
+            if buffer.len() > MAX_FRAME {
+                return Err(Error::FrameSize);
+            }
+        }
+        Ok(())
+    }
+
+    fn frame(&self, line: &[u8], version: &mut ResourceVersion) -> Result<(), Error> {
+        let frame: Frame<'_> = serde_json::from_slice(line).map_err(Error::Frame)?;
+        let text = frame.object.get();
+        if frame.kind == "ERROR" {
+            let status: FrameStatus = serde_json::from_str(text).map_err(Error::Frame)?;
+            return Err(Error::Ended { code: status.code, message: status.message });
+        }
+        let head: Head<'_> = serde_json::from_str(text).map_err(Error::Frame)?;
+        let metadata = head.metadata;
+        *version = ResourceVersion::new(&metadata.version);
+        match frame.kind {
+            "ADDED" | "MODIFIED" if !self.store.knows(&metadata.namespace, &metadata.name, version) => {
+                self.take_in(api::decode(text.as_bytes())?);
+            }
+            "DELETED" => {
+                // An object that only stopped matching our selector was not being deleted.
+                let absence = if metadata.deleted.is_some() { Absence::Deleted } else { Absence::Unseen };
+                let last = self.store.remove(&metadata.namespace, &metadata.name, version.clone(), absence);
+                let (namespace, name) = (metadata.namespace.into_owned(), metadata.name.into_owned());
+                (self.changed)(Changed { namespace, name, object: None, last });
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn take_in(&self, object: Object<S>) {
+        let object = Arc::new(object);
+        if self.store.put(object.clone()) == Change::Stored {
+            let (namespace, name) = (object.namespace().to_owned(), object.name().to_owned());
+            (self.changed)(Changed { namespace, name, object: Some(object), last: None });
+        }
+    }
+
+    fn list_url(&self, next: &str) -> String {
+        let path = api::list_path(&self.resource, &self.namespace);
+        let next = if next.is_empty() { String::new() } else { format!("&continue={next}") };
+        format!("{path}?limit={PAGE}{}{next}", self.selector_query())
+    }
+
+    fn watch_url(&self, version: &ResourceVersion) -> String {
+        let path = api::list_path(&self.resource, &self.namespace);
+        let (seconds, version) = (self.lifetime.as_secs(), version.as_str());
+        let selector = self.selector_query();
+        format!("{path}?watch=1&allowWatchBookmarks=true&timeoutSeconds={seconds}&resourceVersion={version}{selector}")
+    }
+
+    fn selector_query(&self) -> String {
+        if self.selector.is_empty() { String::new() } else { format!("&labelSelector={}", self.selector) }
+    }
+
+    async fn pause(&self, what: &str, error: &Error, failures: u32) {
+        let doubled = FIRST_BACKOFF.saturating_mul(1 << failures.min(10)).min(LAST_BACKOFF);
+        let asked = match error {
+            Error::Api(api::Error::Status { retry_after, .. }) => *retry_after,
+            _ => None,
+        };
+        let pause = asked.unwrap_or_else(|| doubled.mul_f64(rand::rng().random_range(0.75..1.25)));
+        // The first failure is often a server that restarts.
+        if failures > 1 {
+            warn!(kind = %self.resource.kind, error = error as &dyn std::error::Error, "{what}; trying again");
+        }
+        tokio::time::sleep(pause).await;
+    }
+}
+
+async fn read_chunk(body: &mut Body) -> Option<Result<bytes::Bytes, api::Error>> {
+    loop {
+        match body.frame().await? {
+            Ok(frame) => {
+                if let Ok(data) = frame.into_data() {
+                    return Some(Ok(data));
+                }
+            }
+            Err(error) => return Some(Err(api::Error::Transport(error.into()))),
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Puts the syncer together and runs it until it is told to stop.
+
+use anyhow::Context as _;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::info;
+use weft_core::context::Facts;
+use weft_core::kinds;
+use weft_core::object::{Host, Virtual};
+
+use crate::api::Api;
+use crate::config::Config;
+use crate::engine::{Engine, Parts};
+use crate::health;
+
+/// Runs until SIGTERM or SIGINT.
+///
+/// # Errors
+/// A configuration or credentials that cannot be used, or a port in use. Servers that cannot be reached
+/// are no error: they are tried again for ever.
+pub async fn run(config: Config) -> anyhow::Result<()> {
+    let listener = health::listen(config.health.listen).await;
+    let listener = listener.with_context(|| format!("failed to listen on `health.listen` {}", config.health.listen))?;
+    let host: Api<Host> = Api::connect(&config.host, "host").await?;
+    let r#virtual: Api<Virtual> = Api::connect(&config.r#virtual, "virtual").await?;
+    let mut terminate = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?;
+
+    let facts = tokio::select! {
+        facts = facts(&config, &host, &r#virtual) => facts,
+        _ = terminate.recv() => return Ok(()),
+        _ = interrupt.recv() => return Ok(()),
+    };
+    info!(cluster = config.cluster.name, namespace = config.cluster.namespace, host = ?facts.host_version, "syncing");
+    let engine = Engine::start(Parts {
+        host,
+        r#virtual,
+        names: config.names()?,
+        mappers: kinds::builtin(),
+        facts,
+        service: config.service().to_owned(),
+        workers: config.engine.workers,
+    });
+    tokio::select! {
+        served = health::serve(listener, engine.health()) => served.context("failed to serve health")?,
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    info!("stopping");
+    engine.stop().await;
+    Ok(())
+}
+
+/// What is known before the first look: both servers' versions, asked for until they answer.
+async fn facts(config: &Config, host: &Api<Host>, r#virtual: &Api<Virtual>) -> Facts {
+    let (host_version, virtual_version) = tokio::join!(version(host, "host"), version(r#virtual, "virtual"));
+    Facts {
+        cluster_domain: config.cluster.domain.clone(),
+        workload_service_account: config.workload_service_account(),
+        host_version,
+        virtual_version,
+        ..Facts::default()
+    }
+}
+
+async fn version<S>(api: &Api<S>, side: &'static str) -> weft_core::context::Version {
+    /// Between two tries.
+    const RETRY: std::time::Duration = std::time::Duration::from_secs(2);
+    loop {
+        match api.version().await {
+            Ok(version) => return version,
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(side, error, "cannot reach the API server; trying again");
+                tokio::time::sleep(RETRY).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! `cargo demo`: a host and a virtual control plane on this machine, with the nginx example in between.
+//!
+//! It stays until Ctrl-C; with `--once` it ends by itself, successfully only if both sides agree.
+
+mod screen;
+mod sides;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
+use weft_tests::arguments::arguments;
+use weft_tests::process::tail;
+use weft_tests::progress::Progress;
+use weft_tests::world::{Options, World};
+
+use crate::sides::Sides;
+
+/// How long the example may take; it takes a few seconds.
+const PATIENCE: Duration = Duration::from_secs(90);
+const POLL: Duration = Duration::from_millis(200);
+
+/// What a shell reports for a program ended by Ctrl-C.
+const INTERRUPTED: u8 = 130;
+
+/// Starts a host and a virtual Kubernetes on this machine and shows a virtual cluster at work.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// Ends by itself once both sides agree, with code 0, or fails.
+    #[arg(long)]
+    once: bool,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse_from(arguments());
+    tokio::select! {
+        outcome = demo(&arguments) => report(outcome),
+        // Dropping the demo ends every process it started.
+        () = interrupted() => ExitCode::from(INTERRUPTED),
+    }
+}
+
+async fn demo(arguments: &Arguments) -> Result<()> {
+    let options = Options::build().await?;
+    let world = start(options).await?;
+    deploy(&world).await?;
+    let sides = settle(&world).await?;
+    screen::show(&world, &sides);
+    if !arguments.once {
+        screen::how_to_connect(&world);
+        interrupted().await;
+        screen::goodbye();
+    }
+    Ok(())
+}
+
+async fn start(options: Options) -> Result<World> {
+    let progress = Progress::start("starting a host and a virtual control plane");
+    let world = World::without_syncer(options).await?;
+    progress.done("");
+    let progress = Progress::start("starting the syncer");
+    world.tenant().start_syncer().await?;
+    progress.done("");
+    Ok(world)
+}
+
+async fn deploy(world: &World) -> Result<()> {
+    let progress = Progress::start("applying examples/nginx to the virtual cluster");
+    let folder = example();
+    let folder = folder.to_str().context("the path of the example is not UTF-8")?;
+    world.tenant().virtual_plane().kubectl(&["apply", "-f", folder], "").await?;
+    progress.done("");
+    Ok(())
+}
+
+/// Waits until the example is complete and both sides agree.
+async fn settle(world: &World) -> Result<Sides> {
+    let mut progress = Progress::start("waiting until both sides agree");
+    let started = Instant::now();
+    loop {
+        let sides = Sides::read(world).await?;
+        if sides.problems.is_empty() {
+            progress.done("");
+            return Ok(sides);
+        }
+        progress.update(&sides.summary());
+        if started.elapsed() > PATIENCE {
+            screen::show(world, &sides);
+            bail!("the two sides do not agree; {}", tail(&world.tenant().syncer_log()));
+        }
+        world.tenant().syncer()?.check()?;
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+/// Returns on Ctrl-C, or when asked to end by a signal.
+async fn interrupted() {
+    let terminated = async {
+        match signal(SignalKind::terminate()) {
+            Ok(mut signal) => drop(signal.recv().await),
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        () = terminated => {}
+    }
+}
+
+fn report(outcome: Result<()>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            screen::failed(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn example() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/nginx")
+}

@@ -1,0 +1,82 @@
+//! Prints what the demo has to show.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "printing is this module's work")]
+
+use weft_tests::world::World;
+
+use crate::sides::{Row, Sides};
+
+const POD_HEAD: [&str; 7] = ["VIRTUAL POD", "HOST POD", "NODE", "IP", "PHASE", "READY", "AGE"];
+const SERVICE_HEAD: [&str; 5] = ["VIRTUAL SERVICE", "HOST SERVICE", "CLUSTER IP", "PORTS", "AGE"];
+const CLAIM_HEAD: [&str; 5] = ["VIRTUAL CLAIM", "HOST CLAIM", "PHASE", "SIZE", "AGE"];
+
+/// Both sides next to each other, then what they disagree about.
+pub(crate) fn show(world: &World, sides: &Sides) {
+    let tenant = world.tenant();
+    println!("\nvirtual cluster {} in host namespace {}\n", tenant.cluster(), tenant.namespace());
+    table(&POD_HEAD, &sides.pods);
+    table(&SERVICE_HEAD, &sides.services);
+    table(&CLAIM_HEAD, &sides.claims);
+    if sides.problems.is_empty() {
+        println!("Both sides agree: every column is the same on the host and in the virtual cluster.");
+    }
+    for problem in &sides.problems {
+        println!("differs: {problem}");
+    }
+}
+
+/// The commands that look at both clusters.
+pub(crate) fn how_to_connect(world: &World) {
+    let tenant = world.tenant();
+    println!(
+        "
+Look around in another terminal:
+
+    # the virtual cluster
+    export KUBECONFIG={}
+    kubectl get pods --all-namespaces
+
+    # the host
+    export KUBECONFIG={}
+    kubectl get pods --namespace {}
+
+Without kubectl on this machine, use the one that is built in:
+
+    alias kubectl='{} kubectl'
+
+Logs of all parts are in {}
+Ctrl-C ends it all and leaves nothing behind.",
+        tenant.virtual_plane().kubeconfig("admin").display(),
+        tenant.host_plane().kubeconfig("admin").display(),
+        tenant.namespace(),
+        world.host().binary().display(),
+        world.dir().display(),
+    );
+}
+
+/// Said on Ctrl-C.
+pub(crate) fn goodbye() {
+    println!("\nending all processes");
+}
+
+/// Why the demo failed.
+pub(crate) fn failed(error: &anyhow::Error) {
+    eprintln!("\nthe demo failed: {error:#}");
+}
+
+fn table(head: &[&str], rows: &[Row]) {
+    let mut lines: Vec<Vec<&str>> = vec![head.to_vec()];
+    for row in rows {
+        let names = [row.virtual_name.as_str(), row.host_name.as_str()];
+        lines.push(names.into_iter().chain(row.facts.iter().map(String::as_str)).collect());
+    }
+    let widths: Vec<usize> = (0..head.len()).map(|column| width(&lines, column)).collect();
+    for line in &lines {
+        let cells = line.iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}"));
+        println!("{}", cells.collect::<Vec<_>>().join("   ").trim_end());
+    }
+    println!();
+}
+
+fn width(lines: &[Vec<&str>], column: usize) -> usize {
+    lines.iter().filter_map(|line| line.get(column)).map(|cell| cell.len()).max().unwrap_or(0)
+}

@@ -1,0 +1,124 @@
+//! The list of parts, what each runs, and what a machine may lack for it.
+
+use std::ffi::OsString;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::Result;
+use tokio::process::Command;
+
+/// One thing to verify: a cargo command.
+#[derive(Debug)]
+pub(crate) struct Part {
+    /// Its name on the command line.
+    pub(crate) name: &'static str,
+    /// The arguments of cargo.
+    pub(crate) arguments: &'static [&'static str],
+    /// Additions to the environment.
+    pub(crate) environment: &'static [(&'static str, &'static str)],
+    /// Whether it starts control planes.
+    pub(crate) needs_planes: bool,
+    /// The cargo subcommand that must be installed for it, with how to get it.
+    tool: Option<(&'static str, &'static str)>,
+}
+
+const PLAIN: Part = Part { name: "", arguments: &[], environment: &[], needs_planes: false, tool: None };
+
+/// In the order in which they run: quick answers first.
+pub(crate) const PARTS: &[Part] = &[
+    Part { name: "fmt", arguments: &["fmt", "--all", "--check"], ..PLAIN },
+    Part {
+        name: "clippy",
+        arguments: &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"],
+        ..PLAIN
+    },
+    // Alone, so that its manifest is seen to be enough.
+    Part { name: "core", arguments: &["check", "--package", "weft-core"], ..PLAIN },
+    Part { name: "test", arguments: &["test", "--package", "weft-core", "--package", "weft"], ..PLAIN },
+    Part {
+        name: "planes",
+        // More threads than processors: these tests mostly wait for servers.
+        arguments: &["test", "--package", "weft-tests", "--", "--test-threads", "8"],
+        needs_planes: true,
+        ..PLAIN
+    },
+    Part { name: "demo", arguments: &["demo", "--once"], needs_planes: true, ..PLAIN },
+    Part {
+        name: "doc",
+        arguments: &["doc", "--no-deps", "--workspace"],
+        environment: &[("RUSTDOCFLAGS", "-Dwarnings")],
+        ..PLAIN
+    },
+    Part {
+        name: "deny",
+        arguments: &["deny", "check", "licenses", "bans", "sources"],
+        tool: Some(("deny", "cargo-deny is not installed (cargo install cargo-deny)")),
+        ..PLAIN
+    },
+];
+
+impl Part {
+    /// What this machine lacks for it, if anything.
+    pub(crate) async fn obstacle(&self) -> Option<String> {
+        if self.needs_planes && !go_is_usable() {
+            return Some("Go is not installed, and WEFT_PLANES is not set".to_owned());
+        }
+        let (tool, advice) = self.tool?;
+        let mut probe = Command::new(cargo());
+        probe.args([tool, "--version"]).stdout(Stdio::null()).stderr(Stdio::null());
+        let installed = probe.status().await.is_ok_and(|status| status.success());
+        (!installed).then(|| advice.to_owned())
+    }
+}
+
+/// How one part went.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) part: &'static Part,
+    pub(crate) took: Duration,
+    pub(crate) result: Kind,
+}
+
+/// Passed, or why not.
+#[derive(Debug)]
+pub(crate) enum Kind {
+    Passed,
+    Skipped(String),
+    Failed(String),
+}
+
+impl Outcome {
+    /// From the reason to skip it, or nothing, or the failure.
+    pub(crate) fn new(part: &'static Part, took: Duration, result: Result<Option<String>>) -> Self {
+        let result = match result {
+            Ok(None) => Kind::Passed,
+            Ok(Some(reason)) => Kind::Skipped(reason),
+            Err(error) => Kind::Failed(format!("{error:#}")),
+        };
+        Self { part, took, result }
+    }
+
+    /// Whether it failed.
+    pub(crate) fn failed(&self) -> bool {
+        matches!(self.result, Kind::Failed(_))
+    }
+}
+
+/// Finds a part for the command line.
+pub(crate) fn by_name(name: &str) -> Result<&'static Part, String> {
+    let names = || PARTS.iter().map(|part| part.name).collect::<Vec<_>>().join(", ");
+    let found = PARTS.iter().find(|part| part.name == name);
+    found.ok_or_else(|| format!("there is no such part; there are {}", names()))
+}
+
+/// The cargo that runs us.
+pub(crate) fn cargo() -> OsString {
+    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+}
+
+/// Whether control planes can be had at all.
+pub(crate) fn go_is_usable() -> bool {
+    let mut probe = std::process::Command::new("go");
+    probe.arg("version").stdout(Stdio::null()).stderr(Stdio::null());
+    std::env::var_os("WEFT_PLANES").is_some() || probe.status().is_ok_and(|status| status.success())
+}

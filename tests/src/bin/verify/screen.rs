@@ -1,0 +1,36 @@
+//! Prints how the verification goes.
+#![expect(clippy::print_stdout, reason = "printing is this module's work")]
+
+use std::process::ExitCode;
+
+use crate::parts::{Kind, Outcome, Part};
+
+/// Said before a part's own output.
+pub(crate) fn heading(part: &Part) {
+    println!("\n=== {} === cargo {}", part.name, part.arguments.join(" "));
+}
+
+/// The table of all parts, and the line that counts them.
+pub(crate) fn closing(outcomes: &[Outcome]) -> ExitCode {
+    println!();
+    let (mut passed, mut failed, mut skipped) = (0, 0, 0);
+    for outcome in outcomes {
+        let line = match &outcome.result {
+            Kind::Passed => {
+                passed += 1;
+                "passed".to_owned()
+            }
+            Kind::Skipped(reason) => {
+                skipped += 1;
+                format!("skipped: {reason}")
+            }
+            Kind::Failed(reason) => {
+                failed += 1;
+                format!("FAILED: {reason}")
+            }
+        };
+        println!("{:8} {:7.1} s  {line}", outcome.part.name, outcome.took.as_secs_f64());
+    }
+    println!("{passed} passed, {failed} failed, {skipped} skipped");
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

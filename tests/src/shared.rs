@@ -1,0 +1,65 @@
+//! One world for all tests of a process: starting it costs more than most tests.
+//!
+//! A test that breaks the syncer or a server starts its own tenant or world instead. A static is
+//! never dropped: the planes end because their parent process does, see [`crate::process`].
+
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use anyhow::{Result, bail};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::{Api, PostParams};
+use serde_json::json;
+use tokio::runtime::Runtime;
+use tokio::sync::{OnceCell, Semaphore};
+
+use crate::world::World;
+
+/// How many worlds beside the shared one may run at a time: each takes half a gigabyte or more.
+const OWN_WORLDS: usize = 2;
+
+/// Runs a test in the shared world, in a virtual namespace of its own.
+pub fn in_shared_world<F>(test: F) -> Result<()>
+where
+    F: AsyncFnOnce(&'static World, &str) -> Result<()>,
+{
+    // A world that failed to start fails again; each test says why without trying.
+    static WORLD: OnceCell<Result<World>> = OnceCell::const_new();
+    in_runtime(async {
+        match WORLD.get_or_init(World::start).await {
+            Ok(world) => test(world, &fresh_namespace(world).await?).await,
+            Err(error) => bail!("the shared world failed to start: {error:#}"),
+        }
+    })
+}
+
+/// Runs a test that starts planes of its own.
+pub fn in_own_world(test: impl Future<Output = Result<()>>) -> Result<()> {
+    static ROOM: Semaphore = Semaphore::const_new(OWN_WORLDS);
+    in_runtime(async {
+        let _place = ROOM.acquire().await?;
+        test.await
+    })
+}
+
+/// Runs a test that starts no planes.
+///
+/// All tests share one runtime: a client's connections belong to the runtime that made them, and
+/// the shared world outlives each test.
+pub fn in_runtime<T>(test: impl Future<Output = Result<T>>) -> Result<T> {
+    static RUNTIME: LazyLock<std::io::Result<Runtime>> = LazyLock::new(Runtime::new);
+    match &*RUNTIME {
+        Ok(runtime) => runtime.block_on(test),
+        Err(error) => bail!("failed to start the runtime of the tests: {error}"),
+    }
+}
+
+/// Creates a namespace no other test uses, in the virtual cluster.
+async fn fresh_namespace(world: &World) -> Result<String> {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    let name = format!("test-{}", NEXT.fetch_add(1, Ordering::Relaxed));
+    let client = world.tenant().virtual_plane().client().await?;
+    let namespace = serde_json::from_value(json!({"metadata": {"name": name}}))?;
+    Api::<Namespace>::all(client.clone()).create(&PostParams::default(), &namespace).await?;
+    Ok(name)
+}

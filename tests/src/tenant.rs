@@ -1,0 +1,282 @@
+//! One virtual cluster on a host: its own plane, its place on the host, and its syncer.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::core::v1::{Namespace, Service, ServiceAccount};
+use k8s_openapi::api::rbac::v1::{ClusterRoleBinding, Role, RoleBinding};
+use kube::api::{Api, PostParams};
+use kube::{Client, Resource};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::eventually::eventually;
+use crate::planes::{self, Plane};
+use crate::ports::Port;
+use crate::process::{Launch, Process, tail};
+
+/// How long a syncer may take until its caches are filled.
+const READY: Duration = Duration::from_secs(30);
+/// How long it may take to end by itself.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// What a [`Tenant`] is made from.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The virtual cluster's name.
+    pub cluster: String,
+    /// Its namespace on the host.
+    pub namespace: String,
+    /// The syncer's executable.
+    pub weft: PathBuf,
+    /// The `planes` binary.
+    pub planes: PathBuf,
+    /// Its folder; it is created.
+    pub dir: PathBuf,
+    /// Top-level keys added to the syncer's configuration.
+    pub config: Value,
+}
+
+/// A virtual cluster whose syncer may run or not; dropping it ends both.
+#[derive(Debug)]
+pub struct Tenant {
+    options: Options,
+    host: Arc<Plane>,
+    plane: Plane,
+    health: Port,
+    syncer: Mutex<Option<Arc<Process>>>,
+}
+
+impl Tenant {
+    /// Starts its plane; [`Tenant::join`] gives it a place on a host.
+    pub async fn plane(options: &Options) -> Result<Plane> {
+        Plane::start(planes::Options {
+            role: planes::Role::Virtual,
+            planes: options.planes.clone(),
+            dir: options.dir.join("virtual"),
+            extra: Vec::new(),
+        })
+        .await
+    }
+
+    /// Makes what the syncer finds when it starts: namespace, rights, identities, configuration.
+    pub async fn join(options: Options, host: Arc<Plane>, plane: Plane) -> Result<Self> {
+        let tenant = Self { options, host, plane, health: Port::reserve()?, syncer: Mutex::new(None) };
+        tenant.prepare_host().await.context("failed to prepare the host for the tenant")?;
+        tenant.prepare_virtual().await.context("failed to prepare the virtual plane")?;
+        tenant.configure(&tenant.options.config)?;
+        Ok(tenant)
+    }
+
+    /// The virtual cluster's name.
+    pub fn cluster(&self) -> &str {
+        &self.options.cluster
+    }
+
+    /// Its namespace on the host.
+    pub fn namespace(&self) -> &str {
+        &self.options.namespace
+    }
+
+    /// The plane tenants see.
+    pub fn virtual_plane(&self) -> &Plane {
+        &self.plane
+    }
+
+    /// The plane that runs the pods.
+    pub fn host_plane(&self) -> &Plane {
+        &self.host
+    }
+
+    /// The syncer's configuration file.
+    pub fn config(&self) -> PathBuf {
+        self.options.dir.join("weft.yaml")
+    }
+
+    /// The syncer's output.
+    pub fn syncer_log(&self) -> PathBuf {
+        self.options.dir.join("weft.log")
+    }
+
+    /// The syncer's user on the host.
+    pub fn host_user(&self) -> String {
+        format!("weft-syncer-{}", self.cluster())
+    }
+
+    /// Writes the syncer's configuration; the keys of `more` are added at the top.
+    pub fn configure(&self, more: &Value) -> Result<()> {
+        let mut config = json!({
+            "cluster": {"name": self.cluster(), "namespace": self.namespace()},
+            "host": {"kubeconfig": self.host.kubeconfig(&self.host_user())},
+            "virtual": {"kubeconfig": self.plane.kubeconfig("weft-syncer")},
+            "health": {"listen": self.health_address()},
+        });
+        if let (Some(config), Some(more)) = (config.as_object_mut(), more.as_object()) {
+            config.extend(more.clone());
+        }
+        fs::write(self.config(), serde_json::to_string_pretty(&config)?)?;
+        Ok(())
+    }
+
+    /// Starts the syncer and waits until it says that it is ready.
+    pub async fn start_syncer(&self) -> Result<()> {
+        self.launch_syncer()?;
+        self.syncer_ready().await
+    }
+
+    /// Starts the syncer without waiting.
+    pub fn launch_syncer(&self) -> Result<()> {
+        let process = Process::start(&Launch {
+            name: format!("the syncer of {}", self.cluster()),
+            planes: self.options.planes.clone(),
+            args: vec![
+                "run".into(),
+                self.options.weft.clone().into(),
+                "syncer".into(),
+                "--config".into(),
+                self.config().into(),
+            ],
+            env: Vec::new(),
+            log: self.syncer_log(),
+        })?;
+        *self.syncer_slot() = Some(Arc::new(process));
+        Ok(())
+    }
+
+    /// Waits until the syncer says that it is ready.
+    pub async fn syncer_ready(&self) -> Result<()> {
+        let process = self.syncer()?;
+        let outcome = eventually("the syncer is ready", READY, async || {
+            match process.check() {
+                Err(ended) => return Ok(Err(ended)),
+                Ok(()) => drop(self.probe("/readyz").await?),
+            }
+            Ok(Ok(()))
+        });
+        outcome.await.with_context(|| tail(&self.syncer_log()))?
+    }
+
+    /// The running syncer, to signal or measure it.
+    pub fn syncer(&self) -> Result<Arc<Process>> {
+        self.syncer_slot().clone().context("the syncer does not run")
+    }
+
+    /// Lets the syncer end in good order.
+    pub async fn stop_syncer(&self) -> Result<()> {
+        let process = self.syncer_slot().take().context("the syncer does not run")?;
+        let status = process.stop(GRACE).await?;
+        ensure!(status.success(), "the syncer ended badly: {status}\n{}", tail(&self.syncer_log()));
+        Ok(())
+    }
+
+    /// Kills the syncer as a crash would.
+    pub fn kill_syncer(&self) -> Result<()> {
+        self.syncer_slot().take().context("the syncer does not run")?.kill()?;
+        Ok(())
+    }
+
+    /// Where the syncer serves its health and metrics.
+    pub fn health_address(&self) -> String {
+        format!("127.0.0.1:{}", self.health)
+    }
+
+    /// Asks the syncer's health server; an answer other than 200 is a failure with its text.
+    pub async fn probe(&self, path: &str) -> Result<String> {
+        let mut stream = TcpStream::connect(self.health_address()).await?;
+        let request = format!("GET {path} HTTP/1.1\r\nHost: weft\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        let status = answer.lines().next().unwrap_or_default();
+        ensure!(status.contains(" 200 "), "{path} answers {answer:?}");
+        Ok(answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default())
+    }
+
+    async fn prepare_host(&self) -> Result<()> {
+        let user = self.host_user();
+        self.host.identity(&user, &[])?;
+        let client = self.host.client().await?;
+        let namespace = json!({"metadata": {"name": self.namespace()}});
+        create(&Api::<Namespace>::all(client.clone()), namespace).await?;
+        let account = json!({"metadata": {"name": format!("weft-workload-{}", self.cluster())}});
+        self.create_on_host::<ServiceAccount>(&client, account).await?;
+        self.create_on_host::<Service>(&client, service(self.cluster())).await?;
+        self.create_on_host::<Role>(&client, role(&user)).await?;
+        let binding = json!({
+            "metadata": {"name": user},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": user},
+            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}],
+        });
+        self.create_on_host::<RoleBinding>(&client, binding).await
+    }
+
+    async fn prepare_virtual(&self) -> Result<()> {
+        self.plane.identity("weft-syncer", &[])?;
+        let binding = json!({
+            "metadata": {"name": "weft-syncer"},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "weft-syncer"}],
+        });
+        create(&Api::<ClusterRoleBinding>::all(self.plane.client().await?), binding).await
+    }
+
+    async fn create_on_host<K>(&self, client: &Client, object: Value) -> Result<()>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+        K: Clone + std::fmt::Debug + Serialize + DeserializeOwned,
+    {
+        create(&Api::<K>::namespaced(client.clone(), self.namespace()), object).await
+    }
+
+    fn syncer_slot(&self) -> MutexGuard<'_, Option<Arc<Process>>> {
+        self.syncer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Its folder, with the logs.
+    pub fn dir(&self) -> &Path {
+        &self.options.dir
+    }
+}
+
+/// Creates one object given as JSON.
+async fn create<K>(api: &Api<K>, object: Value) -> Result<()>
+where
+    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + Serialize + DeserializeOwned,
+{
+    let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let object = serde_json::from_value(object)?;
+    let created = api.create(&PostParams::default(), &object).await;
+    created.with_context(|| format!("failed to create {} {name}", K::kind(&())))?;
+    Ok(())
+}
+
+/// The way into the virtual cluster; its address is what pods find under `kubernetes.default`.
+fn service(cluster: &str) -> Value {
+    json!({
+        "metadata": {"name": cluster},
+        "spec": {"ports": [{"name": "https", "port": 443, "targetPort": 6443}]},
+    })
+}
+
+/// All a syncer may do on the host: nothing outside its namespace.
+fn role(name: &str) -> Value {
+    let all = ["get", "list", "watch", "create", "update", "patch", "delete"];
+    json!({
+        "metadata": {"name": name},
+        "rules": [
+            {"apiGroups": [""], "verbs": all, "resources": [
+                "pods", "pods/status", "pods/resize", "pods/ephemeralcontainers", "services", "endpoints",
+                "persistentvolumeclaims", "configmaps", "secrets", "events",
+            ]},
+            {"apiGroups": ["discovery.k8s.io"], "verbs": all, "resources": ["endpointslices"]},
+            {"apiGroups": [""], "verbs": ["get"], "resources": ["serviceaccounts"]},
+        ],
+    })
+}

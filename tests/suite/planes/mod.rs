@@ -1,0 +1,4 @@
+//! Tests through two real API servers.
+
+mod harness;
+mod pods;
