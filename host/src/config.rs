@@ -146,15 +146,7 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// What and where.
-        source: serde_saphyr::Error,
-    },
-    /// A value of the wrong type, in a file that is YAML.
-    #[error("failed to parse the configuration {path}", path = path.display())]
-    Shape {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        source: serde_json::Error,
+        source: Box<serde_saphyr::Error>,
     },
     /// Keys that do not exist.
     #[error("the configuration {path} has unknown keys:{list}", path = path.display())]
@@ -191,14 +183,14 @@ impl Config {
 
     fn parse(path: &Path, text: &str) -> Result<Self, Error> {
         let value: Value =
-            serde_saphyr::from_str(text).map_err(|source| Error::Parse { path: path.into(), source })?;
+            serde_saphyr::from_str(text).map_err(|source| Error::Parse { path: path.into(), source: Box::new(source) })?;
         let list = unknown_keys(&value);
         if !list.is_empty() {
             return Err(Error::UnknownKeys { path: path.into(), list });
         }
         // Read again from the text, so that a wrong type is shown with its line.
         let config: Self =
-            serde_saphyr::from_str(text).map_err(|source| Error::Parse { path: path.into(), source })?;
+            serde_saphyr::from_str(text).map_err(|source| Error::Parse { path: path.into(), source: Box::new(source) })?;
         config.check()?;
         Ok(config)
     }

@@ -159,14 +159,10 @@ fn refuse(pointer: &str, why: String) -> Hold {
 pub fn field_name(pointer: &str) -> String {
     let mut name = String::new();
     for segment in pointer.split('/').skip(1) {
-        if segment == "*" || segment.bytes().all(|byte| byte.is_ascii_digit()) {
-            name.push_str(&format!("[{segment}]"));
-        } else {
-            if !name.is_empty() {
-                name.push('.');
-            }
-            name.push_str(segment);
-        }
+        let is_index = segment == "*" || segment.bytes().all(|byte| byte.is_ascii_digit());
+        let (before, after) = if is_index { ("[", "]") } else { (".", "") };
+        // The first segment has nothing to be set apart from.
+        name.extend([if name.is_empty() { "" } else { before }, segment, after]);
     }
     name
 }

@@ -1,5 +1,7 @@
 //! Compares objects by the fields we own and says what to patch.
 
+use std::fmt::Write as _;
+
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -96,12 +98,10 @@ pub fn exact(from: Option<&Value>, to: Option<&Value>) -> Option<Value> {
 
 /// The RFC 7386 patch of the object's own fields and of its status that brings `current` to `desired`.
 pub fn exact_changes(desired: &VirtualObject, current: &VirtualObject) -> Vec<Change> {
-    let without_status = |object: &VirtualObject| {
-        let mut fields = object.fields().clone();
-        fields.remove("status");
-        Value::Object(fields)
-    };
-    let main = exact(Some(&without_status(current)), Some(&without_status(desired))).map(Change::merge);
+    let (from, to) = (current.fields(), desired.fields());
+    let fields = from.keys().chain(to.keys().filter(|name| !from.contains_key(*name))).filter(|name| *name != "status");
+    let main: Fields = fields.filter_map(|name| Some((name.clone(), exact(from.get(name), to.get(name))?))).collect();
+    let main = (!main.is_empty()).then(|| Change::merge(Value::Object(main)));
     let status = exact(current.pointer("/status"), desired.pointer("/status"))
         .map(|patch| Change::merge_in("status", json!({"status": patch})));
     main.into_iter().chain(status).collect()
@@ -110,7 +110,15 @@ pub fn exact_changes(desired: &VirtualObject, current: &VirtualObject) -> Vec<Ch
 /// A short digest of a JSON value: the same for equal values, whatever order their fields came in.
 pub fn digest(value: &Value) -> String {
     let text = serde_json::to_vec(value).unwrap_or_default();
-    Sha256::digest(&text).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    short_hash(&text)
+}
+
+/// The first 128 bits of SHA-256, in hexadecimal.
+pub fn short_hash(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().take(16).fold(String::with_capacity(32), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// Whether the API treats the value like a missing one.
@@ -123,10 +131,10 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-/// Puts `value` at the pointer `path` of a nested patch.
-fn place(patch: &mut Value, path: &str, value: Value) {
+/// Puts `value` at the pointer `pointer` of a nested patch.
+fn place(patch: &mut Value, pointer: &str, value: Value) {
     let mut slot = patch;
-    for segment in path.split('/').skip(1) {
+    for segment in pointer.split('/').skip(1) {
         if !slot.is_object() {
             *slot = json!({});
         }

@@ -5,8 +5,8 @@
 //! inner one becomes `weft.dev.tenant.weft.dev/cluster` in the outer one.
 
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
+use crate::diff::short_hash;
 use crate::names::{CLUSTER_LABEL, DOMAIN, NAMESPACE_LABEL, Names};
 use crate::object::Fields;
 
@@ -132,9 +132,7 @@ fn extend(prefix: &str, suffix: &str) -> String {
     if prefix.len() + suffix.len() <= MAX_PREFIX {
         return format!("{prefix}{suffix}");
     }
-    let digest = Sha256::digest(prefix.as_bytes());
-    let hash: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-    format!("{hash}{suffix}")
+    format!("{}{suffix}", short_hash(prefix.as_bytes()))
 }
 
 #[cfg(test)]

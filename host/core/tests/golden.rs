@@ -51,9 +51,14 @@ fn every_file_belongs_to_a_case() {
 }
 
 fn is_used(folder: &Path, file: &str) -> bool {
-    let Some((name, part)) = file.strip_suffix(".yaml").and_then(|stem| stem.rsplit_once('.')) else { return false };
+    let Some((name, part)) = file.strip_suffix(".yaml").and_then(|stem| stem.rsplit_once('.')) else {
+        return false;
+    };
     let has = |part: &str| folder.join(format!("{name}.{part}.yaml")).exists();
-    PARTS.contains(&part) && has("virtual") && (part != "back" || has("status")) && !(has("host") && has("hold"))
+    PARTS.contains(&part)
+        && has("virtual")
+        && (part != "back" || has("status"))
+        && !(has("host") && has("hold"))
 }
 
 /// What is wrong with a case, each as a text for people.
@@ -65,14 +70,18 @@ fn check(case: &Case) -> Vec<String> {
     let back = case.shown.as_ref().map(|shown| {
         translate::to_virtual(&case.world.ctx(), case.mapper.as_ref(), shown, &case.source).into_json()
     });
-    [("host", host), ("hold", hold), ("back", back)].into_iter().filter_map(|(part, made)| compare(case, part, made)).collect()
+    [("host", host), ("hold", hold), ("back", back)]
+        .into_iter()
+        .filter_map(|(part, made)| compare(case, part, made))
+        .collect()
 }
 
 fn forward(case: &Case) -> Result<Value, Hold> {
     if case.shown.is_none() {
         case.mapper.before_create(&case.source)?;
     }
-    translate::to_host(&case.world.ctx(), case.mapper.as_ref(), &case.source).map(weft_core::object::HostObject::into_json)
+    translate::to_host(&case.world.ctx(), case.mapper.as_ref(), &case.source)
+        .map(weft_core::object::HostObject::into_json)
 }
 
 fn hold_to_json(hold: &Hold) -> Value {
@@ -91,7 +100,8 @@ fn compare(case: &Case, part: &str, made: Option<Value>) -> Option<String> {
     }
     let expected = cases::yaml(&path);
     (expected != made).then(|| {
-        let show = |value: Option<Value>| value.map_or_else(|| "nothing\n".to_owned(), |value| to_yaml(&value));
+        let show =
+            |value: Option<Value>| value.map_or_else(|| "nothing\n".to_owned(), |value| to_yaml(&value));
         format!("{}: {part} is now\n{}but the file says\n{}", case.title, show(made), show(expected))
     })
 }

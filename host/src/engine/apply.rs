@@ -75,9 +75,10 @@ impl Writer {
 
     /// Counts an event that was written before.
     pub(crate) async fn count_event(&self, name: &VirtualName, event: &VirtualObject) -> Result<(), Error> {
-        let path = api::object_path(&ResourceType::core("Event", "events"), &name.namespace, &name.name, None);
-        let patch = json!({"count": event.pointer("/count"), "lastTimestamp": event.pointer("/lastTimestamp")});
-        self.r#virtual.send(write(Method::PATCH, &path, MERGE_PATCH, &patch)).await.map(drop)
+        let events = ResourceType::core("Event", "events");
+        let path = api::object_path(&events, &name.namespace, &name.name, None);
+        let counted = json!({"count": event.pointer("/count"), "lastTimestamp": event.pointer("/lastTimestamp")});
+        self.r#virtual.send(write(Method::PATCH, &path, MERGE_PATCH, &counted)).await.map(drop)
     }
 
     /// Deletes a virtual object, if it still has this UID. Gives the object while its deletion runs.

@@ -19,7 +19,7 @@ use crate::engine::state::State;
 /// Marks the nodes that we made: others are the tenant's.
 const FAKE_NODE_LABEL: &str = "weft.dev/fake-node";
 /// How often unused nodes are looked for.
-const SWEEP: Duration = Duration::from_secs(60);
+const SWEEP: Duration = Duration::from_mins(1);
 
 /// Makes and removes fake nodes.
 pub(crate) struct Nodes {

@@ -70,12 +70,6 @@ impl Queue {
         self.changed.notify_one();
     }
 
-    /// Asks for `key` to be looked at after a time; an earlier request stands.
-    pub(crate) fn add_after(&self, key: Key, delay: Duration) {
-        self.lock().add_at(key, Instant::now() + delay);
-        self.changed.notify_one();
-    }
-
     /// The next key; `None` once the queue is closed.
     pub(crate) async fn next(&self) -> Option<Key> {
         loop {

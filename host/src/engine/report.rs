@@ -19,7 +19,7 @@ use crate::engine::apply::Writer;
 /// Reports that wait; more are dropped, for the cause will come again.
 const WAITING: usize = 256;
 /// The same is not said again before this time.
-const QUIET: Duration = Duration::from_secs(60);
+const QUIET: Duration = Duration::from_mins(1);
 /// How many different reports are remembered.
 const REMEMBERED: usize = 4096;
 

@@ -205,11 +205,6 @@ impl<S> Store<S> {
         self.lock().objects.keys().map(owned).collect()
     }
 
-    /// Number of objects.
-    pub(crate) fn len(&self) -> usize {
-        self.lock().objects.len()
-    }
-
     /// Packs what was not looked at since the last call.
     pub(crate) fn pack_cold(&self) {
         self.lock().objects.values_mut().for_each(Entry::cool);

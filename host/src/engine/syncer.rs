@@ -58,7 +58,7 @@ impl Syncer {
         };
         let plan = self.decide(key, pair, &sight);
         if let (Some(Hold::Refuse { field, why }), Some(source)) = (&plan.hold, &sight.source) {
-            self.tell(key, source, Reason::Refused, format!("{field}: {why}"));
+            self.tell(key, source, Reason::Refused, &format!("{field}: {why}"));
         }
         match self.carry_out(key, pair, &sight, plan).await {
             Ok(outcome) => outcome,
@@ -231,15 +231,15 @@ impl Syncer {
         };
         if let (Some(reason), Some(object)) = (reason, source) {
             warn!(%key, error = error as &dyn std::error::Error, "not in step; trying again");
-            self.tell(key, object, reason, explain(error));
+            self.tell(key, object, reason, &explain(error));
         } else {
             debug!(%key, error = error as &dyn std::error::Error, "failed; trying again");
         }
         Outcome::Failed(retry_after)
     }
 
-    fn tell(&self, key: &Key, object: &Arc<VirtualObject>, reason: Reason, message: String) {
-        let message = self.state.names.reveal(&message);
+    fn tell(&self, key: &Key, object: &Arc<VirtualObject>, reason: Reason, message: &str) {
+        let message = self.state.names.reveal(message);
         self.reporter.tell(Report { object: object.clone(), key: key.clone(), reason, message });
     }
 }

@@ -37,7 +37,12 @@ impl Mapper for ConfigMap {
         &POLICY
     }
 
-    fn to_host(&self, _ctx: &Ctx<'_>, _source: &VirtualObject, draft: HostObject) -> Result<HostObject, Hold> {
+    fn to_host(
+        &self,
+        _ctx: &Ctx<'_>,
+        _source: &VirtualObject,
+        draft: HostObject,
+    ) -> Result<HostObject, Hold> {
         Ok(draft)
     }
 

@@ -8,7 +8,8 @@ use crate::context::Ctx;
 use crate::mapper::{Hold, Life, Mapper, Policy, Selection};
 use crate::object::{HostObject, Key, ResourceType, VirtualName, VirtualObject};
 
-const POLICY: Policy = Policy { selection: Selection::All, life: Life::Data, owned: &["/endpoints", "/ports"] };
+const POLICY: Policy =
+    Policy { selection: Selection::All, life: Life::Data, owned: &["/endpoints", "/ports"] };
 
 /// Label: who writes the slice.
 const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
@@ -51,7 +52,12 @@ impl Mapper for EndpointSlice {
         service_of(source).map(service_key).into_iter().collect()
     }
 
-    fn to_host(&self, ctx: &Ctx<'_>, source: &VirtualObject, mut draft: HostObject) -> Result<HostObject, Hold> {
+    fn to_host(
+        &self,
+        ctx: &Ctx<'_>,
+        source: &VirtualObject,
+        mut draft: HostObject,
+    ) -> Result<HostObject, Hold> {
         if source.label(MANAGED_BY).is_some_and(|manager| CONTROLLERS.contains(&manager)) {
             return Err(Hold::Absent);
         }

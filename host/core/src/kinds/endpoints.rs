@@ -48,7 +48,12 @@ impl Mapper for Endpoints {
         BTreeSet::from([service_key(source.virtual_name())])
     }
 
-    fn to_host(&self, ctx: &Ctx<'_>, source: &VirtualObject, mut draft: HostObject) -> Result<HostObject, Hold> {
+    fn to_host(
+        &self,
+        ctx: &Ctx<'_>,
+        source: &VirtualObject,
+        mut draft: HostObject,
+    ) -> Result<HostObject, Hold> {
         if source.label(MANAGED_BY) == Some("endpoint-controller") || source.annotation(LEADER).is_some() {
             return Err(Hold::Absent);
         }

@@ -46,7 +46,10 @@ impl PersistentVolumeClaim {
         Self {
             resource: ResourceType::core("PersistentVolumeClaim", "persistentvolumeclaims"),
             // Sources of other kinds are refused, so these name claims whenever they matter.
-            references: SOURCES.iter().map(|source| Reference::new(&format!("/spec/{source}/name"), claim)).collect(),
+            references: SOURCES
+                .iter()
+                .map(|source| Reference::new(&format!("/spec/{source}/name"), claim))
+                .collect(),
         }
     }
 }
@@ -79,7 +82,12 @@ impl Mapper for PersistentVolumeClaim {
         Err(Hold::Refuse { field: "spec.volumeName".to_owned(), why })
     }
 
-    fn to_host(&self, _ctx: &Ctx<'_>, source: &VirtualObject, mut draft: HostObject) -> Result<HostObject, Hold> {
+    fn to_host(
+        &self,
+        _ctx: &Ctx<'_>,
+        source: &VirtualObject,
+        mut draft: HostObject,
+    ) -> Result<HostObject, Hold> {
         for annotation in TAKEN.iter().chain([&SELECTED_NODE]) {
             draft.annotations_mut().remove(*annotation);
         }
@@ -111,7 +119,10 @@ fn source_to_host(field: &str, namespace: &str, spec: &mut Fields) -> Result<(),
     let Some(source) = spec.get_mut(field).and_then(Value::as_object_mut) else { return Ok(()) };
     let text = |name: &str| source.get(name).and_then(Value::as_str).unwrap_or_default();
     if !text("apiGroup").is_empty() || text("kind") != "PersistentVolumeClaim" {
-        let why = format!("a {} is not on the host; fill the volume from a PersistentVolumeClaim, or in a pod", text("kind"));
+        let why = format!(
+            "a {} is not on the host; fill the volume from a PersistentVolumeClaim, or in a pod",
+            text("kind")
+        );
         return Err(Hold::Refuse { field: format!("spec.{field}"), why });
     }
     if !text("namespace").is_empty() && text("namespace") != namespace {
@@ -125,7 +136,8 @@ fn source_to_host(field: &str, namespace: &str, spec: &mut Fields) -> Result<(),
 /// Shows the class that the host chose; the API takes it once, where there was none.
 fn take_class(source: &HostObject, draft: &mut VirtualObject) {
     let class = source.pointer("/spec/storageClassName");
-    if let Some(class) = class.filter(|_| draft.pointer("/spec/storageClassName").is_none_or(Value::is_null)) {
+    if let Some(class) = class.filter(|_| draft.pointer("/spec/storageClassName").is_none_or(Value::is_null))
+    {
         draft.spec_mut().insert("storageClassName".to_owned(), class.clone());
     }
 }

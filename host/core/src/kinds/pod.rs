@@ -17,6 +17,8 @@ mod affinity;
 mod dns;
 mod downward;
 mod environment;
+#[cfg(test)]
+mod fixture;
 mod messages;
 mod parts;
 mod places;
@@ -70,7 +72,12 @@ impl Mapper for Pod {
     }
 
     /// Keeps `ephemeralContainers`, which [`Mapper::creatable`] takes out: they can only be added later.
-    fn to_host(&self, ctx: &Ctx<'_>, source: &VirtualObject, mut draft: HostObject) -> Result<HostObject, Hold> {
+    fn to_host(
+        &self,
+        ctx: &Ctx<'_>,
+        source: &VirtualObject,
+        mut draft: HostObject,
+    ) -> Result<HostObject, Hold> {
         scheduling::refuse_claims(source)?;
         run_without_rights(ctx, &mut draft);
         environment::apply(ctx, source, &mut draft)?;
@@ -118,4 +125,69 @@ fn run_without_rights(ctx: &Ctx<'_>, draft: &mut HostObject) {
     spec.remove("serviceAccount");
     spec.insert("serviceAccountName".into(), ctx.facts.workload_service_account.as_str().into());
     spec.insert("automountServiceAccountToken".into(), false.into());
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::fixture::{World, virtual_object};
+    use super::*;
+
+    fn pod() -> VirtualObject {
+        virtual_object(json!({
+            "metadata": {"name": "web", "namespace": "shop", "uid": "u1"},
+            "spec": {
+                "containers": [{"name": "web", "image": "web:1"}],
+                "ephemeralContainers": [{"name": "debug", "image": "busybox"}],
+                "volumes": [{"name": "scratch", "ephemeral": {}}, {"name": "db", "secret": {"secretName": "db"}}],
+            },
+        }))
+    }
+
+    fn on_host(world: &World, source: &VirtualObject) -> HostObject {
+        let draft = HostObject::new(source.fields().clone());
+        Pod::new().to_host(&world.ctx(), source, draft).unwrap()
+    }
+
+    #[test]
+    fn a_pod_is_created_without_its_ephemeral_containers_and_gets_them_then() {
+        let world = World::new();
+        let desired = on_host(&world, &pod());
+        let created = Pod::new().creatable(desired.clone());
+        assert_eq!(created.pointer("/spec/ephemeralContainers"), None);
+        let changes = Pod::new().host_changes(&desired, &created);
+        assert_eq!(
+            changes.iter().map(|change| change.subresource).collect::<Vec<_>>(),
+            [Some("ephemeralcontainers")]
+        );
+    }
+
+    #[test]
+    fn a_pod_is_looked_at_again_when_what_it_names_changes() {
+        let found: Vec<String> = Pod::new().targets(&pod()).iter().map(ToString::to_string).collect();
+        assert_eq!(found, ["PersistentVolumeClaim shop/web-scratch", "Secret shop/db"]);
+    }
+
+    #[test]
+    fn what_a_pod_runs_as_on_the_host_has_no_rights() {
+        let mut source = pod();
+        source.spec_mut().insert("serviceAccountName".into(), "admin".into());
+        source.spec_mut().insert("serviceAccount".into(), "admin".into());
+        let host = on_host(&World::new(), &source);
+        assert_eq!(host.text("/spec/serviceAccountName"), Some("workload"));
+        assert_eq!(host.pointer("/spec/serviceAccount"), None);
+        assert_eq!(host.pointer("/spec/automountServiceAccountToken"), Some(&Value::Bool(false)));
+    }
+
+    #[test]
+    fn the_node_comes_back_and_never_goes() {
+        let world = World::new();
+        let mut host = on_host(&world, &pod());
+        host.spec_mut().insert("nodeName".into(), "node-a".into());
+        let bound = Pod::new().to_virtual(&world.ctx(), &host, pod());
+        assert_eq!(bound.text("/spec/nodeName"), Some("node-a"));
+        host.spec_mut().remove("nodeName");
+        assert_eq!(Pod::new().to_virtual(&world.ctx(), &host, bound.clone()), bound);
+    }
 }

@@ -6,7 +6,8 @@ use crate::context::Ctx;
 use crate::mapper::{Hold, Life, Mapper, Policy, Selection};
 use crate::object::{HostObject, ResourceType, VirtualObject};
 
-const POLICY: Policy = Policy { selection: Selection::Used, life: Life::Data, owned: &["/data", "/immutable"] };
+const POLICY: Policy =
+    Policy { selection: Selection::Used, life: Life::Data, owned: &["/data", "/immutable"] };
 
 /// Types that controllers of the host act on: they would put the host's tokens in, or delete the copy.
 const ACTIVE_TYPES: &[&str] = &["kubernetes.io/service-account-token", "bootstrap.kubernetes.io/token"];
@@ -41,7 +42,12 @@ impl Mapper for Secret {
         &POLICY
     }
 
-    fn to_host(&self, _ctx: &Ctx<'_>, source: &VirtualObject, mut draft: HostObject) -> Result<HostObject, Hold> {
+    fn to_host(
+        &self,
+        _ctx: &Ctx<'_>,
+        source: &VirtualObject,
+        mut draft: HostObject,
+    ) -> Result<HostObject, Hold> {
         draft.annotations_mut().retain(|key, _| !key.starts_with(SERVICE_ACCOUNT));
         if source.text("/type").is_some_and(|kind| ACTIVE_TYPES.contains(&kind)) {
             draft.fields_mut().insert("type".to_owned(), "Opaque".into());

@@ -43,6 +43,8 @@ const HOST_DEFAULTED: &[&str] = &[
     "externalTrafficPolicy",
     "internalTrafficPolicy",
     "ipFamilyPolicy",
+    // Webhooks of load balancer controllers set it, and it cannot be taken away again.
+    "loadBalancerClass",
     "sessionAffinity",
     "type",
 ];
@@ -75,7 +77,12 @@ impl Mapper for Service {
         &POLICY
     }
 
-    fn to_host(&self, ctx: &Ctx<'_>, source: &VirtualObject, mut draft: HostObject) -> Result<HostObject, Hold> {
+    fn to_host(
+        &self,
+        ctx: &Ctx<'_>,
+        source: &VirtualObject,
+        mut draft: HostObject,
+    ) -> Result<HostObject, Hold> {
         if is_api(&source.virtual_name()) {
             return Err(Hold::Absent);
         }

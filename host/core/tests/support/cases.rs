@@ -62,7 +62,11 @@ impl Lookup for World {
 
     fn services(&self, _namespace: &str) -> Arc<[ServiceFact]> {
         let port = PortFact { name: Some("http".to_owned()), port: 80, protocol: "TCP".to_owned() };
-        Arc::new([ServiceFact { name: "web".to_owned(), cluster_ip: IpAddr::from([10, 96, 7, 7]), ports: vec![port] }])
+        Arc::new([ServiceFact {
+            name: "web".to_owned(),
+            cluster_ip: IpAddr::from([10, 96, 7, 7]),
+            ports: vec![port],
+        }])
     }
 }
 
@@ -105,15 +109,19 @@ pub(crate) fn yaml(path: &Path) -> Option<Value> {
 
 fn of_kind(mapper: &Arc<dyn Mapper>) -> Vec<Case> {
     let folder = folder(mapper.as_ref());
-    let names = list(&folder).into_iter().filter_map(|file| file.strip_suffix(".virtual.yaml").map(str::to_owned));
-    names.map(|name| read(mapper, &folder, name)).collect()
+    let names =
+        list(&folder).into_iter().filter_map(|file| file.strip_suffix(".virtual.yaml").map(str::to_owned));
+    names.map(|name| read(mapper, &folder, &name)).collect()
 }
 
-fn read(mapper: &Arc<dyn Mapper>, folder: &Path, name: String) -> Case {
+fn read(mapper: &Arc<dyn Mapper>, folder: &Path, name: &str) -> Case {
     let path = |part: &str| folder.join(format!("{name}.{part}.yaml"));
-    let source = yaml(&path("virtual")).and_then(VirtualObject::from_json).expect("the virtual file is an object");
-    let shown = yaml(&path("status")).map(|shown| HostObject::from_json(shown).expect("the status file is an object"));
-    let others = text(&path("others")).map(|text| serde_saphyr::from_multiple(&text).expect("others.yaml is YAML"));
+    let source =
+        yaml(&path("virtual")).and_then(VirtualObject::from_json).expect("the virtual file is an object");
+    let shown = yaml(&path("status"))
+        .map(|shown| HostObject::from_json(shown).expect("the status file is an object"));
+    let others =
+        text(&path("others")).map(|text| serde_saphyr::from_multiple(&text).expect("others.yaml is YAML"));
     let title = format!("{}/{name}", folder.file_name().unwrap_or_default().to_string_lossy());
     let world = World::new(others.unwrap_or_default());
     Case { title, mapper: mapper.clone(), source, shown, world }
@@ -122,7 +130,10 @@ fn read(mapper: &Arc<dyn Mapper>, folder: &Path, name: String) -> Case {
 fn facts() -> Facts {
     let version = Version { major: 1, minor: 36 };
     Facts {
-        owner: Some(Owner { name: "my-vcluster".to_owned(), uid: "11111111-1111-1111-1111-111111111111".to_owned() }),
+        owner: Some(Owner {
+            name: "my-vcluster".to_owned(),
+            uid: "11111111-1111-1111-1111-111111111111".to_owned(),
+        }),
         kubernetes: vec![IpAddr::from([10, 96, 0, 1])],
         dns: vec![IpAddr::from([10, 96, 0, 10])],
         cluster_domain: "cluster.local".to_owned(),

@@ -61,7 +61,9 @@ impl Pair {
             if steps.is_empty() {
                 return done;
             }
-            steps.iter().for_each(|step| self.apply(step));
+            for step in &steps {
+                self.apply(step);
+            }
             done.extend(steps);
         }
         panic!("never comes to rest; the last steps: {:#?}", done.iter().rev().take(4).collect::<Vec<_>>());
@@ -104,7 +106,9 @@ pub(crate) fn merge(target: &mut Value, patch: &Value) {
 fn strategic(target: &mut Value, patch: &Value) {
     match (target, patch) {
         (Value::Array(have), Value::Array(patch)) if key_of_list(patch).is_some() => {
-            patch.iter().for_each(|element| strategic_element(have, element, key_of_list(patch).unwrap_or("name")));
+            for element in patch {
+                strategic_element(have, element, key_of_list(patch).unwrap_or("name"));
+            }
         }
         (target, Value::Object(patch)) => {
             make_object(target);

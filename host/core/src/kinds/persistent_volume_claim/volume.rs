@@ -60,7 +60,10 @@ mod tests {
     use super::*;
 
     fn claim() -> VirtualObject {
-        VirtualObject::from_json(json!({"metadata": {"name": "data", "namespace": "shop", "uid": "u-1"}, "spec": {}})).unwrap()
+        VirtualObject::from_json(
+            json!({"metadata": {"name": "data", "namespace": "shop", "uid": "u-1"}, "spec": {}}),
+        )
+        .unwrap()
     }
 
     fn host_claim(phase: &str) -> HostObject {

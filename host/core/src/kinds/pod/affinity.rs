@@ -48,12 +48,19 @@ pub(super) fn apply(ctx: &Ctx<'_>, source: &VirtualObject, draft: &mut HostObjec
 /// Scopes one topology spread constraint, which counts pods of the pod's own namespace.
 pub(super) fn scope_spread(ctx: &Ctx<'_>, source: &VirtualObject, constraint: &mut Fields) {
     let keys = constraint.remove("matchLabelKeys");
-    let Some(selector) = constraint.get_mut("labelSelector").filter(|selector| selector.is_object()) else { return };
+    let Some(selector) = constraint.get_mut("labelSelector").filter(|selector| selector.is_object()) else {
+        return;
+    };
     merge_keys(selector, "In", keys.as_ref(), source);
     *selector = scoped(ctx, selector, &Scope::Named(vec![source.namespace().to_owned()]));
 }
 
-fn scope_required(ctx: &Ctx<'_>, source: &VirtualObject, kind: &str, terms: &[Value]) -> Result<Vec<Value>, Hold> {
+fn scope_required(
+    ctx: &Ctx<'_>,
+    source: &VirtualObject,
+    kind: &str,
+    terms: &[Value],
+) -> Result<Vec<Value>, Hold> {
     let mut scoped = Vec::new();
     for (index, term) in terms.iter().enumerate() {
         let split = scope_term(ctx, source, term);
@@ -108,7 +115,8 @@ fn scope_term(ctx: &Ctx<'_>, source: &VirtualObject, term: &Value) -> Vec<Value>
 
 /// The namespaces that a term means, as one scope or two that share no namespace.
 fn scopes(own: &str, term: &Value) -> Vec<Scope> {
-    let mut names: Vec<String> = parts::items_in(term, "namespaces").filter_map(Value::as_str).map(str::to_owned).collect();
+    let mut names: Vec<String> =
+        parts::items_in(term, "namespaces").filter_map(Value::as_str).map(str::to_owned).collect();
     let mut selector = term.get("namespaceSelector").filter(|selector| selector.is_object()).cloned();
     if let Some(selected) = selector.as_ref().and_then(selected_names) {
         names.extend(selected);
@@ -130,8 +138,12 @@ fn selected_names(selector: &Value) -> Option<Vec<String>> {
     let labels = selector.get("matchLabels").and_then(Value::as_object).filter(|labels| !labels.is_empty());
     let expressions: Vec<&Value> = parts::items_in(selector, "matchExpressions").collect();
     match (labels, expressions.as_slice()) {
-        (Some(labels), []) if labels.len() == 1 => Some(vec![labels.get(NAMESPACE_NAME)?.as_str()?.to_owned()]),
-        (None, [one]) if parts::text(one, "key") == NAMESPACE_NAME && parts::text(one, "operator") == "In" => {
+        (Some(labels), []) if labels.len() == 1 => {
+            Some(vec![labels.get(NAMESPACE_NAME)?.as_str()?.to_owned()])
+        }
+        (None, [one])
+            if parts::text(one, "key") == NAMESPACE_NAME && parts::text(one, "operator") == "In" =>
+        {
             Some(parts::items_in(one, "values").filter_map(Value::as_str).map(str::to_owned).collect())
         }
         _ => None,
@@ -139,11 +151,13 @@ fn selected_names(selector: &Value) -> Option<Vec<String>> {
 }
 
 fn is_empty(selector: &Value) -> bool {
-    let has = |name: &str| selector.get(name).is_some_and(|value| match value {
-        Value::Object(fields) => !fields.is_empty(),
-        Value::Array(items) => !items.is_empty(),
-        _ => false,
-    });
+    let has = |name: &str| {
+        selector.get(name).is_some_and(|value| match value {
+            Value::Object(fields) => !fields.is_empty(),
+            Value::Array(items) => !items.is_empty(),
+            _ => false,
+        })
+    };
     !has("matchLabels") && !has("matchExpressions")
 }
 
@@ -162,17 +176,28 @@ fn merge_keys(selector: &mut Value, operator: &str, keys: Option<&Value>, source
 /// The host's selector for `selector`, which matches pods of `scope` only.
 fn scoped(ctx: &Ctx<'_>, selector: &Value, scope: &Scope) -> Value {
     let mut selector = labels::selector_to_host(selector);
+    if let Some(fields) = selector.as_object_mut() {
+        // A null stands for nothing, but would stand in the way of what is added here.
+        fields.retain(|_, requirements| !requirements.is_null());
+    }
     labels::require(&mut selector, CLUSTER_LABEL, ctx.names.cluster());
     match scope {
         Scope::All => {}
         Scope::Named(names) => match names.as_slice() {
             [one] => labels::require(&mut selector, NAMESPACE_LABEL, one),
-            many => labels::require_any(&mut selector, NAMESPACE_LABEL, &many.iter().map(String::as_str).collect::<Vec<_>>()),
+            many => labels::require_any(
+                &mut selector,
+                NAMESPACE_LABEL,
+                &many.iter().map(String::as_str).collect::<Vec<_>>(),
+            ),
         },
         Scope::Selected(namespaces, except) => {
             labels::require_namespace_labels(&mut selector, namespaces);
             if !except.is_empty() {
-                push_expression(&mut selector, json!({"key": NAMESPACE_LABEL, "operator": "NotIn", "values": except}));
+                push_expression(
+                    &mut selector,
+                    json!({"key": NAMESPACE_LABEL, "operator": "NotIn", "values": except}),
+                );
             }
         }
     }
@@ -180,7 +205,8 @@ fn scoped(ctx: &Ctx<'_>, selector: &Value, scope: &Scope) -> Value {
 }
 
 fn push_expression(selector: &mut Value, expression: Value) {
-    let list = selector.as_object_mut().map(|fields| fields.entry("matchExpressions").or_insert_with(|| json!([])));
+    let list =
+        selector.as_object_mut().map(|fields| fields.entry("matchExpressions").or_insert_with(|| json!([])));
     if let Some(Value::Array(list)) = list {
         list.push(expression);
     }
@@ -188,12 +214,16 @@ fn push_expression(selector: &mut Value, expression: Value) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::fixture::{World, virtual_object};
     use super::*;
 
     #[test]
     fn a_term_without_namespaces_means_its_own() {
         assert_eq!(scopes("shop", &json!({})), [Scope::Named(vec!["shop".into()])]);
-        assert_eq!(scopes("shop", &json!({"namespaces": [], "namespaceSelector": null})), [Scope::Named(vec!["shop".into()])]);
+        assert_eq!(
+            scopes("shop", &json!({"namespaces": [], "namespaceSelector": null})),
+            [Scope::Named(vec!["shop".into()])]
+        );
     }
 
     #[test]
@@ -214,7 +244,10 @@ mod tests {
     fn names_and_a_selector_are_two_scopes_that_share_nothing() {
         let selector = json!({"matchLabels": {"team": "a"}});
         let term = json!({"namespaces": ["x"], "namespaceSelector": selector});
-        assert_eq!(scopes("shop", &term), [Scope::Named(vec!["x".into()]), Scope::Selected(selector, vec!["x".into()])]);
+        assert_eq!(
+            scopes("shop", &term),
+            [Scope::Named(vec!["x".into()]), Scope::Selected(selector, vec!["x".into()])]
+        );
     }
 
     #[test]
@@ -225,5 +258,32 @@ mod tests {
             merge_keys(&mut selector, "In", Some(&json!(["rev", "missing"])), &pod);
         }
         assert_eq!(selector["matchExpressions"], json!([{"key": "rev", "operator": "In", "values": ["7"]}]));
+    }
+
+    #[test]
+    fn every_selector_is_scoped_even_one_of_nulls() {
+        let world = World::new();
+        let selector = json!({"matchLabels": null, "matchExpressions": null});
+        let many = Scope::Named(vec!["a".into(), "b".into()]);
+        let expected = json!({
+            "matchLabels": {CLUSTER_LABEL: "vc"},
+            "matchExpressions": [{"key": NAMESPACE_LABEL, "operator": "In", "values": ["a", "b"]}],
+        });
+        assert_eq!(scoped(&world.ctx(), &selector, &many), expected);
+    }
+
+    #[test]
+    fn a_wish_for_either_kind_of_namespace_is_two_wishes_of_one_weight() {
+        let world = World::new();
+        let source = virtual_object(json!({"metadata": {"name": "web", "namespace": "shop"}}));
+        let term = json!({
+            "topologyKey": "zone", "labelSelector": {}, "namespaces": ["a"],
+            "namespaceSelector": {"matchLabels": {"team": "b"}},
+        });
+        let found = scope_preferred(&world.ctx(), &source, &json!({"weight": 3, "podAffinityTerm": term}));
+        assert_eq!(found.len(), 2);
+        assert!(found.iter().all(|wish| wish["weight"] == 3));
+        assert!(scope_required(&world.ctx(), &source, "podAffinity", std::slice::from_ref(&term)).is_err());
+        assert_eq!(scope_required(&world.ctx(), &source, "podAntiAffinity", &[term]).unwrap().len(), 2);
     }
 }

@@ -42,7 +42,11 @@ fn asks_cluster_dns(source: &VirtualObject) -> bool {
 /// its options win.
 fn resolve_virtually(ctx: &Ctx<'_>, source: &VirtualObject, spec: &mut Fields) -> Result<(), Hold> {
     if ctx.facts.dns.is_empty() {
-        return Err(wait_for_service("kube-system", "kube-dns", "the virtual cluster's DNS Service has no address yet"));
+        return Err(wait_for_service(
+            "kube-system",
+            "kube-dns",
+            "the virtual cluster's DNS Service has no address yet",
+        ));
     }
     let domain = &ctx.facts.cluster_domain;
     let searches = [format!("{}.svc.{domain}", source.namespace()), format!("svc.{domain}"), domain.clone()];
@@ -105,7 +109,8 @@ fn know_kubernetes(ctx: &Ctx<'_>, source: &VirtualObject, spec: &mut Fields) -> 
 }
 
 /// The host name that the virtual cluster would give. The subdomain goes: with it the host's kubelet
-/// would write the host's namespace and domain into the hosts file.
+/// would write the host's namespace and domain into the hosts file. The price is that `hostname -f` gives
+/// the short name; the full one resolves, by the virtual cluster's DNS.
 fn keep_hostname(ctx: &Ctx<'_>, source: &VirtualObject, spec: &mut Fields) {
     let hostname = hostname(source);
     let subdomain = spec.remove("subdomain");
@@ -113,7 +118,8 @@ fn keep_hostname(ctx: &Ctx<'_>, source: &VirtualObject, spec: &mut Fields) {
     let wants_fqdn = spec.remove("setHostnameAsFQDN") == Some(Value::Bool(true));
     if let Some(subdomain) = subdomain.filter(|_| wants_fqdn) {
         let fqdn = format!("{hostname}.{subdomain}.{}.svc.{}", source.namespace(), ctx.facts.cluster_domain);
-        let is_possible = ctx.facts.host_version >= HOSTNAME_OVERRIDE_SINCE && !parts::is_host_network(source);
+        let is_possible =
+            ctx.facts.host_version >= HOSTNAME_OVERRIDE_SINCE && !parts::is_host_network(source);
         if is_possible && fqdn.len() <= MAX_KERNEL_NAME {
             spec.insert("hostnameOverride".into(), fqdn.into());
         }
@@ -127,4 +133,87 @@ fn hostname(source: &VirtualObject) -> String {
     }
     let cut: String = source.name().chars().take(MAX_LABEL).collect();
     cut.replace('.', "-").trim_end_matches('-').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{World, host_object, virtual_object};
+    use super::*;
+
+    fn applied(world: &World, namespace: &str, name: &str, spec: &Value) -> Result<HostObject, Hold> {
+        let json = json!({"metadata": {"name": name, "namespace": namespace}, "spec": spec});
+        let mut draft = host_object(json.clone());
+        apply(&world.ctx(), &virtual_object(json), &mut draft).map(|()| draft)
+    }
+
+    fn spec(world: &World, spec: &Value) -> Value {
+        applied(world, "shop", "web", spec).unwrap().pointer("/spec").cloned().unwrap()
+    }
+
+    #[test]
+    fn the_tenants_options_survive_and_win() {
+        let options = json!([{"name": "edns0"}, {"name": "ndots", "value": "1"}]);
+        let found = spec(&World::new(), &json!({"dnsConfig": {"options": options}}));
+        assert_eq!(found["dnsConfig"]["options"], options);
+        let found = spec(&World::new(), &json!({"dnsConfig": {"options": null}}));
+        assert_eq!(found["dnsConfig"]["options"], json!([{"name": "ndots", "value": "5"}]));
+    }
+
+    #[test]
+    fn no_more_nameservers_are_sent_than_the_api_takes() {
+        let found =
+            spec(&World::new(), &json!({"dnsConfig": {"nameservers": ["1.1.1.1", "2.2.2.2", "3.3.3.3"]}}));
+        assert_eq!(found["dnsConfig"]["nameservers"], json!(["10.96.0.10", "1.1.1.1", "2.2.2.2"]));
+    }
+
+    #[test]
+    fn a_pod_waits_for_the_addresses_it_needs_and_for_no_others() {
+        let mut world = World::new();
+        world.facts.dns.clear();
+        let held = applied(&world, "shop", "web", &json!({"dnsPolicy": "ClusterFirst"}));
+        let Err(Hold::Wait { on, .. }) = held else { panic!("does not wait for DNS") };
+        assert_eq!(on.iter().map(ToString::to_string).collect::<Vec<_>>(), ["Service kube-system/kube-dns"]);
+        assert!(applied(&world, "shop", "web", &json!({"dnsPolicy": "Default"})).is_ok());
+        world.facts.kubernetes.clear();
+        assert!(matches!(
+            applied(&world, "shop", "web", &json!({"dnsPolicy": "Default"})),
+            Err(Hold::Wait { .. })
+        ));
+    }
+
+    #[test]
+    fn a_host_name_is_a_dns_label() {
+        let name = format!("{}.{}", "a".repeat(62), "b");
+        let found = applied(&World::new(), "shop", &name, &json!({})).unwrap();
+        assert_eq!(found.text("/spec/hostname"), Some("a".repeat(62).as_str()));
+        assert_eq!(spec(&World::new(), &json!({"hostname": "mine"}))["hostname"], "mine");
+    }
+
+    #[test]
+    fn a_domain_name_is_the_host_name_only_where_it_can_be() {
+        let wish = json!({"setHostnameAsFQDN": true, "subdomain": "db"});
+        let mut world = World::new();
+        assert_eq!(spec(&world, &wish)["hostnameOverride"], "web.db.shop.svc.cluster.local");
+        let mut on_the_node = wish.clone();
+        on_the_node["hostNetwork"] = json!(true);
+        assert_eq!(spec(&world, &on_the_node).get("hostnameOverride"), None);
+        let long = json!({"setHostnameAsFQDN": true, "subdomain": "d".repeat(40)});
+        assert_eq!(spec(&world, &long).get("hostnameOverride"), None);
+        world.facts.host_version.minor = 34;
+        let old = spec(&world, &wish);
+        assert_eq!(
+            (old.get("hostnameOverride"), old.get("setHostnameAsFQDN"), old.get("subdomain")),
+            (None, None, None)
+        );
+    }
+
+    #[test]
+    fn the_short_name_of_the_api_server_is_known_in_its_namespace_only() {
+        let names = |namespace: &str| {
+            let pod = applied(&World::new(), namespace, "web", &json!({})).unwrap();
+            pod.pointer("/spec/hostAliases/0/hostnames").cloned().unwrap()
+        };
+        assert!(names("default").as_array().unwrap().contains(&json!("kubernetes")));
+        assert!(!names("shop").as_array().unwrap().contains(&json!("kubernetes")));
+    }
 }

@@ -30,7 +30,8 @@ pub(super) fn constant(source: &VirtualObject, path: &str) -> Option<String> {
 pub(super) fn keyed_path(path: &str) -> Option<String> {
     let (map, rest) = path.split_once("['")?;
     let key = rest.strip_suffix("']")?;
-    matches!(map, "metadata.labels" | "metadata.annotations").then(|| format!("{map}['{}']", key_to_host(key)))
+    matches!(map, "metadata.labels" | "metadata.annotations")
+        .then(|| format!("{map}['{}']", key_to_host(key)))
 }
 
 /// Where a downward API file of the field `path` gets its content; `None` when the host's own field is right.
@@ -56,7 +57,10 @@ pub(super) fn file_field(source: &VirtualObject, path: &str) -> Option<HostField
 
 /// Labels or annotations as a kubelet writes them: sorted, one `key="value"` in a line.
 fn lines(map: Option<&Fields>) -> String {
-    let lines = map.into_iter().flatten().map(|(key, value)| format!("{key}={}", quote(value.as_str().unwrap_or_default())));
+    let lines = map
+        .into_iter()
+        .flatten()
+        .map(|(key, value)| format!("{key}={}", quote(value.as_str().unwrap_or_default())));
     lines.collect::<Vec<_>>().join("\n")
 }
 
@@ -75,13 +79,20 @@ fn quote(text: &str) -> String {
             '\r' => quoted.push_str("\\r"),
             '\t' => quoted.push_str("\\t"),
             c if is_printable(c) => quoted.push(c),
-            c if c.is_ascii() => quoted.push_str(&format!("\\x{:02x}", u32::from(c))),
-            c if u32::from(c) < 0x1_0000 => quoted.push_str(&format!("\\u{:04x}", u32::from(c))),
-            c => quoted.push_str(&format!("\\U{:08x}", u32::from(c))),
+            c => quoted.push_str(&code(c.into())),
         }
     }
     quoted.push('"');
     quoted
+}
+
+/// The escape of a character by its number.
+fn code(number: u32) -> String {
+    match number {
+        ..0x80 => format!("\\x{number:02x}"),
+        0x80..0x1_0000 => format!("\\u{number:04x}"),
+        _ => format!("\\U{number:08x}"),
+    }
 }
 
 /// Whether a character shows as itself: not a control, a format, an unassigned or a strange space character.
@@ -127,7 +138,10 @@ mod tests {
 
     #[test]
     fn strange_characters_are_escaped_as_go_does() {
-        assert_eq!(quote("\u{1}\u{7f}\u{a0}\u{200b}é\u{301}日\u{e0001}😀'"), "\"\\x01\\x7f\\u00a0\\u200bé\u{301}日\\U000e0001😀'\"");
+        assert_eq!(
+            quote("\u{1}\u{7f}\u{a0}\u{200b}é\u{301}日\u{e0001}😀'"),
+            "\"\\x01\\x7f\\u00a0\\u200bé\u{301}日\\U000e0001😀'\""
+        );
     }
 
     #[test]

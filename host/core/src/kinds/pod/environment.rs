@@ -24,7 +24,8 @@ const KUBERNETES_PORT: u16 = 443;
 /// Writes the environment of every container.
 pub(super) fn apply(ctx: &Ctx<'_>, source: &VirtualObject, draft: &mut HostObject) -> Result<(), Hold> {
     let kubernetes = kubernetes_address(ctx)?;
-    let variables: BTreeMap<String, String> = services(ctx, source, kubernetes).iter().flat_map(variables).collect();
+    let variables: BTreeMap<String, String> =
+        services(ctx, source, kubernetes).iter().flat_map(variables).collect();
     for list in CONTAINER_LISTS {
         for container in parts::objects_mut(draft, &format!("/spec/{list}")) {
             fill(source, &variables, container);
@@ -37,7 +38,11 @@ pub(super) fn apply(ctx: &Ctx<'_>, source: &VirtualObject, draft: &mut HostObjec
 /// The address of the virtual API server, without which no pod is useful.
 pub(super) fn kubernetes_address(ctx: &Ctx<'_>) -> Result<IpAddr, Hold> {
     ctx.facts.kubernetes.first().copied().ok_or_else(|| {
-        wait_for_service(KUBERNETES_NAMESPACE, KUBERNETES, "the virtual API server's Service has no address yet")
+        wait_for_service(
+            KUBERNETES_NAMESPACE,
+            KUBERNETES,
+            "the virtual API server's Service has no address yet",
+        )
     })
 }
 
@@ -50,7 +55,8 @@ pub(super) fn wait_for_service(namespace: &str, name: &str, why: &str) -> Hold {
 /// The Services whose variables the pod gets: those of its namespace, and always the API server's.
 fn services(ctx: &Ctx<'_>, source: &VirtualObject, kubernetes: IpAddr) -> Vec<ServiceFact> {
     let wants_links = source.pointer("/spec/enableServiceLinks") != Some(&Value::Bool(false));
-    let mut services: Vec<ServiceFact> = if wants_links { ctx.lookup.services(source.namespace()).to_vec() } else { Vec::new() };
+    let mut services: Vec<ServiceFact> =
+        if wants_links { ctx.lookup.services(source.namespace()).to_vec() } else { Vec::new() };
     if source.namespace() == KUBERNETES_NAMESPACE {
         // The facts say how pods reach it; the Service's own address may be about to move.
         services.retain(|service| service.name != KUBERNETES);
@@ -116,7 +122,9 @@ fn fill(source: &VirtualObject, variables: &BTreeMap<String, String>, container:
 
 /// Replaces a field of the pod that is not the same on both sides.
 fn answer(source: &VirtualObject, variable: &mut Value) {
-    let Some(path) = variable.pointer("/valueFrom/fieldRef/fieldPath").and_then(Value::as_str) else { return };
+    let Some(path) = variable.pointer("/valueFrom/fieldRef/fieldPath").and_then(Value::as_str) else {
+        return;
+    };
     if let Some(value) = downward::constant(source, path) {
         if let Some(fields) = variable.as_object_mut() {
             fields.remove("valueFrom");
@@ -134,7 +142,11 @@ mod tests {
     use super::*;
 
     fn service(ip: &str) -> ServiceFact {
-        let port = |name: &str, port, protocol: &str| PortFact { name: Some(name.into()), port, protocol: protocol.into() };
+        let port = |name: &str, port, protocol: &str| PortFact {
+            name: Some(name.into()),
+            port,
+            protocol: protocol.into(),
+        };
         let ports = vec![port("dns-tcp", 53, "TCP"), port("dns", 53, "UDP")];
         ServiceFact { name: "my-dns".into(), cluster_ip: ip.parse().unwrap(), ports }
     }
@@ -169,8 +181,10 @@ mod tests {
 
     #[test]
     fn what_the_tenant_defines_wins_and_comes_last() {
-        let pod = VirtualObject::from_json(json!({"metadata": {"name": "web", "namespace": "shop"}})).unwrap();
-        let variables = BTreeMap::from([("A".to_owned(), "ours".to_owned()), ("B".to_owned(), "ours".to_owned())]);
+        let pod =
+            VirtualObject::from_json(json!({"metadata": {"name": "web", "namespace": "shop"}})).unwrap();
+        let variables =
+            BTreeMap::from([("A".to_owned(), "ours".to_owned()), ("B".to_owned(), "ours".to_owned())]);
         let mut container = Fields::new();
         container.insert("env".into(), json!([{"name": "A", "value": "$(B)"}]));
         fill(&pod, &variables, &mut container);

@@ -8,7 +8,10 @@ use crate::object::{Fields, HostObject, Object};
 pub(super) const CONTAINER_LISTS: [&str; 3] = ["initContainers", "containers", "ephemeralContainers"];
 
 /// The elements of the list at `pointer`; none where there is no list.
-pub(super) fn items<'a, S>(object: &'a Object<S>, pointer: &str) -> impl Iterator<Item = &'a Value> + use<'a, S> {
+pub(super) fn items<'a, S>(
+    object: &'a Object<S>,
+    pointer: &str,
+) -> impl Iterator<Item = &'a Value> + use<'a, S> {
     object.pointer(pointer).and_then(Value::as_array).into_iter().flatten()
 }
 
@@ -18,8 +21,16 @@ pub(super) fn items_in<'a>(value: &'a Value, name: &str) -> impl Iterator<Item =
 }
 
 /// The objects in the list at `pointer`, to edit.
-pub(super) fn objects_mut<'a>(object: &'a mut HostObject, pointer: &str) -> impl Iterator<Item = &'a mut Fields> + use<'a> {
-    object.pointer_mut(pointer).and_then(Value::as_array_mut).into_iter().flatten().filter_map(Value::as_object_mut)
+pub(super) fn objects_mut<'a>(
+    object: &'a mut HostObject,
+    pointer: &str,
+) -> impl Iterator<Item = &'a mut Fields> + use<'a> {
+    object
+        .pointer_mut(pointer)
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_object_mut)
 }
 
 /// The string field `name` of `value`, empty when missing.
@@ -28,11 +39,15 @@ pub(super) fn text<'a>(value: &'a Value, name: &str) -> &'a str {
 }
 
 /// The first element whose field `key` is `value`.
-pub(super) fn find<'a>(mut items: impl Iterator<Item = &'a Value>, key: &str, value: &str) -> Option<&'a Value> {
+pub(super) fn find<'a>(
+    mut items: impl Iterator<Item = &'a Value>,
+    key: &str,
+    value: &str,
+) -> Option<&'a Value> {
     items.find(|item| text(item, key) == value)
 }
 
-/// The ServiceAccount that the tenant's pod runs as.
+/// The `ServiceAccount` that the tenant's pod runs as.
 pub(super) fn service_account<S>(pod: &Object<S>) -> &str {
     pod.text("/spec/serviceAccountName").filter(|name| !name.is_empty()).unwrap_or("default")
 }

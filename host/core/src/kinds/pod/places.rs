@@ -53,29 +53,43 @@ mod tests {
     use crate::object::VirtualObject;
     use crate::references::targets;
 
-    fn found(spec: serde_json::Value) -> Vec<String> {
-        let pod = VirtualObject::from_json(json!({"metadata": {"name": "web", "namespace": "shop"}, "spec": spec})).unwrap();
+    fn found(spec: &serde_json::Value) -> Vec<String> {
+        let pod =
+            VirtualObject::from_json(json!({"metadata": {"name": "web", "namespace": "shop"}, "spec": spec}))
+                .unwrap();
         targets(&table(), &pod).iter().map(ToString::to_string).collect()
     }
 
     #[test]
     fn containers_of_every_list_name_config_maps_and_secrets() {
-        let container = |name: &str| json!([{
-            "env": [{"valueFrom": {"configMapKeyRef": {"name": format!("{name}-key")}}}],
-            "envFrom": [{"secretRef": {"name": name}}],
-        }]);
+        let container = |name: &str| {
+            json!([{
+                "env": [{"valueFrom": {"configMapKeyRef": {"name": format!("{name}-key")}}}],
+                "envFrom": [{"secretRef": {"name": name}}],
+            }])
+        };
         let spec = json!({"containers": container("a"), "initContainers": container("b"), "ephemeralContainers": container("c")});
-        let expected = ["ConfigMap shop/a-key", "ConfigMap shop/b-key", "ConfigMap shop/c-key", "Secret shop/a", "Secret shop/b", "Secret shop/c"];
-        assert_eq!(found(spec), expected);
+        let expected = [
+            "ConfigMap shop/a-key",
+            "ConfigMap shop/b-key",
+            "ConfigMap shop/c-key",
+            "Secret shop/a",
+            "Secret shop/b",
+            "Secret shop/c",
+        ];
+        assert_eq!(found(&spec), expected);
     }
 
     #[test]
     fn the_secrets_of_every_volume_type_are_found() {
         let types = ["cephfs", "cinder", "flexVolume", "iscsi", "rbd", "scaleIO", "storageos"];
-        let mut volumes: Vec<_> = types.iter().map(|kind| json!({"name": kind, *kind: {"secretRef": {"name": kind.to_lowercase()}}})).collect();
+        let mut volumes: Vec<_> = types
+            .iter()
+            .map(|kind| json!({"name": kind, *kind: {"secretRef": {"name": kind.to_lowercase()}}}))
+            .collect();
         volumes.push(json!({"name": "c", "csi": {"nodePublishSecretRef": {"name": "csi"}}}));
         volumes.push(json!({"name": "a", "azureFile": {"secretName": "azure"}}));
-        assert_eq!(found(json!({"volumes": volumes})).len(), types.len() + 2);
+        assert_eq!(found(&json!({"volumes": volumes})).len(), types.len() + 2);
     }
 
     #[test]
@@ -84,6 +98,9 @@ mod tests {
             "imagePullSecrets": [{"name": "pull"}],
             "volumes": [{"persistentVolumeClaim": {"claimName": "data"}}, {"glusterfs": {"endpoints": "gluster"}}],
         });
-        assert_eq!(found(spec), ["Endpoints shop/gluster", "PersistentVolumeClaim shop/data", "Secret shop/pull"]);
+        assert_eq!(
+            found(&spec),
+            ["Endpoints shop/gluster", "PersistentVolumeClaim shop/data", "Secret shop/pull"]
+        );
     }
 }

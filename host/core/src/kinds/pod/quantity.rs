@@ -54,7 +54,8 @@ fn scale(suffix: &str) -> Option<(i32, u32)> {
     if let Some(&(_, tens, twos)) = SUFFIXES.iter().find(|(name, ..)| *name == suffix) {
         return Some((tens, twos));
     }
-    let exponent = suffix.strip_prefix(['e', 'E'])?.parse().ok().filter(|exponent| (-30..=30).contains(exponent))?;
+    let exponent =
+        suffix.strip_prefix(['e', 'E'])?.parse().ok().filter(|exponent| (-30..=30).contains(exponent))?;
     Some((exponent, 0))
 }
 
@@ -65,7 +66,14 @@ mod tests {
 
     #[test]
     fn the_same_amount_is_the_same_however_it_is_written() {
-        let pairs = [("1000m", "1"), ("1Gi", "1024Mi"), ("0.5", "500m"), ("1.5Gi", "1536Mi"), ("1e3", "1k"), ("2E", "2e18")];
+        let pairs = [
+            ("1000m", "1"),
+            ("1Gi", "1024Mi"),
+            ("0.5", "500m"),
+            ("1.5Gi", "1536Mi"),
+            ("1e3", "1k"),
+            ("2E", "2e18"),
+        ];
         for (one, other) in pairs {
             assert!(same(&json!(one), &json!(other)), "{one} {other}");
         }

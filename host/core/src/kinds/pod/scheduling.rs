@@ -28,7 +28,8 @@ pub(super) fn refuse_claims(source: &VirtualObject) -> Result<(), Hold> {
     }
     Err(Hold::Refuse {
         field: "spec.resourceClaims".into(),
-        why: "resource claims are not synced to the host; ask for the device in resources.limits instead".into(),
+        why: "resource claims are not synced to the host; ask for the device in resources.limits instead"
+            .into(),
     })
 }
 
@@ -57,28 +58,31 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn pod(spec: Value) -> VirtualObject {
-        VirtualObject::from_json(json!({"metadata": {"name": "web", "namespace": "shop"}, "spec": spec})).unwrap()
+    fn pod(spec: &Value) -> VirtualObject {
+        VirtualObject::from_json(json!({"metadata": {"name": "web", "namespace": "shop"}, "spec": spec}))
+            .unwrap()
     }
 
     #[test]
     fn a_gated_pod_waits_for_itself() {
-        let held = wait_for_gates(&pod(json!({"schedulingGates": [{"name": "example.com/quota"}]})));
+        let held = wait_for_gates(&pod(&json!({"schedulingGates": [{"name": "example.com/quota"}]})));
         let Err(Hold::Wait { on, .. }) = held else { panic!("{held:?}") };
         assert_eq!(on.iter().map(ToString::to_string).collect::<Vec<_>>(), ["Pod shop/web"]);
-        assert_eq!(wait_for_gates(&pod(json!({"schedulingGates": []}))), Ok(()));
+        assert_eq!(wait_for_gates(&pod(&json!({"schedulingGates": []}))), Ok(()));
     }
 
     #[test]
     fn a_resource_claim_is_refused_with_its_field() {
-        let held = refuse_claims(&pod(json!({"resourceClaims": [{"name": "gpu"}]})));
+        let held = refuse_claims(&pod(&json!({"resourceClaims": [{"name": "gpu"}]})));
         assert!(matches!(held, Err(Hold::Refuse { field, .. }) if field == "spec.resourceClaims"));
     }
 
     #[test]
     fn the_host_chooses_priority_and_scheduler() {
         let mut spec = Fields::new();
-        for (field, value) in [("priority", json!(7)), ("preemptionPolicy", json!("Never")), ("schedulerName", json!("mine"))] {
+        for (field, value) in
+            [("priority", json!(7)), ("preemptionPolicy", json!("Never")), ("schedulerName", json!("mine"))]
+        {
             spec.insert(field.into(), value);
         }
         drop_host_choices(&mut spec);

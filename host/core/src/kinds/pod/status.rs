@@ -38,7 +38,9 @@ pub(super) fn to_virtual(
         status.remove(field);
     }
     for (statuses, containers) in CONTAINER_STATUSES {
-        hide_added_containers(current, containers, status.get_mut(statuses));
+        if let Some(Value::Array(statuses)) = status.get_mut(statuses) {
+            hide_added_containers(current, containers, statuses);
+        }
     }
     hide_node_address(host, &mut status);
     messages::to_virtual(ctx, targets, host, current, &mut status);
@@ -54,29 +56,34 @@ pub fn node_address(node: &str) -> Ipv4Addr {
     /// The addresses of a /15, without the first and the last.
     const ADDRESSES: u32 = (1 << 17) - 2;
     let digest = Sha256::digest(node.as_bytes());
-    let number = digest.iter().take(4).fold(0_u32, |number, byte| number << 8 | u32::from(*byte));
+    let number = digest.iter().take(4).fold(0_u32, |number, byte| (number << 8) | u32::from(*byte));
     Ipv4Addr::from_bits(Ipv4Addr::new(198, 18, 0, 0).to_bits() + 1 + number % ADDRESSES)
 }
 
 /// The patch that makes the tenant's readiness gates known to the host, whose kubelet decides about Ready.
 pub(super) fn gates_to_host(source: &VirtualObject, host: &HostObject) -> Option<Change> {
-    let patch: Vec<Value> = gates(source).into_iter().filter_map(|gate| gate_patch(source, host, gate)).collect();
+    let patch: Vec<Value> =
+        gates(source).into_iter().filter_map(|gate| gate_patch(source, host, gate)).collect();
     (!patch.is_empty()).then(|| Change::strategic(Some("status"), json!({"status": {"conditions": patch}})))
 }
 
 /// A host pod that nobody looked at yet has nothing but its phase.
 fn says_something(status: &Fields) -> bool {
-    let has_items = |name: &str| status.get(name).and_then(Value::as_array).is_some_and(|items| !items.is_empty());
+    let has_items =
+        |name: &str| status.get(name).and_then(Value::as_array).is_some_and(|items| !items.is_empty());
     let phase = status.get("phase").and_then(Value::as_str).unwrap_or("Pending");
-    phase != "Pending" || has_items("conditions") || has_items("containerStatuses") || status.contains_key("reason")
+    phase != "Pending"
+        || has_items("conditions")
+        || has_items("containerStatuses")
+        || status.contains_key("reason")
 }
 
 /// Containers that the host added are none of the tenant's.
-fn hide_added_containers(current: &VirtualObject, containers: &str, statuses: Option<&mut Value>) {
+fn hide_added_containers(current: &VirtualObject, containers: &str, statuses: &mut Vec<Value>) {
     let pointer = format!("/spec/{containers}");
-    if let Some(Value::Array(statuses)) = statuses {
-        statuses.retain(|status| parts::find(parts::items(current, &pointer), "name", parts::text(status, "name")).is_some());
-    }
+    statuses.retain(|status| {
+        parts::find(parts::items(current, &pointer), "name", parts::text(status, "name")).is_some()
+    });
 }
 
 fn hide_node_address(host: &HostObject, status: &mut Fields) {
@@ -94,7 +101,9 @@ fn merge_conditions(host: &HostObject, current: &VirtualObject, status: &mut Fie
     let gates = gates(current);
     let is_gate = |condition: &Value| gates.contains(parts::text(condition, "type"));
     let mut merged = Vec::new();
-    for condition in status.get("conditions").and_then(Value::as_array).into_iter().flatten().filter(|c| !is_gate(c)) {
+    for condition in
+        status.get("conditions").and_then(Value::as_array).into_iter().flatten().filter(|c| !is_gate(c))
+    {
         let mut condition = condition.clone();
         let known = condition_of(current.pointer("/status/conditions"), parts::text(&condition, "type"));
         count_condition_virtually(host, current, known, &mut condition);
@@ -107,7 +116,8 @@ fn merge_conditions(host: &HostObject, current: &VirtualObject, status: &mut Fie
         }
         merged.push(condition);
     }
-    merged.extend(parts::items(current, "/status/conditions").filter(|condition| is_gate(condition)).cloned());
+    merged
+        .extend(parts::items(current, "/status/conditions").filter(|condition| is_gate(condition)).cloned());
     if merged.is_empty() {
         status.remove("conditions");
     } else {
@@ -116,7 +126,12 @@ fn merge_conditions(host: &HostObject, current: &VirtualObject, status: &mut Fie
 }
 
 /// A condition's `observedGeneration` in the virtual pod's numbers.
-fn count_condition_virtually(host: &HostObject, current: &VirtualObject, known: Option<&Value>, condition: &mut Value) {
+fn count_condition_virtually(
+    host: &HostObject,
+    current: &VirtualObject,
+    known: Option<&Value>,
+    condition: &mut Value,
+) {
     let observed = condition.get("observedGeneration").and_then(Value::as_i64);
     let kept = known.and_then(|known| known.get("observedGeneration")).cloned();
     let value = if is_up_to_date(host, observed) { current.generation().map(Value::from) } else { kept };
@@ -126,7 +141,12 @@ fn count_condition_virtually(host: &HostObject, current: &VirtualObject, known: 
 }
 
 /// The status' `observedGeneration` in the virtual pod's numbers; none at all for a server that has none.
-fn count_generations_virtually(ctx: &Ctx<'_>, host: &HostObject, current: &VirtualObject, status: &mut Fields) {
+fn count_generations_virtually(
+    ctx: &Ctx<'_>,
+    host: &HostObject,
+    current: &VirtualObject,
+    status: &mut Fields,
+) {
     if ctx.facts.virtual_version < OBSERVED_GENERATION_SINCE {
         status.remove("observedGeneration");
         for condition in status.get_mut("conditions").and_then(Value::as_array_mut).into_iter().flatten() {
@@ -151,10 +171,14 @@ fn gate_patch(source: &VirtualObject, host: &HostObject, gate: &str) -> Option<V
     match condition_of(source.pointer("/status/conditions"), gate) {
         Some(condition) if told.is_some_and(|told| is_same_condition(condition, told)) => None,
         Some(condition) => {
-            let mut condition = condition.clone();
+            let mut fields = condition.as_object()?.clone();
             // Counts the virtual pod's changes, not the host pod's.
-            condition.as_object_mut().map(|fields| fields.remove("observedGeneration"));
-            Some(condition)
+            fields.remove("observedGeneration");
+            for field in CONDITION_CONTENT {
+                // Conditions are merged field by field, so what is gone has to be said.
+                fields.entry(field).or_insert(Value::Null);
+            }
+            Some(Value::Object(fields))
         }
         None => told.map(|_| json!({"type": gate, "$patch": "delete"})),
     }
@@ -178,4 +202,120 @@ fn copy_or_remove(value: Option<&Value>, fields: &mut Fields, name: &str) {
         Some(value) => fields.insert(name.to_owned(), value.clone()),
         None => fields.remove(name),
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{World, host_object, virtual_object};
+    use super::*;
+
+    fn pod(status: &Value) -> VirtualObject {
+        let spec = json!({"readinessGates": [{"conditionType": "lb"}], "containers": [{"name": "web"}]});
+        let metadata = json!({"name": "web", "namespace": "shop", "uid": "u1", "generation": 7});
+        let mut pod = virtual_object(json!({"metadata": metadata, "spec": spec}));
+        pod.fields_mut().insert("status".into(), status.clone());
+        pod
+    }
+
+    fn host(status: &Value) -> HostObject {
+        let metadata =
+            json!({"name": "web-x-shop-x-vc", "namespace": "team-a", "uid": "h1", "generation": 2});
+        let mut host = host_object(json!({"metadata": metadata, "spec": {"nodeName": "node-a"}}));
+        host.fields_mut().insert("status".into(), status.clone());
+        host
+    }
+
+    fn condition(kind: &str, status: &str, time: &str) -> Value {
+        json!({"type": kind, "status": status, "lastTransitionTime": time, "lastProbeTime": null})
+    }
+
+    fn back(world: &World, host: &HostObject, current: &VirtualObject) -> Option<Value> {
+        to_virtual(&world.ctx(), &BTreeSet::new(), host, current).map(Value::Object)
+    }
+
+    #[test]
+    fn a_second_look_changes_nothing() {
+        let world = World::new();
+        let host = host(&json!({
+            "phase": "Running", "observedGeneration": 2, "hostIP": "192.168.0.1", "message": "of web-x-shop-x-vc",
+            "conditions": [condition("Ready", "True", "1"), condition("lb", "True", "1")],
+            "containerStatuses": [{"name": "web"}, {"name": "mesh"}],
+        }));
+        let mut current =
+            pod(&json!({"qosClass": "Burstable", "conditions": [condition("lb", "False", "2")]}));
+        let first = back(&world, &host, &current).unwrap();
+        current.fields_mut().insert("status".into(), first.clone());
+        assert_eq!(back(&world, &host, &current), Some(first));
+    }
+
+    #[test]
+    fn a_host_pod_that_nobody_looked_at_says_nothing() {
+        let world = World::new();
+        let current =
+            pod(&json!({"phase": "Pending", "conditions": [condition("PodScheduled", "False", "1")]}));
+        for status in [json!({}), json!({"phase": "Pending", "qosClass": "Guaranteed"})] {
+            assert_eq!(back(&world, &host(&status), &current), None);
+        }
+    }
+
+    #[test]
+    fn times_change_only_with_what_they_are_of() {
+        let world = World::new();
+        let host = host(
+            &json!({"conditions": [condition("PodScheduled", "True", "5"), condition("Ready", "True", "5")]}),
+        );
+        let conditions = json!([condition("PodScheduled", "True", "1"), condition("Ready", "False", "1")]);
+        let status = back(&world, &host, &pod(&json!({"conditions": conditions}))).unwrap();
+        assert_eq!(status["conditions"][0]["lastTransitionTime"], "1");
+        assert_eq!(status["conditions"][1]["lastTransitionTime"], "5");
+    }
+
+    #[test]
+    fn generations_are_counted_in_the_virtual_pods_numbers() {
+        let mut world = World::new();
+        let current = pod(&json!({"observedGeneration": 6}));
+        let shown = |observed: i64| host(&json!({"phase": "Running", "observedGeneration": observed}));
+        assert_eq!(back(&world, &shown(2), &current).unwrap()["observedGeneration"], 7);
+        assert_eq!(back(&world, &shown(1), &current).unwrap()["observedGeneration"], 6);
+        world.facts.virtual_version.minor = 33;
+        assert_eq!(back(&world, &shown(2), &current).unwrap().get("observedGeneration"), None);
+    }
+
+    #[test]
+    fn a_gate_is_told_to_the_host_when_it_differs() {
+        let told = host(&json!({"conditions": [{"type": "lb", "status": "False", "message": "draining"}]}));
+        let change =
+            gates_to_host(&pod(&json!({"conditions": [{"type": "lb", "status": "True"}]})), &told).unwrap();
+        let expected = json!({"type": "lb", "status": "True", "reason": null, "message": null});
+        assert_eq!(
+            (change.subresource, change.body),
+            (Some("status"), json!({"status": {"conditions": [expected]}}))
+        );
+    }
+
+    #[test]
+    fn a_gate_that_is_the_same_or_no_gate_is_not_told() {
+        let status =
+            json!({"conditions": [{"type": "lb", "status": "True"}, {"type": "Ready", "status": "False"}]});
+        let told =
+            host(&json!({"conditions": [{"type": "lb", "status": "True", "lastTransitionTime": "1"}]}));
+        assert_eq!(gates_to_host(&pod(&status), &told), None);
+    }
+
+    #[test]
+    fn a_gate_that_the_tenant_took_back_goes() {
+        let told = host(&json!({"conditions": [{"type": "lb", "status": "True"}]}));
+        let change = gates_to_host(&pod(&json!({})), &told).unwrap();
+        assert_eq!(change.body["status"]["conditions"], json!([{"type": "lb", "$patch": "delete"}]));
+    }
+
+    #[test]
+    fn a_nodes_address_is_the_same_each_time_and_in_the_benchmark_range() {
+        for node in ["", "node-a", "node-b"] {
+            let octets = node_address(node).octets();
+            assert!(octets[0] == 198 && (octets[1] == 18 || octets[1] == 19), "{octets:?}");
+        }
+        assert_eq!(node_address("node-a"), node_address("node-a"));
+        assert_ne!(node_address("node-a"), node_address("node-b"));
+    }
 }

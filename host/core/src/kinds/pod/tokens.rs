@@ -23,7 +23,7 @@ pub struct TokenRequest {
     pub audiences: Vec<String>,
     /// The requested lifetime.
     pub expiration_seconds: i64,
-    /// The virtual ServiceAccount, in the pod's namespace.
+    /// The virtual `ServiceAccount`, in the pod's namespace.
     pub service_account: String,
 }
 
@@ -31,7 +31,9 @@ pub struct TokenRequest {
 pub fn requests(source: &VirtualObject) -> Vec<TokenRequest> {
     let mut requests = Vec::new();
     for volume in parts::items(source, "/spec/volumes") {
-        for projection in volume.get("projected").into_iter().flat_map(|projected| parts::items_in(projected, "sources")) {
+        for projection in
+            volume.get("projected").into_iter().flat_map(|projected| parts::items_in(projected, "sources"))
+        {
             if let Some(token) = projection.get("serviceAccountToken").filter(|token| token.is_object()) {
                 requests.push(request(source, parts::text(volume, "name"), token));
             }
@@ -50,7 +52,10 @@ fn request(source: &VirtualObject, volume: &str, token: &Value) -> TokenRequest 
     TokenRequest {
         key: key(volume, parts::text(token, "path")),
         audiences: audience.into_iter().map(str::to_owned).collect(),
-        expiration_seconds: token.get("expirationSeconds").and_then(Value::as_i64).unwrap_or(DEFAULT_EXPIRATION_SECONDS),
+        expiration_seconds: token
+            .get("expirationSeconds")
+            .and_then(Value::as_i64)
+            .unwrap_or(DEFAULT_EXPIRATION_SECONDS),
         service_account: parts::service_account(source).to_owned(),
     }
 }
@@ -81,7 +86,10 @@ mod tests {
         assert_eq!(found.len(), 2);
         assert_ne!(found[0].key, found[1].key);
         assert_eq!((found[0].audiences.as_slice(), found[0].expiration_seconds), (&[][..], 3600));
-        assert_eq!((found[1].audiences.as_slice(), found[1].expiration_seconds), (&["vault".to_owned()][..], 600));
+        assert_eq!(
+            (found[1].audiences.as_slice(), found[1].expiration_seconds),
+            (&["vault".to_owned()][..], 600)
+        );
         assert_eq!(found[1].service_account, "builder");
     }
 }

@@ -16,9 +16,21 @@ const LASTING: [&str; 2] = ["initContainers", "containers"];
 
 /// The patches that bring `current` to `desired`.
 pub(super) fn changes(desired: &HostObject, current: &HostObject) -> Vec<Change> {
-    // Resources first: the digest, which says that they arrived, goes with the patch of the object itself.
-    let all = [resize(desired, current), main(desired, current), debug(desired, current)];
-    all.into_iter().flatten().collect()
+    let mut changes = Vec::new();
+    if !was_asked_before(desired, current) {
+        // Resources first: the digest, which says that all of it arrived, goes with the object's own patch.
+        changes.extend(resize(desired, current));
+        changes.extend(main(desired, current));
+    }
+    changes.extend(debug(desired, current));
+    changes
+}
+
+/// Whether the host was given just this before. What its admission or its autoscaler made of an image or
+/// an amount then is its own business; to ask again would fight over it for ever.
+fn was_asked_before(desired: &HostObject, current: &HostObject) -> bool {
+    let digest = desired.annotation(DIGEST);
+    digest.is_some() && digest == current.annotation(DIGEST)
 }
 
 /// All that [`changes`] can change.
@@ -72,21 +84,19 @@ fn tolerations(desired: &HostObject, current: &HostObject) -> Vec<Value> {
     all
 }
 
-/// Resources, if the tenant changed them since they were last written: what the host's admission made of
-/// them, or its autoscaler, is its own business.
+/// Resources of containers and of the pod.
 fn resize(desired: &HostObject, current: &HostObject) -> Option<Change> {
-    let digest = desired.annotation(DIGEST);
-    if digest.is_some() && digest == current.annotation(DIGEST) {
-        return None;
-    }
     let mut spec = Fields::new();
     for list in LASTING {
         let resources = by_name(desired, current, list, |want, have| {
-            changed_resources(want.get("resources"), have.get("resources")).map(|changed| ("resources", changed))
+            changed_resources(want.get("resources"), have.get("resources"))
+                .map(|changed| ("resources", changed))
         });
         insert_list(&mut spec, list, resources);
     }
-    if let Some(changed) = changed_resources(desired.pointer("/spec/resources"), current.pointer("/spec/resources")) {
+    if let Some(changed) =
+        changed_resources(desired.pointer("/spec/resources"), current.pointer("/spec/resources"))
+    {
         spec.insert("resources".into(), changed);
     }
     (!spec.is_empty()).then(|| Change::strategic(Some("resize"), json!({"spec": spec})))
@@ -96,13 +106,16 @@ fn resize(desired: &HostObject, current: &HostObject) -> Option<Change> {
 fn changed_resources(want: Option<&Value>, have: Option<&Value>) -> Option<Value> {
     let mut changed = Fields::new();
     for group in ["limits", "requests"] {
-        let wanted = want.and_then(|resources| resources.get(group)).and_then(Value::as_object).into_iter().flatten();
+        let wanted =
+            want.and_then(|resources| resources.get(group)).and_then(Value::as_object).into_iter().flatten();
         let differs = |name: &str, amount: &Value| {
             let current = have.and_then(|resources| resources.get(group)).and_then(|group| group.get(name));
             !current.is_some_and(|current| quantity::same(current, amount))
         };
-        let amounts: Fields =
-            wanted.filter(|(name, amount)| differs(name, amount)).map(|(name, amount)| (name.clone(), amount.clone())).collect();
+        let amounts: Fields = wanted
+            .filter(|(name, amount)| differs(name, amount))
+            .map(|(name, amount)| (name.clone(), amount.clone()))
+            .collect();
         if !amounts.is_empty() {
             changed.insert(group.into(), Value::Object(amounts));
         }
@@ -113,10 +126,13 @@ fn changed_resources(want: Option<&Value>, have: Option<&Value>) -> Option<Value
 /// Ephemeral containers that the host does not have yet. They can be neither changed nor removed.
 fn debug(desired: &HostObject, current: &HostObject) -> Option<Change> {
     const POINTER: &str = "/spec/ephemeralContainers";
-    let is_new = |wanted: &&Value| parts::find(parts::items(current, POINTER), "name", parts::text(wanted, "name")).is_none();
+    let is_new = |wanted: &&Value| {
+        parts::find(parts::items(current, POINTER), "name", parts::text(wanted, "name")).is_none()
+    };
     let new: Vec<&Value> = parts::items(desired, POINTER).filter(is_new).collect();
-    (!new.is_empty())
-        .then(|| Change::strategic(Some("ephemeralcontainers"), json!({"spec": {"ephemeralContainers": new}})))
+    (!new.is_empty()).then(|| {
+        Change::strategic(Some("ephemeralcontainers"), json!({"spec": {"ephemeralContainers": new}}))
+    })
 }
 
 /// A patch element for each container of both pods for which `difference` finds a field to send.
@@ -149,11 +165,11 @@ mod tests {
     use super::*;
     use crate::mapper::PatchFormat;
 
-    fn host(spec: Value) -> HostObject {
+    fn host(spec: &Value) -> HostObject {
         HostObject::from_json(json!({"metadata": {"name": "web"}, "spec": spec})).unwrap()
     }
 
-    fn bodies(desired: Value, current: Value) -> Vec<(Option<&'static str>, Value)> {
+    fn bodies(desired: &Value, current: &Value) -> Vec<(Option<&'static str>, Value)> {
         let found = changes(&host(desired), &host(current));
         assert!(found.iter().all(|change| change.format == PatchFormat::Strategic));
         found.into_iter().map(|change| (change.subresource, change.body)).collect()
@@ -161,7 +177,8 @@ mod tests {
 
     #[test]
     fn what_the_host_added_stays() {
-        let desired = json!({"containers": [{"name": "a", "image": "a:1", "resources": {"limits": {"cpu": "1"}}}]});
+        let desired =
+            json!({"containers": [{"name": "a", "image": "a:1", "resources": {"limits": {"cpu": "1"}}}]});
         let current = json!({
             "containers": [
                 {"name": "proxy", "image": "mesh"},
@@ -171,15 +188,17 @@ mod tests {
             "schedulingGates": [{"name": "quota"}],
             "activeDeadlineSeconds": 60,
         });
-        assert_eq!(bodies(desired, current), []);
+        assert_eq!(bodies(&desired, &current), []);
     }
 
     #[test]
     fn an_image_is_changed_by_the_containers_name() {
         let desired = json!({"containers": [{"name": "a", "image": "a:2"}], "activeDeadlineSeconds": 5});
-        let current = json!({"containers": [{"name": "proxy", "image": "mesh"}, {"name": "a", "image": "a:1"}]});
-        let body = json!({"spec": {"containers": [{"name": "a", "image": "a:2"}], "activeDeadlineSeconds": 5}});
-        assert_eq!(bodies(desired, current), [(None, body)]);
+        let current =
+            json!({"containers": [{"name": "proxy", "image": "mesh"}, {"name": "a", "image": "a:1"}]});
+        let body =
+            json!({"spec": {"containers": [{"name": "a", "image": "a:2"}], "activeDeadlineSeconds": 5}});
+        assert_eq!(bodies(&desired, &current), [(None, body)]);
     }
 
     #[test]
@@ -187,7 +206,7 @@ mod tests {
         let desired = json!({"tolerations": [{"key": "mine"}]});
         let current = json!({"tolerations": [{"key": "theirs"}]});
         let body = json!({"spec": {"tolerations": [{"key": "theirs"}, {"key": "mine"}]}});
-        assert_eq!(bodies(desired, current), [(None, body)]);
+        assert_eq!(bodies(&desired, &current), [(None, body)]);
     }
 
     #[test]
@@ -196,24 +215,28 @@ mod tests {
         let desired = json!({"containers": [{"name": "a", "resources": of("2")}], "resources": of("4")});
         let current = json!({"containers": [{"name": "a", "resources": of("1")}], "resources": of("4000m")});
         let body = json!({"spec": {"containers": [{"name": "a", "resources": {"requests": {"cpu": "2"}}}]}});
-        assert_eq!(bodies(desired, current), [(Some("resize"), body)]);
+        assert_eq!(bodies(&desired, &current), [(Some("resize"), body)]);
     }
 
     #[test]
-    fn amounts_that_the_host_changed_are_not_fought_over() {
-        let of = |cpu: &str| {
-            let mut pod = host(json!({"containers": [{"name": "a", "resources": {"limits": {"cpu": cpu}}}]}));
-            pod.annotations_mut().insert(DIGEST.into(), "same".into());
+    fn what_the_host_made_of_our_words_is_not_fought_over() {
+        let of = |cpu: &str, image: &str, digest: &str| {
+            let container = json!({"name": "a", "image": image, "resources": {"limits": {"cpu": cpu}}});
+            let mut pod = host(&json!({"containers": [container]}));
+            pod.annotations_mut().insert(DIGEST.into(), digest.into());
             pod
         };
-        assert_eq!(changes(&of("1"), &of("2")), []);
+        let current = of("2", "mirror/a:1", "one");
+        assert_eq!(changes(&of("1", "a:1", "one"), &current), []);
+        assert_eq!(changes(&of("1", "a:1", "two"), &current).len(), 2);
     }
 
     #[test]
     fn a_debug_container_is_added_beside_others() {
-        let desired = json!({"ephemeralContainers": [{"name": "one", "image": "x"}, {"name": "two", "image": "y"}]});
+        let desired =
+            json!({"ephemeralContainers": [{"name": "one", "image": "x"}, {"name": "two", "image": "y"}]});
         let current = json!({"ephemeralContainers": [{"name": "one", "image": "x"}, {"name": "ops"}]});
         let body = json!({"spec": {"ephemeralContainers": [{"name": "two", "image": "y"}]}});
-        assert_eq!(bodies(desired, current), [(Some("ephemeralcontainers"), body)]);
+        assert_eq!(bodies(&desired, &current), [(Some("ephemeralcontainers"), body)]);
     }
 }

@@ -1,6 +1,6 @@
 //! Turns volume sources that only the virtual cluster can fill into ones that the host can.
 //!
-//! Names of ConfigMaps, Secrets and claims were rewritten before: see `places`.
+//! Names of config maps, secrets and claims were rewritten before: see `places`.
 
 use std::collections::BTreeMap;
 
@@ -28,7 +28,8 @@ pub(super) fn apply(ctx: &Ctx<'_>, source: &VirtualObject, draft: &mut HostObjec
 
 /// The claims that the virtual cluster makes for the pod's ephemeral volumes.
 pub(super) fn ephemeral_claims(source: &VirtualObject) -> impl Iterator<Item = Key> + use<'_> {
-    let ephemeral = parts::items(source, "/spec/volumes").filter(|volume| volume.get("ephemeral").is_some_and(Value::is_object));
+    let ephemeral = parts::items(source, "/spec/volumes")
+        .filter(|volume| volume.get("ephemeral").is_some_and(Value::is_object));
     ephemeral.map(|volume| Key {
         kind: Kind::new("v1/PersistentVolumeClaim"),
         name: claim_name(source, parts::text(volume, "name")),
@@ -62,7 +63,12 @@ fn answer_files(source: &VirtualObject, downward_api: Option<&mut Value>, annota
     }
 }
 
-fn rewrite_projections(ctx: &Ctx<'_>, source: &VirtualObject, volume: &mut Fields, annotations: &mut Annotations) {
+fn rewrite_projections(
+    ctx: &Ctx<'_>,
+    source: &VirtualObject,
+    volume: &mut Fields,
+    annotations: &mut Annotations,
+) {
     let name = volume.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
     let sources = volume.get_mut("projected").and_then(|projected| projected.get_mut("sources"));
     for projection in sources.and_then(Value::as_array_mut).into_iter().flatten() {
@@ -75,9 +81,57 @@ fn rewrite_projections(ctx: &Ctx<'_>, source: &VirtualObject, volume: &mut Field
 
 /// A host kubelet would ask the host's API server for the token; ours stands in a Secret.
 fn take_token_from_secret(ctx: &Ctx<'_>, source: &VirtualObject, volume: &str, projection: &mut Fields) {
-    let Some(token) = projection.remove("serviceAccountToken").filter(|token| !token.is_null()) else { return };
+    let Some(token) = projection.remove("serviceAccountToken").filter(|token| !token.is_null()) else {
+        return;
+    };
     let path = parts::text(&token, "path");
     let secret = tokens::secret_name(ctx.names, &source.virtual_name());
     let item = json!({"key": tokens::key(volume, path), "path": path});
     projection.insert("secret".into(), json!({"name": secret.as_str(), "items": [item]}));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{World, host_object, virtual_object};
+    use super::*;
+
+    fn volumes(volumes: &Value) -> HostObject {
+        let json = json!({"metadata": {"name": "web", "namespace": "shop", "uid": "u1"}, "spec": {"volumes": volumes}});
+        let mut draft = host_object(json.clone());
+        apply(&World::new().ctx(), &virtual_object(json), &mut draft);
+        draft
+    }
+
+    #[test]
+    fn an_ephemeral_volume_uses_the_claim_of_the_virtual_cluster() {
+        let json = json!([{"name": "scratch", "ephemeral": {"volumeClaimTemplate": {}}}]);
+        let expected =
+            json!([{"name": "scratch", "persistentVolumeClaim": {"claimName": "web-scratch-x-shop-x-vc"}}]);
+        assert_eq!(volumes(&json).pointer("/spec/volumes"), Some(&expected));
+        let source = virtual_object(
+            json!({"metadata": {"name": "web", "namespace": "shop"}, "spec": {"volumes": json}}),
+        );
+        let claims: Vec<String> = ephemeral_claims(&source).map(|key| key.to_string()).collect();
+        assert_eq!(claims, ["PersistentVolumeClaim shop/web-scratch"]);
+    }
+
+    #[test]
+    fn a_token_comes_from_a_secret_key_that_its_request_names() {
+        let json =
+            json!([{"name": "api", "projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}}]);
+        let host = volumes(&json);
+        let source = virtual_object(
+            json!({"metadata": {"name": "web", "namespace": "shop"}, "spec": {"volumes": json}}),
+        );
+        let key = host.text("/spec/volumes/0/projected/sources/0/secret/items/0/key");
+        assert_eq!(key, Some(tokens::requests(&source)[0].key.as_str()));
+        assert_eq!(host.pointer("/spec/volumes/0/projected/sources/0/serviceAccountToken"), None);
+    }
+
+    #[test]
+    fn annotations_are_added_only_when_used() {
+        let of = |path: &str| json!([{"name": "info", "downwardAPI": {"items": [{"path": "a", "fieldRef": {"fieldPath": path}}]}}]);
+        assert_eq!(volumes(&of("metadata.uid")).annotation("downward.weft.dev/uid"), Some("u1"));
+        assert_eq!(volumes(&of("metadata.namespace")).annotations(), None);
+    }
 }

@@ -104,7 +104,8 @@ fn changes_families(desired: &HostObject, current: &HostObject) -> bool {
 fn take_addresses(source: &HostObject, draft: &mut VirtualObject) {
     let (given, own) = (addresses(source), addresses(draft));
     let of_family = |wanted: &str| given.iter().find(|address| family(address) == wanted).cloned();
-    let mut taken: Vec<String> = own.iter().map(|old| of_family(family(old)).unwrap_or_else(|| old.clone())).collect();
+    let mut taken: Vec<String> =
+        own.iter().map(|old| of_family(family(old)).unwrap_or_else(|| old.clone())).collect();
     let first_is_given = taken.first().is_some_and(|first| given.contains(first));
     if !first_is_given {
         taken.clone_from(&given);
@@ -136,7 +137,7 @@ fn take_node_ports(spec: &mut Fields, have: &[Value]) {
 fn relax_field(spec: &mut Fields, field: &str) {
     match field.strip_prefix("spec.").unwrap_or(field) {
         // The host knows one family: its first address can still be the same.
-        "clusterIPs[1]" | "ipFamilies[1]" => ["clusterIPs", "ipFamilies"].iter().for_each(|list| keep_first(spec, list)),
+        "clusterIPs[1]" | "ipFamilies[1]" => keep_first_family(spec),
         HEALTH_PORT => drop(spec.remove(HEALTH_PORT)),
         name if ADDRESSES.iter().any(|address| name.starts_with(address)) => relax_addresses(spec),
         name if name.starts_with("ports") && name.ends_with("nodePort") => relax_node_port(spec, name),
@@ -144,9 +145,11 @@ fn relax_field(spec: &mut Fields, field: &str) {
     }
 }
 
-fn keep_first(spec: &mut Fields, list: &str) {
-    if let Some(Value::Array(items)) = spec.get_mut(list) {
-        items.truncate(1);
+fn keep_first_family(spec: &mut Fields) {
+    for list in ["clusterIPs", "ipFamilies"] {
+        if let Some(Value::Array(items)) = spec.get_mut(list) {
+            items.truncate(1);
+        }
     }
 }
 
@@ -195,8 +198,13 @@ mod tests {
     fn only_what_was_refused_is_left_to_the_host() {
         let spec = json!({"clusterIP": "10.96.0.7", "clusterIPs": ["10.96.0.7", "fd00::7"], "ipFamilies": ["IPv4", "IPv6"], "healthCheckNodePort": 31000, "ports": [{"port": 80, "nodePort": 30080}, {"port": 81, "nodePort": 30081}]});
         let desired = HostObject::from_json(json!({"spec": spec})).unwrap();
-        let relaxed = |refused: &str| relax(&desired, &[refused.to_owned()]).map(|object| object.pointer("/spec").cloned().unwrap());
-        assert_eq!(relaxed("spec.ports[1].nodePort").unwrap()["ports"], json!([{"port": 80, "nodePort": 30080}, {"port": 81}]));
+        let relaxed = |refused: &str| {
+            relax(&desired, &[refused.to_owned()]).map(|object| object.pointer("/spec").cloned().unwrap())
+        };
+        assert_eq!(
+            relaxed("spec.ports[1].nodePort").unwrap()["ports"],
+            json!([{"port": 80, "nodePort": 30080}, {"port": 81}])
+        );
         assert_eq!(relaxed("spec.ipFamilies[1]").unwrap()["clusterIPs"], json!(["10.96.0.7"]));
         assert_eq!(relaxed("spec.clusterIPs").unwrap().get("clusterIP"), None);
         assert_eq!(relaxed("spec.healthCheckNodePort").unwrap().get("healthCheckNodePort"), None);
@@ -205,7 +213,8 @@ mod tests {
 
     #[test]
     fn a_headless_service_stays_headless() {
-        let desired = HostObject::from_json(json!({"spec": {"clusterIP": "None", "clusterIPs": ["None"]}})).unwrap();
+        let desired =
+            HostObject::from_json(json!({"spec": {"clusterIP": "None", "clusterIPs": ["None"]}})).unwrap();
         assert_eq!(relax(&desired, &["spec.clusterIPs".to_owned()]), None);
     }
 }

@@ -51,7 +51,10 @@ pub fn move_to(current: &VirtualObject, cluster_ips: &[String]) -> Vec<Change> {
 /// The patches, in order, that bring `current` to `desired`, by way of ExternalName where the API wants it.
 pub(super) fn virtual_changes(desired: &VirtualObject, current: &VirtualObject) -> Vec<Change> {
     if !must_move(desired, current) {
-        return diff::exact_changes(desired, current).into_iter().map(|change| guarded(change, current)).collect();
+        return diff::exact_changes(desired, current)
+            .into_iter()
+            .map(|change| guarded(change, current))
+            .collect();
     }
     let mut halfway = halfway(current);
     halfway.annotations_mut().insert(MOVING.to_owned(), memory(desired).into());
@@ -60,7 +63,10 @@ pub(super) fn virtual_changes(desired: &VirtualObject, current: &VirtualObject) 
         // The server forgets the load balancer's addresses on the way.
         *balancer = json!({});
     }
-    let back = diff::exact_changes(desired, &halfway);
+    // Named, so that the way back removes our annotation alone and none that came in between.
+    let mut desired = desired.clone();
+    desired.annotations_mut();
+    let back = diff::exact_changes(&desired, &halfway);
     there.into_iter().map(|change| guarded(change, current)).chain(back).collect()
 }
 
@@ -71,7 +77,8 @@ pub(super) fn host_changes(desired: &HostObject, current: &HostObject) -> Vec<Ch
     let spec = desired.pointer("/spec").cloned().unwrap_or_else(|| json!({}));
     wanted.fields_mut().insert("spec".to_owned(), spec);
     let patch = |from: &HostObject, to: &HostObject| {
-        diff::exact(from.pointer("/spec"), to.pointer("/spec")).map(|spec| Change::merge(json!({"spec": spec})))
+        diff::exact(from.pointer("/spec"), to.pointer("/spec"))
+            .map(|spec| Change::merge(json!({"spec": spec})))
     };
     patch(current, &halfway).into_iter().chain(patch(&halfway, &wanted)).collect()
 }
@@ -96,9 +103,6 @@ pub(super) fn restore(spec: &mut Fields, remembered: Fields) {
 pub(super) fn forget(object: &mut VirtualObject) {
     if object.annotation(MOVING).is_some() {
         object.annotations_mut().remove(MOVING);
-    }
-    if object.annotations().is_some_and(Fields::is_empty) {
-        object.metadata_mut().remove("annotations");
     }
 }
 

@@ -1,0 +1,62 @@
+//! Stands in for both clusters in the tests of these rules.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::context::{Ctx, Facts, Lookup, ServiceFact, Version};
+use crate::names::Names;
+use crate::object::{HostObject, Key, VirtualObject};
+
+/// A virtual cluster `vc` in the host namespace `team-a`, with nothing in it.
+pub(super) struct World {
+    names: Names,
+    /// To change what is true.
+    pub(super) facts: Facts,
+}
+
+impl World {
+    pub(super) fn new() -> Self {
+        let version = Version { major: 1, minor: 36 };
+        let facts = Facts {
+            owner: None,
+            kubernetes: vec![IpAddr::from([10, 96, 0, 1])],
+            dns: vec![IpAddr::from([10, 96, 0, 10])],
+            cluster_domain: "cluster.local".into(),
+            workload_service_account: "workload".into(),
+            host_version: version,
+            virtual_version: version,
+        };
+        Self { names: Names::new("vc", "team-a").unwrap(), facts }
+    }
+
+    pub(super) fn ctx(&self) -> Ctx<'_> {
+        Ctx { names: &self.names, facts: &self.facts, lookup: self }
+    }
+}
+
+impl Lookup for World {
+    fn object(&self, _key: &Key) -> Option<Arc<VirtualObject>> {
+        None
+    }
+
+    fn namespace_labels(&self, _namespace: &str) -> Arc<BTreeMap<String, String>> {
+        Arc::default()
+    }
+
+    fn services(&self, _namespace: &str) -> Arc<[ServiceFact]> {
+        Arc::new([])
+    }
+}
+
+/// A virtual object.
+pub(super) fn virtual_object(json: Value) -> VirtualObject {
+    VirtualObject::from_json(json).unwrap()
+}
+
+/// A host object.
+pub(super) fn host_object(json: Value) -> HostObject {
+    HostObject::from_json(json).unwrap()
+}
