@@ -180,6 +180,14 @@ impl Error {
         }
     }
 
+    /// The fields that the server refused, in Kubernetes' notation.
+    pub fn refused_fields(&self) -> &[String] {
+        match self {
+            Self::Status { code: 422, fields, .. } => fields,
+            _ => &[],
+        }
+    }
+
     /// When the server wants to be asked again, if it said so.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {

@@ -10,12 +10,11 @@ use weft_core::context::{Facts, Lookup, PortFact, ServiceFact};
 use weft_core::mapper::Mapper;
 use weft_core::names::Names;
 use weft_core::object::{Host, HostObject, Key, Kind, Object, Virtual, VirtualName, VirtualObject};
-use weft_core::references;
 
 use crate::engine::index::Index;
 use crate::engine::nodes;
 use crate::engine::queue::Queue;
-use crate::engine::store::Store;
+use crate::engine::store::{Change, Store};
 use crate::engine::watch::Changed;
 
 /// The stores and rules of one kind.
@@ -126,12 +125,9 @@ impl State {
             self.placed.set(&key, node.map(nodes::key).into_iter().collect());
         }
         if let Some(pair) = self.kinds.get(kind) {
-            let table = pair.mapper.references();
-            if !table.is_empty() {
-                let targets = changed.object.map(|object| references::targets(table, &object)).unwrap_or_default();
-                // Before the object itself: a pod finds its ConfigMaps there.
-                self.uses.set(&key, targets).into_iter().for_each(|target| self.queue.add(target));
-            }
+            let targets = changed.object.map(|object| pair.mapper.targets(&object)).unwrap_or_default();
+            // Before the object itself: a pod finds its ConfigMaps there.
+            self.uses.set(&key, targets).into_iter().for_each(|target| self.queue.add(target));
         }
         self.service_changed(&key);
         self.look_again(&key);
@@ -145,6 +141,22 @@ impl State {
         self.service_changed(&key);
         self.look_again(&key);
         self.queue.add(key);
+    }
+
+    /// Takes in the host's answer to a write of ours, as if the watch had shown it.
+    pub(crate) fn host_answered(&self, kind: &Kind, object: Arc<HostObject>) {
+        let Some(pair) = self.kinds.get(kind) else { return };
+        if pair.host.put(object.clone()) == Change::Stored {
+            self.host_changed(kind, &Changed::new(object));
+        }
+    }
+
+    /// Takes in the virtual API server's answer to a write of ours, as if the watch had shown it.
+    pub(crate) fn virtual_answered(&self, kind: &Kind, object: Arc<VirtualObject>) {
+        let Some(pair) = self.kinds.get(kind) else { return };
+        if pair.r#virtual.put(object.clone()) == Change::Stored {
+            self.virtual_changed(kind, Changed::new(object));
+        }
     }
 
     /// Asks for another look at everything whose last decision read `key`.

@@ -142,19 +142,19 @@ impl Syncer {
         match step {
             Step::CreateHost(object) => {
                 let created = self.create(key, pair, &object).await?;
-                pair.host.put(created.clone());
+                self.state.host_answered(&key.kind, created.clone());
                 return Ok(Some(created));
             }
             Step::PatchHost { name, uid, change } => {
                 let patched = self.writer.patch_host(resource, &name, &uid, &change).await;
                 let patched = patched.map_err(failed_host("patch"))?;
-                pair.host.put(patched.clone());
+                self.state.host_answered(&key.kind, patched.clone());
                 return Ok(Some(patched));
             }
             Step::DeleteHost { name, uid, grace } => {
                 let deleted = self.writer.delete_host(resource, &name, &uid, grace).await;
                 if let Some(object) = deleted.map_err(failed_host("delete"))? {
-                    pair.host.put(object);
+                    self.state.host_answered(&key.kind, object);
                 }
             }
             Step::Bind { name, uid, node } => {
@@ -169,9 +169,7 @@ impl Syncer {
                 match self.writer.patch_virtual(resource, &name, &uid, &change).await {
                     Err(error) if error.is_not_found() => {}
                     Err(error) => return Err(failed_virtual("patch")(error)),
-                    Ok(object) => {
-                        pair.r#virtual.put(object);
-                    }
+                    Ok(object) => self.state.virtual_answered(&key.kind, object),
                 }
             }
             Step::DeleteVirtual { name, uid, grace } => {
@@ -179,10 +177,7 @@ impl Syncer {
                     // Another object of that name: the next event tells.
                     Err(error) if error.is_conflict() => {}
                     Err(error) => return Err(failed_virtual("delete")(error)),
-                    Ok(Some(object)) => {
-                        pair.r#virtual.put(object);
-                    }
-                    Ok(None) => {}
+                    Ok(object) => object.into_iter().for_each(|object| self.state.virtual_answered(&key.kind, object)),
                 }
             }
         }
@@ -193,20 +188,20 @@ impl Syncer {
     /// there when there is one already.
     async fn create(&self, key: &Key, pair: &Pair, object: &HostObject) -> Result<Arc<HostObject>, Error> {
         let resource = pair.mapper.resource();
-        let refused = match self.writer.create_host(resource, object).await {
-            Ok(created) => return Ok(created),
-            Err(error) if error.is_already_exists() => return self.adopt(key, pair, object).await,
-            Err(error) => error,
-        };
-        let relaxed = match &refused {
-            api::Error::Status { code: 422, fields, .. } => pair.mapper.relax(object, fields),
-            _ => None,
-        };
-        let created = match relaxed {
-            Some(relaxed) => self.writer.create_host(resource, &relaxed).await,
-            None => Err(refused),
-        };
-        created.map_err(|source| Error::Host { action: "create", name: key.to_string(), source })
+        let mut relaxed: Option<HostObject> = None;
+        loop {
+            let error = match self.writer.create_host(resource, relaxed.as_ref().unwrap_or(object)).await {
+                Ok(created) => return Ok(created),
+                Err(error) if error.is_already_exists() => return self.adopt(key, pair, object).await,
+                Err(error) => error,
+            };
+            // The host names one refused field at a time; each round leaves one more to it.
+            let asked = relaxed.as_ref().unwrap_or(object);
+            match pair.mapper.relax(asked, error.refused_fields()) {
+                Some(next) if next != *asked => relaxed = Some(next),
+                _ => return Err(Error::Host { action: "create", name: key.to_string(), source: error }),
+            }
+        }
     }
 
     async fn adopt(&self, key: &Key, pair: &Pair, object: &HostObject) -> Result<Arc<HostObject>, Error> {

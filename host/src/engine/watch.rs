@@ -57,6 +57,14 @@ pub(crate) struct Changed<S> {
     pub(crate) last: Option<Arc<Object<S>>>,
 }
 
+impl<S> Changed<S> {
+    /// An object that is new or newer.
+    pub(crate) fn new(object: Arc<Object<S>>) -> Self {
+        let (namespace, name) = (object.namespace().to_owned(), object.name().to_owned());
+        Self { namespace, name, object: Some(object), last: None }
+    }
+}
+
 #[derive(Deserialize)]
 struct Page {
     metadata: PageMetadata,
@@ -241,8 +249,7 @@ impl<S: 'static> Watch<S> {
     fn take_in(&self, object: Object<S>) {
         let object = Arc::new(object);
         if self.store.put(object.clone()) == Change::Stored {
-            let (namespace, name) = (object.namespace().to_owned(), object.name().to_owned());
-            (self.changed)(Changed { namespace, name, object: Some(object), last: None });
+            (self.changed)(Changed::new(object));
         }
     }
 
