@@ -155,13 +155,19 @@ impl<S> Api<S> {
     }
 
     /// Reads one object.
-    pub async fn get(&self, resource: &ResourceType, namespace: &str, name: &str) -> Result<Object<S>, Error> {
+    pub async fn get(
+        &self,
+        resource: &ResourceType,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Object<S>, Error> {
         self.send(get(&object_path(resource, namespace, name, None))).await.and_then(|body| decode(&body))
     }
 
     /// The server's version.
     pub async fn version(&self) -> Result<Version, Error> {
-        let info: Value = serde_json::from_slice(&self.send(get("/version")).await?).map_err(Error::Decode)?;
+        let info: Value =
+            serde_json::from_slice(&self.send(get("/version")).await?).map_err(Error::Decode)?;
         // Managed clusters say "28+".
         let number = |field: &str| {
             let text = info.get(field).and_then(Value::as_str).unwrap_or_default();
@@ -222,8 +228,21 @@ pub fn get(path: &str) -> Request<Vec<u8>> {
     request(Method::GET, path, None, Vec::new())
 }
 
+/// A GET request for the metadata of objects only.
+pub fn get_metadata(path: &str) -> Request<Vec<u8>> {
+    const METADATA: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
+    let mut request = get(path);
+    request.headers_mut().insert(header::ACCEPT, header::HeaderValue::from_static(METADATA));
+    request
+}
+
 /// A request with a body of the given type.
-pub fn request(method: Method, path: &str, content_type: Option<&'static str>, body: Vec<u8>) -> Request<Vec<u8>> {
+pub fn request(
+    method: Method,
+    path: &str,
+    content_type: Option<&'static str>,
+    body: Vec<u8>,
+) -> Request<Vec<u8>> {
     let mut request = Request::new(body);
     *request.method_mut() = method;
     // Paths are made of names that the API checked and of constants.
@@ -247,7 +266,12 @@ pub fn list_path(resource: &ResourceType, namespace: &str) -> String {
 }
 
 /// URL path of one object or of a subresource of it.
-pub fn object_path(resource: &ResourceType, namespace: &str, name: &str, subresource: Option<&str>) -> String {
+pub fn object_path(
+    resource: &ResourceType,
+    namespace: &str,
+    name: &str,
+    subresource: Option<&str>,
+) -> String {
     let path = format!("{}/{name}", list_path(resource, namespace));
     match subresource {
         Some(subresource) => format!("{path}/{subresource}"),
@@ -264,7 +288,11 @@ pub fn decode<S>(body: &[u8]) -> Result<Object<S>, Error> {
     Ok(Object::new(fields))
 }
 
-async fn from_kubeconfig(path: &Path, context: Option<String>, key: &'static str) -> Result<kube::Config, ConnectError> {
+async fn from_kubeconfig(
+    path: &Path,
+    context: Option<String>,
+    key: &'static str,
+) -> Result<kube::Config, ConnectError> {
     let wrong = |source| ConnectError::Kubeconfig { path: path.display().to_string(), key, source };
     let kubeconfig = kube::config::Kubeconfig::read_from(path).map_err(wrong)?;
     let options = kube::config::KubeConfigOptions { context, ..Default::default() };
@@ -291,12 +319,20 @@ fn retry_after(response: &Response<Body>) -> Option<Duration> {
 
 fn refusal(code: StatusCode, retry_after: Option<Duration>, body: &[u8]) -> Error {
     let status: Status = serde_json::from_slice(body).unwrap_or_default();
-    let named = |text: String| if text.is_empty() { code.canonical_reason().unwrap_or("error").to_owned() } else { text };
+    let named = |text: String| {
+        if text.is_empty() { code.canonical_reason().unwrap_or("error").to_owned() } else { text }
+    };
     Error::Status {
         code: code.as_u16(),
         reason: named(status.reason),
         message: named(status.message),
-        fields: status.details.causes.into_iter().map(|cause| cause.field).filter(|field| !field.is_empty()).collect(),
+        fields: status
+            .details
+            .causes
+            .into_iter()
+            .map(|cause| cause.field)
+            .filter(|field| !field.is_empty())
+            .collect(),
         retry_after: retry_after.or(status.details.retry_after_seconds.map(Duration::from_secs)),
     }
 }

@@ -177,20 +177,21 @@ pub enum Error {
 impl Config {
     /// Reads and checks the file at `path`.
     pub fn load(path: &Path) -> Result<Self, Error> {
-        let text = std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.into(), source })?;
+        let text =
+            std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.into(), source })?;
         Self::parse(path, &text)
     }
 
     fn parse(path: &Path, text: &str) -> Result<Self, Error> {
-        let value: Value =
-            serde_saphyr::from_str(text).map_err(|source| Error::Parse { path: path.into(), source: Box::new(source) })?;
+        let value: Value = serde_saphyr::from_str(text)
+            .map_err(|source| Error::Parse { path: path.into(), source: Box::new(source) })?;
         let list = unknown_keys(&value);
         if !list.is_empty() {
             return Err(Error::UnknownKeys { path: path.into(), list });
         }
         // Read again from the text, so that a wrong type is shown with its line.
-        let config: Self =
-            serde_saphyr::from_str(text).map_err(|source| Error::Parse { path: path.into(), source: Box::new(source) })?;
+        let config: Self = serde_saphyr::from_str(text)
+            .map_err(|source| Error::Parse { path: path.into(), source: Box::new(source) })?;
         config.check()?;
         Ok(config)
     }
@@ -201,7 +202,10 @@ impl Config {
             return Err(Error::Value { key: "cluster.namespace", why: "name the host namespace".to_owned() });
         }
         if !(1..=1000).contains(&self.engine.workers) {
-            return Err(Error::Value { key: "engine.workers", why: "give a number from 1 to 1000".to_owned() });
+            return Err(Error::Value {
+                key: "engine.workers",
+                why: "give a number from 1 to 1000".to_owned(),
+            });
         }
         Ok(())
     }
@@ -249,7 +253,8 @@ fn unknown_keys(value: &Value) -> String {
 
 fn collect_unknown(root: &Value, schema: &Value, value: &Value, path: &str, list: &mut String) {
     let schema = resolve(root, schema);
-    let (Some(known), Some(fields)) = (schema.get("properties").and_then(Value::as_object), value.as_object())
+    let (Some(known), Some(fields)) =
+        (schema.get("properties").and_then(Value::as_object), value.as_object())
     else {
         return;
     };
@@ -274,7 +279,8 @@ fn resolve<'a>(root: &'a Value, schema: &'a Value) -> &'a Value {
 fn suggestion<'a>(key: &str, known: impl Iterator<Item = &'a String> + Clone) -> String {
     /// Below this likeness a suggestion would only confuse.
     const ALIKE: f64 = 0.6;
-    let near = known.clone().map(|name| (strsim::jaro_winkler(&key.to_lowercase(), &name.to_lowercase()), name));
+    let near =
+        known.clone().map(|name| (strsim::jaro_winkler(&key.to_lowercase(), &name.to_lowercase()), name));
     match near.max_by(|a, b| a.0.total_cmp(&b.0)) {
         Some((likeness, name)) if likeness >= ALIKE => format!("did you mean `{name}`?"),
         _ => format!("known here: {}", known.cloned().collect::<Vec<_>>().join(", ")),

@@ -9,6 +9,7 @@
 mod apply;
 mod events;
 mod foundation;
+mod guard;
 mod index;
 mod nodes;
 mod queue;
@@ -35,6 +36,7 @@ use crate::api::Api;
 use apply::Writer;
 use events::Events;
 use foundation::Foundation;
+use guard::Guard;
 use nodes::Nodes;
 use queue::Outcome;
 use report::Reporter;
@@ -111,12 +113,20 @@ impl Engine {
 
         let mut tasks = JoinSet::new();
         tasks.spawn(reports);
-        watch_all(&state, &host, &r#virtual, &writer, &mut tasks);
+        let guard = Arc::new(Guard::new(r#virtual.clone()));
+        Watches { state: &state, host: &host, r#virtual: &r#virtual, guard: &guard }
+            .start(&writer, &mut tasks);
         tasks.spawn(Nodes::sweep_forever(state.clone(), writer.clone()));
         tasks.spawn(Volumes::sweep_forever(state.clone(), writer.clone()));
         tasks.spawn(pack_forever(state.clone()));
-        let foundation =
-            Foundation { state: state.clone(), writer: writer.clone(), host: host.clone(), r#virtual, service };
+        let foundation = Foundation {
+            state: state.clone(),
+            writer: writer.clone(),
+            host: host.clone(),
+            r#virtual,
+            guard,
+            service,
+        };
         tasks.spawn(keep_foundation(foundation, sound_sender));
 
         let syncer = Arc::new(Syncer {
@@ -158,7 +168,8 @@ async fn work(syncer: Arc<Syncer>, mut sound: signal::Receiver<bool>) {
     }
     while sound.wait_for(|sound| *sound).await.is_ok() {
         let Some(key) = syncer.state.queue.next().await else { return };
-        let outcome = if *sound.borrow() { syncer.reconcile(&key).await } else { Outcome::Again(FOUNDATION_RETRY) };
+        let outcome =
+            if *sound.borrow() { syncer.reconcile(&key).await } else { Outcome::Again(FOUNDATION_RETRY) };
         syncer.state.queue.done(&key, outcome);
     }
 }
@@ -183,81 +194,96 @@ async fn pack_forever(state: Arc<State>) {
     }
 }
 
-/// Starts every watch there is.
-fn watch_all(state: &Arc<State>, host: &Api<Host>, r#virtual: &Api<Virtual>, writer: &Arc<Writer>, tasks: &mut JoinSet<()>) {
-    for (kind, pair) in &state.kinds {
-        let resource = pair.mapper.resource();
-        tasks.spawn(watch_virtual(r#virtual, resource, "", pair.r#virtual.clone(), {
-            let (state, kind) = (state.clone(), kind.clone());
-            Arc::new(move |changed| state.virtual_changed(&kind, changed))
-        }));
-        tasks.spawn(watch_host(state, host, resource, kind));
+/// What every watch needs.
+struct Watches<'a> {
+    state: &'a Arc<State>,
+    host: &'a Api<Host>,
+    r#virtual: &'a Api<Virtual>,
+    guard: &'a Arc<Guard>,
+}
+
+impl Watches<'_> {
+    /// Starts every watch there is.
+    fn start(&self, writer: &Arc<Writer>, tasks: &mut JoinSet<()>) {
+        for (kind, pair) in &self.state.kinds {
+            let resource = pair.mapper.resource();
+            let (state, shared_kind) = (self.state.clone(), kind.clone());
+            let changed = Arc::new(move |changed| state.virtual_changed(&shared_kind, changed));
+            tasks.spawn(self.watch_virtual(resource, "", pair.r#virtual.clone(), changed).run());
+            tasks.spawn(self.watch_host(resource, kind, pair.host.clone()).run());
+        }
+        let state = self.state.clone();
+        let relabelled = Arc::new(move |changed: Changed<Virtual>| state.look_at_pods(&changed.name));
+        let mirrored = format!("{}%3Dtrue", volumes::MIRRORED_LABEL.replace('/', "%2F"));
+        let others = [
+            self.watch_virtual(&namespaces(), "", self.state.namespaces.clone(), relabelled),
+            self.watch_virtual(&nodes::nodes(), "", self.state.nodes.clone(), Arc::new(|_| {})),
+            self.watch_virtual(&volumes::volumes(), &mirrored, self.state.volumes.clone(), Arc::new(|_| {})),
+        ];
+        for watch in others {
+            tasks.spawn(watch.run());
+        }
+        self.start_events(writer, tasks);
     }
-    tasks.spawn(watch_virtual(r#virtual, &namespaces(), "", state.namespaces.clone(), {
-        let state = state.clone();
-        Arc::new(move |changed| state.look_at_pods(&changed.name))
-    }));
-    tasks.spawn(watch_virtual(r#virtual, &nodes::nodes(), "", state.nodes.clone(), Arc::new(|_| {})));
-    let mirrored = format!("{}%3Dtrue", volumes::MIRRORED_LABEL.replace('/', "%2F"));
-    tasks.spawn(watch_virtual(r#virtual, &volumes::volumes(), &mirrored, state.volumes.clone(), Arc::new(|_| {})));
-    watch_events(state, host, r#virtual, writer, tasks);
-}
 
-fn watch_virtual(
-    api: &Api<Virtual>,
-    resource: &ResourceType,
-    selector: &str,
-    store: Arc<Store<Virtual>>,
-    changed: Arc<dyn Fn(Changed<Virtual>) + Send + Sync>,
-) -> impl Future<Output = ()> + use<> {
-    let watch = Watch {
-        api: api.clone(),
-        resource: resource.clone(),
-        namespace: String::new(),
-        selector: selector.to_owned(),
-        lifetime: lifetime(resource),
-        store,
-        changed,
-    };
-    watch.run()
-}
+    fn watch_virtual(
+        &self,
+        resource: &ResourceType,
+        selector: &str,
+        store: Arc<Store<Virtual>>,
+        changed: Arc<dyn Fn(Changed<Virtual>) + Send + Sync>,
+    ) -> Watch<Virtual> {
+        Watch {
+            api: self.r#virtual.clone(),
+            resource: resource.clone(),
+            namespace: String::new(),
+            selector: selector.to_owned(),
+            lifetime: lifetime(resource),
+            guard: Some(self.guard.clone()),
+            store,
+            changed,
+        }
+    }
 
-fn watch_host(state: &Arc<State>, api: &Api<Host>, resource: &ResourceType, kind: &Kind) -> impl Future<Output = ()> + use<> {
-    let store = state.kinds.get(kind).map(|pair| pair.host.clone()).unwrap_or_default();
-    let (shared, kind) = (state.clone(), kind.clone());
-    let watch = Watch {
-        api: api.clone(),
-        resource: resource.clone(),
-        namespace: state.names.namespace().to_owned(),
-        selector: format!("{}%3D{}", CLUSTER_LABEL.replace('/', "%2F"), state.names.cluster()),
-        lifetime: lifetime(resource),
-        store,
-        changed: Arc::new(move |changed: Changed<Host>| shared.host_changed(&kind, &changed)),
-    };
-    watch.run()
-}
+    fn watch_host(&self, resource: &ResourceType, kind: &Kind, store: Arc<Store<Host>>) -> Watch<Host> {
+        let (state, kind) = (self.state.clone(), kind.clone());
+        Watch {
+            api: self.host.clone(),
+            resource: resource.clone(),
+            namespace: self.state.names.namespace().to_owned(),
+            selector: format!("{}%3D{}", CLUSTER_LABEL.replace('/', "%2F"), self.state.names.cluster()),
+            lifetime: lifetime(resource),
+            guard: None,
+            store,
+            changed: Arc::new(move |changed: Changed<Host>| state.host_changed(&kind, &changed)),
+        }
+    }
 
-fn watch_events(state: &Arc<State>, host: &Api<Host>, r#virtual: &Api<Virtual>, writer: &Arc<Writer>, tasks: &mut JoinSet<()>) {
-    let (sender, receiver) = mpsc::channel::<Arc<HostObject>>(events::WAITING);
-    let store: Arc<Store<Host>> = Arc::default();
-    let watch = Watch {
-        api: host.clone(),
-        resource: events::events(),
-        namespace: state.names.namespace().to_owned(),
-        selector: String::new(),
-        lifetime: OTHER_WATCH,
-        store: store.clone(),
-        changed: Arc::new(move |changed: Changed<Host>| {
-            store.forget_content(&changed.namespace, &changed.name);
+    fn start_events(&self, writer: &Arc<Writer>, tasks: &mut JoinSet<()>) {
+        let (sender, receiver) = mpsc::channel::<Arc<HostObject>>(events::WAITING);
+        let store: Arc<Store<Host>> = Arc::default();
+        let seen = store.clone();
+        let changed = Arc::new(move |changed: Changed<Host>| {
+            seen.forget_content(&changed.namespace, &changed.name);
             if let Some(event) = changed.object {
                 // A full channel: events are the least of what flows back.
                 let _ = sender.try_send(event);
             }
-        }),
-    };
-    tasks.spawn(watch.run());
-    let events = Events { state: state.clone(), writer: writer.clone(), r#virtual: r#virtual.clone() };
-    tasks.spawn(events.run(receiver));
+        });
+        let watch = Watch {
+            api: self.host.clone(),
+            resource: events::events(),
+            namespace: self.state.names.namespace().to_owned(),
+            selector: String::new(),
+            lifetime: OTHER_WATCH,
+            guard: None,
+            store,
+            changed,
+        };
+        tasks.spawn(watch.run());
+        let (state, writer, r#virtual) = (self.state.clone(), writer.clone(), self.r#virtual.clone());
+        tasks.spawn(Events { state, writer, r#virtual }.run(receiver));
+    }
 }
 
 fn lifetime(resource: &ResourceType) -> Duration {

@@ -19,7 +19,8 @@ use crate::health;
 /// are no error: they are tried again for ever.
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let listener = health::listen(config.health.listen).await;
-    let listener = listener.with_context(|| format!("failed to listen on `health.listen` {}", config.health.listen))?;
+    let listener =
+        listener.with_context(|| format!("failed to listen on `health.listen` {}", config.health.listen))?;
     let host: Api<Host> = Api::connect(&config.host, "host").await?;
     let r#virtual: Api<Virtual> = Api::connect(&config.r#virtual, "virtual").await?;
     let mut terminate = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;

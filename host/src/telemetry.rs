@@ -6,7 +6,10 @@ use crate::config::{Error, Log, LogFormat};
 
 /// Sets the process up to log as configured.
 pub fn start(log: &Log) -> Result<(), Error> {
-    let wrong = |error: tracing_subscriber::filter::ParseError| Error::Value { key: "log.level", why: error.to_string() };
+    let wrong = |error: tracing_subscriber::filter::ParseError| Error::Value {
+        key: "log.level",
+        why: error.to_string(),
+    };
     let filter = EnvFilter::try_new(&log.level).map_err(wrong)?;
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // A second call, in a test, keeps the first one's settings.

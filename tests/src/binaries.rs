@@ -73,7 +73,9 @@ pub async fn weft(release: bool) -> Result<PathBuf> {
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .args(["build", "--package", "weft", "--bin", "weft"])
         .args(["--message-format", "json-render-diagnostics"])
-        .args(release.then_some("--release"));
+        // With this package beside it, so that both are built from the same dependencies; but what is
+        // measured is built as it is shipped.
+        .args(if release { ["--release", "--quiet"] } else { ["--package", "weft-tests"] });
     let mut build = Build::start(command.stdout(Stdio::piped())).context("failed to run cargo")?;
     let mut output = String::new();
     build.0.stdout.take().context("cargo has no output")?.read_to_string(&mut output).await?;

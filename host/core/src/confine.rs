@@ -18,21 +18,52 @@ pub const DOWNWARD_DOMAIN: &str = "downward.weft.dev/";
 
 /// Volume sources that name nothing on the host, or whose names are in the reference table.
 const VOLUME_SOURCES: &[&str] = &[
-    "awsElasticBlockStore", "azureDisk", "azureFile", "cephfs", "cinder", "configMap", "csi", "downwardAPI", "emptyDir",
-    "fc", "flexVolume", "flocker", "gcePersistentDisk", "gitRepo", "glusterfs", "hostPath", "image", "iscsi", "nfs",
-    "persistentVolumeClaim", "photonPersistentDisk", "portworxVolume", "projected", "quobyte", "rbd", "scaleIO",
-    "secret", "storageos", "vsphereVolume",
+    "awsElasticBlockStore",
+    "azureDisk",
+    "azureFile",
+    "cephfs",
+    "cinder",
+    "configMap",
+    "csi",
+    "downwardAPI",
+    "emptyDir",
+    "fc",
+    "flexVolume",
+    "flocker",
+    "gcePersistentDisk",
+    "gitRepo",
+    "glusterfs",
+    "hostPath",
+    "image",
+    "iscsi",
+    "nfs",
+    "persistentVolumeClaim",
+    "photonPersistentDisk",
+    "portworxVolume",
+    "projected",
+    "quobyte",
+    "rbd",
+    "scaleIO",
+    "secret",
+    "storageos",
+    "vsphereVolume",
 ];
 /// Sources of a projected volume. Tokens are missing: a host token must never reach a tenant.
 const PROJECTION_SOURCES: &[&str] = &["configMap", "downwardAPI", "secret"];
 /// Where an environment variable may come from.
-const ENV_SOURCES: &[&str] = &["configMapKeyRef", "fieldRef", "fileKeyRef", "resourceFieldRef", "secretKeyRef"];
+const ENV_SOURCES: &[&str] =
+    &["configMapKeyRef", "fieldRef", "fileKeyRef", "resourceFieldRef", "secretKeyRef"];
 /// Where a set of environment variables may come from; `prefix` is no source but stands beside it.
 const ENV_FROM_SOURCES: &[&str] = &["configMapRef", "prefix", "secretRef"];
 
 /// Passes `result` if it may be written to the host in place of `draft`, what translation made before
 /// the mapper ran.
-pub fn confine(ctx: &Ctx<'_>, mapper: &dyn Mapper, draft: &HostObject, result: &HostObject) -> Result<(), Hold> {
+pub fn confine(
+    ctx: &Ctx<'_>,
+    mapper: &dyn Mapper,
+    draft: &HostObject,
+    result: &HostObject,
+) -> Result<(), Hold> {
     same_identity(draft, result)?;
     same_reserved_metadata(draft, result)?;
     known_references(ctx, mapper, result)?;
@@ -43,12 +74,20 @@ pub fn confine(ctx: &Ctx<'_>, mapper: &dyn Mapper, draft: &HostObject, result: &
 }
 
 fn same_identity(draft: &HostObject, result: &HostObject) -> Result<(), Hold> {
-    for pointer in ["/apiVersion", "/kind", "/metadata/name", "/metadata/namespace", "/metadata/ownerReferences"] {
+    for pointer in
+        ["/apiVersion", "/kind", "/metadata/name", "/metadata/namespace", "/metadata/ownerReferences"]
+    {
         if draft.pointer(pointer) != result.pointer(pointer) {
             return Err(refuse(pointer, "a mapping must not change it".to_owned()));
         }
     }
-    for pointer in ["/metadata/finalizers", "/metadata/generateName", "/metadata/uid", "/metadata/resourceVersion", "/status"] {
+    for pointer in [
+        "/metadata/finalizers",
+        "/metadata/generateName",
+        "/metadata/uid",
+        "/metadata/resourceVersion",
+        "/status",
+    ] {
         if result.pointer(pointer).is_some() {
             return Err(refuse(pointer, "a mapping must not set it".to_owned()));
         }
@@ -59,17 +98,26 @@ fn same_identity(draft: &HostObject, result: &HostObject) -> Result<(), Hold> {
 fn same_reserved_metadata(draft: &HostObject, result: &HostObject) -> Result<(), Hold> {
     let reserved = |map: Option<&Fields>| -> Fields {
         let entries = map.into_iter().flatten();
-        entries.filter(|(key, _)| labels::is_reserved(key)).map(|(key, value)| (key.clone(), value.clone())).collect()
+        entries
+            .filter(|(key, _)| labels::is_reserved(key))
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect()
     };
     if reserved(draft.labels()) != reserved(result.labels()) {
-        return Err(refuse("/metadata/labels", "labels of the domain weft.dev are the syncer's own".to_owned()));
+        return Err(refuse(
+            "/metadata/labels",
+            "labels of the domain weft.dev are the syncer's own".to_owned(),
+        ));
     }
     let reserved = |object: &HostObject| -> Fields {
         let map = reserved(object.annotations());
         map.into_iter().filter(|(key, _)| !key.starts_with(DOWNWARD_DOMAIN)).collect()
     };
     if reserved(draft) != reserved(result) || result.annotation(IDENTITY).is_none() {
-        return Err(refuse("/metadata/annotations", "annotations of the domain weft.dev are the syncer's own".to_owned()));
+        return Err(refuse(
+            "/metadata/annotations",
+            "annotations of the domain weft.dev are the syncer's own".to_owned(),
+        ));
     }
     Ok(())
 }
@@ -77,7 +125,10 @@ fn same_reserved_metadata(draft: &HostObject, result: &HostObject) -> Result<(),
 fn known_references(ctx: &Ctx<'_>, mapper: &dyn Mapper, result: &HostObject) -> Result<(), Hold> {
     for (path, name) in references::host_names(mapper.references(), result) {
         if !ctx.names.is_ours(name) {
-            return Err(refuse(path, format!("{name:?} is not the host name of an object of this virtual cluster")));
+            return Err(refuse(
+                path,
+                format!("{name:?} is not the host name of an object of this virtual cluster"),
+            ));
         }
     }
     Ok(())
@@ -89,11 +140,17 @@ fn known_pod(ctx: &Ctx<'_>, pod: &HostObject) -> Result<(), Hold> {
         return Err(refuse("/spec/serviceAccountName", format!("pods run as {expected:?} on the host")));
     }
     if pod.pointer("/spec/automountServiceAccountToken") != Some(&Value::Bool(false)) {
-        return Err(refuse("/spec/automountServiceAccountToken", "must be false: a host token must not reach a tenant".into()));
+        return Err(refuse(
+            "/spec/automountServiceAccountToken",
+            "must be false: a host token must not reach a tenant".into(),
+        ));
     }
     for field in ["resourceClaims", "workloadRef", "schedulingGroup"] {
         if pod.pointer(&format!("/spec/{field}")).is_some_and(|value| !is_empty(value)) {
-            return Err(refuse(&format!("/spec/{field}"), "names an object that is not synced to the host".to_owned()));
+            return Err(refuse(
+                &format!("/spec/{field}"),
+                "names an object that is not synced to the host".to_owned(),
+            ));
         }
     }
     known_volumes(pod)?;

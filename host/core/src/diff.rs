@@ -34,7 +34,11 @@ pub fn owned(owned: &[&str], desired: &HostObject, current: &HostObject) -> Opti
 
 /// The owned subtrees of `object` alone, to take a digest of.
 pub fn view(owned: &[&str], object: &HostObject) -> Value {
-    owned.iter().filter_map(|path| Some(((*path).to_owned(), object.pointer(path)?.clone()))).collect::<Fields>().into()
+    owned
+        .iter()
+        .filter_map(|path| Some(((*path).to_owned(), object.pointer(path)?.clone())))
+        .collect::<Fields>()
+        .into()
 }
 
 /// The patch of one owned value: fields that `want` lacks are removed; lists are replaced unless they
@@ -69,9 +73,9 @@ fn merge_patch(want: &Value, have: &Value, asked_before: bool) -> Option<Value> 
 /// Whether `have` says everything that `want` says; objects may say more, lists have the same length.
 pub fn contains(have: &Value, want: &Value) -> bool {
     match (have, want) {
-        (Value::Object(have), Value::Object(want)) => want.iter().all(|(name, value)| {
-            have.get(name).map_or_else(|| is_empty(value), |old| contains(old, value))
-        }),
+        (Value::Object(have), Value::Object(want)) => want
+            .iter()
+            .all(|(name, value)| have.get(name).map_or_else(|| is_empty(value), |old| contains(old, value))),
         (Value::Array(have), Value::Array(want)) => {
             have.len() == want.len() && have.iter().zip(want).all(|(have, want)| contains(have, want))
         }
@@ -99,8 +103,12 @@ pub fn exact(from: Option<&Value>, to: Option<&Value>) -> Option<Value> {
 /// The RFC 7386 patch of the object's own fields and of its status that brings `current` to `desired`.
 pub fn exact_changes(desired: &VirtualObject, current: &VirtualObject) -> Vec<Change> {
     let (from, to) = (current.fields(), desired.fields());
-    let fields = from.keys().chain(to.keys().filter(|name| !from.contains_key(*name))).filter(|name| *name != "status");
-    let main: Fields = fields.filter_map(|name| Some((name.clone(), exact(from.get(name), to.get(name))?))).collect();
+    let fields = from
+        .keys()
+        .chain(to.keys().filter(|name| !from.contains_key(*name)))
+        .filter(|name| *name != "status");
+    let main: Fields =
+        fields.filter_map(|name| Some((name.clone(), exact(from.get(name), to.get(name))?))).collect();
     let main = (!main.is_empty()).then(|| Change::merge(Value::Object(main)));
     let status = exact(current.pointer("/status"), desired.pointer("/status"))
         .map(|patch| Change::merge_in("status", json!({"status": patch})));
@@ -161,8 +169,11 @@ mod tests {
 
     #[test]
     fn what_the_tenant_removed_from_a_list_element_goes() {
-        let desired = host(json!({"metadata": {"annotations": {DIGEST: "new"}}, "spec": {"ports": [{"port": 80}]}}));
-        let current = host(json!({"metadata": {"annotations": {DIGEST: "old"}}, "spec": {"ports": [{"port": 80, "appProtocol": "http"}]}}));
+        let desired =
+            host(json!({"metadata": {"annotations": {DIGEST: "new"}}, "spec": {"ports": [{"port": 80}]}}));
+        let current = host(
+            json!({"metadata": {"annotations": {DIGEST: "old"}}, "spec": {"ports": [{"port": 80, "appProtocol": "http"}]}}),
+        );
         let change = owned(&["/spec/ports"], &desired, &current).unwrap();
         assert_eq!(change.body, json!({"spec": {"ports": [{"port": 80}]}}));
     }

@@ -40,7 +40,9 @@ pub fn key_to_host(key: &str) -> String {
 /// Whether a key is one that [`namespace_label_key`] makes.
 pub fn is_namespace_label(key: &str) -> bool {
     prefix_of(key).is_some_and(|prefix| {
-        prefix.strip_suffix(NAMESPACE_LABELS_DOMAIN).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+        prefix
+            .strip_suffix(NAMESPACE_LABELS_DOMAIN)
+            .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
     })
 }
 
@@ -96,10 +98,13 @@ pub fn require_any(selector: &mut Value, key: &str, values: &[&str]) {
 /// Adds the requirements of a `namespaceSelector` to a selector of pods: pods carry the labels of
 /// their virtual Namespace under [`namespace_label_key`].
 pub fn require_namespace_labels(selector: &mut Value, namespace_selector: &Value) {
-    for (key, value) in namespace_selector.get("matchLabels").and_then(Value::as_object).into_iter().flatten() {
+    for (key, value) in namespace_selector.get("matchLabels").and_then(Value::as_object).into_iter().flatten()
+    {
         require(selector, &namespace_label_key(key), value.as_str().unwrap_or_default());
     }
-    for expression in namespace_selector.get("matchExpressions").and_then(Value::as_array).into_iter().flatten() {
+    for expression in
+        namespace_selector.get("matchExpressions").and_then(Value::as_array).into_iter().flatten()
+    {
         let mut expression = expression.clone();
         if let Some(Value::String(key)) = expression.get_mut("key") {
             *key = namespace_label_key(key);
@@ -113,7 +118,8 @@ fn labels_mut(selector: &mut Value) -> Option<&mut Fields> {
 }
 
 fn push_expression(selector: &mut Value, expression: Value) {
-    let list = selector.as_object_mut().map(|fields| fields.entry("matchExpressions").or_insert_with(|| json!([])));
+    let list =
+        selector.as_object_mut().map(|fields| fields.entry("matchExpressions").or_insert_with(|| json!([])));
     if let Some(Value::Array(list)) = list {
         list.push(expression);
     }
@@ -141,7 +147,9 @@ mod tests {
 
     #[test]
     fn our_domain_is_reserved_and_others_are_not() {
-        assert!(is_reserved("weft.dev/cluster") && is_reserved("ns.weft.dev/a") && !is_reserved("notweft.dev/a"));
+        assert!(
+            is_reserved("weft.dev/cluster") && is_reserved("ns.weft.dev/a") && !is_reserved("notweft.dev/a")
+        );
         assert!(!is_reserved("app") && !is_reserved("weft.dev"));
     }
 
@@ -157,7 +165,10 @@ mod tests {
     #[test]
     fn namespace_labels_have_a_domain_of_their_own() {
         assert_eq!(namespace_label_key("team"), "ns.weft.dev/team");
-        assert_eq!(namespace_label_key("kubernetes.io/metadata.name"), "kubernetes.io.ns.weft.dev/metadata.name");
+        assert_eq!(
+            namespace_label_key("kubernetes.io/metadata.name"),
+            "kubernetes.io.ns.weft.dev/metadata.name"
+        );
         let long = format!("{}/a", "p".repeat(253));
         assert!(namespace_label_key(&long).len() < 253, "{}", namespace_label_key(&long));
     }
@@ -165,10 +176,16 @@ mod tests {
     #[test]
     fn a_namespace_selector_becomes_requirements_on_pods() {
         let mut selector = json!({"matchLabels": {"app": "web"}});
-        require_namespace_labels(&mut selector, &json!({"matchLabels": {"team": "a"}, "matchExpressions": [{"key": "env", "operator": "Exists"}]}));
-        assert_eq!(selector, json!({
-            "matchLabels": {"app": "web", "ns.weft.dev/team": "a"},
-            "matchExpressions": [{"key": "ns.weft.dev/env", "operator": "Exists"}],
-        }));
+        require_namespace_labels(
+            &mut selector,
+            &json!({"matchLabels": {"team": "a"}, "matchExpressions": [{"key": "env", "operator": "Exists"}]}),
+        );
+        assert_eq!(
+            selector,
+            json!({
+                "matchLabels": {"app": "web", "ns.weft.dev/team": "a"},
+                "matchExpressions": [{"key": "ns.weft.dev/env", "operator": "Exists"}],
+            })
+        );
     }
 }

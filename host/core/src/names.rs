@@ -65,10 +65,14 @@ pub enum ClusterNameError {
     #[error("must have 1 to {MAX_CLUSTER_NAME} characters, has {0}")]
     Length(usize),
     /// Not a DNS label.
-    #[error("must be lower-case letters, digits and '-', and begin with a letter and end with a letter or digit")]
+    #[error(
+        "must be lower-case letters, digits and '-', and begin with a letter and end with a letter or digit"
+    )]
     Characters,
     /// Would make host names of two clusters meet.
-    #[error("must not contain '-x-' nor begin with 'x-' or end with '-x', which separate the parts of host names")]
+    #[error(
+        "must not contain '-x-' nor begin with 'x-' or end with '-x', which separate the parts of host names"
+    )]
     Separator,
 }
 
@@ -114,7 +118,8 @@ impl Names {
 
     /// Whether `host_name` is a name that this tenant's objects can have.
     pub fn is_ours(&self, host_name: &str) -> bool {
-        let Some(rest) = host_name.strip_suffix(&self.cluster).and_then(|rest| rest.strip_suffix(SEPARATOR)) else {
+        let Some(rest) = host_name.strip_suffix(&self.cluster).and_then(|rest| rest.strip_suffix(SEPARATOR))
+        else {
             return false;
         };
         let parts: Vec<&str> = rest.split(SEPARATOR).collect();
@@ -133,7 +138,8 @@ impl Names {
         let mut rest = text;
         while let Some(start) = rest.find(is_name) {
             let (before, from) = rest.split_at_checked(start).unwrap_or((rest, ""));
-            let (word, after) = from.split_at_checked(from.find(|c| !is_name(c)).unwrap_or(from.len())).unwrap_or((from, ""));
+            let (word, after) =
+                from.split_at_checked(from.find(|c| !is_name(c)).unwrap_or(from.len())).unwrap_or((from, ""));
             revealed.push_str(before);
             revealed.push_str(&self.reveal_word(word));
             rest = after;
@@ -145,10 +151,11 @@ impl Names {
     fn reveal_word(&self, word: &str) -> String {
         let name = word.trim_end_matches(['.', '-', '/']);
         let end = word.get(name.len()..).unwrap_or_default();
-        let (is_qualified, name) = match name.strip_prefix(&self.namespace).and_then(|name| name.strip_prefix('/')) {
-            Some(name) => (true, name),
-            None => (false, name),
-        };
+        let (is_qualified, name) =
+            match name.strip_prefix(&self.namespace).and_then(|name| name.strip_prefix('/')) {
+                Some(name) => (true, name),
+                None => (false, name),
+            };
         if !self.is_ours(name) {
             return word.to_owned();
         }
@@ -164,7 +171,8 @@ impl Names {
 
     fn hashed(&self, readable: &str, parts: &[&str]) -> HostName {
         let room = MAX_NAME - HASH_CHARS - 1 - SEPARATOR.len() - self.cluster.len();
-        let end = (0..=room.min(readable.len())).rev().find(|&end| readable.is_char_boundary(end)).unwrap_or(0);
+        let end =
+            (0..=room.min(readable.len())).rev().find(|&end| readable.is_char_boundary(end)).unwrap_or(0);
         let (prefix, _) = readable.split_at(end);
         // A hashed name must not look like a readable one, so the prefix holds no separator.
         let prefix = prefix.replace(SEPARATOR, "-");
@@ -234,7 +242,11 @@ fn check_cluster_name(name: &str) -> Result<(), ClusterNameError> {
 
 /// Whether a part can stand in a readable name without blurring where the parts end.
 fn is_plain(part: &str) -> bool {
-    !part.is_empty() && !part.contains(SEPARATOR) && !part.starts_with("x-") && !part.ends_with("-x") && part != "x"
+    !part.is_empty()
+        && !part.contains(SEPARATOR)
+        && !part.starts_with("x-")
+        && !part.ends_with("-x")
+        && part != "x"
 }
 
 /// Cuts what would form a separator together with the `-` that follows.
@@ -251,7 +263,8 @@ fn trim_separator(mut prefix: &str) -> &str {
 
 fn has_hash(part: &str) -> bool {
     part.rsplit_once('-').is_some_and(|(_, hash)| {
-        hash.len() == HASH_CHARS && hash.bytes().all(|byte| byte.is_ascii_lowercase() || (b'2'..=b'7').contains(&byte))
+        hash.len() == HASH_CHARS
+            && hash.bytes().all(|byte| byte.is_ascii_lowercase() || (b'2'..=b'7').contains(&byte))
     })
 }
 
@@ -267,7 +280,8 @@ fn base32_hash(cluster: &str, parts: &[&str]) -> String {
     let bit = |index: usize| digest.get(index / 8).is_some_and(|byte| byte & (0x80 >> (index % 8)) != 0);
     (0..HASH_CHARS)
         .map(|char_index| {
-            let value = (0..5).fold(0_usize, |value, offset| value * 2 + usize::from(bit(char_index * 5 + offset)));
+            let value =
+                (0..5).fold(0_usize, |value, offset| value * 2 + usize::from(bit(char_index * 5 + offset)));
             char::from(*ALPHABET.get(value).unwrap_or(&b'a'))
         })
         .collect()
@@ -315,7 +329,9 @@ mod tests {
 
     #[test]
     fn a_text_that_names_host_objects_is_told_in_virtual_names() {
-        let told = names().reveal("assigned team-a/web-0-x-shop-x-my-vcluster to node-1. \"db-x-shop-x-my-vcluster\" not found");
+        let told = names().reveal(
+            "assigned team-a/web-0-x-shop-x-my-vcluster to node-1. \"db-x-shop-x-my-vcluster\" not found",
+        );
         assert_eq!(told, "assigned shop/web-0 to node-1. \"db\" not found");
         let long = names().host_name(&VirtualName::new("shop", "l".repeat(70)));
         assert!(!names().reveal(&format!("pod {long}: no")).contains("my-vcluster"));

@@ -233,7 +233,11 @@ impl ResourceType {
 
     /// `apiVersion` as objects carry it: `v1`, `apps/v1`.
     pub fn api_version(&self) -> String {
-        if self.group.is_empty() { self.version.to_string() } else { format!("{}/{}", self.group, self.version) }
+        if self.group.is_empty() {
+            self.version.to_string()
+        } else {
+            format!("{}/{}", self.group, self.version)
+        }
     }
 
     /// The short identity of the kind: `v1/Pod`, `discovery.k8s.io/v1/EndpointSlice`.
@@ -293,7 +297,11 @@ impl VirtualName {
 
 impl fmt::Display for VirtualName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.namespace.is_empty() { f.write_str(&self.name) } else { write!(f, "{}/{}", self.namespace, self.name) }
+        if self.namespace.is_empty() {
+            f.write_str(&self.name)
+        } else {
+            write!(f, "{}/{}", self.namespace, self.name)
+        }
     }
 }
 
@@ -319,7 +327,8 @@ mod tests {
 
     #[test]
     fn a_pointer_reaches_every_depth() {
-        let object = VirtualObject::from_json(json!({"metadata": {"name": "a"}, "spec": {"x": [1, 2]}})).unwrap();
+        let object =
+            VirtualObject::from_json(json!({"metadata": {"name": "a"}, "spec": {"x": [1, 2]}})).unwrap();
         assert_eq!(object.name(), "a");
         assert_eq!(object.pointer("/spec/x/1"), Some(&json!(2)));
         assert_eq!(object.pointer("/spec/y"), None);

@@ -121,7 +121,14 @@ impl Plan {
         }
     }
 
-    fn with_both(&mut self, ctx: &Ctx<'_>, mapper: &dyn Mapper, seen: Seen<'_>, source: &VirtualObject, host: &HostObject) {
+    fn with_both(
+        &mut self,
+        ctx: &Ctx<'_>,
+        mapper: &dyn Mapper,
+        seen: Seen<'_>,
+        source: &VirtualObject,
+        host: &HostObject,
+    ) {
         let same = Identity::of(host).is_some_and(|identity| identity.uid == source.uid());
         if !same {
             // The virtual object was deleted and made again under its name: the host object is of the old one.
@@ -204,7 +211,11 @@ impl Plan {
             match (node(source), node(&desired)) {
                 ("", "") => {}
                 ("", assigned) => {
-                    self.steps.push(Step::Bind { name: name.clone(), uid: uid.clone(), node: assigned.to_owned() });
+                    self.steps.push(Step::Bind {
+                        name: name.clone(),
+                        uid: uid.clone(),
+                        node: assigned.to_owned(),
+                    });
                 }
                 (bound, assigned) if bound != assigned => return self.delete_virtual(source, 0),
                 _ => {}
@@ -236,7 +247,11 @@ impl Plan {
         if source.is_terminating() && source.deletion_grace_seconds().is_some_and(|asked| asked <= grace) {
             return;
         }
-        self.steps.push(Step::DeleteVirtual { name: source.virtual_name(), uid: source.uid().to_owned(), grace });
+        self.steps.push(Step::DeleteVirtual {
+            name: source.virtual_name(),
+            uid: source.uid().to_owned(),
+            grace,
+        });
     }
 }
 
@@ -251,7 +266,10 @@ pub fn has_run(source: &VirtualObject) -> bool {
             && condition.get("status").and_then(Value::as_str) == Some("True")
     };
     source.text("/status/startTime").is_some()
-        || source.pointer("/status/conditions").and_then(Value::as_array).is_some_and(|all| all.iter().any(scheduled))
+        || source
+            .pointer("/status/conditions")
+            .and_then(Value::as_array)
+            .is_some_and(|all| all.iter().any(scheduled))
 }
 
 fn node(object: &VirtualObject) -> &str {
@@ -261,7 +279,8 @@ fn node(object: &VirtualObject) -> &str {
 /// The patch of `metadata` that brings `host` to `desired`: the tenant's keys that we wrote before and that
 /// are gone are removed, keys that others added stay.
 fn metadata_patch(desired: &HostObject, host: &HostObject) -> Option<Value> {
-    let applied: Value = host.annotation(APPLIED).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let applied: Value =
+        host.annotation(APPLIED).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
     let labels = map_patch(desired.labels(), host.labels(), applied.get("labels"));
     let annotations = map_patch(desired.annotations(), host.annotations(), applied.get("annotations"));
     let mut patch = Fields::new();
@@ -279,7 +298,8 @@ fn metadata_patch(desired: &HostObject, host: &HostObject) -> Option<Value> {
 fn map_patch(desired: Option<&Fields>, current: Option<&Fields>, applied: Option<&Value>) -> Fields {
     let has = |map: Option<&Fields>, key: &str| map.is_some_and(|map| map.contains_key(key));
     let gone = applied.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
-    let gone = gone.filter(|key| !has(desired, key) && has(current, key)).map(|key| (key.to_owned(), Value::Null));
+    let gone =
+        gone.filter(|key| !has(desired, key) && has(current, key)).map(|key| (key.to_owned(), Value::Null));
     let changed = desired.into_iter().flatten();
     let changed = changed.filter(|(key, value)| current.and_then(|map| map.get(*key)) != Some(*value));
     gone.chain(changed.map(|(key, value)| (key.clone(), value.clone()))).collect()
@@ -291,7 +311,8 @@ fn missing_owners(desired: &HostObject, host: &HostObject) -> Option<Value> {
         object.pointer("/metadata/ownerReferences").and_then(Value::as_array).cloned().unwrap_or_default()
     };
     let mut owners = list(host);
-    let is_there = |ours: &Value, owners: &[Value]| owners.iter().any(|owner| owner.get("uid") == ours.get("uid"));
+    let is_there =
+        |ours: &Value, owners: &[Value]| owners.iter().any(|owner| owner.get("uid") == ours.get("uid"));
     let missing: Vec<Value> = list(desired).into_iter().filter(|ours| !is_there(ours, &owners)).collect();
     if missing.is_empty() {
         return None;

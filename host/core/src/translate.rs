@@ -23,7 +23,12 @@ pub fn to_host(ctx: &Ctx<'_>, mapper: &dyn Mapper, source: &VirtualObject) -> Re
 }
 
 /// The virtual object as it should be, given its host object: same identity, with what flows back.
-pub fn to_virtual(ctx: &Ctx<'_>, mapper: &dyn Mapper, host: &HostObject, current: &VirtualObject) -> VirtualObject {
+pub fn to_virtual(
+    ctx: &Ctx<'_>,
+    mapper: &dyn Mapper,
+    host: &HostObject,
+    current: &VirtualObject,
+) -> VirtualObject {
     let mut result = mapper.to_virtual(ctx, host, current.clone());
     for field in ["name", "namespace", "uid", "ownerReferences", "finalizers", "deletionTimestamp"] {
         let kept = current.pointer(&format!("/metadata/{field}")).cloned();
@@ -94,7 +99,11 @@ fn sign(mapper: &dyn Mapper, mut object: HostObject) -> HostObject {
         map.into_iter().flatten().map(|(key, _)| key).filter(|key| is_tenants(key)).cloned().collect()
     };
     let applied = json!({"labels": keys(object.labels()), "annotations": keys(object.annotations())});
-    let written = json!([object.pointer("/metadata/labels"), object.pointer("/metadata/annotations"), mapper.digest_view(&object)]);
+    let written = json!([
+        object.pointer("/metadata/labels"),
+        object.pointer("/metadata/annotations"),
+        mapper.digest_view(&object)
+    ]);
     let annotations = object.annotations_mut();
     annotations.insert(DIGEST.into(), diff::digest(&written).into());
     annotations.insert(APPLIED.into(), applied.to_string().into());

@@ -335,7 +335,8 @@ fn check_content(case: &Case, other: &Case, pair: &Pair, changed: &VirtualObject
     let title = format!("{} changed to {}", case.title, other.title);
     match (translate::to_host(&other.world.ctx(), case.mapper.as_ref(), changed), &pair.host) {
         (Ok(desired), Some(host)) => {
-            for path in case.mapper.policy().owned.iter().chain(FIXED).filter(|path| **path != "/spec/ports") {
+            for path in case.mapper.policy().owned.iter().chain(FIXED).filter(|path| **path != "/spec/ports")
+            {
                 let (want, have) = (desired.pointer(path), host.pointer(path));
                 let is_right = want.is_none() || want == have;
                 assert!(is_right, "{title}: {path} is {have:?} and not {want:?}");

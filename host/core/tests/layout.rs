@@ -58,7 +58,10 @@ fn imports_go_one_way() {
 
 /// The modules that follow `crate::` anywhere in a file, documentation and tests aside.
 fn uses(text: &str) -> BTreeSet<String> {
-    let code = text.lines().take_while(|line| line.trim() != "mod tests {").filter(|line| !line.trim_start().starts_with("//"));
+    let code = text
+        .lines()
+        .take_while(|line| line.trim() != "mod tests {")
+        .filter(|line| !line.trim_start().starts_with("//"));
     code.flat_map(|line| line.split("crate::").skip(1))
         .map(|rest| {
             rest.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_')

@@ -11,7 +11,9 @@ use http::Method;
 use serde_json::{Value, json};
 use weft_core::mapper::{Change, PatchFormat};
 use weft_core::names::HostName;
-use weft_core::object::{Fields, Host, HostObject, Object, ResourceType, Virtual, VirtualName, VirtualObject};
+use weft_core::object::{
+    Fields, Host, HostObject, Object, ResourceType, Virtual, VirtualName, VirtualObject,
+};
 
 use crate::api::{self, Api, Error};
 
@@ -41,34 +43,52 @@ impl Writer {
     }
 
     /// Creates a host object in the tenant's namespace, whatever namespace it names.
-    pub(crate) async fn create_host(&self, resource: &ResourceType, object: &HostObject) -> Result<Arc<HostObject>, Error> {
+    pub(crate) async fn create_host(
+        &self,
+        resource: &ResourceType,
+        object: &HostObject,
+    ) -> Result<Arc<HostObject>, Error> {
         create(&self.host, resource, &self.host_namespace, object.fields()).await
     }
 
     /// Patches a host object, if it still has this UID.
     pub(crate) async fn patch_host(
-        &self, resource: &ResourceType, name: &HostName, uid: &str, change: &Change,
+        &self,
+        resource: &ResourceType,
+        name: &HostName,
+        uid: &str,
+        change: &Change,
     ) -> Result<Arc<HostObject>, Error> {
         patch(&self.host, resource, &self.host_namespace, name.as_str(), uid, change).await
     }
 
     /// Deletes a host object, if it still has this UID. Gives the object while its deletion runs.
     pub(crate) async fn delete_host(
-        &self, resource: &ResourceType, name: &HostName, uid: &str, grace: Option<i64>,
+        &self,
+        resource: &ResourceType,
+        name: &HostName,
+        uid: &str,
+        grace: Option<i64>,
     ) -> Result<Option<Arc<HostObject>>, Error> {
         delete(&self.host, resource, &self.host_namespace, name.as_str(), uid, grace).await
     }
 
     /// Creates a virtual object in its namespace.
     pub(crate) async fn create_virtual(
-        &self, resource: &ResourceType, object: &VirtualObject,
+        &self,
+        resource: &ResourceType,
+        object: &VirtualObject,
     ) -> Result<Arc<VirtualObject>, Error> {
         create(&self.r#virtual, resource, object.namespace(), object.fields()).await
     }
 
     /// Patches a virtual object, if it still has this UID.
     pub(crate) async fn patch_virtual(
-        &self, resource: &ResourceType, name: &VirtualName, uid: &str, change: &Change,
+        &self,
+        resource: &ResourceType,
+        name: &VirtualName,
+        uid: &str,
+        change: &Change,
     ) -> Result<Arc<VirtualObject>, Error> {
         patch(&self.r#virtual, resource, &name.namespace, &name.name, uid, change).await
     }
@@ -77,19 +97,30 @@ impl Writer {
     pub(crate) async fn count_event(&self, name: &VirtualName, event: &VirtualObject) -> Result<(), Error> {
         let events = ResourceType::core("Event", "events");
         let path = api::object_path(&events, &name.namespace, &name.name, None);
-        let counted = json!({"count": event.pointer("/count"), "lastTimestamp": event.pointer("/lastTimestamp")});
+        let counted =
+            json!({"count": event.pointer("/count"), "lastTimestamp": event.pointer("/lastTimestamp")});
         self.r#virtual.send(write(Method::PATCH, &path, MERGE_PATCH, &counted)).await.map(drop)
     }
 
     /// Deletes a virtual object, if it still has this UID. Gives the object while its deletion runs.
     pub(crate) async fn delete_virtual(
-        &self, resource: &ResourceType, name: &VirtualName, uid: &str, grace: i64,
+        &self,
+        resource: &ResourceType,
+        name: &VirtualName,
+        uid: &str,
+        grace: i64,
     ) -> Result<Option<Arc<VirtualObject>>, Error> {
         delete(&self.r#virtual, resource, &name.namespace, &name.name, uid, Some(grace)).await
     }
 
     /// Says on the virtual side where a pod runs, if it still has this UID.
-    pub(crate) async fn bind(&self, pods: &ResourceType, name: &VirtualName, uid: &str, node: &str) -> Result<(), Error> {
+    pub(crate) async fn bind(
+        &self,
+        pods: &ResourceType,
+        name: &VirtualName,
+        uid: &str,
+        node: &str,
+    ) -> Result<(), Error> {
         let body = json!({
             "apiVersion": "v1", "kind": "Binding",
             "metadata": {"name": name.name, "namespace": name.namespace, "uid": uid},
@@ -101,7 +132,12 @@ impl Writer {
 
     /// Asks the virtual API server for a token of a service account, bound to a pod.
     pub(crate) async fn issue_token(
-        &self, service_account: &VirtualName, pod: &str, pod_uid: &str, audiences: &[String], seconds: i64,
+        &self,
+        service_account: &VirtualName,
+        pod: &str,
+        pod_uid: &str,
+        audiences: &[String],
+        seconds: i64,
     ) -> Result<IssuedToken, Error> {
         let body = json!({
             "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
@@ -112,22 +148,34 @@ impl Writer {
             },
         });
         let accounts = ResourceType::core("ServiceAccount", "serviceaccounts");
-        let path = api::object_path(&accounts, &service_account.namespace, &service_account.name, Some("token"));
+        let path =
+            api::object_path(&accounts, &service_account.namespace, &service_account.name, Some("token"));
         let reply = self.r#virtual.send(write(Method::POST, &path, JSON, &body)).await?;
         let reply: Value = serde_json::from_slice(&reply).map_err(Error::Decode)?;
-        let text = |pointer: &str| reply.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let text =
+            |pointer: &str| reply.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
         Ok(IssuedToken { token: text("/status/token"), expires: text("/status/expirationTimestamp") })
     }
 }
 
-async fn create<S>(api: &Api<S>, resource: &ResourceType, namespace: &str, fields: &Fields) -> Result<Arc<Object<S>>, Error> {
+async fn create<S>(
+    api: &Api<S>,
+    resource: &ResourceType,
+    namespace: &str,
+    fields: &Fields,
+) -> Result<Arc<Object<S>>, Error> {
     let path = api::list_path(resource, namespace);
     let reply = api.send(write(Method::POST, &path, JSON, fields)).await?;
     api::decode(&reply).map(Arc::new)
 }
 
 async fn patch<S>(
-    api: &Api<S>, resource: &ResourceType, namespace: &str, name: &str, uid: &str, change: &Change,
+    api: &Api<S>,
+    resource: &ResourceType,
+    namespace: &str,
+    name: &str,
+    uid: &str,
+    change: &Change,
 ) -> Result<Arc<Object<S>>, Error> {
     let path = api::object_path(resource, namespace, name, change.subresource);
     let content_type = match change.format {
@@ -144,7 +192,12 @@ async fn patch<S>(
 }
 
 async fn delete<S>(
-    api: &Api<S>, resource: &ResourceType, namespace: &str, name: &str, uid: &str, grace: Option<i64>,
+    api: &Api<S>,
+    resource: &ResourceType,
+    namespace: &str,
+    name: &str,
+    uid: &str,
+    grace: Option<i64>,
 ) -> Result<Option<Arc<Object<S>>>, Error> {
     let path = api::object_path(resource, namespace, name, None);
     let mut options = json!({
@@ -164,7 +217,12 @@ async fn delete<S>(
     }
 }
 
-fn write(method: Method, path: &str, content_type: &'static str, value: &impl serde::Serialize) -> http::Request<Vec<u8>> {
+fn write(
+    method: Method,
+    path: &str,
+    content_type: &'static str,
+    value: &impl serde::Serialize,
+) -> http::Request<Vec<u8>> {
     api::request(method, &format!("{path}?{FIELD_MANAGER}"), Some(content_type), body(value))
 }
 

@@ -56,7 +56,8 @@ impl Events {
 
     /// The events that are in the virtual cluster already, each with its count.
     async fn known(&self) -> HashSet<String> {
-        let path = format!("{}?labelSelector={FROM_HOST_LABEL}", api::list_path(&events(), "")).replace("dev/", "dev%2F");
+        let path = format!("{}?labelSelector={FROM_HOST_LABEL}", api::list_path(&events(), ""))
+            .replace("dev/", "dev%2F");
         let Ok(body) = self.r#virtual.send(api::get(&path)).await else { return HashSet::new() };
         let list: Value = serde_json::from_slice(&body).unwrap_or_default();
         let items = list.get("items").and_then(Value::as_array).cloned().unwrap_or_default();
@@ -77,7 +78,8 @@ impl Events {
     /// The virtual event for a host event; none when it is about nothing of ours.
     fn translate(&self, event: &HostObject) -> Option<VirtualObject> {
         let names = &self.state.names;
-        let (api_version, kind) = (event.text("/involvedObject/apiVersion")?, event.text("/involvedObject/kind")?);
+        let (api_version, kind) =
+            (event.text("/involvedObject/apiVersion")?, event.text("/involvedObject/kind")?);
         let host_name = event.text("/involvedObject/name")?;
         let kind = Kind::new(&format!("{api_version}/{kind}"));
         let about = self.state.kinds.get(&kind)?.host.get(names.namespace(), host_name)?;
@@ -109,7 +111,8 @@ fn involved(identity: &Identity, api_version: &str, kind: &str, event: &HostObje
         "apiVersion": api_version, "kind": kind,
         "namespace": identity.namespace, "name": identity.name, "uid": identity.uid,
     });
-    if let (Some(path), Some(involved)) = (event.text("/involvedObject/fieldPath"), involved.as_object_mut()) {
+    if let (Some(path), Some(involved)) = (event.text("/involvedObject/fieldPath"), involved.as_object_mut())
+    {
         involved.insert("fieldPath".into(), path.into());
     }
     involved
@@ -118,6 +121,7 @@ fn involved(identity: &Identity, api_version: &str, kind: &str, event: &HostObje
 /// What makes an event the same as one told before: its name and its count.
 fn id(event: &VirtualObject) -> String {
     let VirtualName { namespace, name } = event.virtual_name();
-    let count = event.pointer("/count").and_then(Value::as_i64).or_else(|| event.pointer("/series/count")?.as_i64());
+    let count =
+        event.pointer("/count").and_then(Value::as_i64).or_else(|| event.pointer("/series/count")?.as_i64());
     format!("{namespace}/{name}#{}", count.unwrap_or_default())
 }

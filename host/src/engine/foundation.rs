@@ -14,6 +14,7 @@ use weft_core::object::{Host, HostObject, ResourceType, Virtual, VirtualName, Vi
 
 use crate::api::{self, Api};
 use crate::engine::apply::Writer;
+use crate::engine::guard::{self, Guard};
 use crate::engine::state::{State, cluster_ips, dns_service};
 
 /// Host annotation on the virtual cluster's Service: UID of the virtual `kube-system`, which is as old as
@@ -28,6 +29,7 @@ pub(crate) struct Foundation {
     pub(crate) writer: Arc<Writer>,
     pub(crate) host: Api<Host>,
     pub(crate) r#virtual: Api<Virtual>,
+    pub(crate) guard: Arc<Guard>,
     /// Name of the host Service of the virtual API server.
     pub(crate) service: String,
 }
@@ -35,7 +37,9 @@ pub(crate) struct Foundation {
 /// Why the foundation does not stand.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    #[error("the host has no Service {namespace}/{name}; create it (it exposes the virtual API server) or set `cluster.service`")]
+    #[error(
+        "the host has no Service {namespace}/{name}; create it (it exposes the virtual API server) or set `cluster.service`"
+    )]
     NoService { namespace: String, name: String },
     #[error("the host Service {0} has no cluster IP; it must not be headless")]
     NoAddress(String),
@@ -93,28 +97,38 @@ impl Foundation {
         })
     }
 
-    /// The empty-cluster guard: a virtual API server that shows another cluster, or an empty one where
-    /// there were hundreds of pods, must not make us delete them.
+    /// Sees to it that the guard knows whom to expect: the virtual cluster that the host remembers.
     async fn check_identity(&self, service: &HostObject) -> Result<(), Error> {
-        let namespaces = ResourceType { namespaced: false, ..ResourceType::core("Namespace", "namespaces") };
-        let found = self.r#virtual.get(&namespaces, "", "kube-system").await;
-        let found = found.map_err(|source| Error::Api { action: "read the virtual namespace kube-system", source })?;
+        let found = self.guard.identity().await.map_err(|error| match error {
+            guard::Error::Api(source) => {
+                Error::Api { action: "read the virtual namespace kube-system", source }
+            }
+            guard::Error::OtherCluster { found, expected } => self.other_cluster(found, expected),
+        })?;
         match service.annotation(VIRTUAL_UID) {
-            Some(expected) if expected == found.uid() => Ok(()),
-            Some(expected) => Err(Error::OtherCluster {
-                found: found.uid().to_owned(),
-                expected: expected.to_owned(),
-                service: self.service.clone(),
-            }),
+            Some(expected) if expected == found => {
+                self.guard.expect(&found);
+                Ok(())
+            }
+            Some(expected) => Err(self.other_cluster(found, expected.to_owned())),
             None => {
-                info!(uid = found.uid(), "recording the virtual cluster's identity on the host");
-                let change = Change::merge(json!({"metadata": {"annotations": {VIRTUAL_UID: found.uid()}}}));
+                info!(uid = found, "recording the virtual cluster's identity on the host");
+                let change = Change::merge(json!({"metadata": {"annotations": {VIRTUAL_UID: found}}}));
                 let (services, name) = (services(), HostName::of(service));
                 let patched = self.writer.patch_host(&services, &name, service.uid(), &change);
-                let failed = |source| Error::Api { action: "record the virtual cluster's identity on the host", source };
-                patched.await.map(drop).map_err(failed)
+                let failed = |source| Error::Api {
+                    action: "record the virtual cluster's identity on the host",
+                    source,
+                };
+                patched.await.map_err(failed)?;
+                self.guard.expect(&found);
+                Ok(())
             }
         }
+    }
+
+    fn other_cluster(&self, found: String, expected: String) -> Error {
+        Error::OtherCluster { found, expected, service: self.service.clone() }
     }
 
     /// Moves the virtual Service `default/kubernetes` to the address at which host pods reach the virtual

@@ -282,7 +282,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_failed_key_waits_longer_each_time() {
         let pauses = pauses(&Queue::default(), false).await;
-        assert!(pauses[1] >= Duration::from_millis(37) && pauses[11] >= Duration::from_secs(22), "{pauses:?}");
+        assert!(
+            pauses[1] >= Duration::from_millis(37) && pauses[11] >= Duration::from_secs(22),
+            "{pauses:?}"
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -305,7 +308,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn closing_ends_every_worker() {
         let queue = std::sync::Arc::new(Queue::default());
-        let workers: Vec<_> = (0..3).map(|_| tokio::spawn({ let queue = queue.clone(); async move { queue.next().await } })).collect();
+        let workers: Vec<_> = (0..3)
+            .map(|_| {
+                tokio::spawn({
+                    let queue = queue.clone();
+                    async move { queue.next().await }
+                })
+            })
+            .collect();
         tokio::time::sleep(Duration::from_millis(10)).await;
         queue.close();
         for worker in workers {

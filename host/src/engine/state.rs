@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use serde_json::Value;
 use weft_core::context::{Facts, Lookup, PortFact, ServiceFact};
-use weft_core::mapper::Mapper;
+use weft_core::mapper::{Life, Mapper};
 use weft_core::names::Names;
 use weft_core::object::{Host, HostObject, Key, Kind, Object, Virtual, VirtualName, VirtualObject};
 
@@ -144,18 +144,30 @@ impl State {
     }
 
     /// Takes in the host's answer to a write of ours, as if the watch had shown it.
-    pub(crate) fn host_answered(&self, kind: &Kind, object: Arc<HostObject>) {
+    pub(crate) fn host_answered(&self, kind: &Kind, object: &Arc<HostObject>) {
         let Some(pair) = self.kinds.get(kind) else { return };
-        if pair.host.put(object.clone()) == Change::Stored {
-            self.host_changed(kind, &Changed::new(object));
+        if pair.host.put(object.clone()) == Change::Stored
+            && let Some(key) = self.key_of(object, kind)
+        {
+            self.answered(pair, key);
         }
     }
 
     /// Takes in the virtual API server's answer to a write of ours, as if the watch had shown it.
-    pub(crate) fn virtual_answered(&self, kind: &Kind, object: Arc<VirtualObject>) {
+    pub(crate) fn virtual_answered(&self, kind: &Kind, object: &Arc<VirtualObject>) {
         let Some(pair) = self.kinds.get(kind) else { return };
         if pair.r#virtual.put(object.clone()) == Change::Stored {
-            self.virtual_changed(kind, Changed::new(object));
+            self.answered(pair, Key { kind: kind.clone(), name: object.virtual_name() });
+        }
+    }
+
+    fn answered(&self, pair: &Pair, key: Key) {
+        self.service_changed(&key);
+        self.look_again(&key);
+        // What the host chose in its answer, such as an address, is to flow back. A pod's answers hold
+        // nothing of the kind: what happens to it comes by the watch.
+        if pair.mapper.policy().life == Life::Data {
+            self.queue.add(key);
         }
     }
 

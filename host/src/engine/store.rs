@@ -31,7 +31,7 @@ impl ResourceVersion {
     }
 
     /// Whether this version is newer than `other`.
-    fn is_newer_than(&self, other: &Self) -> bool {
+    pub(crate) fn is_newer_than(&self, other: &Self) -> bool {
         let (ours, others) = (self.0.trim_start_matches('0'), other.0.trim_start_matches('0'));
         (ours.len(), ours) > (others.len(), others)
     }
@@ -132,7 +132,11 @@ impl<S> Store<S> {
 
     /// Takes out an object that the server says is gone as of `version`; gives what was there.
     pub(crate) fn remove(
-        &self, namespace: &str, name: &str, version: ResourceVersion, absence: Absence,
+        &self,
+        namespace: &str,
+        name: &str,
+        version: ResourceVersion,
+        absence: Absence,
     ) -> Option<Arc<Object<S>>> {
         let name = join(namespace, name);
         let mut state = self.lock();
@@ -146,7 +150,11 @@ impl<S> Store<S> {
 
     /// Takes out what a complete list of version `version` does not have; gives it, as
     /// `(namespace, name, object)`.
-    pub(crate) fn retain(&self, listed: &dyn Fn(&str, &str) -> bool, version: &ResourceVersion) -> Vec<Unlisted<S>> {
+    pub(crate) fn retain(
+        &self,
+        listed: &dyn Fn(&str, &str) -> bool,
+        version: &ResourceVersion,
+    ) -> Vec<Unlisted<S>> {
         let mut state = self.lock();
         let is_gone = |(name, entry): &(&Name, &Entry<S>)| {
             let (namespace, name) = split(name);
@@ -197,6 +205,29 @@ impl<S> Store<S> {
                 visit(&object);
             }
         }
+    }
+
+    /// The names of the objects that are not newer than `version`, as `(namespace, name)`.
+    pub(crate) fn names_until(&self, version: &ResourceVersion) -> Vec<(String, String)> {
+        let state = self.lock();
+        let old = state.objects.iter().filter(|(_, entry)| !entry.version.is_newer_than(version));
+        old.map(|(name, _)| split(name))
+            .map(|(namespace, name)| (namespace.to_owned(), name.to_owned()))
+            .collect()
+    }
+
+    /// Whether an object here is newer than `version`, which the server gives as its newest.
+    pub(crate) fn is_ahead_of(&self, version: &ResourceVersion) -> bool {
+        let state = self.lock();
+        state.synced && state.objects.values().any(|entry| entry.version.is_newer_than(version))
+    }
+
+    /// Takes whatever the server shows next for newer.
+    pub(crate) fn forget_versions(&self) {
+        let mut state = self.lock();
+        state.objects.values_mut().for_each(|entry| entry.version = ResourceVersion::default());
+        state.gone.clear();
+        state.gone_order.clear();
     }
 
     /// The names of all objects, as `(namespace, name)`.

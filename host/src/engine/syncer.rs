@@ -142,19 +142,19 @@ impl Syncer {
         match step {
             Step::CreateHost(object) => {
                 let created = self.create(key, pair, &object).await?;
-                self.state.host_answered(&key.kind, created.clone());
+                self.state.host_answered(&key.kind, &created);
                 return Ok(Some(created));
             }
             Step::PatchHost { name, uid, change } => {
                 let patched = self.writer.patch_host(resource, &name, &uid, &change).await;
                 let patched = patched.map_err(failed_host("patch"))?;
-                self.state.host_answered(&key.kind, patched.clone());
+                self.state.host_answered(&key.kind, &patched);
                 return Ok(Some(patched));
             }
             Step::DeleteHost { name, uid, grace } => {
                 let deleted = self.writer.delete_host(resource, &name, &uid, grace).await;
                 if let Some(object) = deleted.map_err(failed_host("delete"))? {
-                    self.state.host_answered(&key.kind, object);
+                    self.state.host_answered(&key.kind, &object);
                 }
             }
             Step::Bind { name, uid, node } => {
@@ -169,7 +169,7 @@ impl Syncer {
                 match self.writer.patch_virtual(resource, &name, &uid, &change).await {
                     Err(error) if error.is_not_found() => {}
                     Err(error) => return Err(failed_virtual("patch")(error)),
-                    Ok(object) => self.state.virtual_answered(&key.kind, object),
+                    Ok(object) => self.state.virtual_answered(&key.kind, &object),
                 }
             }
             Step::DeleteVirtual { name, uid, grace } => {
@@ -177,7 +177,9 @@ impl Syncer {
                     // Another object of that name: the next event tells.
                     Err(error) if error.is_conflict() => {}
                     Err(error) => return Err(failed_virtual("delete")(error)),
-                    Ok(object) => object.into_iter().for_each(|object| self.state.virtual_answered(&key.kind, object)),
+                    Ok(object) => {
+                        object.into_iter().for_each(|object| self.state.virtual_answered(&key.kind, &object))
+                    }
                 }
             }
         }
@@ -221,8 +223,12 @@ impl Syncer {
     fn failed(&self, key: &Key, source: Option<&Arc<VirtualObject>>, error: &Error) -> Outcome {
         let (reason, retry_after) = match error {
             Error::NameTaken(_) => (Some(Reason::NameTaken), None),
-            Error::Host { source, .. } => (source.is_refusal().then_some(Reason::HostRefused), source.retry_after()),
-            Error::Virtual { source, .. } => (source.is_refusal().then_some(Reason::VirtualRefused), source.retry_after()),
+            Error::Host { source, .. } => {
+                (source.is_refusal().then_some(Reason::HostRefused), source.retry_after())
+            }
+            Error::Virtual { source, .. } => {
+                (source.is_refusal().then_some(Reason::VirtualRefused), source.retry_after())
+            }
         };
         if let (Some(reason), Some(object)) = (reason, source) {
             warn!(%key, error = error as &dyn std::error::Error, "not in step; trying again");

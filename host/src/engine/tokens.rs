@@ -74,14 +74,21 @@ impl Tokens {
         let mut issued = Issued { data: BTreeMap::new(), refresh_at: Timestamp::MAX };
         for request in requests {
             let account = VirtualName::new(pod.namespace(), request.service_account.as_str());
-            let token = self.writer.issue_token(&account, pod.name(), pod.uid(), &request.audiences, request.expiration_seconds);
+            let token = self.writer.issue_token(
+                &account,
+                pod.name(),
+                pod.uid(),
+                &request.audiences,
+                request.expiration_seconds,
+            );
             let token = token.await.map_err(|source| Error::Virtual {
                 action: "issue a token for",
                 name: pod.virtual_name().to_string(),
                 source,
             })?;
             issued.data.insert(request.key.clone(), BASE64.encode(token.token));
-            issued.refresh_at = issued.refresh_at.min(refresh_time(&token.expires, request.expiration_seconds));
+            issued.refresh_at =
+                issued.refresh_at.min(refresh_time(&token.expires, request.expiration_seconds));
         }
         Ok(issued)
     }
@@ -101,12 +108,16 @@ impl Tokens {
     }
 
     async fn store(&self, name: &HostName, old: Option<Arc<HostObject>>, wanted: Value) -> Result<(), Error> {
-        let failed = |action| move |source| Error::Host { action, name: format!("token Secret {name}"), source };
+        let failed =
+            |action| move |source| Error::Host { action, name: format!("token Secret {name}"), source };
         let wanted = HostObject::new(wanted.as_object().cloned().unwrap_or_default());
         let stored = match old {
             Some(old) => {
                 let change = Change::merge(Value::Object(wanted.fields().clone()));
-                self.writer.patch_host(&self.secrets, name, old.uid(), &change).await.map_err(failed("patch"))?
+                self.writer
+                    .patch_host(&self.secrets, name, old.uid(), &change)
+                    .await
+                    .map_err(failed("patch"))?
             }
             None => self.writer.create_host(&self.secrets, &wanted).await.map_err(failed("create"))?,
         };
@@ -129,7 +140,8 @@ fn fresh_until(secret: &HostObject, requests: &[TokenRequest], host_pod: &HostOb
 /// 80 % of the life that the server gave, which may differ from what was asked.
 fn refresh_time(expires: &str, asked_seconds: i64) -> Timestamp {
     let now = Timestamp::now();
-    let life = expires.parse::<Timestamp>().map_or(asked_seconds, |expires| expires.as_second() - now.as_second());
+    let life =
+        expires.parse::<Timestamp>().map_or(asked_seconds, |expires| expires.as_second() - now.as_second());
     Timestamp::from_second(now.as_second() + life * 8 / 10).unwrap_or(now)
 }
 

@@ -35,7 +35,11 @@ impl Volumes {
     }
 
     /// Sees to it that a bound claim's volume can be looked at.
-    pub(crate) async fn ensure(&self, claim: &VirtualObject, host_claim: &HostObject) -> Result<Outcome, Error> {
+    pub(crate) async fn ensure(
+        &self,
+        claim: &VirtualObject,
+        host_claim: &HostObject,
+    ) -> Result<Outcome, Error> {
         let Some(volume) = mirror(claim, host_claim) else { return Ok(Outcome::Done) };
         if self.state.volumes.contains("", volume.name()) {
             return Ok(Outcome::Done);
@@ -54,7 +58,8 @@ impl Volumes {
             result => result?,
         };
         let bound = Change::merge_in("status", json!({"status": {"phase": "Bound"}}));
-        let bound = self.writer.patch_virtual(&volumes(), &created.virtual_name(), created.uid(), &bound).await?;
+        let bound =
+            self.writer.patch_virtual(&volumes(), &created.virtual_name(), created.uid(), &bound).await?;
         self.state.volumes.put(bound);
         Ok(())
     }

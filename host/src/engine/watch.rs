@@ -4,7 +4,8 @@
 //! for a new list. A watch that died without a word is noticed because the server is asked to end each
 //! one after a short time.
 
-use std::borrow::Cow;
+mod wire;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,13 +14,13 @@ use bytes::{Buf, BytesMut};
 use http_body_util::BodyExt;
 use kube::client::Body;
 use rand::Rng;
-use serde::Deserialize;
-use serde_json::value::RawValue;
 use tracing::{debug, warn};
 use weft_core::object::{Object, ResourceType};
 
 use crate::api::{self, Api};
+use crate::engine::guard::{self, Guard};
 use crate::engine::store::{Absence, Change, ResourceVersion, Store};
+use wire::{Frame, FrameStatus, Head, Page};
 
 /// Objects a page: large enough to be quick, small enough not to hold a whole kind in memory twice.
 const PAGE: usize = 500;
@@ -27,6 +28,8 @@ const PAGE: usize = 500;
 const MAX_FRAME: usize = 16 * 1024 * 1024;
 /// How much later than asked a server may end a watch before it is taken for dead.
 const LATE: Duration = Duration::from_secs(5);
+/// How often names and versions are compared with the server's.
+const AUDIT: Duration = Duration::from_mins(5);
 /// First pause after a failure; doubled with each further one.
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 /// Longest pause after failures.
@@ -42,6 +45,8 @@ pub(crate) struct Watch<S> {
     pub(crate) selector: String,
     /// How long one watch lasts: what dies silently is noticed this long after, and [`LATE`].
     pub(crate) lifetime: Duration,
+    /// Vouches for the server before a list takes anything out of the store.
+    pub(crate) guard: Option<Arc<Guard>>,
     pub(crate) store: Arc<Store<S>>,
     /// Called after the store has changed.
     pub(crate) changed: Arc<dyn Fn(Changed<S>) + Send + Sync>,
@@ -65,57 +70,6 @@ impl<S> Changed<S> {
     }
 }
 
-#[derive(Deserialize)]
-struct Page {
-    metadata: PageMetadata,
-    #[serde(default)]
-    items: Vec<Box<RawValue>>,
-}
-
-#[derive(Deserialize)]
-struct PageMetadata {
-    #[serde(rename = "resourceVersion", default)]
-    version: String,
-    #[serde(rename = "continue", default)]
-    next: String,
-}
-
-#[derive(Deserialize)]
-struct Frame<'a> {
-    #[serde(rename = "type")]
-    kind: &'a str,
-    #[serde(borrow)]
-    object: &'a RawValue,
-}
-
-/// The little of an object that tells whether the rest is worth reading.
-#[derive(Deserialize)]
-struct Head<'a> {
-    #[serde(borrow)]
-    metadata: HeadMetadata<'a>,
-}
-
-#[derive(Deserialize)]
-struct HeadMetadata<'a> {
-    #[serde(borrow, default)]
-    namespace: Cow<'a, str>,
-    #[serde(borrow, default)]
-    name: Cow<'a, str>,
-    #[serde(borrow, rename = "resourceVersion", default)]
-    version: Cow<'a, str>,
-    #[serde(rename = "deletionTimestamp")]
-    deleted: Option<serde::de::IgnoredAny>,
-}
-
-/// An `ERROR` frame.
-#[derive(Deserialize)]
-struct FrameStatus {
-    #[serde(default)]
-    code: u16,
-    #[serde(default)]
-    message: String,
-}
-
 #[derive(Debug, thiserror::Error)]
 enum Error {
     #[error(transparent)]
@@ -128,6 +82,8 @@ enum Error {
     Ended { code: u16, message: String },
     #[error("the watch is silent past its end")]
     Silent,
+    #[error("a list is not believed")]
+    Guard(#[from] guard::Error),
 }
 
 impl<S: 'static> Watch<S> {
@@ -161,6 +117,13 @@ impl<S: 'static> Watch<S> {
                 let body = self.api.send(api::get(&self.list_url(&next))).await?;
                 serde_json::from_slice(&body).map_err(Error::Frame)?
             };
+            if self.store.is_ahead_of(&ResourceVersion::new(&page.metadata.version)) {
+                // The server was put back to an older state: its versions of today mean other things.
+                if let Some(guard) = &self.guard {
+                    guard.check().await?;
+                }
+                self.store.forget_versions();
+            }
             for item in &page.items {
                 let object: Object<S> = api::decode(item.get().as_bytes())?;
                 listed.insert((object.namespace().to_owned(), object.name().to_owned()));
@@ -169,22 +132,33 @@ impl<S: 'static> Watch<S> {
             next = page.metadata.next;
             if next.is_empty() {
                 let version = ResourceVersion::new(&page.metadata.version);
-                self.drop_unlisted(&listed, &version);
+                self.drop_unlisted(&listed, &version).await?;
                 return Ok(version);
             }
         }
     }
 
-    fn drop_unlisted(&self, listed: &HashSet<(String, String)>, version: &ResourceVersion) {
-        let is_listed = |namespace: &str, name: &str| listed.contains(&(namespace.to_owned(), name.to_owned()));
+    async fn drop_unlisted(
+        &self,
+        listed: &HashSet<(String, String)>,
+        version: &ResourceVersion,
+    ) -> Result<(), Error> {
+        if let (Some(guard), true) = (&self.guard, self.store.is_synced()) {
+            guard.check().await?;
+        }
+        let is_listed =
+            |namespace: &str, name: &str| listed.contains(&(namespace.to_owned(), name.to_owned()));
         for (namespace, name, last) in self.store.retain(&is_listed, version) {
             (self.changed)(Changed { namespace, name, object: None, last });
         }
+        Ok(())
     }
 
-    /// Watches from `version` until the server has forgotten where we are.
+    /// Watches from `version` until the server has forgotten where we are, or until a check shows that
+    /// something was missed.
     async fn follow(&self, mut version: ResourceVersion) {
         let mut failures = 0;
+        let mut next_audit = tokio::time::Instant::now() + AUDIT;
         loop {
             match self.watch(&mut version).await {
                 Ok(()) => failures = 0,
@@ -197,6 +171,48 @@ impl<S: 'static> Watch<S> {
                     self.pause("failed to watch", &error, failures).await;
                 }
             }
+            if tokio::time::Instant::now() < next_audit || failures > 0 {
+                continue;
+            }
+            next_audit = tokio::time::Instant::now() + AUDIT;
+            match self.audit(&version).await {
+                Ok(true) => {}
+                Ok(false) => {
+                    warn!(kind = %self.resource.kind, "the watch has missed something; listing again");
+                    return;
+                }
+                Err(error) => self.pause("failed to check what is cached", &error, 1).await,
+            }
+        }
+    }
+
+    /// Whether the store has what the server has, by name and version: repairs what a lost watch frame hid.
+    async fn audit(&self, seen: &ResourceVersion) -> Result<bool, Error> {
+        let mut listed = HashSet::new();
+        let mut next = String::new();
+        loop {
+            let body = self.api.send(api::get_metadata(&self.list_url(&next))).await?;
+            let page: Page = serde_json::from_slice(&body).map_err(Error::Frame)?;
+            let version = ResourceVersion::new(&page.metadata.version);
+            // A server that was put back to an older state counts from there again.
+            if seen.is_newer_than(&version) {
+                return Ok(false);
+            }
+            for item in &page.items {
+                let Head { metadata } = serde_json::from_str(item.get()).map_err(Error::Frame)?;
+                let version = ResourceVersion::new(&metadata.version);
+                // What is newer than our place in the watch is still to come.
+                if !version.is_newer_than(seen)
+                    && !self.store.knows(&metadata.namespace, &metadata.name, &version)
+                {
+                    return Ok(false);
+                }
+                listed.insert((metadata.namespace.into_owned(), metadata.name.into_owned()));
+            }
+            next = page.metadata.next;
+            if next.is_empty() {
+                return Ok(self.store.names_until(seen).iter().all(|name| listed.contains(name)));
+            }
         }
     }
 
@@ -206,7 +222,9 @@ impl<S: 'static> Watch<S> {
         let mut body = response.await.map_err(|_| Error::Silent)??.into_body();
         let end = tokio::time::Instant::now() + self.lifetime + LATE;
         let mut buffer = BytesMut::new();
-        while let Some(chunk) = tokio::time::timeout_at(end, read_chunk(&mut body)).await.map_err(|_| Error::Silent)? {
+        while let Some(chunk) =
+            tokio::time::timeout_at(end, read_chunk(&mut body)).await.map_err(|_| Error::Silent)?
+        {
             buffer.extend_from_slice(&chunk?);
             while let Some(line_end) = memchr::memchr(b'\n', &buffer) {
                 let line = buffer.split_to(line_end);
@@ -263,7 +281,9 @@ impl<S: 'static> Watch<S> {
         let path = api::list_path(&self.resource, &self.namespace);
         let (seconds, version) = (self.lifetime.as_secs(), version.as_str());
         let selector = self.selector_query();
-        format!("{path}?watch=1&allowWatchBookmarks=true&timeoutSeconds={seconds}&resourceVersion={version}{selector}")
+        format!(
+            "{path}?watch=1&allowWatchBookmarks=true&timeoutSeconds={seconds}&resourceVersion={version}{selector}"
+        )
     }
 
     fn selector_query(&self) -> String {
