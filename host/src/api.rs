@@ -3,8 +3,11 @@
 //! kube reads kubeconfigs, authenticates and speaks TLS; requests are plain HTTP with JSON bodies, so
 //! that objects stay whole. Nothing here writes by itself: see `engine/apply.rs`.
 
+mod gate;
+
 use std::marker::PhantomData;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,6 +20,7 @@ use weft_core::context::Version;
 use weft_core::object::{Object, ResourceType};
 
 use crate::config::Connection;
+use gate::Gate;
 
 /// A request that got no reply by then is given up; watches have their own limit.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -26,6 +30,7 @@ const MAX_REPLY: usize = 256 * 1024 * 1024;
 /// A connection to the API server of side `S`.
 pub struct Api<S> {
     client: kube::Client,
+    gate: Arc<Gate>,
     side: PhantomData<fn() -> S>,
 }
 
@@ -115,7 +120,7 @@ struct Cause {
 
 impl<S> Clone for Api<S> {
     fn clone(&self) -> Self {
-        Self { client: self.client.clone(), side: PhantomData }
+        Self { client: self.client.clone(), gate: self.gate.clone(), side: PhantomData }
     }
 }
 
@@ -131,20 +136,28 @@ impl<S> Api<S> {
         // Watches are quiet for minutes; each has its own limit.
         config.read_timeout = None;
         let client = kube::Client::try_from(config).map_err(|source| ConnectError::Client { key, source })?;
-        Ok(Self { client, side: PhantomData })
+        Ok(Self { client, gate: Arc::default(), side: PhantomData })
     }
 
     /// Sends a request and reads the whole reply.
     pub async fn send(&self, request: Request<Vec<u8>>) -> Result<Bytes, Error> {
+        self.gate.pass().await;
         let reply = async {
-            let response = self.start(request).await?;
+            let response = self.exchange(request).await?;
             read(response.into_body()).await
         };
-        tokio::time::timeout(REQUEST_TIMEOUT, reply).await.map_err(|_| Error::Timeout)?
+        let reply = tokio::time::timeout(REQUEST_TIMEOUT, reply).await.unwrap_or(Err(Error::Timeout));
+        self.learn(reply)
     }
 
     /// Sends a request and gives the reply's body as it comes; fails if the server refuses.
     pub async fn start(&self, request: Request<Vec<u8>>) -> Result<Response<Body>, Error> {
+        self.gate.pass().await;
+        let response = self.exchange(request).await;
+        self.learn(response)
+    }
+
+    async fn exchange(&self, request: Request<Vec<u8>>) -> Result<Response<Body>, Error> {
         let response = self.client.send(request.map(Body::from)).await.map_err(transport)?;
         if response.status().is_success() {
             return Ok(response);
@@ -152,6 +165,16 @@ impl<S> Api<S> {
         let (code, retry_after) = (response.status(), retry_after(&response));
         let body = read(response.into_body()).await.unwrap_or_default();
         Err(refusal(code, retry_after, &body))
+    }
+
+    /// What one request learns of the server holds for all.
+    fn learn<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
+        match &result {
+            Err(Error::Transport(_) | Error::Timeout) => self.gate.unreachable(),
+            Err(Error::Status { code: 429 | 503, retry_after, .. }) => self.gate.answered(*retry_after),
+            _ => self.gate.answered(None),
+        }
+        result
     }
 
     /// Reads one object.

@@ -116,7 +116,8 @@ impl Engine {
         let guard = Arc::new(Guard::new(r#virtual.clone()));
         Watches { state: &state, host: &host, r#virtual: &r#virtual, guard: &guard }
             .start(&writer, &mut tasks);
-        tasks.spawn(Nodes::sweep_forever(state.clone(), writer.clone()));
+        let nodes = Arc::new(Nodes::new(state.clone(), writer.clone()));
+        tasks.spawn(nodes.clone().sweep_forever());
         tasks.spawn(Volumes::sweep_forever(state.clone(), writer.clone()));
         tasks.spawn(pack_forever(state.clone()));
         let foundation = Foundation {
@@ -130,7 +131,7 @@ impl Engine {
         tasks.spawn(keep_foundation(foundation, sound_sender));
 
         let syncer = Arc::new(Syncer {
-            nodes: Nodes::new(state.clone(), writer.clone()),
+            nodes,
             tokens: Tokens::new(state.clone(), writer.clone()),
             volumes: Volumes::new(state.clone(), writer.clone()),
             state: state.clone(),

@@ -18,8 +18,9 @@ use crate::engine::state::State;
 
 /// Marks the nodes that we made: others are the tenant's.
 const FAKE_NODE_LABEL: &str = "weft.dev/fake-node";
-/// How often unused nodes are looked for.
-const SWEEP: Duration = Duration::from_mins(1);
+/// How often nodes are compared with the pods on them. The virtual cluster's own controllers remove the pods
+/// of a node that is gone after 40 s.
+const SWEEP: Duration = Duration::from_secs(10);
 
 /// Makes and removes fake nodes.
 pub(crate) struct Nodes {
@@ -61,26 +62,33 @@ impl Nodes {
         Ok(())
     }
 
-    /// Removes nodes that no pod uses, for ever.
-    pub(crate) async fn sweep_forever(state: Arc<State>, writer: Arc<Writer>) {
+    /// Removes nodes that no pod uses and makes those again that somebody removed, for ever.
+    pub(crate) async fn sweep_forever(self: Arc<Self>) {
         loop {
             tokio::time::sleep(SWEEP).await;
-            for (_, name) in state.nodes.names() {
-                if let Err(error) = sweep(&state, &writer, &name).await {
-                    warn!(node = %name, error = &error as &dyn std::error::Error, "failed to remove an unused node");
-                }
+            for (_, name) in self.state.nodes.names() {
+                log(&name, "failed to remove an unused node", self.remove_unused(&name).await);
+            }
+            for name in self.state.used_nodes() {
+                log(&name, "failed to make a node again", self.ensure(&name).await);
             }
         }
     }
+
+    async fn remove_unused(&self, name: &str) -> Result<(), api::Error> {
+        let Some(node) = self.state.nodes.get("", name) else { return Ok(()) };
+        if node.label(FAKE_NODE_LABEL).is_none() || self.state.is_node_used(name) {
+            return Ok(());
+        }
+        debug!(node = %name, "removing a node that no pod uses");
+        self.writer.delete_virtual(&nodes(), &node.virtual_name(), node.uid(), 0).await.map(drop)
+    }
 }
 
-async fn sweep(state: &State, writer: &Writer, name: &str) -> Result<(), api::Error> {
-    let Some(node) = state.nodes.get("", name) else { return Ok(()) };
-    if node.label(FAKE_NODE_LABEL).is_none() || state.is_node_used(name) {
-        return Ok(());
+fn log(node: &str, what: &str, result: Result<(), api::Error>) {
+    if let Err(error) = result {
+        warn!(%node, error = &error as &dyn std::error::Error, "{what}");
     }
-    debug!(node = %name, "removing a node that no pod uses");
-    writer.delete_virtual(&nodes(), &node.virtual_name(), node.uid(), 0).await.map(drop)
 }
 
 /// The key of a node, for indexes.

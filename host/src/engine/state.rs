@@ -93,6 +93,11 @@ impl State {
         self.placed.has_sources(&nodes::key(name))
     }
 
+    /// The nodes that virtual pods are on.
+    pub(crate) fn used_nodes(&self) -> Vec<String> {
+        self.placed.targets().into_iter().map(|key| key.name.name).collect()
+    }
+
     /// Records what the decision about `key` read.
     pub(crate) fn set_reads(&self, key: &Key, reads: BTreeSet<Key>) {
         self.reads.set(key, reads);

@@ -24,7 +24,7 @@ pub(crate) struct Syncer {
     pub(crate) state: Arc<State>,
     pub(crate) writer: Arc<Writer>,
     pub(crate) host: Api<weft_core::object::Host>,
-    pub(crate) nodes: Nodes,
+    pub(crate) nodes: Arc<Nodes>,
     pub(crate) tokens: Tokens,
     pub(crate) volumes: Volumes,
     pub(crate) reporter: Reporter,
@@ -177,9 +177,8 @@ impl Syncer {
                     // Another object of that name: the next event tells.
                     Err(error) if error.is_conflict() => {}
                     Err(error) => return Err(failed_virtual("delete")(error)),
-                    Ok(object) => {
-                        object.into_iter().for_each(|object| self.state.virtual_answered(&key.kind, &object))
-                    }
+                    Ok(None) => {}
+                    Ok(Some(object)) => self.state.virtual_answered(&key.kind, &object),
                 }
             }
         }
