@@ -216,6 +216,11 @@ impl Plan {
                         uid: uid.clone(),
                         node: assigned.to_owned(),
                     });
+                    if !has_started(host) {
+                        // The binding says all there is to say: the virtual server notes by itself that
+                        // the pod is scheduled.
+                        return;
+                    }
                 }
                 (bound, assigned) if bound != assigned => return self.delete_virtual(source, 0),
                 _ => {}
@@ -270,6 +275,11 @@ pub fn has_run(source: &VirtualObject) -> bool {
             .pointer("/status/conditions")
             .and_then(Value::as_array)
             .is_some_and(|all| all.iter().any(scheduled))
+}
+
+/// Whether a kubelet has looked at the host pod.
+fn has_started(host: &HostObject) -> bool {
+    host.text("/status/startTime").is_some()
 }
 
 fn node(object: &VirtualObject) -> &str {

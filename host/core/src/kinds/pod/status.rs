@@ -134,7 +134,8 @@ fn count_condition_virtually(
 ) {
     let observed = condition.get("observedGeneration").and_then(Value::as_i64);
     let kept = known.and_then(|known| known.get("observedGeneration")).cloned();
-    let value = if is_up_to_date(host, observed) { current.generation().map(Value::from) } else { kept };
+    let value =
+        if is_up_to_date(host, current, observed) { current.generation().map(Value::from) } else { kept };
     if let Some(fields) = condition.as_object_mut() {
         copy_or_remove(value.as_ref(), fields, "observedGeneration");
     }
@@ -156,13 +157,17 @@ fn count_generations_virtually(
     }
     let observed = status.get("observedGeneration").and_then(Value::as_i64);
     let kept = current.pointer("/status/observedGeneration").cloned();
-    let value = if is_up_to_date(host, observed) { current.generation().map(Value::from) } else { kept };
+    let value =
+        if is_up_to_date(host, current, observed) { current.generation().map(Value::from) } else { kept };
     copy_or_remove(value.as_ref(), status, "observedGeneration");
 }
 
-/// Whether the host's kubelet speaks of the host pod as it is now.
-fn is_up_to_date(host: &HostObject, observed: Option<i64>) -> bool {
-    observed.zip(host.generation()).is_some_and(|(observed, generation)| observed >= generation)
+/// Whether the host's kubelet speaks of the host pod as it is now, and of what the tenant wants now: a
+/// deletion counts as a change, and reaches the host a moment later.
+fn is_up_to_date(host: &HostObject, current: &VirtualObject, observed: Option<i64>) -> bool {
+    let knows_of_deletion = host.is_terminating() || !current.is_terminating();
+    knows_of_deletion
+        && observed.zip(host.generation()).is_some_and(|(observed, generation)| observed >= generation)
 }
 
 /// The patch element for one gate, if the host knows it otherwise.

@@ -1,0 +1,122 @@
+//! What is decided at each stage of a pod's life, step by step.
+#![expect(clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+#[expect(dead_code, reason = "shared with the golden files and the laws, which use more of it")]
+#[path = "support/cases.rs"]
+mod cases;
+
+use serde_json::{Value, json};
+use weft_core::object::{HostObject, VirtualObject};
+use weft_core::plan::{Plan, Seen, Step, plan};
+
+use cases::{Case, World};
+
+fn pod() -> &'static Case {
+    cases::all().iter().find(|case| case.title == "pod/plain").expect("there is a golden case pod/plain")
+}
+
+/// The virtual pod with a change.
+fn source(changes: &[(&str, Value)]) -> VirtualObject {
+    let mut source = pod().source.clone().into_json();
+    changes.iter().for_each(|(pointer, value)| set(&mut source, pointer, value.clone()));
+    VirtualObject::from_json(source).unwrap()
+}
+
+/// The host pod as it was created, with a change.
+fn host(changes: &[(&str, Value)]) -> HostObject {
+    let created = match decide(Some(&source(&[])), None).steps.into_iter().next() {
+        Some(Step::CreateHost(object)) => object,
+        other => panic!("expected a creation, got {other:?}"),
+    };
+    let mut host = created.into_json();
+    set(&mut host, "/metadata/uid", json!("host-uid"));
+    set(&mut host, "/metadata/generation", json!(1));
+    changes.iter().for_each(|(pointer, value)| set(&mut host, pointer, value.clone()));
+    HostObject::from_json(host).unwrap()
+}
+
+fn decide(source: Option<&VirtualObject>, host: Option<&HostObject>) -> Plan {
+    let world = World::new(Vec::new());
+    plan(&world.ctx(), &*pod().mapper, Seen { virtual_object: source, host_object: host, used: false })
+}
+
+fn names(plan: &Plan) -> Vec<&'static str> {
+    plan.steps.iter().map(Step::name).collect()
+}
+
+fn set(json: &mut Value, pointer: &str, value: Value) {
+    let mut slot = json;
+    for segment in pointer.split('/').skip(1) {
+        slot = &mut slot[segment];
+    }
+    *slot = value;
+}
+
+const SCHEDULED: &[(&str, &str)] = &[("type", "PodScheduled"), ("status", "True")];
+
+fn scheduled() -> Value {
+    json!([SCHEDULED.iter().copied().collect::<std::collections::BTreeMap<_, _>>()])
+}
+
+#[test]
+fn a_scheduled_pod_is_bound_and_its_status_waits_for_the_kubelet() {
+    let host = host(&[("/spec/nodeName", json!("node-1")), ("/status", json!({"conditions": scheduled()}))]);
+    assert_eq!(names(&decide(Some(&source(&[])), Some(&host))), ["bind virtual"]);
+}
+
+#[test]
+fn a_pod_that_runs_already_is_bound_and_told_about_at_once() {
+    let status = json!({"phase": "Running", "startTime": "2026-11-20T00:00:00Z"});
+    let host = host(&[("/spec/nodeName", json!("node-1")), ("/status", status)]);
+    assert_eq!(names(&decide(Some(&source(&[])), Some(&host))), ["bind virtual", "patch virtual"]);
+}
+
+#[test]
+fn a_deletion_goes_to_the_host_with_its_grace_and_nothing_else_is_written() {
+    let status = json!({
+        "phase": "Running", "startTime": "2026-11-20T00:00:00Z", "observedGeneration": 1,
+        "conditions": [{"type": "Ready", "status": "True", "observedGeneration": 1}],
+    });
+    let host = host(&[("/spec/nodeName", json!("node-1")), ("/status", status.clone())]);
+    let source = source(&[
+        ("/spec/nodeName", json!("node-1")),
+        ("/status", status),
+        // A deletion counts as a change.
+        ("/metadata/generation", json!(2)),
+        ("/metadata/deletionTimestamp", json!("2026-11-20T00:01:00Z")),
+        ("/metadata/deletionGracePeriodSeconds", json!(7)),
+    ]);
+    let steps = decide(Some(&source), Some(&host)).steps;
+    assert!(matches!(steps.as_slice(), [Step::DeleteHost { grace: Some(7), .. }]), "{steps:?}");
+}
+
+#[test]
+fn a_pod_that_ran_is_never_made_again() {
+    let source =
+        source(&[("/spec/nodeName", json!("node-1")), ("/status", json!({"conditions": scheduled()}))]);
+    let steps = decide(Some(&source), None).steps;
+    assert!(matches!(steps.as_slice(), [Step::DeleteVirtual { grace: 0, .. }]), "{steps:?}");
+}
+
+#[test]
+fn the_host_pod_of_an_older_pod_of_the_same_name_goes_first() {
+    let source = source(&[("/metadata/uid", json!("another"))]);
+    assert_eq!(names(&decide(Some(&source), Some(&host(&[])))), ["delete host"]);
+}
+
+#[test]
+fn a_host_pod_without_its_virtual_pod_goes() {
+    assert_eq!(names(&decide(None, Some(&host(&[])))), ["delete host"]);
+    let going = host(&[("/metadata/deletionTimestamp", json!("2026-11-20T00:01:00Z"))]);
+    assert_eq!(names(&decide(None, Some(&going))), [""; 0]);
+}
+
+#[test]
+fn an_eviction_on_the_host_deletes_the_virtual_pod_with_the_hosts_grace() {
+    let host = host(&[
+        ("/metadata/deletionTimestamp", json!("2026-11-20T00:01:00Z")),
+        ("/metadata/deletionGracePeriodSeconds", json!(30)),
+    ]);
+    let steps = decide(Some(&source(&[])), Some(&host)).steps;
+    assert!(matches!(steps.as_slice(), [Step::DeleteVirtual { grace: 30, .. }]), "{steps:?}");
+}
