@@ -1,5 +1,5 @@
 //! What is decided at each stage of a pod's life, step by step.
-#![expect(clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 #[expect(dead_code, reason = "shared with the golden files and the laws, which use more of it")]
 #[path = "support/cases.rs"]
@@ -18,8 +18,8 @@ fn pod() -> &'static Case {
 /// The virtual pod with a change.
 fn source(changes: &[(&str, Value)]) -> VirtualObject {
     let mut source = pod().source.clone().into_json();
-    changes.iter().for_each(|(pointer, value)| set(&mut source, pointer, value.clone()));
-    VirtualObject::from_json(source).unwrap()
+    apply(&mut source, changes);
+    VirtualObject::from_json(source).expect("it is an object")
 }
 
 /// The host pod as it was created, with a change.
@@ -31,8 +31,8 @@ fn host(changes: &[(&str, Value)]) -> HostObject {
     let mut host = created.into_json();
     set(&mut host, "/metadata/uid", json!("host-uid"));
     set(&mut host, "/metadata/generation", json!(1));
-    changes.iter().for_each(|(pointer, value)| set(&mut host, pointer, value.clone()));
-    HostObject::from_json(host).unwrap()
+    apply(&mut host, changes);
+    HostObject::from_json(host).expect("it is an object")
 }
 
 fn decide(source: Option<&VirtualObject>, host: Option<&HostObject>) -> Plan {
@@ -42,6 +42,12 @@ fn decide(source: Option<&VirtualObject>, host: Option<&HostObject>) -> Plan {
 
 fn names(plan: &Plan) -> Vec<&'static str> {
     plan.steps.iter().map(Step::name).collect()
+}
+
+fn apply(json: &mut Value, changes: &[(&str, Value)]) {
+    for (pointer, value) in changes {
+        set(json, pointer, value.clone());
+    }
 }
 
 fn set(json: &mut Value, pointer: &str, value: Value) {
