@@ -209,11 +209,13 @@ impl Error {
         }
     }
 
-    /// The fields that the server refused, in Kubernetes' notation.
-    pub fn refused_fields(&self) -> &[String] {
+    /// The fields that the server refused, in Kubernetes' notation: none of them by name when it says that
+    /// it failed, which is its answer to a taken `healthCheckNodePort`. `None` for all other errors.
+    pub fn refused_fields(&self) -> Option<&[String]> {
         match self {
-            Self::Status { code: 422, fields, .. } => fields,
-            _ => &[],
+            Self::Status { code: 422, fields, .. } => Some(fields),
+            Self::Status { code: 500, .. } => Some(&[]),
+            _ => None,
         }
     }
 

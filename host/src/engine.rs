@@ -11,6 +11,7 @@ mod events;
 mod foundation;
 mod guard;
 mod index;
+mod leftovers;
 mod nodes;
 mod queue;
 mod report;
@@ -37,6 +38,7 @@ use apply::Writer;
 use events::Events;
 use foundation::Foundation;
 use guard::Guard;
+use leftovers::Leftovers;
 use nodes::Nodes;
 use queue::Outcome;
 use report::Reporter;
@@ -131,6 +133,7 @@ impl Engine {
         tasks.spawn(keep_foundation(foundation, sound_sender));
 
         let syncer = Arc::new(Syncer {
+            leftovers: Leftovers::new(state.clone(), writer.clone()),
             nodes,
             tokens: Tokens::new(state.clone(), writer.clone()),
             volumes: Volumes::new(state.clone(), writer.clone()),

@@ -80,7 +80,8 @@ pub trait Mapper: Send + Sync {
     }
 
     /// The host object to try instead when the host refused the fields `refused` (its own notation,
-    /// such as `spec.clusterIPs`); `None` when there is nothing to leave to the host.
+    /// such as `spec.clusterIPs`); `None` when there is nothing to leave to the host. `refused` is empty
+    /// when the host failed without naming a field.
     fn relax(&self, _desired: &HostObject, _refused: &[String]) -> Option<HostObject> {
         None
     }

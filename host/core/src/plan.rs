@@ -186,15 +186,8 @@ impl Plan {
 
     /// Whether the host is asked for anything but other metadata.
     fn patch_host(&mut self, mapper: &dyn Mapper, desired: &HostObject, host: &HostObject) -> bool {
-        let mut changes = mapper.host_changes(desired, host);
-        let asks = !changes.is_empty();
-        if let Some(metadata) = metadata_patch(desired, host) {
-            match changes.iter_mut().find(|change| change.subresource.is_none()) {
-                Some(main) => merge_metadata(&mut main.body, metadata),
-                None => changes.push(Change::merge(json!({"metadata": metadata}))),
-            }
-        }
-        self.push_host_changes(host, changes);
+        let asks = !mapper.host_changes(desired, host).is_empty();
+        self.push_host_changes(host, host_patches(mapper, desired, host));
         asks
     }
 
@@ -258,6 +251,18 @@ impl Plan {
             grace,
         });
     }
+}
+
+/// The patches, in order, that bring `host` to `desired`.
+pub fn host_patches(mapper: &dyn Mapper, desired: &HostObject, host: &HostObject) -> Vec<Change> {
+    let mut changes = mapper.host_changes(desired, host);
+    if let Some(metadata) = metadata_patch(desired, host) {
+        match changes.iter_mut().find(|change| change.subresource.is_none()) {
+            Some(main) => merge_metadata(&mut main.body, metadata),
+            None => changes.push(Change::merge(json!({"metadata": metadata}))),
+        }
+    }
+    changes
 }
 
 fn wanted(mapper: &dyn Mapper, seen: Seen<'_>) -> bool {

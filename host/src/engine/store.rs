@@ -183,6 +183,11 @@ impl<S> Store<S> {
         self.lock().gone.get(&join(namespace, name)).map_or(Absence::Unseen, |gone| gone.absence)
     }
 
+    /// Whether there was an object of this name, not long ago.
+    pub(crate) fn was_there(&self, namespace: &str, name: &str) -> bool {
+        self.lock().gone.contains_key(&join(namespace, name))
+    }
+
     /// Records that the server was asked and has no such object.
     pub(crate) fn confirm_absent(&self, namespace: &str, name: &str) {
         let name = join(namespace, name);

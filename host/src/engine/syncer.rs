@@ -1,6 +1,7 @@
 //! The whole story of one pair: see, decide, write.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tracing::{debug, warn};
 use weft_core::context::Ctx;
@@ -8,9 +9,11 @@ use weft_core::mapper::{Hold, Life};
 use weft_core::names::HostName;
 use weft_core::object::{HostObject, Key, VirtualObject};
 use weft_core::plan::{self, Plan, Seen, Step};
+use weft_core::translate;
 
 use crate::api::{self, Api};
 use crate::engine::apply::Writer;
+use crate::engine::leftovers::Leftovers;
 use crate::engine::nodes::Nodes;
 use crate::engine::queue::Outcome;
 use crate::engine::report::{Reason, Report, Reporter};
@@ -19,11 +22,18 @@ use crate::engine::store::Absence;
 use crate::engine::tokens::Tokens;
 use crate::engine::volumes::Volumes;
 
+/// A server gives the address of a deleted Service up a moment after it has told of the deletion: what is
+/// refused to its successor is asked for once more after this time.
+const RELEASE: Duration = Duration::from_millis(100);
+/// How often.
+const RELEASES: u32 = 5;
+
 /// Keeps pairs in step, one key at a time.
 pub(crate) struct Syncer {
     pub(crate) state: Arc<State>,
     pub(crate) writer: Arc<Writer>,
     pub(crate) host: Api<weft_core::object::Host>,
+    pub(crate) leftovers: Leftovers,
     pub(crate) nodes: Arc<Nodes>,
     pub(crate) tokens: Tokens,
     pub(crate) volumes: Volumes,
@@ -122,20 +132,27 @@ impl Syncer {
         let mut host = sight.host.clone();
         for step in plan.steps {
             debug!(%key, step = step.name(), "writing");
-            if let Some(written) = self.write(key, pair, step).await? {
+            if let Some(written) = self.write(key, pair, sight, step).await? {
                 host = Some(written);
             }
         }
         let (Some(source), Some(host)) = (&sight.source, &host) else { return Ok(Outcome::Done) };
         match key.kind.as_str() {
             "v1/Pod" => self.tokens.ensure(source, host).await,
+            "v1/Service" => self.leftovers.clear(source, host).await,
             "v1/PersistentVolumeClaim" => self.volumes.ensure(source, host).await,
             _ => Ok(Outcome::Done),
         }
     }
 
     /// Carries out one step; gives the host object when the step made or changed it.
-    async fn write(&self, key: &Key, pair: &Pair, step: Step) -> Result<Option<Arc<HostObject>>, Error> {
+    async fn write(
+        &self,
+        key: &Key,
+        pair: &Pair,
+        sight: &Sight,
+        step: Step,
+    ) -> Result<Option<Arc<HostObject>>, Error> {
         let resource = pair.mapper.resource();
         let failed_host = |action| move |source| Error::Host { action, name: key.to_string(), source };
         let failed_virtual = |action| move |source| Error::Virtual { action, name: key.to_string(), source };
@@ -146,8 +163,13 @@ impl Syncer {
                 return Ok(Some(created));
             }
             Step::PatchHost { name, uid, change } => {
-                let patched = self.writer.patch_host(resource, &name, &uid, &change).await;
-                let patched = patched.map_err(failed_host("patch"))?;
+                let patched = match self.writer.patch_host(resource, &name, &uid, &change).await {
+                    Ok(patched) => patched,
+                    Err(refusal) => self
+                        .patch_relaxed(key, pair, sight, &uid, refusal)
+                        .await
+                        .map_err(failed_host("patch"))?,
+                };
                 self.state.host_answered(&key.kind, &patched);
                 return Ok(Some(patched));
             }
@@ -190,25 +212,81 @@ impl Syncer {
     async fn create(&self, key: &Key, pair: &Pair, object: &HostObject) -> Result<Arc<HostObject>, Error> {
         let resource = pair.mapper.resource();
         let mut relaxed: Option<HostObject> = None;
+        let was_there = pair.host.was_there(self.state.names.namespace(), object.name());
+        let mut patience = if was_there { RELEASES } else { 0 };
         loop {
             let error = match self.writer.create_host(resource, relaxed.as_ref().unwrap_or(object)).await {
                 Ok(created) => return Ok(created),
                 Err(error) if error.is_already_exists() => return self.adopt(key, pair, object).await,
                 Err(error) => error,
             };
-            // The host names one refused field at a time; each round leaves one more to it.
-            let asked = relaxed.as_ref().unwrap_or(object);
-            match pair.mapper.relax(asked, error.refused_fields()) {
-                Some(next) if next != *asked => relaxed = Some(next),
-                _ => return Err(Error::Host { action: "create", name: key.to_string(), source: error }),
+            match relax(pair, relaxed.as_ref().unwrap_or(object), &error) {
+                Some(_) if patience > 0 => {
+                    patience -= 1;
+                    tokio::time::sleep(RELEASE).await;
+                }
+                Some(next) => relaxed = Some(next),
+                None => return Err(Error::Host { action: "create", name: key.to_string(), source: error }),
             }
         }
     }
 
+    /// After the host has refused a patch of the object of this UID: leaves to the host what it cannot give
+    /// as asked. The digest stays that of what the tenant asks for, so that it is not asked again.
+    async fn patch_relaxed(
+        &self,
+        key: &Key,
+        pair: &Pair,
+        sight: &Sight,
+        uid: &str,
+        mut refusal: api::Error,
+    ) -> Result<Arc<HostObject>, api::Error> {
+        // The cache has what earlier steps wrote.
+        let host = self.state.host_object(key).filter(|host| host.uid() == uid);
+        let desired = sight.source.as_ref().and_then(|source| self.desired(pair, source));
+        let (Some(mut host), Some(mut desired)) = (host, desired) else { return Err(refusal) };
+        loop {
+            desired = match relax(pair, &desired, &refusal) {
+                Some(relaxed) => relaxed,
+                None => return Err(refusal),
+            };
+            match self.patch_to(key, pair, &desired, &mut host).await {
+                Ok(()) => return Ok(host),
+                Err(error) => refusal = error,
+            }
+        }
+    }
+
+    fn desired(&self, pair: &Pair, source: &VirtualObject) -> Option<HostObject> {
+        let facts = self.state.facts();
+        let view = View::new(&self.state);
+        let ctx = Ctx { names: &self.state.names, facts: &facts, lookup: &view };
+        translate::to_host(&ctx, &*pair.mapper, source).ok()
+    }
+
+    async fn patch_to(
+        &self,
+        key: &Key,
+        pair: &Pair,
+        desired: &HostObject,
+        host: &mut Arc<HostObject>,
+    ) -> Result<(), api::Error> {
+        for change in plan::host_patches(&*pair.mapper, desired, host) {
+            let (resource, name) = (pair.mapper.resource(), HostName::of(host));
+            *host = self.writer.patch_host(resource, &name, host.uid(), &change).await?;
+            self.state.host_answered(&key.kind, host);
+        }
+        Ok(())
+    }
+
     async fn adopt(&self, key: &Key, pair: &Pair, object: &HostObject) -> Result<Arc<HostObject>, Error> {
-        let failed = |source| Error::Host { action: "read", name: key.to_string(), source };
-        let namespace = self.state.names.namespace();
-        let found = self.host.get(pair.mapper.resource(), namespace, object.name()).await.map_err(failed)?;
+        let failed = |action| move |source| Error::Host { action, name: key.to_string(), source };
+        let (resource, namespace) = (pair.mapper.resource(), self.state.names.namespace());
+        let found = self.host.get(resource, namespace, object.name()).await.map_err(failed("read"))?;
+        if self.leftovers.is_left(&found, &key.name.namespace) {
+            self.leftovers.remove(&key.kind, &found).await.map_err(failed("replace"))?;
+            return self.writer.create_host(resource, object).await.map_err(failed("create"));
+        }
         if self.state.key_of(&found, &key.kind).as_ref() != Some(key) {
             return Err(Error::NameTaken(HostName::of(object).to_string()));
         }
@@ -242,6 +320,12 @@ impl Syncer {
         let message = self.state.names.reveal(message);
         self.reporter.tell(Report { object: object.clone(), key: key.clone(), reason, message });
     }
+}
+
+/// What to ask for after `error` was the host's answer to `asked`; none when there is nothing to leave to
+/// the host. It names one refused field at a time, so each round leaves one more to it.
+fn relax(pair: &Pair, asked: &HostObject, error: &api::Error) -> Option<HostObject> {
+    pair.mapper.relax(asked, error.refused_fields()?).filter(|next| next != asked)
 }
 
 /// The error and its causes in one line.

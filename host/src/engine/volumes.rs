@@ -41,10 +41,11 @@ impl Volumes {
         host_claim: &HostObject,
     ) -> Result<Outcome, Error> {
         let Some(volume) = mirror(claim, host_claim) else { return Ok(Outcome::Done) };
-        if self.state.volumes.contains("", volume.name()) {
-            return Ok(Outcome::Done);
-        }
-        self.create(&volume).await.map_err(|source| Error::Virtual {
+        let written = match self.state.volumes.get("", volume.name()) {
+            None => self.create(&volume).await,
+            Some(shown) => self.grow(&volume, &shown).await,
+        };
+        written.map_err(|source| Error::Virtual {
             action: "mirror the volume of",
             name: claim.virtual_name().to_string(),
             source,
@@ -61,6 +62,19 @@ impl Volumes {
         let bound =
             self.writer.patch_virtual(&volumes(), &created.virtual_name(), created.uid(), &bound).await?;
         self.state.volumes.put(bound);
+        Ok(())
+    }
+
+    /// Shows what the volume holds by now; nothing else of it changes.
+    async fn grow(&self, volume: &VirtualObject, shown: &VirtualObject) -> Result<(), api::Error> {
+        let capacity = |volume: &VirtualObject| volume.pointer("/spec/capacity").cloned();
+        if capacity(volume) == capacity(shown) || shown.is_terminating() {
+            return Ok(());
+        }
+        let change = Change::merge(json!({"spec": {"capacity": capacity(volume)}}));
+        let name = shown.virtual_name();
+        let grown = self.writer.patch_virtual(&volumes(), &name, shown.uid(), &change).await?;
+        self.state.volumes.put(grown);
         Ok(())
     }
 

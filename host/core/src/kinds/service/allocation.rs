@@ -66,6 +66,10 @@ pub(super) fn relax(desired: &HostObject, refused: &[String]) -> Option<HostObje
     for field in refused {
         relax_field(result.spec_mut(), field);
     }
+    if refused.is_empty() {
+        // The one allocation whose refusal names no field: the server says that it failed.
+        result.spec_mut().remove(HEALTH_PORT);
+    }
     (result != *desired).then_some(result)
 }
 
@@ -209,6 +213,7 @@ mod tests {
         assert_eq!(relaxed("spec.clusterIPs").unwrap().get("clusterIP"), None);
         assert_eq!(relaxed("spec.healthCheckNodePort").unwrap().get("healthCheckNodePort"), None);
         assert_eq!(relaxed("spec.selector"), None);
+        assert_eq!(relax(&desired, &[]).unwrap().pointer("/spec/healthCheckNodePort"), None);
     }
 
     #[test]
