@@ -1,0 +1,175 @@
+//! `cargo measure`: what the release build of the syncer costs, against what no syncer can avoid.
+//!
+//! Everything runs on this machine: absolute numbers are the machine's, ratios of one run are the syncer's.
+
+mod audit;
+mod bench;
+mod by_hand;
+mod latency;
+mod ledger;
+mod load;
+mod pods;
+mod report;
+mod requests;
+mod server;
+mod settled;
+mod spinners;
+mod statistics;
+mod throughput;
+mod usage;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, ValueEnum};
+use weft_tests::arguments::arguments;
+use weft_tests::binaries;
+
+use crate::bench::{Bench, Binaries};
+use crate::report::{Report, say};
+use crate::spinners::Spinners;
+
+/// Few enough for two minutes, many enough for a p99.
+const LOOP_PODS: u32 = 200;
+const COUNTED_PODS: u32 = 100;
+
+/// Measures the release build of the syncer on control planes of its own.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// Prints one JSON object on standard output; the table goes to standard error.
+    #[arg(long)]
+    json: bool,
+    /// How many pods a burst has, and how many pairs are settled.
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..))]
+    pods: u32,
+    /// How often ceiling, syncer, syncer, ceiling are run.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// Only these measurements.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<Measurement>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Measurement {
+    /// Pods a second against the ceiling, and CPU.
+    Throughput,
+    /// Latency at 10 pods/s.
+    Latency,
+    /// Memory, empty and with settled pairs.
+    Memory,
+    /// Time to work again after a restart, and what it writes.
+    Restart,
+    /// Requests of a pod's life.
+    Requests,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse_from(arguments());
+    let outcome = tokio::select! {
+        outcome = measure(&arguments) => outcome,
+        // Dropping the work ends every process it started.
+        _ = tokio::signal::ctrl_c() => return ExitCode::FAILURE,
+    };
+    match outcome.and_then(|report| print(&arguments, &report)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("measuring failed: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+impl Arguments {
+    fn wants(&self, any_of: &[Measurement]) -> bool {
+        self.only.is_empty() || any_of.iter().any(|measurement| self.only.contains(measurement))
+    }
+}
+
+async fn measure(arguments: &Arguments) -> Result<Report> {
+    use Measurement::{Latency, Memory, Requests, Restart, Throughput};
+    let mut report = Report::default();
+    say("building the release syncer");
+    let binaries = Binaries { planes: binaries::planes().await?, weft: binaries::weft(true).await? };
+    report.note(format!("load of the machine before the start: {}", usage::load()));
+    if arguments.wants(&[Throughput, Latency, Memory, Restart]) {
+        timed(arguments, &binaries, &mut report).await?;
+    }
+    if arguments.wants(&[Requests, Restart]) {
+        counted(arguments, &binaries, &mut report).await?;
+    }
+    Ok(report)
+}
+
+/// What is timed: nothing is logged beside it, and the processors are kept awake.
+async fn timed(arguments: &Arguments, binaries: &Binaries, report: &mut Report) -> Result<()> {
+    use Measurement::{Latency, Memory, Restart, Throughput};
+    say("starting the planes");
+    let bench = Bench::start(binaries, false).await?;
+    let spinners = Spinners::start(&binaries.planes, bench.dir()).await;
+    report.note(spinners.describe());
+    // First, while the planes are as new: what bursts leave behind, events above all, is listed by a
+    // syncer that starts.
+    if arguments.wants(&[Latency, Memory, Restart]) {
+        settled(&bench, arguments, report).await?;
+    }
+    if !arguments.wants(&[Latency, Throughput]) {
+        return Ok(());
+    }
+    let template = bench.template().await?;
+    if arguments.wants(&[Latency]) {
+        latency::floor(&bench, &template, LOOP_PODS, report).await?;
+    }
+    if arguments.wants(&[Throughput]) {
+        throughput::measure(&bench, &template, arguments.pods, arguments.rounds, report).await?;
+    }
+    Ok(())
+}
+
+/// What is measured with pairs that stay.
+async fn settled(bench: &Bench, arguments: &Arguments, report: &mut Report) -> Result<()> {
+    bench.start_syncer().await?;
+    settled::memory(bench, arguments.pods, report).await?;
+    if arguments.wants(&[Measurement::Latency]) {
+        latency::measure(bench, LOOP_PODS, arguments.pods, report).await?;
+    }
+    if arguments.wants(&[Measurement::Restart]) {
+        settled::restart_time(bench, arguments.pods, report).await?;
+    }
+    settled::clear(bench, arguments.pods).await?;
+    bench.tenant.stop_syncer().await
+}
+
+/// What is counted: both servers log every request, which would cost time.
+async fn counted(arguments: &Arguments, binaries: &Binaries, report: &mut Report) -> Result<()> {
+    say("starting planes that log requests");
+    let bench = Bench::start(binaries, true).await?;
+    bench.start_syncer().await?;
+    if arguments.wants(&[Measurement::Requests]) {
+        requests::measure(&bench, COUNTED_PODS, report).await?;
+    }
+    if arguments.wants(&[Measurement::Restart]) {
+        let mark = audit::mark(&bench)?;
+        settled::fill(&bench, arguments.pods).await?;
+        let requests = audit::breakdown(&audit::since(&bench, mark)?);
+        report.breakdown(
+            "requests of a pod of a burst until it has settled",
+            &requests,
+            f64::from(arguments.pods),
+        );
+        settled::restart_writes(&bench, arguments.pods, report).await?;
+    }
+    Ok(())
+}
+
+fn print(arguments: &Arguments, report: &Report) -> Result<()> {
+    if arguments.json {
+        say(&report.text());
+        writeln!(std::io::stdout(), "{}", report.json())?;
+    } else {
+        write!(std::io::stdout(), "{}", report.text())?;
+    }
+    Ok(())
+}
