@@ -3,6 +3,7 @@
 //! kube reads kubeconfigs, authenticates and speaks TLS; requests are plain HTTP with JSON bodies, so
 //! that objects stay whole. Nothing here writes by itself: see `engine/apply.rs`.
 
+mod decode;
 mod gate;
 
 use std::marker::PhantomData;
@@ -306,11 +307,7 @@ pub fn object_path(
 
 /// Reads an object off a reply, without the fields that nobody here needs.
 pub fn decode<S>(body: &[u8]) -> Result<Object<S>, Error> {
-    let mut fields: weft_core::object::Fields = serde_json::from_slice(body).map_err(Error::Decode)?;
-    if let Some(Value::Object(metadata)) = fields.get_mut("metadata") {
-        metadata.remove("managedFields");
-    }
-    Ok(Object::new(fields))
+    decode::object(body).map_err(Error::Decode)
 }
 
 async fn from_kubeconfig(

@@ -31,7 +31,7 @@ use tracing::{info, warn};
 use weft_core::context::Facts;
 use weft_core::mapper::Mapper;
 use weft_core::names::{CLUSTER_LABEL, Names};
-use weft_core::object::{Host, HostObject, Kind, ResourceType, Virtual};
+use weft_core::object::{Host, Kind, ResourceType, Virtual};
 
 use crate::api::Api;
 use apply::Writer;
@@ -192,8 +192,8 @@ async fn pack_forever(state: Arc<State>) {
     loop {
         tokio::time::sleep(PACK).await;
         for pair in state.kinds.values() {
-            pair.r#virtual.pack_cold();
-            pair.host.pack_cold();
+            pair.r#virtual.pack_older();
+            pair.host.pack_older();
         }
     }
 }
@@ -264,14 +264,14 @@ impl Watches<'_> {
     }
 
     fn start_events(&self, writer: &Arc<Writer>, tasks: &mut JoinSet<()>) {
-        let (sender, receiver) = mpsc::channel::<Arc<HostObject>>(events::WAITING);
+        let (sender, receiver) = mpsc::channel(events::WAITING);
         let store: Arc<Store<Host>> = Arc::default();
         let seen = store.clone();
         let changed = Arc::new(move |changed: Changed<Host>| {
             seen.forget_content(&changed.namespace, &changed.name);
-            if let Some(event) = changed.object {
+            if let Some(event) = changed.object.and_then(|event| serde_json::to_vec(event.fields()).ok()) {
                 // A full channel: events are the least of what flows back.
-                let _ = sender.try_send(event);
+                let _ = sender.try_send(event.into_boxed_slice());
             }
         });
         let watch = Watch {

@@ -18,7 +18,7 @@ use crate::engine::state::State;
 
 /// Label of the virtual events that we made.
 const FROM_HOST_LABEL: &str = "weft.dev/from-host";
-/// Events that wait; more are dropped.
+/// Events that wait, as text because they may be many; more are dropped.
 pub(crate) const WAITING: usize = 4096;
 /// While pairs are being worked on, events wait this long between two.
 const YIELD: Duration = Duration::from_millis(20);
@@ -37,10 +37,12 @@ pub(crate) fn events() -> ResourceType {
 
 impl Events {
     /// Runs until the senders are gone.
-    pub(crate) async fn run(self, mut receiver: mpsc::Receiver<Arc<HostObject>>) {
+    pub(crate) async fn run(self, mut receiver: mpsc::Receiver<Box<[u8]>>) {
         let mut known = self.known().await;
         while let Some(event) = receiver.recv().await {
-            let Some(event) = self.translate(&event) else { continue };
+            let Some(event) = api::decode(&event).ok().and_then(|event| self.translate(&event)) else {
+                continue;
+            };
             // What an earlier run has told already.
             if known.remove(&id(&event)) {
                 continue;

@@ -1,7 +1,7 @@
 //! What the parts of the engine share: the stores of every kind, who looks at whom, and the facts.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
@@ -41,6 +41,8 @@ pub(crate) struct State {
     reads: Index,
     /// Which pod is on which node.
     placed: Index,
+    /// UIDs of virtual pods whose binding was accepted but is not in the store yet.
+    bound: Mutex<HashSet<String>>,
     facts: RwLock<Arc<Facts>>,
     /// Services by virtual namespace, as pods learn of them; emptied when one changes.
     services: Mutex<HashMap<String, Arc<[ServiceFact]>>>,
@@ -67,6 +69,7 @@ impl State {
             uses: Index::default(),
             reads: Index::default(),
             placed: Index::default(),
+            bound: Mutex::default(),
             facts: RwLock::new(Arc::new(facts)),
             services: Mutex::default(),
         }
@@ -98,6 +101,16 @@ impl State {
         self.placed.targets().into_iter().map(|key| key.name.name).collect()
     }
 
+    /// Notes that the virtual server has accepted a binding, which its answer does not show.
+    pub(crate) fn set_bound(&self, uid: &str) {
+        self.bound.lock().unwrap_or_else(PoisonError::into_inner).insert(uid.to_owned());
+    }
+
+    /// Whether a binding was accepted that the store does not show yet.
+    pub(crate) fn is_bound(&self, uid: &str) -> bool {
+        self.bound.lock().unwrap_or_else(PoisonError::into_inner).contains(uid)
+    }
+
     /// Records what the decision about `key` read.
     pub(crate) fn set_reads(&self, key: &Key, reads: BTreeSet<Key>) {
         self.reads.set(key, reads);
@@ -124,10 +137,10 @@ impl State {
 
     /// Takes note of a change of a virtual object of one of the synced kinds.
     pub(crate) fn virtual_changed(&self, kind: &Kind, changed: Changed<Virtual>) {
-        let key = Key { kind: kind.clone(), name: VirtualName::new(changed.namespace, changed.name) };
+        let name = VirtualName::new(changed.namespace.as_str(), changed.name.as_str());
+        let key = Key { kind: kind.clone(), name };
         if kind.as_str() == "v1/Pod" {
-            let node = changed.object.as_ref().and_then(|pod| pod.text("/spec/nodeName"));
-            self.placed.set(&key, node.map(nodes::key).into_iter().collect());
+            self.pod_placed(&key, &changed);
         }
         if let Some(pair) = self.kinds.get(kind) {
             let targets = changed.object.map(|object| pair.mapper.targets(&object)).unwrap_or_default();
@@ -187,6 +200,18 @@ impl State {
         let Some(pair) = self.kinds.get(&kind) else { return };
         for (_, name) in pair.r#virtual.names().into_iter().filter(|(found, _)| found == namespace) {
             self.queue.add(Key { kind: kind.clone(), name: VirtualName::new(namespace, name) });
+        }
+    }
+
+    /// Takes note of the node that a virtual pod is on.
+    fn pod_placed(&self, key: &Key, changed: &Changed<Virtual>) {
+        let node = changed.object.as_ref().and_then(|pod| pod.text("/spec/nodeName"));
+        self.placed.set(key, node.map(nodes::key).into_iter().collect());
+        if node.is_some() || changed.object.is_none() {
+            let mut bound = self.bound.lock().unwrap_or_else(PoisonError::into_inner);
+            for pod in changed.object.iter().chain(&changed.last) {
+                bound.remove(pod.uid());
+            }
         }
     }
 

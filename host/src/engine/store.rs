@@ -55,6 +55,10 @@ pub(crate) enum Change {
     Known,
 }
 
+/// How many objects of one store are trees at a time: what a burst is working on, and no more, so that
+/// memory does not grow with the burst.
+const TREES: usize = 128;
+
 /// One side's objects of one kind, by namespace and name.
 pub(crate) struct Store<S> {
     state: Mutex<State<S>>,
@@ -62,6 +66,8 @@ pub(crate) struct Store<S> {
 
 struct State<S> {
     objects: HashMap<Name, Entry<S>>,
+    /// Names of the trees, oldest first.
+    trees: VecDeque<Name>,
     gone: HashMap<Name, Gone>,
     /// Names in `gone`, oldest first.
     gone_order: VecDeque<Name>,
@@ -82,8 +88,6 @@ struct Gone {
 struct Entry<S> {
     version: ResourceVersion,
     body: Body<S>,
-    /// Looked at since the last sweep.
-    warm: bool,
 }
 
 enum Body<S> {
@@ -93,16 +97,24 @@ enum Body<S> {
 
 impl<S> Default for Store<S> {
     fn default() -> Self {
-        let (objects, gone, gone_order) = (HashMap::new(), HashMap::new(), VecDeque::new());
-        Self { state: Mutex::new(State { objects, gone, gone_order, synced: false }) }
+        let (objects, gone) = (HashMap::new(), HashMap::new());
+        let (trees, gone_order) = (VecDeque::new(), VecDeque::new());
+        Self { state: Mutex::new(State { objects, trees, gone, gone_order, synced: false }) }
     }
 }
 
 impl<S> Store<S> {
     /// The object of this name.
     pub(crate) fn get(&self, namespace: &str, name: &str) -> Option<Arc<Object<S>>> {
+        let name = join(namespace, name);
         let mut state = self.lock();
-        state.objects.get_mut(&join(namespace, name))?.open()
+        let entry = state.objects.get_mut(&name)?;
+        let object = entry.peek()?;
+        if matches!(entry.body, Body::Text(_)) {
+            entry.body = Body::Tree(object.clone());
+            state.keep_tree(name);
+        }
+        Some(object)
     }
 
     /// Whether there is an object of this name.
@@ -126,7 +138,8 @@ impl<S> Store<S> {
         if old.is_some_and(|old| !version.is_newer_than(old)) {
             return Change::Known;
         }
-        state.objects.insert(name, Entry { version, body: Body::Tree(object), warm: true });
+        state.objects.insert(name.clone(), Entry { version, body: Body::Tree(object) });
+        state.keep_tree(name);
         Change::Stored
     }
 
@@ -241,9 +254,11 @@ impl<S> Store<S> {
         self.lock().objects.keys().map(owned).collect()
     }
 
-    /// Packs what was not looked at since the last call.
-    pub(crate) fn pack_cold(&self) {
-        self.lock().objects.values_mut().for_each(Entry::cool);
+    /// Packs the older half of what is not packed.
+    pub(crate) fn pack_older(&self) {
+        let mut state = self.lock();
+        let keep = state.trees.len() / 2;
+        state.pack_until(keep);
     }
 
     /// Whether a first complete list is in.
@@ -262,6 +277,22 @@ impl<S> Store<S> {
 }
 
 impl<S> State<S> {
+    /// Notes that the object of this name is a tree now; packs the oldest for it.
+    fn keep_tree(&mut self, name: Name) {
+        self.trees.push_back(name);
+        self.pack_until(TREES);
+    }
+
+    fn pack_until(&mut self, keep: usize) {
+        while self.trees.len() > keep
+            && let Some(oldest) = self.trees.pop_front()
+        {
+            if let Some(entry) = self.objects.get_mut(&oldest) {
+                entry.pack();
+            }
+        }
+    }
+
     fn remember_gone(&mut self, name: Name, gone: Gone) {
         if self.gone.insert(name.clone(), gone).is_none() {
             self.gone_order.push_back(name);
@@ -275,13 +306,6 @@ impl<S> State<S> {
 }
 
 impl<S> Entry<S> {
-    fn open(&mut self) -> Option<Arc<Object<S>>> {
-        self.warm = true;
-        let object = self.peek()?;
-        self.body = Body::Tree(object.clone());
-        Some(object)
-    }
-
     fn peek(&self) -> Option<Arc<Object<S>>> {
         match &self.body {
             Body::Tree(object) => Some(object.clone()),
@@ -292,10 +316,7 @@ impl<S> Entry<S> {
         }
     }
 
-    fn cool(&mut self) {
-        if std::mem::take(&mut self.warm) {
-            return;
-        }
+    fn pack(&mut self) {
         if let Body::Tree(object) = &self.body
             && let Ok(text) = serde_json::to_vec(object.fields())
         {
@@ -365,8 +386,7 @@ mod tests {
     fn a_packed_object_opens_to_the_same() {
         let store = Store::default();
         store.put(object("10"));
-        store.pack_cold();
-        store.pack_cold();
+        store.pack_older();
         assert_eq!(*store.get("a", "b").unwrap(), *object("10"));
     }
 }

@@ -179,12 +179,17 @@ impl Syncer {
                     self.state.host_answered(&key.kind, &object);
                 }
             }
+            // The store does not show the last one yet.
+            Step::Bind { uid, .. } if self.state.is_bound(&uid) => {}
             Step::Bind { name, uid, node } => {
                 self.nodes.ensure(&node).await.map_err(failed_virtual("make a node for"))?;
                 match self.writer.bind(resource, &name, &uid, &node).await {
                     // Bound already, by an earlier try whose answer was lost, or gone: the next event tells.
                     Err(error) if error.code() == Some(409) || error.is_not_found() => {}
-                    result => result.map_err(failed_virtual("bind"))?,
+                    result => {
+                        result.map_err(failed_virtual("bind"))?;
+                        self.state.set_bound(&uid);
+                    }
                 }
             }
             Step::PatchVirtual { name, uid, change } => {
