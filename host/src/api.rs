@@ -240,12 +240,14 @@ impl Error {
 
     /// Whether the object was changed, replaced or removed meanwhile.
     pub fn is_conflict(&self) -> bool {
-        matches!(self, Self::Status { code: 409, reason, .. } if reason != "AlreadyExists")
+        // A status patch that names another UID than the object has is answered with 422.
+        let is_other = self.refused_fields().into_iter().flatten().any(|field| field == "metadata.uid");
+        is_other || matches!(self, Self::Status { code: 409, reason, .. } if reason != "AlreadyExists")
     }
 
     /// Whether trying the same again can only give the same answer until something changes.
     pub fn is_refusal(&self) -> bool {
-        matches!(self.code(), Some(400 | 403 | 405 | 413 | 415 | 422))
+        matches!(self.code(), Some(400 | 403 | 405 | 413 | 415 | 422)) && !self.is_conflict()
     }
 }
 
@@ -361,4 +363,19 @@ fn refusal(code: StatusCode, retry_after: Option<Duration>, body: &[u8]) -> Erro
 
 fn transport(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
     Error::Transport(error.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_patch_of_an_object_made_anew_is_a_conflict_and_no_refusal() {
+        let of = |field: &str| {
+            let body = serde_json::json!({"reason": "Invalid", "details": {"causes": [{"field": field}]}});
+            refusal(StatusCode::UNPROCESSABLE_ENTITY, None, body.to_string().as_bytes())
+        };
+        assert!(of("metadata.uid").is_conflict() && !of("metadata.uid").is_refusal());
+        assert!(!of("spec.containers").is_conflict() && of("spec.containers").is_refusal());
+    }
 }

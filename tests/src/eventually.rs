@@ -19,17 +19,20 @@ where
     F: AsyncFnMut() -> Result<T>,
 {
     let started = Instant::now();
+    let mut last = None;
     loop {
         // A call that hangs must not hang the test: what it was waiting for counts as not seen.
         let left = timeout.saturating_sub(started.elapsed()).max(POLL);
         let seen = match tokio::time::timeout(left, probe()).await {
             Ok(Ok(value)) => return Ok(value),
             Ok(Err(seen)) => seen,
-            Err(_) => anyhow!("no answer within {left:?}"),
+            // What was seen before says more than that time ran out while looking once more.
+            Err(_) => last.take().unwrap_or_else(|| anyhow!("no answer within {left:?}")),
         };
         if started.elapsed() >= timeout {
             return Err(seen.context(format!("not true within {timeout:?}: {sentence}; last seen")));
         }
+        last = Some(seen);
         tokio::time::sleep(POLL).await;
     }
 }

@@ -203,8 +203,11 @@ impl Tenant {
         let user = self.host_user();
         self.host.identity(&user, &[])?;
         let client = self.host.client().await?;
-        let namespace = json!({"metadata": {"name": self.namespace()}});
-        create(&Api::<Namespace>::all(client.clone()), namespace).await?;
+        let namespaces = Api::<Namespace>::all(client.clone());
+        // Two tenants may share a host namespace.
+        if namespaces.get_opt(self.namespace()).await?.is_none() {
+            create(&namespaces, json!({"metadata": {"name": self.namespace()}})).await?;
+        }
         let account = json!({"metadata": {"name": format!("weft-workload-{}", self.cluster())}});
         self.create_on_host::<ServiceAccount>(&client, account).await?;
         self.create_on_host::<Service>(&client, service(self.cluster())).await?;

@@ -130,9 +130,9 @@ impl Names {
         }
     }
 
-    /// `text` with every host name of this tenant in it replaced by the virtual name, so that nothing of
-    /// the host is told to the tenant.
-    pub fn reveal(&self, text: &str) -> String {
+    /// `text` about an object in the virtual `namespace`, with every host name of this tenant in it replaced
+    /// by the virtual name, so that nothing of the host is told to the tenant.
+    pub fn reveal(&self, text: &str, namespace: &str) -> String {
         let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '/');
         let mut revealed = String::with_capacity(text.len());
         let mut rest = text;
@@ -141,14 +141,14 @@ impl Names {
             let (word, after) =
                 from.split_at_checked(from.find(|c| !is_name(c)).unwrap_or(from.len())).unwrap_or((from, ""));
             revealed.push_str(before);
-            revealed.push_str(&self.reveal_word(word));
+            revealed.push_str(&self.reveal_word(word, namespace));
             rest = after;
         }
         revealed.push_str(rest);
         revealed
     }
 
-    fn reveal_word(&self, word: &str) -> String {
+    fn reveal_word(&self, word: &str, about: &str) -> String {
         let name = word.trim_end_matches(['.', '-', '/']);
         let end = word.get(name.len()..).unwrap_or_default();
         let (is_qualified, name) =
@@ -156,8 +156,11 @@ impl Names {
                 Some(name) => (true, name),
                 None => (false, name),
             };
+        if name == self.namespace {
+            return format!("{about}{end}");
+        }
         if !self.is_ours(name) {
-            return word.to_owned();
+            return if is_qualified { format!("{about}/{name}{end}") } else { word.to_owned() };
         }
         let parts: Vec<&str> = name.split(SEPARATOR).collect();
         match parts.as_slice() {
@@ -331,10 +334,14 @@ mod tests {
     fn a_text_that_names_host_objects_is_told_in_virtual_names() {
         let told = names().reveal(
             "assigned team-a/web-0-x-shop-x-my-vcluster to node-1. \"db-x-shop-x-my-vcluster\" not found",
+            "shop",
         );
         assert_eq!(told, "assigned shop/web-0 to node-1. \"db\" not found");
+        let told =
+            names().reveal("web-x-shop-x-my-vcluster_team-a(1), team-a/quota, in namespace team-a.", "shop");
+        assert_eq!(told, "web_shop(1), shop/quota, in namespace shop.");
         let long = names().host_name(&VirtualName::new("shop", "l".repeat(70)));
-        assert!(!names().reveal(&format!("pod {long}: no")).contains("my-vcluster"));
+        assert!(!names().reveal(&format!("pod {long}: no"), "shop").contains("my-vcluster"));
     }
 
     proptest! {

@@ -94,7 +94,7 @@ impl Events {
         fields.remove("related");
         for field in ["message", "note"] {
             if let Some(Value::String(text)) = fields.get_mut(field) {
-                *text = names.reveal(text);
+                *text = names.reveal(text, &identity.namespace);
             }
         }
         Some(VirtualObject::new(fields))

@@ -143,6 +143,18 @@ impl<S> Store<S> {
         Change::Stored
     }
 
+    /// Takes in an object that the server was asked for because it is not in view: that it left the view
+    /// does not make it gone, so its version may be the one at which it left.
+    pub(crate) fn readmit(&self, object: Arc<Object<S>>) -> Change {
+        let name = join(object.namespace(), object.name());
+        if let Some(gone) = self.lock().gone.get_mut(&name)
+            && gone.absence == Absence::Unseen
+        {
+            gone.version = ResourceVersion::default();
+        }
+        self.put(object)
+    }
+
     /// Takes out an object that the server says is gone as of `version`; gives what was there.
     pub(crate) fn remove(
         &self,
@@ -347,6 +359,16 @@ mod tests {
     fn object(version: &str) -> Arc<VirtualObject> {
         let json = json!({"metadata": {"namespace": "a", "name": "b", "resourceVersion": version}});
         Arc::new(VirtualObject::from_json(json).unwrap())
+    }
+
+    #[test]
+    fn an_object_that_only_left_the_view_comes_back_when_asked_for() {
+        let store: Store<weft_core::object::Virtual> = Store::default();
+        for (absence, expected) in [(Absence::Unseen, Change::Stored), (Absence::Deleted, Change::Known)] {
+            store.remove("a", "b", ResourceVersion::new("7"), absence);
+            assert_eq!(store.put(object("7")), Change::Known);
+            assert_eq!(store.readmit(object("7")), expected);
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tracing::{debug, warn};
 use weft_core::context::Ctx;
 use weft_core::mapper::{Hold, Life};
-use weft_core::names::HostName;
+use weft_core::names::{CLUSTER_LABEL, HostName};
 use weft_core::object::{HostObject, Key, VirtualObject};
 use weft_core::plan::{self, Plan, Seen, Step};
 use weft_core::translate;
@@ -64,7 +64,10 @@ impl Syncer {
         let Some(pair) = self.state.kinds.get(&key.kind) else { return Outcome::Done };
         let sight = match self.see(key, pair).await {
             Ok(sight) => sight,
-            Err(error) => return self.failed(key, None, &error),
+            Err(error) => {
+                let source = pair.r#virtual.get(&key.name.namespace, &key.name.name);
+                return self.failed(key, source.as_ref(), &error);
+            }
         };
         let plan = self.decide(key, pair, &sight);
         if let (Some(Hold::Refuse { field, why }), Some(source)) = (&plan.hold, &sight.source) {
@@ -98,8 +101,13 @@ impl Syncer {
         }
         match self.host.get(pair.mapper.resource(), namespace, name.as_str()).await {
             Ok(object) => {
-                pair.host.put(Arc::new(object));
-                Ok(self.state.host_object(key))
+                let is_marked = object.label(CLUSTER_LABEL) == Some(self.state.names.cluster());
+                pair.host.readmit(Arc::new(object));
+                match self.state.host_object(key) {
+                    // Ours by its label, though not by its identity: too much to take the pod for lost.
+                    None if is_marked => Err(Error::NameTaken(name.to_string())),
+                    found => Ok(found),
+                }
             }
             Err(error) if error.is_not_found() => {
                 pair.host.confirm_absent(namespace, name.as_str());
@@ -297,7 +305,7 @@ impl Syncer {
         }
         // Ours, and not in the cache yet: decide again with it in sight.
         let found = Arc::new(found);
-        pair.host.put(found.clone());
+        pair.host.readmit(found.clone());
         self.state.queue.add(key.clone());
         Ok(found)
     }
@@ -322,7 +330,7 @@ impl Syncer {
     }
 
     fn tell(&self, key: &Key, object: &Arc<VirtualObject>, reason: Reason, message: &str) {
-        let message = self.state.names.reveal(message);
+        let message = self.state.names.reveal(message, &key.name.namespace);
         self.reporter.tell(Report { object: object.clone(), key: key.clone(), reason, message });
     }
 }

@@ -38,7 +38,7 @@ async fn jobs(both: &Both, names: &[&str]) -> Result<()> {
 
 /// Lets the host pod of a virtual one end well, without the virtual cluster's knowing.
 async fn finish(both: &Both, host_pod: &str) -> Result<()> {
-    let exit = json!({"metadata": {"annotations": {"test.weft.dev/exit": "0"}}});
+    let exit = json!({"metadata": {"annotations": {"kubelet.test/exit": "0"}}});
     edit(&both.host_api::<Pod>(), host_pod, exit).await?;
     eventually(&format!("the host pod {host_pod} has ended"), SOON, async || {
         let pod = serde_json::to_value(both.host_api::<Pod>().get(host_pod).await?)?;

@@ -60,9 +60,9 @@ fn the_fake_kubelet_plays_the_life_of_a_pod() -> Result<()> {
         let create = async |pod: Pod| pods.create(&PostParams::default(), &pod).await;
 
         create(pod("plain", &json!({}), json!({}))?).await?;
-        create(pod("job", &json!({"test.weft.dev/exit": "0"}), json!({"restartPolicy": "Never"}))?).await?;
-        create(pod("fails", &json!({"test.weft.dev/exit": "3"}), json!({"restartPolicy": "Never"}))?).await?;
-        create(pod("evicted", &json!({"test.weft.dev/evict": ""}), json!({}))?).await?;
+        create(pod("job", &json!({"kubelet.test/exit": "0"}), json!({"restartPolicy": "Never"}))?).await?;
+        create(pod("fails", &json!({"kubelet.test/exit": "3"}), json!({"restartPolicy": "Never"}))?).await?;
+        create(pod("evicted", &json!({"kubelet.test/evict": ""}), json!({}))?).await?;
         create(pod("gated", &json!({}), json!({"readinessGates": [{"conditionType": "test/gate"}]}))?)
             .await?;
 

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use crate::context::Ctx;
+use crate::diff;
 use crate::mapper::{Change, Hold, Life, Mapper, Policy, Selection};
 use crate::object::{HostObject, Key, ResourceType, VirtualObject};
 use crate::references::{self, Reference};
@@ -112,6 +113,10 @@ impl Mapper for Pod {
 
     fn status_changes(&self, source: &VirtualObject, current: &HostObject) -> Vec<Change> {
         status::gates_to_host(source, current).into_iter().collect()
+    }
+
+    fn virtual_changes(&self, desired: &VirtualObject, current: &VirtualObject) -> Vec<Change> {
+        status::guard_gates(current, diff::exact_changes(desired, current))
     }
 
     fn digest_view(&self, desired: &HostObject) -> Value {

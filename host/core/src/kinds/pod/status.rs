@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use super::{messages, parts};
 use crate::context::{Ctx, Version};
 use crate::mapper::Change;
-use crate::object::{Fields, HostObject, Key, VirtualObject};
+use crate::object::{Fields, HostObject, Key, VirtualObject, child_mut};
 
 /// From this version on the API knows `observedGeneration` in a pod's status.
 const OBSERVED_GENERATION_SINCE: Version = Version { major: 1, minor: 34 };
@@ -65,6 +65,21 @@ pub(super) fn gates_to_host(source: &VirtualObject, host: &HostObject) -> Option
     let patch: Vec<Value> =
         gates(source).into_iter().filter_map(|gate| gate_patch(source, host, gate)).collect();
     (!patch.is_empty()).then(|| Change::strategic(Some("status"), json!({"status": {"conditions": patch}})))
+}
+
+/// The patches of the virtual pod `current`, so that none undoes what the tenant has said of its gates since:
+/// a patch replaces all conditions, so it is meant for the version of the pod that they were taken from.
+pub(super) fn guard_gates(current: &VirtualObject, mut changes: Vec<Change>) -> Vec<Change> {
+    if gates(current).is_empty() {
+        return changes;
+    }
+    let version = current.text("/metadata/resourceVersion");
+    for change in changes.iter_mut().filter(|change| change.body.pointer("/status/conditions").is_some()) {
+        if let (Some(version), Some(body)) = (version, change.body.as_object_mut()) {
+            child_mut(body, "metadata").insert("resourceVersion".into(), version.into());
+        }
+    }
+    changes
 }
 
 /// A host pod that nobody looked at yet has nothing but its phase.
@@ -305,6 +320,20 @@ mod tests {
         let told =
             host(&json!({"conditions": [{"type": "lb", "status": "True", "lastTransitionTime": "1"}]}));
         assert_eq!(gates_to_host(&pod(&status), &told), None);
+    }
+
+    #[test]
+    fn conditions_are_written_only_to_the_version_that_they_were_taken_from() {
+        let change = |status: Value| vec![Change::merge_in("status", json!({"status": status}))];
+        let mut current = pod(&json!({}));
+        current.metadata_mut().insert("resourceVersion".into(), "9".into());
+        let guarded = guard_gates(&current, change(json!({"conditions": []})));
+        assert_eq!(guarded[0].body["metadata"], json!({"resourceVersion": "9"}));
+        let others = change(json!({"phase": "Running"}));
+        assert_eq!(guard_gates(&current, others.clone()), others);
+        current.spec_mut().remove("readinessGates");
+        let ungated = change(json!({"conditions": []}));
+        assert_eq!(guard_gates(&current, ungated.clone()), ungated);
     }
 
     #[test]

@@ -1,0 +1,64 @@
+//! A configuration that cannot be used ends the syncer with a message that says what to do.
+
+use std::fs;
+
+use anyhow::{Result, ensure};
+use serde_json::{Value, json};
+use tokio::process::Command;
+use weft_tests::binaries;
+use weft_tests::scratch::Scratch;
+use weft_tests::shared::in_runtime;
+
+/// Runs the syncer with a configuration; gives what it says when it ends badly.
+async fn refusal_of(config: &Value) -> Result<String> {
+    let scratch = Scratch::new()?;
+    let path = scratch.path().join("weft.yaml");
+    fs::write(&path, config.to_string())?;
+    fs::write(scratch.path().join("empty.kubeconfig"), "{}")?;
+    fs::write(scratch.path().join("broken.kubeconfig"), "clusters: [")?;
+    let weft = binaries::weft(false).await?;
+    let mut command = Command::new(weft);
+    command.current_dir(scratch.path()).args(["syncer", "--config"]).arg(&path).kill_on_drop(true);
+    let output = command.env_remove("KUBERNETES_SERVICE_HOST").env_remove("KUBECONFIG").output().await?;
+    let said = String::from_utf8(output.stderr)?;
+    ensure!(
+        !output.status.success(),
+        "it must end with a failure, but ended with {} and {said}",
+        output.status
+    );
+    ensure!(!said.contains("panicked"), "{said}");
+    Ok(said)
+}
+
+#[test]
+fn a_syncer_that_cannot_be_configured_says_which_key_to_change() -> Result<()> {
+    in_runtime(async {
+        let cluster = json!({"name": "my-vcluster", "namespace": "team-a"});
+        let health = json!({"listen": "127.0.0.1:0"});
+        let of = |host: Value| json!({"cluster": cluster, "health": health, "host": host});
+        for (config, expected) in [
+            (json!({"cluster": cluster, "helth": health}), vec!["helth", "did you mean `health`?"]),
+            (
+                json!({"cluster": {"name": "a".repeat(25), "namespace": "team-a"}}),
+                vec!["cluster.name", "1 to 24", "25"],
+            ),
+            (
+                json!({"cluster": {"name": "My_Cluster", "namespace": "team-a"}}),
+                vec!["cluster.name", "lower-case"],
+            ),
+            (json!({"cluster": {"name": "my-vcluster"}}), vec!["namespace"]),
+            (json!({"cluster": cluster, "engine": {"workers": 0}}), vec!["engine.workers", "1 to 1000"]),
+            (json!({"cluster": cluster, "engine": {"workers": "many"}}), vec!["workers"]),
+            (of(json!({"kubeconfig": "nowhere.kubeconfig"})), vec!["nowhere.kubeconfig", "host.kubeconfig"]),
+            (of(json!({"kubeconfig": "broken.kubeconfig"})), vec!["broken.kubeconfig", "host.kubeconfig"]),
+            (of(json!({"kubeconfig": "empty.kubeconfig"})), vec!["empty.kubeconfig", "host.kubeconfig"]),
+            (of(json!({})), vec!["host.kubeconfig", "service account"]),
+        ] {
+            let said = refusal_of(&config).await?;
+            for word in expected {
+                ensure!(said.contains(word), "for {config} the message must name {word:?}; it is:\n{said}");
+            }
+        }
+        Ok(())
+    })
+}

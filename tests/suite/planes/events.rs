@@ -1,0 +1,73 @@
+//! Events of the host come back to the tenant, in the tenant's words.
+
+use anyhow::{Result, ensure};
+use k8s_openapi::api::core::v1::Event;
+use kube::ResourceExt as _;
+use kube::api::{Patch, PatchParams, PostParams};
+use serde_json::json;
+use weft_tests::eventually::{SOON, eventually};
+use weft_tests::shared::in_shared_world;
+
+use super::place::{Place, ensure_at, pod};
+
+#[test]
+fn an_event_about_a_host_pod_is_told_about_the_virtual_pod() -> Result<()> {
+    in_shared_world(async |world, namespace| {
+        let place = Place::of(world.tenant(), namespace).await?;
+        let pair = place.run(pod("web", json!({}))).await?;
+        let host_name = pair.host_pod.name_any();
+        let host_namespace = &place.host_namespace;
+        let message = format!(
+            "Back-off restarting failed container main in pod {host_name}_{host_namespace}(x); \
+             object \"{host_namespace}\"/\"{}\" not registered; {host_namespace}/{host_name} waits",
+            place.host_name("settings"),
+        );
+        let event = json!({
+            "metadata": {"name": format!("{host_name}.17f0"), "namespace": host_namespace},
+            "involvedObject": {
+                "apiVersion": "v1", "kind": "Pod", "namespace": host_namespace, "name": host_name,
+                "uid": pair.host_pod.uid(), "fieldPath": "spec.containers{main}",
+            },
+            "type": "Warning", "reason": "BackOff", "message": message, "count": 1,
+            "source": {"component": "kubelet", "host": "node-0"},
+        });
+        let event: Event = serde_json::from_value(event)?;
+        place.on_host::<Event>().create(&PostParams::default(), &event).await?;
+
+        let told = place.event("web", "BackOff").await?;
+        ensure_at(&told, "/involvedObject/uid", &json!(pair.virtual_pod.uid()))?;
+        ensure_at(&told, "/involvedObject/fieldPath", &json!("spec.containers{main}"))?;
+        ensure_at(&told, "/type", &json!("Warning"))?;
+        let text = serde_json::to_string(&told)?;
+        for word in [host_name.as_str(), host_namespace, &place.host_name("settings")] {
+            ensure!(!text.contains(word), "the event tells the host's word {word:?}: {text}");
+        }
+        let message = told.message.as_deref().unwrap_or_default();
+        ensure!(
+            message.contains("\"settings\"") && message.contains(&format!("{namespace}/web")),
+            "{message}"
+        );
+
+        let again = Patch::Merge(json!({"count": 7}));
+        let name = event.name_any();
+        place.on_host::<Event>().patch(&name, &PatchParams::default(), &again).await?;
+        eventually("the event's count follows", SOON, async || {
+            ensure_at(&place.event("web", "BackOff").await?, "/count", &json!(7))
+        })
+        .await
+    })
+}
+
+#[test]
+fn the_tenant_reads_where_its_pod_was_scheduled() -> Result<()> {
+    in_shared_world(async |world, namespace| {
+        let place = Place::of(world.tenant(), namespace).await?;
+        place.run(pod("web", json!({}))).await?;
+        let told = place.event("web", "Scheduled").await?;
+        let message = told.message.clone().unwrap_or_default();
+        ensure!(message.contains(&format!("{namespace}/web")), "{message}");
+        let text = serde_json::to_string(&told)?;
+        ensure!(!text.contains(&place.host_namespace), "the event tells the host namespace: {text}");
+        Ok(())
+    })
+}

@@ -1,0 +1,165 @@
+//! What cannot be synced is told to the tenant by an event, and heals when the cause is gone.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Pod, ResourceQuota};
+use k8s_openapi::api::rbac::v1::RoleBinding;
+use kube::ResourceExt as _;
+use kube::api::{Api, DeleteParams, PostParams};
+use serde_json::{Value, json};
+use weft_tests::eventually::{SOON, eventually};
+use weft_tests::shared::in_shared_world;
+
+use super::place::{Kind, Place, patch, pod};
+
+/// The syncer looks again at what failed within its longest pause.
+const HEALED: Duration = Duration::from_secs(45);
+
+/// Creates an object of somebody else's on the host.
+async fn foreign<K: Kind>(place: &Place, object: Value) -> Result<K> {
+    let api: Api<K> = place.on_host();
+    Ok(api.create(&PostParams::default(), &serde_json::from_value(object)?).await?)
+}
+
+/// Fails when an event tells the tenant what things are called on the host.
+fn ensure_tells_nothing_of_the_host(place: &Place, event: &Event) -> Result<()> {
+    let text = serde_json::to_string(event)?;
+    for word in [place.host_namespace.as_str(), "-x-"] {
+        ensure!(!text.contains(word), "the event tells the host's word {word:?}: {text}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_pod_that_asks_for_what_tenants_cannot_have_is_refused_by_an_event() -> Result<()> {
+    in_shared_world(async |world, namespace| {
+        let place = Place::of(world.tenant(), namespace).await?;
+        let (required, somewhere) =
+            ("requiredDuringSchedulingIgnoredDuringExecution", json!({"matchLabels": {"a": "b"}}));
+        let term = json!({
+            "topologyKey": "kubernetes.io/hostname", "labelSelector": somewhere,
+            "namespaces": ["shop"], "namespaceSelector": somewhere,
+        });
+        let claims = json!([{"name": "gpu", "resourceClaimName": "gpu"}]);
+        for (name, spec, field) in [
+            ("claims", json!({"resourceClaims": claims}), "spec.resourceClaims"),
+            (
+                "neighbours",
+                json!({"affinity": {"podAffinity": {required: [term]}}}),
+                &format!("spec.affinity.podAffinity.{required}[0]"),
+            ),
+        ] {
+            place.create::<Pod>(pod(name, spec)).await?;
+            let event = place.event(name, "SyncRefused").await?;
+            let message = event.message.clone().unwrap_or_default();
+            ensure!(message.contains(field), "the message must name {field}: {message}");
+            ensure!(event.type_.as_deref() == Some("Warning"), "{event:?}");
+            ensure_tells_nothing_of_the_host(&place, &event)?;
+            let there = place.on_host::<Pod>().get_opt(&place.host_name(name)).await?;
+            ensure!(there.is_none(), "the refused pod {name} is on the host");
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn a_pod_whose_host_name_is_taken_waits_until_it_is_free() -> Result<()> {
+    in_shared_world(async |world, namespace| {
+        let place = Place::of(world.tenant(), namespace).await?;
+        let host_name = place.host_name("web");
+        let theirs: Pod =
+            foreign(&place, pod(&host_name, json!({"schedulingGates": [{"name": "theirs/gate"}]}))).await?;
+        place.create::<Pod>(pod("web", json!({}))).await?;
+        let event = place.event("web", "HostNameTaken").await?;
+        ensure_tells_nothing_of_the_host(&place, &event)?;
+        let untouched = place.on_host::<Pod>().get(&host_name).await?;
+        ensure!(untouched.resource_version() == theirs.resource_version(), "it was changed: {untouched:#?}");
+
+        place.on_host::<Pod>().delete(&host_name, &DeleteParams::default().grace_period(0)).await?;
+        eventually("the pod has the name and runs", HEALED, async || place.pair("web").await).await?;
+        place.running("web").await?;
+        Ok(())
+    })
+}
+
+#[test]
+fn a_config_map_whose_host_name_is_taken_waits_until_it_is_free() -> Result<()> {
+    in_shared_world(async |world, namespace| {
+        let place = Place::of(world.tenant(), namespace).await?;
+        let host_name = place.host_name("settings");
+        let theirs: ConfigMap =
+            foreign(&place, json!({"metadata": {"name": host_name}, "data": {"whose": "theirs"}})).await?;
+        place
+            .create::<ConfigMap>(json!({"metadata": {"name": "settings"}, "data": {"whose": "ours"}}))
+            .await?;
+        let sources = json!([{"configMapRef": {"name": "settings"}}]);
+        let containers = json!([{"name": "main", "image": "nginx:1", "envFrom": sources}]);
+        place.create::<Pod>(pod("web", json!({"containers": containers}))).await?;
+        let event = place.event("settings", "HostNameTaken").await?;
+        ensure_tells_nothing_of_the_host(&place, &event)?;
+        let untouched = place.on_host::<ConfigMap>().get(&host_name).await?;
+        ensure!(untouched.resource_version() == theirs.resource_version(), "it was changed: {untouched:#?}");
+
+        place.on_host::<ConfigMap>().delete(&host_name, &DeleteParams::default()).await?;
+        eventually("the host has the tenant's ConfigMap", HEALED, async || {
+            let copy = place.on_host::<ConfigMap>().get(&host_name).await?;
+            ensure!(copy.data.iter().flatten().any(|(_, value)| value == "ours"), "{copy:?}");
+            Ok(())
+        })
+        .await
+    })
+}
+
+#[test]
+fn a_pod_over_the_hosts_quota_waits_until_there_is_room() -> Result<()> {
+    in_shared_world(async |world, namespace| {
+        let place = Place::of(world.tenant(), namespace).await?;
+        // Only pods with a deadline count, so that other tests have no part in it.
+        let spec = json!({"hard": {"pods": "0"}, "scopes": ["Terminating"]});
+        foreign::<ResourceQuota>(&place, json!({"metadata": {"name": "none"}, "spec": spec})).await?;
+        let quotas = place.on_host::<ResourceQuota>();
+        eventually("the quota is counted", SOON, async || {
+            let quota = quotas.get("none").await?;
+            ensure!(quota.status.is_some_and(|status| status.hard.is_some()), "it is not");
+            Ok(())
+        })
+        .await?;
+        place.create::<Pod>(pod("web", json!({"activeDeadlineSeconds": 3600}))).await?;
+        let event = place.event("web", "HostRefused").await?;
+        let message = event.message.clone().unwrap_or_default();
+        ensure!(message.contains("exceeded quota"), "the message must say why: {message}");
+        ensure_tells_nothing_of_the_host(&place, &event)?;
+
+        patch(&quotas, "none", json!({"spec": {"hard": {"pods": "10"}}})).await?;
+        eventually("the pod is on the host", HEALED, async || place.pair("web").await).await?;
+        place.running("web").await?;
+        quotas.delete("none", &DeleteParams::default()).await?;
+        Ok(())
+    })
+}
+
+#[test]
+fn a_syncer_without_rights_says_so_and_goes_on_when_it_has_them() -> Result<()> {
+    in_shared_world(async |world, namespace| {
+        // Of its own, for without its rights the shared one would fail every other test.
+        let name = format!("{namespace}-rights");
+        let tenant = world.another_tenant("powerless", &name, &json!({})).await?;
+        let place = Place::fresh(&tenant, "shop").await?;
+        place.run(pod("before", json!({}))).await?;
+        let bindings: Api<RoleBinding> = place.on_host();
+        let binding = bindings.get(&tenant.host_user()).await?;
+        bindings.delete(&binding.name_any(), &DeleteParams::default()).await?;
+        place.create::<Pod>(pod("web", json!({}))).await?;
+        let event = place.event("web", "HostRefused").await?;
+        ensure_tells_nothing_of_the_host(&place, &event)?;
+
+        let again =
+            RoleBinding { metadata: serde_json::from_value(json!({"name": binding.name_any()}))?, ..binding };
+        bindings.create(&PostParams::default(), &again).await?;
+        eventually("the pod is on the host", HEALED, async || place.pair("web").await).await?;
+        place.running("web").await?;
+        place.running("before").await?;
+        Ok(())
+    })
+}
