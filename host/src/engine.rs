@@ -13,6 +13,8 @@ mod guard;
 mod index;
 mod leftovers;
 mod nodes;
+mod packed;
+mod placement;
 mod queue;
 mod report;
 mod state;

@@ -47,12 +47,6 @@ impl Index {
         edges.by_target.get(target).into_iter().flatten().cloned().collect()
     }
 
-    /// Every key that another looks at.
-    pub(crate) fn targets(&self) -> Vec<Key> {
-        let edges = self.edges.lock().unwrap_or_else(PoisonError::into_inner);
-        edges.by_target.keys().cloned().collect()
-    }
-
     /// Whether any key looks at `target`.
     pub(crate) fn has_sources(&self, target: &Key) -> bool {
         let edges = self.edges.lock().unwrap_or_else(PoisonError::into_inner);

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tracing::{debug, warn};
 use weft_core::kinds::pod::status::node_address;
 use weft_core::mapper::Change;
-use weft_core::object::{Key, Kind, ResourceType, VirtualName, VirtualObject};
+use weft_core::object::{ResourceType, VirtualObject};
 
 use crate::api;
 use crate::engine::apply::Writer;
@@ -89,11 +89,6 @@ fn log(node: &str, what: &str, result: Result<(), api::Error>) {
     if let Err(error) = result {
         warn!(%node, error = &error as &dyn std::error::Error, "{what}");
     }
-}
-
-/// The key of a node, for indexes.
-pub(crate) fn key(name: &str) -> Key {
-    Key { kind: Kind::new("v1/Node"), name: VirtualName::new("", name) }
 }
 
 /// The kind.

@@ -12,7 +12,7 @@ use weft_core::names::Names;
 use weft_core::object::{Host, HostObject, Key, Kind, Object, Virtual, VirtualName, VirtualObject};
 
 use crate::engine::index::Index;
-use crate::engine::nodes;
+use crate::engine::placement::Placement;
 use crate::engine::queue::Queue;
 use crate::engine::store::{Change, Store};
 use crate::engine::watch::Changed;
@@ -40,7 +40,7 @@ pub(crate) struct State {
     /// What each decision read beside its own pair: a change there asks for another look.
     reads: Index,
     /// Which pod is on which node.
-    placed: Index,
+    placed: Mutex<Placement>,
     /// UIDs of virtual pods whose binding was accepted but is not in the store yet.
     bound: Mutex<HashSet<String>>,
     facts: RwLock<Arc<Facts>>,
@@ -68,7 +68,7 @@ impl State {
             volumes: Arc::default(),
             uses: Index::default(),
             reads: Index::default(),
-            placed: Index::default(),
+            placed: Mutex::default(),
             bound: Mutex::default(),
             facts: RwLock::new(Arc::new(facts)),
             services: Mutex::default(),
@@ -93,12 +93,12 @@ impl State {
 
     /// Whether a virtual pod is on this node.
     pub(crate) fn is_node_used(&self, name: &str) -> bool {
-        self.placed.has_sources(&nodes::key(name))
+        self.placed.lock().unwrap_or_else(PoisonError::into_inner).is_used(name)
     }
 
     /// The nodes that virtual pods are on.
     pub(crate) fn used_nodes(&self) -> Vec<String> {
-        self.placed.targets().into_iter().map(|key| key.name.name).collect()
+        self.placed.lock().unwrap_or_else(PoisonError::into_inner).nodes()
     }
 
     /// Notes that the virtual server has accepted a binding, which its answer does not show.
@@ -206,7 +206,7 @@ impl State {
     /// Takes note of the node that a virtual pod is on.
     fn pod_placed(&self, key: &Key, changed: &Changed<Virtual>) {
         let node = changed.object.as_ref().and_then(|pod| pod.text("/spec/nodeName"));
-        self.placed.set(key, node.map(nodes::key).into_iter().collect());
+        self.placed.lock().unwrap_or_else(PoisonError::into_inner).set(key, node);
         if node.is_some() || changed.object.is_none() {
             let mut bound = self.bound.lock().unwrap_or_else(PoisonError::into_inner);
             for pod in changed.object.iter().chain(&changed.last) {

@@ -1,13 +1,15 @@
 //! What one cluster shows of one kind: a cache that never lets an older version replace a newer one.
 //!
 //! Watch events and the replies to our own writes both come in here, so a decision sees what we wrote
-//! without waiting for the watch. Objects are kept as trees while they are looked at and as compact
-//! text afterwards: a tree takes ten times the memory.
+//! without waiting for the watch. Objects are kept as trees while they are looked at and packed
+//! afterwards: a tree takes fifty times the memory.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use weft_core::object::{Fields, Object};
+use weft_core::object::Object;
+
+use crate::engine::packed::{Packed, Packer};
 
 /// How many gone objects are remembered, so that a late reply does not bring one back.
 const REMEMBERED_GONE: usize = 1024;
@@ -68,6 +70,7 @@ struct State<S> {
     objects: HashMap<Name, Entry<S>>,
     /// Names of the trees, oldest first.
     trees: VecDeque<Name>,
+    packer: Packer,
     gone: HashMap<Name, Gone>,
     /// Names in `gone`, oldest first.
     gone_order: VecDeque<Name>,
@@ -92,14 +95,25 @@ struct Entry<S> {
 
 enum Body<S> {
     Tree(Arc<Object<S>>),
-    Text(Box<[u8]>),
+    Packed(Packed),
+    /// Only that it was seen is kept.
+    Forgotten,
 }
 
 impl<S> Default for Store<S> {
     fn default() -> Self {
         let (objects, gone) = (HashMap::new(), HashMap::new());
         let (trees, gone_order) = (VecDeque::new(), VecDeque::new());
-        Self { state: Mutex::new(State { objects, trees, gone, gone_order, synced: false }) }
+        Self {
+            state: Mutex::new(State {
+                objects,
+                trees,
+                packer: Packer::default(),
+                gone,
+                gone_order,
+                synced: false,
+            }),
+        }
     }
 }
 
@@ -110,7 +124,7 @@ impl<S> Store<S> {
         let mut state = self.lock();
         let entry = state.objects.get_mut(&name)?;
         let object = entry.peek()?;
-        if matches!(entry.body, Body::Text(_)) {
+        if matches!(entry.body, Body::Packed(_)) {
             entry.body = Body::Tree(object.clone());
             state.keep_tree(name);
         }
@@ -199,7 +213,7 @@ impl<S> Store<S> {
     /// Keeps of an object only that it was seen.
     pub(crate) fn forget_content(&self, namespace: &str, name: &str) {
         if let Some(entry) = self.lock().objects.get_mut(&join(namespace, name)) {
-            entry.body = Body::Text(Box::from(*b"{}"));
+            entry.body = Body::Forgotten;
         }
     }
 
@@ -300,7 +314,7 @@ impl<S> State<S> {
             && let Some(oldest) = self.trees.pop_front()
         {
             if let Some(entry) = self.objects.get_mut(&oldest) {
-                entry.pack();
+                entry.pack(&mut self.packer);
             }
         }
     }
@@ -321,18 +335,16 @@ impl<S> Entry<S> {
     fn peek(&self) -> Option<Arc<Object<S>>> {
         match &self.body {
             Body::Tree(object) => Some(object.clone()),
-            Body::Text(text) => {
-                let fields: Fields = serde_json::from_slice(text).ok()?;
-                Some(Arc::new(Object::new(fields)))
-            }
+            Body::Packed(packed) => packed.open().map(Object::new).map(Arc::new),
+            Body::Forgotten => None,
         }
     }
 
-    fn pack(&mut self) {
+    fn pack(&mut self, packer: &mut Packer) {
         if let Body::Tree(object) = &self.body
-            && let Ok(text) = serde_json::to_vec(object.fields())
+            && let Some(packed) = packer.pack(object.fields())
         {
-            self.body = Body::Text(text.into_boxed_slice());
+            self.body = Body::Packed(packed);
         }
     }
 }
