@@ -124,8 +124,9 @@ impl Default for Log {
 
 impl Default for Engine {
     fn default() -> Self {
-        // Enough to keep two API servers busy at 50 ms a write and 500 writes a second.
-        Self { workers: 32 }
+        // Enough to keep two API servers busy at 50 ms a write and 500 writes a second; each keeps a
+        // connection or two, with their buffers.
+        Self { workers: 24 }
     }
 }
 

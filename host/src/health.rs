@@ -1,6 +1,7 @@
 //! `/livez` and `/readyz`, for probes and for people.
 
 use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
 
 use axum::Router;
 use axum::http::StatusCode;
@@ -8,12 +9,17 @@ use axum::routing::get;
 
 use crate::engine::Health;
 
+/// The engine's health, once there is an engine.
+pub type Shared = Arc<OnceLock<Health>>;
+
 /// Serves health until it is dropped.
-pub async fn serve(listener: tokio::net::TcpListener, health: Health) -> std::io::Result<()> {
+pub async fn serve(listener: tokio::net::TcpListener, health: Shared) -> std::io::Result<()> {
     let ready = move || {
         let health = health.clone();
         async move {
-            match health.problem() {
+            // Until both servers have said who they are there is no engine to ask.
+            let unanswered = Some("an API server has not answered yet; see the log");
+            match health.get().map_or(unanswered, Health::problem) {
                 None => (StatusCode::OK, "ok\n".to_owned()),
                 Some(problem) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {problem}\n")),
             }

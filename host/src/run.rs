@@ -26,8 +26,11 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?;
 
+    let health = health::Shared::default();
+    let mut serving = std::pin::pin!(health::serve(listener, health.clone()));
     let facts = tokio::select! {
         facts = facts(&config, &host, &r#virtual) => facts,
+        served = &mut serving => return served.context("failed to serve health"),
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
     };
@@ -41,8 +44,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         service: config.service().to_owned(),
         workers: config.engine.workers,
     });
+    health.get_or_init(|| engine.health());
     tokio::select! {
-        served = health::serve(listener, engine.health()) => served.context("failed to serve health")?,
+        served = serving => served.context("failed to serve health")?,
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }

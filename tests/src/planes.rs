@@ -247,7 +247,7 @@ impl Plane {
 
     /// Freezes a component: its connections stay open and silent.
     pub fn pause(&self, component: Component) -> Result<()> {
-        self.process(component)?.signal(Signal::SIGSTOP)
+        self.process(component)?.freeze()
     }
 
     /// Lets a frozen component go on.

@@ -13,7 +13,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{LazyLock, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
 
@@ -71,6 +71,31 @@ impl Process {
     pub fn signal(&self, signal: Signal) -> Result<()> {
         signal::kill(self.pid, signal)
             .with_context(|| format!("failed to send {signal} to {} (pid {})", self.name, self.pid))
+    }
+
+    /// Stops it where it is, and waits until every thread of it stands still: a busy machine takes its time.
+    pub fn freeze(&self) -> Result<()> {
+        const PATIENCE: Duration = Duration::from_secs(10);
+        self.signal(Signal::SIGSTOP)?;
+        let started = Instant::now();
+        while !self.is_frozen()? {
+            ensure!(started.elapsed() < PATIENCE, "{} (pid {}) does not stop", self.name, self.pid);
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+
+    fn is_frozen(&self) -> Result<bool> {
+        for thread in fs::read_dir(format!("/proc/{}/task", self.pid))? {
+            // After the name in parentheses comes the state, `T` for stopped.
+            // A thread that has ended meanwhile runs no more.
+            let Ok(stat) = fs::read_to_string(thread?.path().join("stat")) else { continue };
+            let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+            if state != Some('T') {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Fails with the end of its log when it no longer runs.

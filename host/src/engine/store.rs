@@ -59,7 +59,7 @@ pub(crate) enum Change {
 
 /// How many objects of one store are trees at a time: what a burst is working on, and no more, so that
 /// memory does not grow with the burst.
-const TREES: usize = 128;
+const TREES: usize = 64;
 
 /// One side's objects of one kind, by namespace and name.
 pub(crate) struct Store<S> {
