@@ -6,11 +6,12 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tracing::debug;
 use weft_core::names::Identity;
-use weft_core::object::{Fields, HostObject, Kind, ResourceType, VirtualName, VirtualObject};
+use weft_core::object::{Fields, HostObject, Kind, ResourceType, VirtualObject};
 
 use crate::api::{self, Api};
 use crate::engine::apply::Writer;
@@ -30,6 +31,48 @@ pub(crate) struct Events {
     pub(crate) r#virtual: Api<weft_core::object::Virtual>,
 }
 
+/// Events a page.
+const PAGE: usize = 500;
+
+#[derive(Deserialize)]
+struct Page {
+    metadata: PageMetadata,
+    #[serde(default)]
+    items: Vec<Told>,
+}
+
+#[derive(Deserialize)]
+struct PageMetadata {
+    #[serde(rename = "continue", default)]
+    next: String,
+}
+
+/// What of an event tells whether it was told before.
+#[derive(Deserialize)]
+struct Told {
+    metadata: VirtualMetadata,
+    count: Option<i64>,
+    series: Option<Series>,
+}
+
+#[derive(Deserialize)]
+struct VirtualMetadata {
+    namespace: String,
+    name: String,
+}
+
+#[derive(Deserialize)]
+struct Series {
+    count: Option<i64>,
+}
+
+impl Told {
+    fn id(&self) -> String {
+        let count = self.count.or_else(|| self.series.as_ref()?.count);
+        id(&self.metadata.namespace, &self.metadata.name, count)
+    }
+}
+
 /// The kind.
 pub(crate) fn events() -> ResourceType {
     ResourceType::core("Event", "events")
@@ -44,7 +87,7 @@ impl Events {
                 continue;
             };
             // What an earlier run has told already.
-            if known.remove(&id(&event)) {
+            if known.remove(&id_of(&event)) {
                 continue;
             }
             if !self.state.queue.is_idle() {
@@ -56,14 +99,33 @@ impl Events {
         }
     }
 
-    /// The events that are in the virtual cluster already, each with its count.
+    /// The events that are in the virtual cluster already, each with its count. They may be thousands, so
+    /// they come in pages and only what is compared is read.
     async fn known(&self) -> HashSet<String> {
-        let path = format!("{}?labelSelector={FROM_HOST_LABEL}", api::list_path(&events(), ""))
-            .replace("dev/", "dev%2F");
-        let Ok(body) = self.r#virtual.send(api::get(&path)).await else { return HashSet::new() };
-        let list: Value = serde_json::from_slice(&body).unwrap_or_default();
-        let items = list.get("items").and_then(Value::as_array).cloned().unwrap_or_default();
-        items.into_iter().filter_map(VirtualObject::from_json).map(|event| id(&event)).collect()
+        let (mut known, mut next) = (HashSet::new(), String::new());
+        loop {
+            match self.known_page(&next).await {
+                Ok(page) => {
+                    known.extend(page.items.iter().map(Told::id));
+                    next = page.metadata.next;
+                }
+                // Some are told again: the server counts them as the same.
+                Err(error) => {
+                    debug!(error = &error as &dyn std::error::Error, "failed to list the events told before");
+                    return known;
+                }
+            }
+            if next.is_empty() {
+                return known;
+            }
+        }
+    }
+
+    async fn known_page(&self, next: &str) -> Result<Page, api::Error> {
+        let (path, label) = (api::list_path(&events(), ""), FROM_HOST_LABEL.replace('/', "%2F"));
+        let path = format!("{path}?limit={PAGE}&labelSelector={label}&continue={next}");
+        let body = self.r#virtual.send(api::get(&path)).await?;
+        serde_json::from_slice(&body).map_err(api::Error::Decode)
     }
 
     async fn tell(&self, event: &VirtualObject) -> Result<(), api::Error> {
@@ -120,10 +182,14 @@ fn involved(identity: &Identity, api_version: &str, kind: &str, event: &HostObje
     involved
 }
 
-/// What makes an event the same as one told before: its name and its count.
-fn id(event: &VirtualObject) -> String {
-    let VirtualName { namespace, name } = event.virtual_name();
+/// The same of an event that is to be told.
+fn id_of(event: &VirtualObject) -> String {
     let count =
         event.pointer("/count").and_then(Value::as_i64).or_else(|| event.pointer("/series/count")?.as_i64());
+    id(event.namespace(), event.name(), count)
+}
+
+/// What makes an event the same as one told before: its name and its count.
+fn id(namespace: &str, name: &str, count: Option<i64>) -> String {
     format!("{namespace}/{name}#{}", count.unwrap_or_default())
 }
