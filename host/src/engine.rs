@@ -222,7 +222,7 @@ impl Watches<'_> {
         let relabelled = Arc::new(move |changed: Changed<Virtual>| state.look_at_pods(&changed.name));
         let mirrored = format!("{}%3Dtrue", volumes::MIRRORED_LABEL.replace('/', "%2F"));
         let others = [
-            self.watch_virtual(&namespaces(), "", self.state.namespaces.clone(), relabelled),
+            self.watch_virtual(&guard::namespaces(), "", self.state.namespaces.clone(), relabelled),
             self.watch_virtual(&nodes::nodes(), "", self.state.nodes.clone(), Arc::new(|_| {})),
             self.watch_virtual(&volumes::volumes(), &mirrored, self.state.volumes.clone(), Arc::new(|_| {})),
         ];
@@ -294,8 +294,4 @@ impl Watches<'_> {
 
 fn lifetime(resource: &ResourceType) -> Duration {
     if resource.kind == "Pod" { POD_WATCH } else { OTHER_WATCH }
-}
-
-fn namespaces() -> ResourceType {
-    ResourceType { namespaced: false, ..ResourceType::core("Namespace", "namespaces") }
 }

@@ -231,6 +231,13 @@ impl ResourceType {
         }
     }
 
+    /// A kind of the core group, version `v1`, whose objects live in no namespace.
+    pub const fn core_cluster(kind: &'static str, plural: &'static str) -> Self {
+        let mut resource = Self::core(kind, plural);
+        resource.namespaced = false;
+        resource
+    }
+
     /// `apiVersion` as objects carry it: `v1`, `apps/v1`.
     pub fn api_version(&self) -> String {
         if self.group.is_empty() {

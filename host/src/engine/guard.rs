@@ -10,6 +10,11 @@ use weft_core::object::{ResourceType, Virtual};
 
 use crate::api::{self, Api};
 
+/// The kind of the object that identifies a cluster.
+pub(crate) fn namespaces() -> ResourceType {
+    ResourceType::core_cluster("Namespace", "namespaces")
+}
+
 /// Compares the virtual cluster's identity with the one that is expected.
 pub(crate) struct Guard {
     api: Api<Virtual>,
@@ -34,8 +39,7 @@ impl Guard {
 
     /// The identity of the virtual cluster as it answers now.
     pub(crate) async fn identity(&self) -> Result<String, Error> {
-        let namespaces = ResourceType { namespaced: false, ..ResourceType::core("Namespace", "namespaces") };
-        let found = self.api.get(&namespaces, "", "kube-system").await.map_err(Error::Api)?;
+        let found = self.api.get(&namespaces(), "", "kube-system").await.map_err(Error::Api)?;
         Ok(found.uid().to_owned())
     }
 

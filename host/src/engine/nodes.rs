@@ -93,7 +93,7 @@ fn log(node: &str, what: &str, result: Result<(), api::Error>) {
 
 /// The kind.
 pub(crate) fn nodes() -> ResourceType {
-    ResourceType { namespaced: false, ..ResourceType::core("Node", "nodes") }
+    ResourceType::core_cluster("Node", "nodes")
 }
 
 fn node(name: &str, state: &State) -> Value {

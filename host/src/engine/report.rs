@@ -12,9 +12,10 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::debug;
 use weft_core::diff::digest;
-use weft_core::object::{Key, ResourceType, VirtualName, VirtualObject};
+use weft_core::object::{Key, VirtualName, VirtualObject};
 
 use crate::engine::apply::Writer;
+use crate::engine::events::events;
 
 /// Reports that wait; more are dropped, for the cause will come again.
 const WAITING: usize = 256;
@@ -98,8 +99,7 @@ async fn write_all(writer: Arc<Writer>, mut receiver: mpsc::Receiver<Report>) {
 }
 
 async fn write(writer: &Writer, event: &VirtualObject) -> Result<(), crate::api::Error> {
-    let events = ResourceType::core("Event", "events");
-    match writer.create_virtual(&events, event).await {
+    match writer.create_virtual(&events(), event).await {
         Err(error) if error.is_already_exists() => {
             let name = VirtualName::new(event.namespace(), event.name());
             writer.count_event(&name, event).await

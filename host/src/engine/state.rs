@@ -147,15 +147,18 @@ impl State {
             // Before the object itself: a pod finds its ConfigMaps there.
             self.uses.set(&key, targets).into_iter().for_each(|target| self.queue.add(target));
         }
-        self.service_changed(&key);
-        self.look_again(&key);
-        self.queue.add(key);
+        self.noticed(key);
     }
 
     /// Takes note of a change of a host object of one of the synced kinds.
     pub(crate) fn host_changed(&self, kind: &Kind, changed: &Changed<Host>) {
         let object = changed.object.as_ref().or(changed.last.as_ref());
         let Some(key) = object.and_then(|object| self.key_of(object, kind)) else { return };
+        self.noticed(key);
+    }
+
+    /// A pair has changed, on either side.
+    fn noticed(&self, key: Key) {
         self.service_changed(&key);
         self.look_again(&key);
         self.queue.add(key);

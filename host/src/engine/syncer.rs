@@ -1,5 +1,6 @@
 //! The whole story of one pair: see, decide, write.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -118,22 +119,26 @@ impl Syncer {
     }
 
     fn decide(&self, key: &Key, pair: &Pair, sight: &Sight) -> Plan {
-        let facts = self.state.facts();
-        let view = View::new(&self.state);
-        let ctx = Ctx { names: &self.state.names, facts: &facts, lookup: &view };
         let seen = Seen {
             virtual_object: sight.source.as_deref(),
             host_object: sight.host.as_deref(),
             used: self.state.is_used(key),
         };
-        let plan = plan::plan(&ctx, &*pair.mapper, seen);
-        let mut reads = view.into_reads();
+        let (plan, mut reads) = self.with_context(|ctx| plan::plan(ctx, &*pair.mapper, seen));
         if let Some(Hold::Wait { on, why }) = &plan.hold {
             debug!(%key, why, "waiting");
             reads.extend(on.iter().cloned());
         }
         self.state.set_reads(key, reads);
         plan
+    }
+
+    /// Calls a rule with everything it may read; gives its answer and what it did read.
+    fn with_context<T>(&self, rule: impl FnOnce(&Ctx<'_>) -> T) -> (T, BTreeSet<Key>) {
+        let facts = self.state.facts();
+        let view = View::new(&self.state);
+        let answer = rule(&Ctx { names: &self.state.names, facts: &facts, lookup: &view });
+        (answer, view.into_reads())
     }
 
     async fn carry_out(&self, key: &Key, pair: &Pair, sight: &Sight, plan: Plan) -> Result<Outcome, Error> {
@@ -271,10 +276,7 @@ impl Syncer {
     }
 
     fn desired(&self, pair: &Pair, source: &VirtualObject) -> Option<HostObject> {
-        let facts = self.state.facts();
-        let view = View::new(&self.state);
-        let ctx = Ctx { names: &self.state.names, facts: &facts, lookup: &view };
-        translate::to_host(&ctx, &*pair.mapper, source).ok()
+        self.with_context(|ctx| translate::to_host(ctx, &*pair.mapper, source)).0.ok()
     }
 
     async fn patch_to(

@@ -111,5 +111,5 @@ fn is_claimed(state: &State, volume: &VirtualObject) -> bool {
 
 /// The kind.
 pub(crate) fn volumes() -> ResourceType {
-    ResourceType { namespaced: false, ..ResourceType::core("PersistentVolume", "persistentvolumes") }
+    ResourceType::core_cluster("PersistentVolume", "persistentvolumes")
 }
