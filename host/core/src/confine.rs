@@ -4,13 +4,15 @@
 //! object and nothing else, and whatever it names must be something this tenant can have.
 //! This file belongs to the trusted base: see ARCHITECTURE.md.
 
+mod powers;
+
 use serde_json::Value;
 
 use crate::context::Ctx;
 use crate::labels;
 use crate::mapper::{Hold, Mapper};
 use crate::names::IDENTITY;
-use crate::object::{Fields, HostObject};
+use crate::object::{Fields, HostObject, VirtualObject};
 use crate::references;
 
 /// Annotations of our domain that rules may set: answers for the downward API.
@@ -73,6 +75,88 @@ pub fn confine(
     Ok(())
 }
 
+/// Passes if a rule from outside may make `after` of the host object `before`, where it may write `writes`.
+///
+/// More than [`confine`] asks: nothing outside `writes` changes but labels and annotations, and a pod may
+/// do nothing that it could not do before.
+pub fn confine_edit(before: &HostObject, after: &HostObject, writes: &[String]) -> Result<(), Hold> {
+    same_identity(before, after)?;
+    same_reserved_metadata(before, after)?;
+    well_formed_metadata(after)?;
+    let open = ["/metadata/labels", "/metadata/annotations"].into_iter();
+    let open: Vec<&str> = open.chain(writes.iter().map(String::as_str)).collect();
+    if let Some(pointer) = changed_outside(before.fields(), after.fields(), &open) {
+        return Err(refuse(
+            &pointer,
+            "the mapping may not write it: it is not among its `host-writes`".to_owned(),
+        ));
+    }
+    if after.text("/kind") == Some("Pod")
+        && let Some(pointer) = powers::added(before, after)
+    {
+        return Err(refuse(
+            &pointer,
+            "a mapping must not give a pod more rights than the tenant did".to_owned(),
+        ));
+    }
+    Ok(())
+}
+
+/// Passes if a rule from outside may make `after` of the virtual object `before`, where it may write `writes`.
+pub fn confine_virtual_edit(
+    before: &VirtualObject,
+    after: &VirtualObject,
+    writes: &[String],
+) -> Result<(), Hold> {
+    let open: Vec<&str> = writes.iter().map(String::as_str).collect();
+    match changed_outside(before.fields(), after.fields(), &open) {
+        Some(pointer) => Err(refuse(
+            &pointer,
+            "the mapping may not write it: it is not among its `virtual-writes`".to_owned(),
+        )),
+        None => Ok(()),
+    }
+}
+
+/// The first place, as a pointer, where the two differ and that is not in or below one of `open`.
+fn changed_outside(before: &Fields, after: &Fields, open: &[&str]) -> Option<String> {
+    fn walk(before: Option<&Value>, after: Option<&Value>, at: &str, open: &[&str]) -> Option<String> {
+        if before == after || open.contains(&at) {
+            return None;
+        }
+        let inside = open.iter().any(|open| open.strip_prefix(at).is_some_and(|rest| rest.starts_with('/')));
+        // A missing object is the same as an empty one on the way to a place that is open.
+        let fields =
+            |value: Option<&Value>| value.map_or(Some(Fields::new()), |value| value.as_object().cloned());
+        match (fields(before), fields(after)) {
+            (Some(before), Some(after)) if inside => walk_fields(&before, &after, at, open),
+            _ => Some(at.to_owned()),
+        }
+    }
+    fn walk_fields(before: &Fields, after: &Fields, at: &str, open: &[&str]) -> Option<String> {
+        let names = before.keys().chain(after.keys().filter(|name| !before.contains_key(*name)));
+        names.into_iter().find_map(|name| {
+            let at = format!("{at}/{}", name.replace('~', "~0").replace('/', "~1"));
+            walk(before.get(name), after.get(name), &at, open)
+        })
+    }
+    walk_fields(before, after, "", open)
+}
+
+/// Labels and annotations are the API's to check; what it would take for something else is refused here.
+fn well_formed_metadata(object: &HostObject) -> Result<(), Hold> {
+    for (pointer, map) in [("labels", object.labels()), ("annotations", object.annotations())] {
+        let text = map.into_iter().flatten().find(|(_, value)| !value.is_string());
+        if let Some((key, _)) = text {
+            return Err(refuse(
+                &format!("/metadata/{pointer}"),
+                format!("the value of {key:?} must be a text"),
+            ));
+        }
+    }
+    Ok(())
+}
+
 fn same_identity(draft: &HostObject, result: &HostObject) -> Result<(), Hold> {
     for pointer in
         ["/apiVersion", "/kind", "/metadata/name", "/metadata/namespace", "/metadata/ownerReferences"]
@@ -123,11 +207,18 @@ fn same_reserved_metadata(draft: &HostObject, result: &HostObject) -> Result<(),
 }
 
 fn known_references(ctx: &Ctx<'_>, mapper: &dyn Mapper, result: &HostObject) -> Result<(), Hold> {
-    for (path, name) in references::host_names(mapper.references(), result) {
-        if !ctx.names.is_ours(name) {
+    for used in references::host_names(mapper.references(), result) {
+        if !ctx.names.is_ours(used.name) {
+            let name = used.name;
             return Err(refuse(
-                path,
+                used.path,
                 format!("{name:?} is not the host name of an object of this virtual cluster"),
+            ));
+        }
+        if let Some(namespace) = used.namespace.filter(|namespace| *namespace != ctx.names.namespace()) {
+            return Err(refuse(
+                used.path,
+                format!("the host namespace {namespace:?} is not this virtual cluster's"),
             ));
         }
     }

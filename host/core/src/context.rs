@@ -3,17 +3,24 @@
 //! The engine fills these in before it calls a rule; a rule never asks a server, a clock or a file.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Value, json};
 
 use crate::names::Names;
-use crate::object::{Key, VirtualObject};
+use crate::object::{HostObject, Key, Kind, Object, VirtualObject};
 
 /// What a rule may read: names, facts of both clusters, and the tenant's other objects.
 #[derive(Clone, Copy)]
 pub struct Ctx<'a> {
+    /// When the decision is made.
+    pub now: &'a Moment,
+    /// The host object of the pair, if there is one.
+    pub host_object: Option<&'a HostObject>,
+    /// Where rules leave what they have to tell beside their answer.
+    pub notes: &'a Notes,
     /// How names are made.
     pub names: &'a Names,
     /// What is true of both clusters.
@@ -30,6 +37,117 @@ pub trait Lookup {
     fn namespace_labels(&self, namespace: &str) -> Arc<BTreeMap<String, String>>;
     /// The Services of a virtual namespace that have a cluster IP, sorted by name.
     fn services(&self, namespace: &str) -> Arc<[ServiceFact]>;
+    /// The host object of the pair of this key, if it is there and ours.
+    fn host_object(&self, key: &Key) -> Option<Arc<HostObject>>;
+    /// The virtual objects of a kind in one namespace, or in all, that have all these labels, sorted by
+    /// namespace and name.
+    fn find(
+        &self,
+        kind: &Kind,
+        namespace: Option<&str>,
+        labels: &[(String, String)],
+    ) -> Vec<Arc<VirtualObject>>;
+    /// Whether the cache has every virtual object of this kind.
+    fn is_complete(&self, kind: &Kind) -> bool;
+}
+
+/// A point in time, the same for a whole decision.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Moment {
+    /// Milliseconds since 1970-01-01T00:00:00Z.
+    pub millis: u64,
+    /// The same as RFC 3339 text, to the second.
+    pub text: String,
+}
+
+/// What rules tell beside their answers: data until the decision is made.
+#[derive(Debug, Default)]
+pub struct Notes {
+    events: Mutex<Vec<Event>>,
+    conditions: Mutex<BTreeMap<String, Vec<Condition>>>,
+    failures: Mutex<Vec<Problem>>,
+}
+
+/// Something to tell on the virtual object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// Name of the plugin.
+    pub by: String,
+    /// `Warning` rather than `Normal`.
+    pub is_warning: bool,
+    /// Stable, in CamelCase.
+    pub reason: String,
+    /// For people.
+    pub message: String,
+}
+
+/// An entry of `status.conditions` without its time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Condition {
+    /// `<plugin>.plugins.weft.dev/<name>`.
+    pub kind: String,
+    /// `True`, `False` or `Unknown`.
+    pub status: &'static str,
+    /// Stable, in CamelCase.
+    pub reason: String,
+    /// For people.
+    pub message: String,
+}
+
+/// What a loaded rule says is wrong, or what is wrong with the rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Name of the plugin.
+    pub by: String,
+    /// Stable, in CamelCase: the reason of the event.
+    pub reason: String,
+    /// For people: what is wrong and what to do.
+    pub why: String,
+    /// The field, in Kubernetes notation.
+    pub field: Option<String>,
+}
+
+impl Notes {
+    /// Notes something to tell.
+    pub fn event(&self, event: Event) {
+        lock(&self.events).push(event);
+    }
+
+    /// Notes all the conditions that `plugin` has for the object.
+    pub fn conditions(&self, plugin: &str, conditions: Vec<Condition>) {
+        lock(&self.conditions).insert(plugin.to_owned(), conditions);
+    }
+
+    /// Notes a rule that did not work but does not hold the object back.
+    pub fn failure(&self, problem: Problem) {
+        lock(&self.failures).push(problem);
+    }
+
+    /// The conditions that were noted, by plugin.
+    pub fn noted_conditions(&self) -> BTreeMap<String, Vec<Condition>> {
+        lock(&self.conditions).clone()
+    }
+
+    /// The events and failures that were noted.
+    pub fn into_told(self) -> (Vec<Event>, Vec<Problem>) {
+        (
+            self.events.into_inner().unwrap_or_else(PoisonError::into_inner),
+            self.failures.into_inner().unwrap_or_else(PoisonError::into_inner),
+        )
+    }
+}
+
+fn lock<T>(notes: &Mutex<T>) -> MutexGuard<'_, T> {
+    notes.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.field {
+            Some(field) => write!(f, "{field}: {} (plugin {})", self.why, self.by),
+            None => write!(f, "{} (plugin {})", self.why, self.by),
+        }
+    }
 }
 
 /// What is true of both clusters and changes rarely.
@@ -86,6 +204,31 @@ pub struct ServiceFact {
     pub cluster_ip: IpAddr,
     /// Its ports in order.
     pub ports: Vec<PortFact>,
+}
+
+impl ServiceFact {
+    /// What pods learn of `service`; nothing of one without an address.
+    pub fn of(service: &VirtualObject) -> Option<Self> {
+        let ports = service.pointer("/spec/ports").and_then(Value::as_array).into_iter().flatten();
+        let port = |port: &Value| {
+            Some(PortFact {
+                name: port.get("name").and_then(Value::as_str).map(ToOwned::to_owned),
+                port: u16::try_from(port.get("port")?.as_u64()?).ok()?,
+                protocol: port.get("protocol").and_then(Value::as_str).unwrap_or("TCP").to_owned(),
+            })
+        };
+        Some(Self {
+            name: service.name().to_owned(),
+            cluster_ip: cluster_ips(service).first().copied()?,
+            ports: ports.filter_map(port).collect(),
+        })
+    }
+}
+
+/// The addresses of a Service; none for headless ones and those without.
+pub fn cluster_ips<S>(service: &Object<S>) -> Vec<IpAddr> {
+    let list = service.pointer("/spec/clusterIPs").and_then(Value::as_array).into_iter().flatten();
+    list.filter_map(|address| address.as_str()?.parse().ok()).collect()
 }
 
 /// One port of a Service.

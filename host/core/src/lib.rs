@@ -6,19 +6,27 @@
 //!   **pair** and different types ([`object`]);
 //! - a [`mapper::Mapper`] is one kind's rules; [`kinds::builtin`] is the list of them;
 //! - a **draft** is the host object after the common part of translation ([`translate`]), before the mapper;
+//! - a [`declared::Declared`] kind is described rather than programmed; an [`extension::Extension`] is a
+//!   rule from outside, which a [`chain::Chain`] puts in place of a kind's rules or behind them;
 //! - [`confine`] checks what comes out of any mapper;
 //! - a [`plan::Plan`] is what is to be written, as data.
 //!
 //! Nothing here does I/O: this package has no client, no runtime and no clock to do it with.
 
+pub mod chain;
+pub mod conditions;
 pub mod confine;
 pub mod context;
+pub mod declared;
 pub mod diff;
+pub mod edit;
+pub mod extension;
 pub mod kinds;
 pub mod labels;
 pub mod mapper;
 pub mod names;
 pub mod object;
+pub mod offline;
 pub mod paths;
 pub mod plan;
 pub mod references;

@@ -1,10 +1,11 @@
 //! The one trait behind which a kind's rules stand, built in or loaded.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::context::Ctx;
+use crate::context::{Ctx, Problem};
 use crate::diff;
 use crate::object::{HostObject, Key, ResourceType, VirtualObject};
 use crate::references::{self, Reference};
@@ -27,6 +28,36 @@ pub trait Mapper: Send + Sync {
     /// How pairs of this kind live and die.
     fn policy(&self) -> &Policy {
         &Policy::DATA
+    }
+
+    /// Fields that are wholly ours on the host, as pointers: what the virtual object lacks there is removed.
+    fn owned(&self) -> Vec<&str> {
+        vec!["/spec", "/data"]
+    }
+
+    /// Whether every API server has the kind, so that no work begins before its objects are known.
+    fn is_essential(&self) -> bool {
+        true
+    }
+
+    /// Whether the rules may take so long that they must not run where others wait for them.
+    fn is_lengthy(&self) -> bool {
+        false
+    }
+
+    /// Whether virtual objects of this kind have a `status` with conditions.
+    fn has_conditions(&self) -> bool {
+        false
+    }
+
+    /// Kinds of the virtual cluster that the rules look up, synced or not.
+    fn looks_up(&self) -> &[ResourceType] {
+        &[]
+    }
+
+    /// Whether the host's definition of this custom resource is to be installed in the virtual cluster.
+    fn installs_definition(&self) -> bool {
+        false
     }
 
     /// The host object for `source`, or why there is none.
@@ -55,7 +86,7 @@ pub trait Mapper: Send + Sync {
     /// The patches that bring `current` to `desired`, in order; metadata is not this function's
     /// business. Fields that the host defaulted or that others added stay.
     fn host_changes(&self, desired: &HostObject, current: &HostObject) -> Vec<Change> {
-        diff::owned(self.policy().owned, desired, current).into_iter().collect()
+        diff::owned(&self.owned(), desired, current).into_iter().collect()
     }
 
     /// The patches that tell the host what the tenant says in the status of `source`. Most kinds have none:
@@ -76,7 +107,7 @@ pub trait Mapper: Send + Sync {
 
     /// What of `desired` we can still change later; its digest stands on the host object.
     fn digest_view(&self, desired: &HostObject) -> Value {
-        diff::view(self.policy().owned, desired)
+        diff::view(&self.owned(), desired)
     }
 
     /// The host object to try instead when the host refused the fields `refused` (its own notation,
@@ -94,13 +125,11 @@ pub struct Policy {
     pub selection: Selection,
     /// What the loss of a host object means.
     pub life: Life,
-    /// Fields that are wholly ours on the host, as pointers: what the virtual object lacks there is removed.
-    pub owned: &'static [&'static str],
 }
 
 impl Policy {
-    /// Every object, put back when it is lost, with `data` and `spec` wholly ours.
-    pub const DATA: Self = Self { selection: Selection::All, life: Life::Data, owned: &["/spec", "/data"] };
+    /// Every object, put back when it is lost.
+    pub const DATA: Self = Self { selection: Selection::All, life: Life::Data };
 }
 
 /// Which virtual objects get a host object.
@@ -132,6 +161,8 @@ pub enum Hold {
         on: BTreeSet<Key>,
         /// For people, in one clause: `the DNS Service has no address yet`.
         why: String,
+        /// Looked at again after this time as well.
+        after: Option<Duration>,
     },
     /// It asks for something that a tenant cannot have; told by an event, looked at again when it changes.
     Refuse {
@@ -140,6 +171,13 @@ pub enum Hold {
         /// For people: what is wrong and what to do.
         why: String,
     },
+    /// A loaded rule says that the tenant has to change the object; told by an event, looked at again when
+    /// it changes.
+    Reject(Problem),
+    /// A loaded rule wants the other side left as it is.
+    Skip(Problem),
+    /// A loaded rule did not work; told by an event, tried again with growing pauses.
+    Fail(Problem),
 }
 
 /// One patch of one object.

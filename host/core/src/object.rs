@@ -58,6 +58,11 @@ impl<S> Object<S> {
         &mut self.fields
     }
 
+    /// The object's fields, to keep.
+    pub fn into_fields(self) -> Fields {
+        self.fields
+    }
+
     /// The object as a JSON value.
     pub fn into_json(self) -> Value {
         Value::Object(self.fields)
@@ -120,6 +125,11 @@ impl<S> Object<S> {
     /// The label of this key.
     pub fn label(&self, key: &str) -> Option<&str> {
         self.labels()?.get(key)?.as_str()
+    }
+
+    /// Whether the object has all these labels.
+    pub fn has_labels(&self, labels: &[(String, String)]) -> bool {
+        labels.iter().all(|(key, value)| self.label(key) == Some(value))
     }
 
     /// `metadata.annotations`, if there are any.

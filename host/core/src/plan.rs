@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::conditions;
 use crate::context::Ctx;
 use crate::mapper::{Change, Hold, Life, Mapper, Selection};
 use crate::names::{APPLIED, HostName, Identity};
@@ -117,8 +118,21 @@ impl Plan {
         }
         match mapper.before_create(source).and_then(|()| translate::to_host(ctx, mapper, source)) {
             Ok(desired) => self.steps.push(Step::CreateHost(Box::new(mapper.creatable(desired)))),
-            Err(hold) => self.hold = Some(hold),
+            Err(hold) => {
+                self.hold = Some(hold);
+                self.tell_conditions(ctx, mapper, source);
+            }
         }
+    }
+
+    /// Writes the conditions that were noted where nothing else flows back.
+    fn tell_conditions(&mut self, ctx: &Ctx<'_>, mapper: &dyn Mapper, source: &VirtualObject) {
+        if !mapper.has_conditions() {
+            return;
+        }
+        let mut desired = source.clone();
+        conditions::merge(ctx, &mut desired, source);
+        self.push_virtual_changes(source, mapper.virtual_changes(&desired, source));
     }
 
     fn with_both(
@@ -165,12 +179,17 @@ impl Plan {
     /// Both live: spec and data go to the host, status comes back.
     fn in_step(&mut self, ctx: &Ctx<'_>, mapper: &dyn Mapper, source: &VirtualObject, host: &HostObject) {
         let is_process = mapper.policy().life == Life::Process;
+        let translated = translate::to_host(ctx, mapper, source);
+        if let Err(Hold::Skip(_)) = translated {
+            self.hold = translated.err();
+            return;
+        }
         if is_process {
             // What runs is told first: a change that the host refuses, such as a resize, must not keep it back.
             self.back(ctx, mapper, source, host);
         }
         let mut asks = false;
-        match translate::to_host(ctx, mapper, source) {
+        match translated {
             Ok(desired) if mapper.replace(&desired, host) => return self.delete_host(host, None),
             Ok(desired) => asks = self.patch_host(mapper, &desired, host),
             Err(Hold::Absent) => return self.delete_host(host, None),
@@ -225,8 +244,13 @@ impl Plan {
                 desired.spec_mut().remove("nodeName");
             }
         }
-        for change in mapper.virtual_changes(&desired, source) {
-            self.steps.push(Step::PatchVirtual { name: name.clone(), uid: uid.clone(), change });
+        self.push_virtual_changes(source, mapper.virtual_changes(&desired, source));
+    }
+
+    fn push_virtual_changes(&mut self, source: &VirtualObject, changes: Vec<Change>) {
+        for change in changes {
+            let (name, uid) = (source.virtual_name(), source.uid().to_owned());
+            self.steps.push(Step::PatchVirtual { name, uid, change });
         }
     }
 

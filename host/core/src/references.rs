@@ -8,22 +8,29 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use crate::names::Names;
-use crate::object::{HostObject, Key, Kind, VirtualName, VirtualObject};
+use crate::object::{Fields, HostObject, Key, Kind, VirtualName, VirtualObject};
 use crate::paths;
 
-/// One place that names another object of the same namespace.
+/// One place that names another object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reference {
     /// Path to the name, with `*` for every element: `/spec/volumes/*/secret/secretName`.
     pub path: String,
     /// The kind that is named.
     pub kind: Kind,
+    /// The field beside the name that holds a namespace; the referring object's is meant where it is empty.
+    pub namespace_field: Option<String>,
 }
 
 impl Reference {
-    /// The place `path`, which names objects of `kind` (`v1/Secret`).
+    /// The place `path`, which names objects of `kind` (`v1/Secret`) of the same namespace.
     pub fn new(path: &str, kind: &str) -> Self {
-        Self { path: path.to_owned(), kind: Kind::new(kind) }
+        Self { path: path.to_owned(), kind: Kind::new(kind), namespace_field: None }
+    }
+
+    /// Path to what holds the name, and the name's field.
+    fn holder(&self) -> (&str, &str) {
+        self.path.rsplit_once('/').unwrap_or(("", &self.path))
     }
 }
 
@@ -31,8 +38,8 @@ impl Reference {
 pub fn targets(references: &[Reference], source: &VirtualObject) -> BTreeSet<Key> {
     let mut found = BTreeSet::new();
     for reference in references {
-        each_name(source.fields().get(root(&reference.path)), &reference.path, &mut |name| {
-            let name = VirtualName::new(source.namespace(), name);
+        each_name(reference, source.fields(), &mut |name, namespace| {
+            let name = VirtualName::new(namespace.unwrap_or(source.namespace()), name);
             found.insert(Key { kind: reference.kind.clone(), name });
         });
     }
@@ -42,40 +49,96 @@ pub fn targets(references: &[Reference], source: &VirtualObject) -> BTreeSet<Key
 /// Rewrites every name in `draft`, which lies in the virtual namespace `namespace`, to the host's.
 pub fn rewrite(references: &[Reference], names: &Names, namespace: &str, draft: &mut HostObject) {
     for reference in references {
-        let (root, rest) = split(&reference.path);
-        let Some(value) = draft.fields_mut().get_mut(root) else { continue };
-        paths::each_mut(value, rest, &mut |found| {
-            if let Value::String(name) = found
-                && !name.is_empty()
-            {
-                *name = names.host_name(&VirtualName::new(namespace, name.as_str())).to_string();
+        match &reference.namespace_field {
+            Some(field) => rewrite_beside(reference, field, names, namespace, draft),
+            None => {
+                let (root, rest) = split(&reference.path);
+                let Some(value) = draft.fields_mut().get_mut(root) else { continue };
+                paths::each_mut(value, rest, &mut |found| rewrite_name(found, names, namespace));
             }
-        });
+        }
     }
 }
 
+/// Rewrites a name and the namespace beside it.
+fn rewrite_beside(
+    reference: &Reference,
+    namespace_field: &str,
+    names: &Names,
+    namespace: &str,
+    draft: &mut HostObject,
+) {
+    let (holder, field) = reference.holder();
+    let (root, rest) = split(holder);
+    let Some(value) = draft.fields_mut().get_mut(root) else { return };
+    paths::each_mut(value, rest, &mut |found| {
+        let Value::Object(fields) = found else { return };
+        let named = text(fields, namespace_field).map(str::to_owned);
+        if let Some(name) = fields.get_mut(field) {
+            rewrite_name(name, names, named.as_deref().unwrap_or(namespace));
+        }
+        if named.is_some() {
+            fields.insert(namespace_field.to_owned(), names.namespace().into());
+        }
+    });
+}
+
+fn rewrite_name(found: &mut Value, names: &Names, namespace: &str) {
+    if let Value::String(name) = found
+        && !name.is_empty()
+    {
+        *name = names.host_name(&VirtualName::new(namespace, name.as_str())).to_string();
+    }
+}
+
+/// A name that a host object uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Used<'a> {
+    /// The path that holds it.
+    pub path: &'a str,
+    /// The host name.
+    pub name: &'a str,
+    /// The namespace beside it, where there is one.
+    pub namespace: Option<&'a str>,
+}
+
 /// The host names that `object` uses, each with the path that holds it.
-pub fn host_names<'a>(references: &'a [Reference], object: &'a HostObject) -> Vec<(&'a str, &'a str)> {
+pub fn host_names<'a>(references: &'a [Reference], object: &'a HostObject) -> Vec<Used<'a>> {
     let mut found = Vec::new();
     for reference in references {
-        each_name(object.fields().get(root(&reference.path)), &reference.path, &mut |name| {
-            found.push((reference.path.as_str(), name));
+        each_name(reference, object.fields(), &mut |name, namespace| {
+            found.push(Used { path: &reference.path, name, namespace });
         });
     }
     found
 }
 
-fn each_name<'a>(value: Option<&'a Value>, path: &str, visit: &mut dyn FnMut(&'a str)) {
-    let Some(value) = value else { return };
-    paths::each(value, split(path).1, &mut |found| {
+/// Calls `visit` with each name that is not empty, and with the namespace beside it.
+fn each_name<'a>(reference: &Reference, fields: &'a Fields, visit: &mut dyn FnMut(&'a str, Option<&'a str>)) {
+    if let Some(namespace_field) = &reference.namespace_field {
+        let (holder, field) = reference.holder();
+        let (root, rest) = split(holder);
+        let Some(value) = fields.get(root) else { return };
+        paths::each(value, rest, &mut |found| {
+            let Some(fields) = found.as_object() else { return };
+            if let Some(name) = text(fields, field) {
+                visit(name, text(fields, namespace_field));
+            }
+        });
+        return;
+    }
+    let (root, rest) = split(&reference.path);
+    let Some(value) = fields.get(root) else { return };
+    paths::each(value, rest, &mut |found| {
         if let Some(name) = found.as_str().filter(|name| !name.is_empty()) {
-            visit(name);
+            visit(name, None);
         }
     });
 }
 
-fn root(path: &str) -> &str {
-    split(path).0
+/// The text of a field, if there is any.
+fn text<'a>(fields: &'a Fields, name: &str) -> Option<&'a str> {
+    fields.get(name)?.as_str().filter(|text| !text.is_empty())
 }
 
 /// The first segment and the rest: `("spec", "/volumes/*/…")`.
@@ -102,6 +165,25 @@ mod tests {
         assert_eq!(found, ["Secret n/s"]);
         let mut draft = HostObject::from_json(json).unwrap();
         rewrite(&table(), &names, "n", &mut draft);
-        assert_eq!(host_names(&table(), &draft), [("/spec/volumes/*/secret/secretName", "s-x-n-x-vc")]);
+        let used = Used { path: "/spec/volumes/*/secret/secretName", name: "s-x-n-x-vc", namespace: None };
+        assert_eq!(host_names(&table(), &draft), [used]);
+    }
+
+    #[test]
+    fn a_namespace_beside_the_name_is_heeded_and_becomes_the_hosts() {
+        let names = Names::new("vc", "team-a").unwrap();
+        let mut reference = Reference::new("/spec/backends/*/name", "v1/Service");
+        reference.namespace_field = Some("namespace".to_owned());
+        let json = json!({"metadata": {"namespace": "n"}, "spec": {"backends": [{"name": "a", "namespace": "m"}, {"name": "b"}]}});
+        let source = VirtualObject::from_json(json.clone()).unwrap();
+        let found: Vec<String> =
+            targets(std::slice::from_ref(&reference), &source).iter().map(ToString::to_string).collect();
+        assert_eq!(found, ["Service m/a", "Service n/b"]);
+        let mut draft = HostObject::from_json(json).unwrap();
+        rewrite(&[reference], &names, "n", &mut draft);
+        assert_eq!(
+            draft.pointer("/spec/backends"),
+            Some(&json!([{"name": "a-x-m-x-vc", "namespace": "team-a"}, {"name": "b-x-n-x-vc"}]))
+        );
     }
 }

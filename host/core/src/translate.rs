@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::conditions;
 use crate::confine::confine;
 use crate::context::Ctx;
 use crate::diff;
@@ -30,6 +31,9 @@ pub fn to_virtual(
     current: &VirtualObject,
 ) -> VirtualObject {
     let mut result = mapper.to_virtual(ctx, host, current.clone());
+    if mapper.has_conditions() {
+        conditions::merge(ctx, &mut result, current);
+    }
     for field in ["name", "namespace", "uid", "ownerReferences", "finalizers", "deletionTimestamp"] {
         let kept = current.pointer(&format!("/metadata/{field}")).cloned();
         match kept {

@@ -89,6 +89,9 @@ fn hold_to_json(hold: &Hold) -> Value {
         Hold::Absent => json!({"absent": true}),
         Hold::Wait { on, .. } => json!({"wait": on.iter().map(ToString::to_string).collect::<Vec<_>>()}),
         Hold::Refuse { field, why } => json!({"refuse": {"field": field, "why": why}}),
+        Hold::Reject(problem) | Hold::Skip(problem) | Hold::Fail(problem) => {
+            json!({"problem": problem.to_string()})
+        }
     }
 }
 

@@ -81,7 +81,7 @@ fn an_outsiders_change_on_the_host_is_put_back() {
     for (case, mut pair) in created().into_iter().filter(|(case, _)| case.mapper.policy().life == Life::Data)
     {
         let before = pair.host.clone().expect("it was just created");
-        for path in case.mapper.policy().owned.iter().filter(|path| before.text(path).is_some()) {
+        for path in case.mapper.owned().iter().filter(|path| before.text(path).is_some()) {
             let host = pair.host.as_mut().expect("it was just created");
             *host.pointer_mut(path).expect("it was just seen") = "changed".into();
             pair.settle(&case.world, case.mapper.as_ref());
@@ -279,7 +279,7 @@ fn check_confined(
     };
     prop_assert_eq!(reserved(result), reserved(fair));
     prop_assert_eq!(result.annotation(IDENTITY), fair.annotation(IDENTITY));
-    for (path, name) in references::host_names(mapper.references(), result) {
+    for references::Used { path, name, .. } in references::host_names(mapper.references(), result) {
         prop_assert!(world.ctx().names.is_ours(name), "{} is {}", path, name);
     }
     Ok(())
@@ -335,8 +335,7 @@ fn check_content(case: &Case, other: &Case, pair: &Pair, changed: &VirtualObject
     let title = format!("{} changed to {}", case.title, other.title);
     match (translate::to_host(&other.world.ctx(), case.mapper.as_ref(), changed), &pair.host) {
         (Ok(desired), Some(host)) => {
-            for path in case.mapper.policy().owned.iter().chain(FIXED).filter(|path| **path != "/spec/ports")
-            {
+            for path in case.mapper.owned().iter().chain(FIXED).filter(|path| **path != "/spec/ports") {
                 let (want, have) = (desired.pointer(path), host.pointer(path));
                 let is_right = want.is_none() || want == have;
                 assert!(is_right, "{title}: {path} is {have:?} and not {want:?}");

@@ -6,12 +6,21 @@ use std::path::{Path, PathBuf};
 
 /// What each file of the core may use of the others. Folders go with the file of their name.
 const MAY_USE: &[(&str, &[&str])] = &[
-    ("plan", &["context", "mapper", "names", "object", "translate"]),
-    ("translate", &["confine", "context", "diff", "labels", "mapper", "names", "object", "references"]),
+    ("plan", &["conditions", "context", "mapper", "names", "object", "translate"]),
+    (
+        "translate",
+        &["conditions", "confine", "context", "diff", "labels", "mapper", "names", "object", "references"],
+    ),
     ("confine", &["context", "labels", "mapper", "names", "object", "references"]),
     // Of confine, the domain of the annotations that a rule may set.
     ("kinds", &["confine", "context", "diff", "labels", "mapper", "names", "object", "paths", "references"]),
     ("mapper", &["context", "diff", "object", "references"]),
+    ("chain", &["confine", "context", "extension", "mapper", "object", "references"]),
+    ("declared", &["context", "labels", "mapper", "names", "object", "paths", "references"]),
+    ("extension", &["context", "edit", "object"]),
+    ("edit", &["object"]),
+    ("conditions", &["context", "object"]),
+    ("offline", &["context", "names", "object"]),
     ("references", &["names", "object", "paths"]),
     // Of diff, the short hash.
     ("labels", &["diff", "names", "object"]),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 use tracing::{info, warn};
 use weft_core::context::Owner;
+use weft_core::context::cluster_ips;
 use weft_core::kinds::service;
 use weft_core::mapper::Change;
 use weft_core::names::HostName;
@@ -15,7 +16,7 @@ use weft_core::object::{Host, HostObject, ResourceType, Virtual, VirtualName, Vi
 use crate::api::{self, Api};
 use crate::engine::apply::Writer;
 use crate::engine::guard::{self, Guard};
-use crate::engine::state::{State, cluster_ips, dns_service};
+use crate::engine::state::{State, dns_service};
 
 /// Host annotation on the virtual cluster's Service: UID of the virtual `kube-system`, which is as old as
 /// the virtual cluster's storage.

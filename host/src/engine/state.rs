@@ -6,10 +6,10 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use serde_json::Value;
-use weft_core::context::{Facts, Lookup, PortFact, ServiceFact};
+use weft_core::context::{Facts, Lookup, ServiceFact, cluster_ips};
 use weft_core::mapper::{Life, Mapper};
 use weft_core::names::Names;
-use weft_core::object::{Host, HostObject, Key, Kind, Object, Virtual, VirtualName, VirtualObject};
+use weft_core::object::{Host, HostObject, Key, Kind, Virtual, VirtualName, VirtualObject};
 
 use crate::engine::index::Index;
 use crate::engine::placement::Placement;
@@ -273,38 +273,42 @@ impl Lookup for View<'_> {
         }
         let mut found = Vec::new();
         if let Some(pair) = self.state.kinds.get(&Kind::new("v1/Service")) {
-            pair.r#virtual.each(namespace, &mut |service| found.extend(service_fact(service)));
+            pair.r#virtual.each(namespace, &mut |service| found.extend(ServiceFact::of(service)));
         }
         found.sort_by(|a, b| a.name.cmp(&b.name));
         let services: Arc<[ServiceFact]> = found.into();
         cache.insert(namespace.to_owned(), services.clone());
         services
     }
+
+    fn host_object(&self, key: &Key) -> Option<Arc<HostObject>> {
+        self.reads.borrow_mut().insert(key.clone());
+        self.state.host_object(key)
+    }
+
+    fn find(
+        &self,
+        kind: &Kind,
+        namespace: Option<&str>,
+        labels: &[(String, String)],
+    ) -> Vec<Arc<VirtualObject>> {
+        let Some(pair) = self.state.kinds.get(kind) else { return Vec::new() };
+        // What comes into being later has to be noticed too, so the whole namespace is remembered as read.
+        let any = VirtualName::new(namespace.unwrap_or_default(), "");
+        self.reads.borrow_mut().insert(Key { kind: kind.clone(), name: any });
+        let mut names = pair.r#virtual.names();
+        names.retain(|(found, _)| namespace.is_none_or(|wanted| wanted == found));
+        names.sort();
+        let objects = names.iter().filter_map(|(namespace, name)| pair.r#virtual.get(namespace, name));
+        objects.filter(|object| object.has_labels(labels)).collect()
+    }
+
+    fn is_complete(&self, kind: &Kind) -> bool {
+        self.state.kinds.get(kind).is_some_and(|pair| pair.r#virtual.is_synced())
+    }
 }
 
 /// The Service of the virtual cluster's DNS, by the name that installers give it.
 pub(crate) fn dns_service() -> Key {
     Key { kind: Kind::new("v1/Service"), name: VirtualName::new("kube-system", "kube-dns") }
-}
-
-/// The addresses of a Service; none for headless ones and those without.
-pub(crate) fn cluster_ips<S>(service: &Object<S>) -> Vec<IpAddr> {
-    let list = service.pointer("/spec/clusterIPs").and_then(Value::as_array).into_iter().flatten();
-    list.filter_map(|address| address.as_str()?.parse().ok()).collect()
-}
-
-fn service_fact(service: &VirtualObject) -> Option<ServiceFact> {
-    let ports = service.pointer("/spec/ports").and_then(Value::as_array).into_iter().flatten();
-    let port = |port: &Value| {
-        Some(PortFact {
-            name: port.get("name").and_then(Value::as_str).map(ToOwned::to_owned),
-            port: u16::try_from(port.get("port")?.as_u64()?).ok()?,
-            protocol: port.get("protocol").and_then(Value::as_str).unwrap_or("TCP").to_owned(),
-        })
-    };
-    Some(ServiceFact {
-        name: service.name().to_owned(),
-        cluster_ip: cluster_ips(service).first().copied()?,
-        ports: ports.filter_map(port).collect(),
-    })
 }

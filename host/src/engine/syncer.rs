@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::{debug, warn};
-use weft_core::context::Ctx;
+use weft_core::context::{Ctx, Moment, Notes};
 use weft_core::mapper::{Hold, Life};
 use weft_core::names::{CLUSTER_LABEL, HostName};
 use weft_core::object::{HostObject, Key, VirtualObject};
@@ -125,7 +125,7 @@ impl Syncer {
             used: self.state.is_used(key),
         };
         let (plan, mut reads) = self.with_context(|ctx| plan::plan(ctx, &*pair.mapper, seen));
-        if let Some(Hold::Wait { on, why }) = &plan.hold {
+        if let Some(Hold::Wait { on, why, .. }) = &plan.hold {
             debug!(%key, why, "waiting");
             reads.extend(on.iter().cloned());
         }
@@ -137,7 +137,15 @@ impl Syncer {
     fn with_context<T>(&self, rule: impl FnOnce(&Ctx<'_>) -> T) -> (T, BTreeSet<Key>) {
         let facts = self.state.facts();
         let view = View::new(&self.state);
-        let answer = rule(&Ctx { names: &self.state.names, facts: &facts, lookup: &view });
+        let (now, notes) = (Moment::default(), Notes::default());
+        let answer = rule(&Ctx {
+            names: &self.state.names,
+            facts: &facts,
+            lookup: &view,
+            now: &now,
+            host_object: None,
+            notes: &notes,
+        });
         (answer, view.into_reads())
     }
 

@@ -6,8 +6,7 @@ use crate::context::Ctx;
 use crate::mapper::{Hold, Life, Mapper, Policy, Selection};
 use crate::object::{HostObject, ResourceType, VirtualObject};
 
-const POLICY: Policy =
-    Policy { selection: Selection::Used, life: Life::Data, owned: &["/data", "/binaryData", "/immutable"] };
+const POLICY: Policy = Policy { selection: Selection::Used, life: Life::Data };
 
 /// The rules of ConfigMaps.
 #[derive(Debug)]
@@ -35,6 +34,10 @@ impl Mapper for ConfigMap {
 
     fn policy(&self) -> &Policy {
         &POLICY
+    }
+
+    fn owned(&self) -> Vec<&str> {
+        vec!["/data", "/binaryData", "/immutable"]
     }
 
     fn to_host(

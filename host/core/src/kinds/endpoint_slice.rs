@@ -8,8 +8,7 @@ use crate::context::Ctx;
 use crate::mapper::{Hold, Life, Mapper, Policy, Selection};
 use crate::object::{HostObject, Key, ResourceType, VirtualName, VirtualObject};
 
-const POLICY: Policy =
-    Policy { selection: Selection::All, life: Life::Data, owned: &["/endpoints", "/ports"] };
+const POLICY: Policy = Policy { selection: Selection::All, life: Life::Data };
 
 /// Label: who writes the slice.
 const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
@@ -46,6 +45,10 @@ impl Mapper for EndpointSlice {
 
     fn policy(&self) -> &Policy {
         &POLICY
+    }
+
+    fn owned(&self) -> Vec<&str> {
+        vec!["/endpoints", "/ports"]
     }
 
     fn targets(&self, source: &VirtualObject) -> BTreeSet<Key> {

@@ -9,7 +9,7 @@ use crate::context::Ctx;
 use crate::mapper::{Hold, Life, Mapper, Policy, Selection};
 use crate::object::{HostObject, Key, Kind, ResourceType, VirtualName, VirtualObject};
 
-const POLICY: Policy = Policy { selection: Selection::All, life: Life::Data, owned: &["/subsets"] };
+const POLICY: Policy = Policy { selection: Selection::All, life: Life::Data };
 
 /// Marks the Endpoints that the endpoints controller made.
 const MANAGED_BY: &str = "endpoints.kubernetes.io/managed-by";
@@ -42,6 +42,10 @@ impl Mapper for Endpoints {
 
     fn policy(&self) -> &Policy {
         &POLICY
+    }
+
+    fn owned(&self) -> Vec<&str> {
+        vec!["/subsets"]
     }
 
     fn targets(&self, source: &VirtualObject) -> BTreeSet<Key> {
@@ -77,7 +81,7 @@ pub(super) fn without_selector(ctx: &Ctx<'_>, name: VirtualName) -> Result<(), H
     let key = service_key(name);
     let Some(service) = ctx.lookup.object(&key) else {
         let why = format!("the {key} does not exist");
-        return Err(Hold::Wait { on: BTreeSet::from([key]), why });
+        return Err(Hold::Wait { on: BTreeSet::from([key]), why, after: None });
     };
     let selector = service.pointer("/spec/selector").and_then(Value::as_object);
     // Others make these on the host as they made these here.

@@ -14,11 +14,7 @@ use crate::references::Reference;
 
 pub mod volume;
 
-const POLICY: Policy = Policy {
-    selection: Selection::All,
-    life: Life::Data,
-    owned: &["/spec/resources/requests", "/spec/volumeAttributesClassName"],
-};
+const POLICY: Policy = Policy { selection: Selection::All, life: Life::Data };
 
 /// Annotations of the host's volume controllers that tell the tenant what became of the claim.
 const TAKEN: &[&str] = &[
@@ -71,6 +67,10 @@ impl Mapper for PersistentVolumeClaim {
 
     fn policy(&self) -> &Policy {
         &POLICY
+    }
+
+    fn owned(&self) -> Vec<&str> {
+        vec!["/spec/resources/requests", "/spec/volumeAttributesClassName"]
     }
 
     fn before_create(&self, source: &VirtualObject) -> Result<(), Hold> {

@@ -30,7 +30,7 @@ pub mod tokens;
 mod update;
 mod volumes;
 
-const POLICY: Policy = Policy { selection: Selection::All, life: Life::Process, owned: &[] };
+const POLICY: Policy = Policy { selection: Selection::All, life: Life::Process };
 
 /// The rules of Pods.
 #[derive(Debug)]
@@ -70,6 +70,10 @@ impl Mapper for Pod {
 
     fn policy(&self) -> &Policy {
         &POLICY
+    }
+
+    fn owned(&self) -> Vec<&str> {
+        vec![]
     }
 
     /// Keeps `ephemeralContainers`, which [`Mapper::creatable`] takes out: they can only be added later.

@@ -6,8 +6,7 @@ use crate::context::Ctx;
 use crate::mapper::{Hold, Life, Mapper, Policy, Selection};
 use crate::object::{HostObject, ResourceType, VirtualObject};
 
-const POLICY: Policy =
-    Policy { selection: Selection::Used, life: Life::Data, owned: &["/data", "/immutable"] };
+const POLICY: Policy = Policy { selection: Selection::Used, life: Life::Data };
 
 /// Types that controllers of the host act on: they would put the host's tokens in, or delete the copy.
 const ACTIVE_TYPES: &[&str] = &["kubernetes.io/service-account-token", "bootstrap.kubernetes.io/token"];
@@ -40,6 +39,10 @@ impl Mapper for Secret {
 
     fn policy(&self) -> &Policy {
         &POLICY
+    }
+
+    fn owned(&self) -> Vec<&str> {
+        vec!["/data", "/immutable"]
     }
 
     fn to_host(

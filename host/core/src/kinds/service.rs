@@ -14,28 +14,7 @@ mod moving;
 
 pub use moving::move_to;
 
-const POLICY: Policy = Policy {
-    selection: Selection::All,
-    life: Life::Data,
-    owned: &[
-        "/spec/type",
-        "/spec/selector",
-        "/spec/ports",
-        "/spec/externalName",
-        "/spec/externalIPs",
-        "/spec/externalTrafficPolicy",
-        "/spec/internalTrafficPolicy",
-        "/spec/trafficDistribution",
-        "/spec/sessionAffinity",
-        "/spec/sessionAffinityConfig",
-        "/spec/publishNotReadyAddresses",
-        "/spec/ipFamilyPolicy",
-        "/spec/loadBalancerIP",
-        "/spec/loadBalancerClass",
-        "/spec/loadBalancerSourceRanges",
-        "/spec/allocateLoadBalancerNodePorts",
-    ],
-};
+const POLICY: Policy = Policy { selection: Selection::All, life: Life::Data };
 
 /// Owned fields that the host fills in, or clears with a change of type, where we say nothing.
 const HOST_DEFAULTED: &[&str] = &[
@@ -75,6 +54,27 @@ impl Mapper for Service {
 
     fn policy(&self) -> &Policy {
         &POLICY
+    }
+
+    fn owned(&self) -> Vec<&str> {
+        vec![
+            "/spec/type",
+            "/spec/selector",
+            "/spec/ports",
+            "/spec/externalName",
+            "/spec/externalIPs",
+            "/spec/externalTrafficPolicy",
+            "/spec/internalTrafficPolicy",
+            "/spec/trafficDistribution",
+            "/spec/sessionAffinity",
+            "/spec/sessionAffinityConfig",
+            "/spec/publishNotReadyAddresses",
+            "/spec/ipFamilyPolicy",
+            "/spec/loadBalancerIP",
+            "/spec/loadBalancerClass",
+            "/spec/loadBalancerSourceRanges",
+            "/spec/allocateLoadBalancerNodePorts",
+        ]
     }
 
     fn to_host(
@@ -118,7 +118,7 @@ impl Mapper for Service {
         if desired.annotation(DIGEST) == current.annotation(DIGEST) {
             allocation::keep_node_ports(&mut wanted, current);
         }
-        let change = diff::owned(POLICY.owned, &wanted, current);
+        let change = diff::owned(&self.owned(), &wanted, current);
         allocation::ask(&wanted, current, change).into_iter().collect()
     }
 

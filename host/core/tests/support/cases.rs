@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
 use serde_json::Value;
-use weft_core::context::{Ctx, Facts, Lookup, Owner, PortFact, ServiceFact, Version};
+use weft_core::context::{Ctx, Facts, Lookup, Moment, Notes, Owner, PortFact, ServiceFact, Version};
 use weft_core::kinds;
 use weft_core::mapper::Mapper;
 use weft_core::names::Names;
-use weft_core::object::{HostObject, Key, Kind, VirtualName, VirtualObject};
+use weft_core::object::{HostObject, Key, Kind, VirtualObject};
+use weft_core::offline::key_of;
 
 /// One case: the files `<name>.*.yaml` of one folder.
 pub(crate) struct Case {
@@ -30,6 +31,8 @@ pub(crate) struct Case {
 pub(crate) struct World {
     names: Names,
     facts: Facts,
+    now: Moment,
+    notes: Notes,
     objects: BTreeMap<Key, Arc<VirtualObject>>,
 }
 
@@ -41,12 +44,25 @@ impl World {
             (key_of(&object), Arc::new(object))
         });
         let names = Names::new("my-vcluster", "team-a").expect("the name is valid");
-        Self { names, facts: facts(), objects: objects.collect() }
+        Self {
+            names,
+            facts: facts(),
+            now: Moment::default(),
+            notes: Notes::default(),
+            objects: objects.collect(),
+        }
     }
 
     /// What rules are given.
     pub(crate) fn ctx(&self) -> Ctx<'_> {
-        Ctx { names: &self.names, facts: &self.facts, lookup: self }
+        Ctx {
+            names: &self.names,
+            facts: &self.facts,
+            lookup: self,
+            now: &self.now,
+            host_object: None,
+            notes: &self.notes,
+        }
     }
 }
 
@@ -67,6 +83,23 @@ impl Lookup for World {
             cluster_ip: IpAddr::from([10, 96, 7, 7]),
             ports: vec![port],
         }])
+    }
+
+    fn host_object(&self, _key: &Key) -> Option<Arc<HostObject>> {
+        None
+    }
+
+    fn find(
+        &self,
+        _kind: &Kind,
+        _namespace: Option<&str>,
+        _labels: &[(String, String)],
+    ) -> Vec<Arc<VirtualObject>> {
+        Vec::new()
+    }
+
+    fn is_complete(&self, _kind: &Kind) -> bool {
+        true
     }
 }
 
@@ -141,12 +174,6 @@ fn facts() -> Facts {
         host_version: version,
         virtual_version: version,
     }
-}
-
-fn key_of(object: &VirtualObject) -> Key {
-    let text = |pointer: &str| object.text(pointer).expect("an object has apiVersion and kind");
-    let kind = Kind::new(&format!("{}/{}", text("/apiVersion"), text("/kind")));
-    Key { kind, name: VirtualName::new(object.namespace(), object.name()) }
 }
 
 fn snake_case(kind: &str) -> String {

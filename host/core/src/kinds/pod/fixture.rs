@@ -6,15 +6,17 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::context::{Ctx, Facts, Lookup, ServiceFact, Version};
+use crate::context::{Ctx, Facts, Lookup, Moment, Notes, ServiceFact, Version};
 use crate::names::Names;
-use crate::object::{HostObject, Key, VirtualObject};
+use crate::object::{HostObject, Key, Kind, VirtualObject};
 
 /// A virtual cluster `vc` in the host namespace `team-a`, with nothing in it.
 pub(super) struct World {
     names: Names,
     /// To change what is true.
     pub(super) facts: Facts,
+    now: Moment,
+    notes: Notes,
 }
 
 impl World {
@@ -29,11 +31,23 @@ impl World {
             host_version: version,
             virtual_version: version,
         };
-        Self { names: Names::new("vc", "team-a").unwrap(), facts }
+        Self {
+            names: Names::new("vc", "team-a").unwrap(),
+            facts,
+            now: Moment::default(),
+            notes: Notes::default(),
+        }
     }
 
     pub(super) fn ctx(&self) -> Ctx<'_> {
-        Ctx { names: &self.names, facts: &self.facts, lookup: self }
+        Ctx {
+            names: &self.names,
+            facts: &self.facts,
+            lookup: self,
+            now: &self.now,
+            host_object: None,
+            notes: &self.notes,
+        }
     }
 }
 
@@ -48,6 +62,23 @@ impl Lookup for World {
 
     fn services(&self, _namespace: &str) -> Arc<[ServiceFact]> {
         Arc::new([])
+    }
+
+    fn host_object(&self, _key: &Key) -> Option<Arc<HostObject>> {
+        None
+    }
+
+    fn find(
+        &self,
+        _kind: &Kind,
+        _namespace: Option<&str>,
+        _labels: &[(String, String)],
+    ) -> Vec<Arc<VirtualObject>> {
+        Vec::new()
+    }
+
+    fn is_complete(&self, _kind: &Kind) -> bool {
+        true
     }
 }
 

@@ -18,7 +18,11 @@ pub(super) fn wait_for_gates(source: &VirtualObject) -> Result<(), Hold> {
         return Ok(());
     }
     let key = Key { kind: Kind::new("v1/Pod"), name: source.virtual_name() };
-    Err(Hold::Wait { on: BTreeSet::from([key]), why: "the pod's scheduling gates are not lifted yet".into() })
+    Err(Hold::Wait {
+        on: BTreeSet::from([key]),
+        why: "the pod's scheduling gates are not lifted yet".into(),
+        after: None,
+    })
 }
 
 /// Claims name devices through objects that only the virtual cluster has.

@@ -1,0 +1,288 @@
+//! A kind's rules followed by rules from outside, as one mapper.
+//!
+//! Each extension gets the draft that the one before it left, and its edit is checked before the next one
+//! sees it, so that a refusal names the one that is to blame.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::confine::{confine_edit, confine_virtual_edit};
+use crate::context::{Ctx, Problem};
+use crate::extension::{Direction, Extension, Failure, OnFailure, Request, Verdict};
+use crate::mapper::{Change, Hold, Mapper, Policy};
+use crate::object::{Fields, HostObject, Key, ResourceType, VirtualObject};
+use crate::references::{self, Reference};
+
+/// One kind's rules with extensions in their place or behind them.
+pub struct Chain {
+    base: Arc<dyn Mapper>,
+    /// Says in place of `base` what the content is. How objects live and are patched stays with `base`.
+    instead: Option<Arc<dyn Extension>>,
+    after: Vec<Arc<dyn Extension>>,
+    references: Vec<Reference>,
+    looks_up: Vec<ResourceType>,
+}
+
+/// What asking an extension has led to.
+enum Step {
+    /// The draft with its edit.
+    Go(Fields),
+    /// Nothing is written.
+    Stop(Hold),
+    /// As if the extension were not there.
+    Without,
+}
+
+impl Chain {
+    /// `base` alone: the same rules.
+    pub fn new(base: Arc<dyn Mapper>) -> Self {
+        let (references, looks_up) = (base.references().to_vec(), base.looks_up().to_vec());
+        Self { base, instead: None, after: Vec::new(), references, looks_up }
+    }
+
+    /// Has `extension` say what the content is.
+    pub fn overridden_by(&mut self, extension: Arc<dyn Extension>) {
+        self.instead = Some(extension);
+    }
+
+    /// Adds `extension` at the end.
+    pub fn followed_by(&mut self, extension: Arc<dyn Extension>) {
+        self.after.push(extension);
+    }
+
+    /// Adds places that name other objects, and kinds that are looked up.
+    pub fn knowing(&mut self, references: &[Reference], looks_up: &[ResourceType]) {
+        let new = |more: &&Reference| !self.references.contains(more);
+        let references: Vec<Reference> = references.iter().filter(new).cloned().collect();
+        self.references.extend(references);
+        let new = |more: &&ResourceType| !self.looks_up.contains(more);
+        let looks_up: Vec<ResourceType> = looks_up.iter().filter(new).cloned().collect();
+        self.looks_up.extend(looks_up);
+    }
+
+    fn edit_host(ctx: &Ctx<'_>, link: &dyn Extension, source: &VirtualObject, object: &HostObject) -> Step {
+        let request = Request {
+            direction: Direction::ToHost,
+            virtual_object: source,
+            host_object: ctx.host_object,
+            draft: object.fields(),
+        };
+        Self::ask(ctx, link, &request, |fields| {
+            let after = HostObject::new(fields);
+            confine_edit(object, &after, &link.terms().host_writes)?;
+            Ok(after.into_fields())
+        })
+    }
+
+    fn edit_virtual(
+        ctx: &Ctx<'_>,
+        link: &dyn Extension,
+        source: &HostObject,
+        current: &VirtualObject,
+        object: &VirtualObject,
+    ) -> Step {
+        let request = Request {
+            direction: Direction::ToVirtual,
+            virtual_object: current,
+            host_object: Some(source),
+            draft: object.fields(),
+        };
+        Self::ask(ctx, link, &request, |fields| {
+            let after = VirtualObject::new(fields);
+            confine_virtual_edit(object, &after, &link.terms().virtual_writes)?;
+            Ok(after.into_fields())
+        })
+    }
+
+    /// Asks one extension about a draft, and carries its answer out as far as it may be.
+    fn ask(
+        ctx: &Ctx<'_>,
+        link: &dyn Extension,
+        request: &Request<'_>,
+        check: impl FnOnce(Fields) -> Result<Fields, Hold>,
+    ) -> Step {
+        let answer = match link.call(ctx, request) {
+            Ok(answer) => answer,
+            Err(failure) => return fail(ctx, link, &failure),
+        };
+        answer.events.into_iter().for_each(|event| ctx.notes.event(event));
+        if let Some(conditions) = answer.conditions {
+            ctx.notes.conditions(link.name(), conditions);
+        }
+        let edit = match answer.verdict {
+            Verdict::Apply(edit) => edit,
+            Verdict::Skip(problem) => return Step::Stop(Hold::Skip(problem)),
+            Verdict::Absent(_) => return Step::Stop(Hold::Absent),
+            Verdict::Reject(problem) => return Step::Stop(Hold::Reject(problem)),
+            Verdict::Fail(problem) => return on_failure(ctx, link, problem),
+            Verdict::Wait { problem, until, after } => {
+                return Step::Stop(Hold::Wait { on: until, why: problem.to_string(), after });
+            }
+        };
+        let edited =
+            edit.apply(request.draft).map_err(|error| Failure::new("PluginEditUnfit", chain_text(&error)));
+        match edited.and_then(|fields| check(fields).map_err(|hold| refusal(&hold))) {
+            Ok(fields) => Step::Go(fields),
+            Err(failure) => {
+                link.refused(&failure);
+                fail(ctx, link, &failure)
+            }
+        }
+    }
+}
+
+impl Mapper for Chain {
+    fn to_host(&self, ctx: &Ctx<'_>, source: &VirtualObject, draft: HostObject) -> Result<HostObject, Hold> {
+        let instead = self.instead.as_ref().filter(|link| link.terms().to_host);
+        let mut object = match instead.map(|link| Self::edit_host(ctx, link.as_ref(), source, &draft)) {
+            Some(Step::Go(fields)) => HostObject::new(fields),
+            Some(Step::Stop(hold)) => return Err(hold),
+            Some(Step::Without) | None => self.base.to_host(ctx, source, draft)?,
+        };
+        for link in self.after.iter().filter(|link| link.terms().to_host) {
+            match Self::edit_host(ctx, link.as_ref(), source, &object) {
+                Step::Go(fields) => object = HostObject::new(fields),
+                Step::Stop(hold) => return Err(hold),
+                Step::Without => {}
+            }
+        }
+        Ok(object)
+    }
+
+    fn to_virtual(&self, ctx: &Ctx<'_>, source: &HostObject, draft: VirtualObject) -> VirtualObject {
+        let links = self.instead.iter().chain(&self.after).filter(|link| link.terms().to_virtual);
+        let links: Vec<_> = links.collect();
+        if links.is_empty() {
+            return self.base.to_virtual(ctx, source, draft);
+        }
+        let current = draft.clone();
+        // What is known of the kind flows back in any case: an extension edits what has come of it.
+        let mut object = self.base.to_virtual(ctx, source, draft);
+        for link in links {
+            match Self::edit_virtual(ctx, link.as_ref(), source, &current, &object) {
+                Step::Go(fields) => object = VirtualObject::new(fields),
+                Step::Without => {}
+                Step::Stop(hold) => {
+                    if let Hold::Fail(problem) | Hold::Reject(problem) = hold {
+                        ctx.notes.failure(problem);
+                    }
+                    return current;
+                }
+            }
+        }
+        object
+    }
+
+    fn references(&self) -> &[Reference] {
+        &self.references
+    }
+
+    fn looks_up(&self) -> &[ResourceType] {
+        &self.looks_up
+    }
+
+    fn is_lengthy(&self) -> bool {
+        true
+    }
+
+    fn resource(&self) -> &ResourceType {
+        self.base.resource()
+    }
+
+    fn targets(&self, source: &VirtualObject) -> BTreeSet<Key> {
+        let mut targets = self.base.targets(source);
+        targets.extend(references::targets(&self.references, source));
+        targets
+    }
+
+    fn policy(&self) -> &Policy {
+        self.base.policy()
+    }
+
+    fn owned(&self) -> Vec<&str> {
+        self.base.owned()
+    }
+
+    fn is_essential(&self) -> bool {
+        self.base.is_essential()
+    }
+
+    fn has_conditions(&self) -> bool {
+        self.base.has_conditions()
+    }
+
+    fn installs_definition(&self) -> bool {
+        self.base.installs_definition()
+    }
+
+    fn before_create(&self, source: &VirtualObject) -> Result<(), Hold> {
+        self.base.before_create(source)
+    }
+
+    fn creatable(&self, desired: HostObject) -> HostObject {
+        self.base.creatable(desired)
+    }
+
+    fn host_changes(&self, desired: &HostObject, current: &HostObject) -> Vec<Change> {
+        self.base.host_changes(desired, current)
+    }
+
+    fn status_changes(&self, source: &VirtualObject, current: &HostObject) -> Vec<Change> {
+        self.base.status_changes(source, current)
+    }
+
+    fn replace(&self, desired: &HostObject, current: &HostObject) -> bool {
+        self.base.replace(desired, current)
+    }
+
+    fn virtual_changes(&self, desired: &VirtualObject, current: &VirtualObject) -> Vec<Change> {
+        self.base.virtual_changes(desired, current)
+    }
+
+    fn digest_view(&self, desired: &HostObject) -> Value {
+        self.base.digest_view(desired)
+    }
+
+    fn relax(&self, desired: &HostObject, refused: &[String]) -> Option<HostObject> {
+        self.base.relax(desired, refused)
+    }
+}
+
+fn fail(ctx: &Ctx<'_>, link: &dyn Extension, failure: &Failure) -> Step {
+    on_failure(ctx, link, failure.problem(link.name()))
+}
+
+fn on_failure(ctx: &Ctx<'_>, link: &dyn Extension, problem: Problem) -> Step {
+    match link.terms().on_failure {
+        OnFailure::Hold => Step::Stop(Hold::Fail(problem)),
+        OnFailure::Deny => Step::Stop(Hold::Reject(problem)),
+        OnFailure::Core => {
+            ctx.notes.failure(problem);
+            Step::Without
+        }
+    }
+}
+
+/// What the guard says, as the failure of the extension that made it speak.
+fn refusal(hold: &Hold) -> Failure {
+    match hold {
+        Hold::Refuse { field, why } => {
+            Failure { reason: "PluginRefused", why: why.clone(), field: Some(field.clone()) }
+        }
+        other => Failure::new("PluginRefused", format!("{other:?}")),
+    }
+}
+
+/// The error and its causes in one line.
+fn chain_text(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    text
+}

@@ -1,0 +1,66 @@
+//! The conditions that plugins keep on the tenant's objects.
+//!
+//! They stand in `status.conditions` beside those of others, under types that only plugins have:
+//! `<plugin>.plugins.weft.dev/<name>`.
+
+use serde_json::{Value, json};
+
+use crate::context::{Condition, Ctx};
+use crate::object::{Fields, VirtualObject, child_mut};
+
+/// Ends the prefix of every condition type that is a plugin's.
+const DOMAIN: &str = ".plugins.weft.dev/";
+
+/// The type of the condition `name` of `plugin`.
+pub fn kind(plugin: &str, name: &str) -> String {
+    format!("{plugin}{DOMAIN}{name}")
+}
+
+/// Brings the plugins' conditions of `desired` up to what was noted in this decision. Plugins that noted
+/// nothing keep what `current` has of them.
+pub fn merge(ctx: &Ctx<'_>, desired: &mut VirtualObject, current: &VirtualObject) {
+    let noted = ctx.notes.noted_conditions();
+    let before: Vec<&Value> = list(current).filter(|condition| plugin_of(condition).is_some()).collect();
+    if noted.is_empty() && before.is_empty() {
+        return;
+    }
+    let mut merged: Vec<Value> =
+        list(desired).filter(|condition| plugin_of(condition).is_none()).cloned().collect();
+    let kept =
+        before.iter().filter(|condition| !plugin_of(condition).is_some_and(|by| noted.contains_key(by)));
+    merged.extend(kept.map(|condition| (*condition).clone()));
+    for condition in noted.values().flatten() {
+        let old = before.iter().find(|old| type_of(old) == Some(&condition.kind));
+        merged.push(entry(condition, old.copied(), &ctx.now.text));
+    }
+    if merged.is_empty() && list(desired).next().is_none() {
+        return;
+    }
+    let status: &mut Fields = child_mut(desired.fields_mut(), "status");
+    status.insert("conditions".to_owned(), merged.into());
+}
+
+/// The condition as the API has it; its time is that of the last change of its status.
+fn entry(condition: &Condition, old: Option<&Value>, now: &str) -> Value {
+    let since = old
+        .filter(|old| old.get("status").and_then(Value::as_str) == Some(condition.status))
+        .and_then(|old| old.get("lastTransitionTime").and_then(Value::as_str))
+        .unwrap_or(now);
+    json!({
+        "type": condition.kind, "status": condition.status, "reason": condition.reason,
+        "message": condition.message, "lastTransitionTime": since,
+    })
+}
+
+fn list(object: &VirtualObject) -> impl Iterator<Item = &Value> {
+    object.pointer("/status/conditions").and_then(Value::as_array).into_iter().flatten()
+}
+
+fn type_of(condition: &Value) -> Option<&str> {
+    condition.get("type").and_then(Value::as_str)
+}
+
+/// The plugin that a condition belongs to, if it is a plugin's.
+fn plugin_of(condition: &Value) -> Option<&str> {
+    type_of(condition)?.split_once(DOMAIN).map(|(plugin, _)| plugin)
+}

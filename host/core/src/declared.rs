@@ -1,0 +1,153 @@
+//! A kind that is described rather than programmed: references, labels, selectors and what flows back.
+//!
+//! Most custom resources need no more. Kinds that a plugin adds stand on the same rules: the plugin edits
+//! what these make.
+
+use serde_json::Value;
+
+use crate::context::Ctx;
+use crate::labels;
+use crate::mapper::{Hold, Life, Mapper, Policy, Selection};
+use crate::names::Names;
+use crate::object::{Fields, HostObject, ResourceType, VirtualObject, child_mut};
+use crate::paths;
+use crate::references::Reference;
+
+/// What is said of a kind. Paths are pointers in which `*` means every element.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Declaration {
+    /// The kind.
+    pub resource: ResourceType,
+    /// Which virtual objects get a host object.
+    pub selection: Selection,
+    /// Where objects name other objects.
+    pub references: Vec<Reference>,
+    /// Label selectors of pods: limited to the pods of the object's virtual namespace.
+    pub selectors: Vec<String>,
+    /// Labels that host controllers give to the pods they make, such as `/spec/template/metadata/labels`.
+    pub labels: Vec<String>,
+    /// What is wholly ours on the host, as pointers.
+    pub owned: Vec<String>,
+    /// What flows back, as pointers.
+    pub back: Vec<String>,
+    /// Whether the host's definition is to be installed in the virtual cluster.
+    pub installs_definition: bool,
+}
+
+/// The rules that follow from a declaration.
+#[derive(Debug)]
+pub struct Declared {
+    declaration: Declaration,
+    policy: Policy,
+}
+
+impl Declared {
+    /// The rules of `declaration`.
+    pub fn new(declaration: Declaration) -> Self {
+        let policy = Policy { selection: declaration.selection, life: Life::Data };
+        Self { declaration, policy }
+    }
+}
+
+impl Mapper for Declared {
+    fn resource(&self) -> &ResourceType {
+        &self.declaration.resource
+    }
+
+    fn references(&self) -> &[Reference] {
+        &self.declaration.references
+    }
+
+    fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    fn owned(&self) -> Vec<&str> {
+        self.declaration.owned.iter().map(String::as_str).collect()
+    }
+
+    fn is_essential(&self) -> bool {
+        false
+    }
+
+    fn has_conditions(&self) -> bool {
+        self.declaration.back.iter().any(|path| path == "/status")
+    }
+
+    fn installs_definition(&self) -> bool {
+        self.declaration.installs_definition
+    }
+
+    fn to_host(
+        &self,
+        ctx: &Ctx<'_>,
+        source: &VirtualObject,
+        mut draft: HostObject,
+    ) -> Result<HostObject, Hold> {
+        let scope = labels::scope(ctx.names, source.namespace());
+        for path in &self.declaration.selectors {
+            each_mut(&mut draft, path, &mut |selector| {
+                *selector = labels::selector_to_host(selector);
+                for (key, value) in &scope {
+                    labels::require(selector, key, value.as_str().unwrap_or_default());
+                }
+            });
+        }
+        for path in &self.declaration.labels {
+            each_mut(&mut draft, path, &mut |found| {
+                if let Value::Object(map) = found {
+                    *map = labels::map_to_host(map);
+                    map.extend(scope.clone());
+                }
+            });
+        }
+        Ok(draft)
+    }
+
+    fn to_virtual(&self, ctx: &Ctx<'_>, source: &HostObject, mut draft: VirtualObject) -> VirtualObject {
+        let namespace = draft.namespace().to_owned();
+        for pointer in &self.declaration.back {
+            let mut value = source.pointer(pointer).cloned();
+            if let Some(value) = &mut value {
+                reveal(ctx.names, &namespace, value);
+            }
+            set(draft.fields_mut(), pointer, value);
+        }
+        draft
+    }
+}
+
+/// Calls `visit` with each value of `object` that `path` reaches.
+fn each_mut(object: &mut HostObject, path: &str, visit: &mut dyn FnMut(&mut Value)) {
+    let path = path.strip_prefix('/').unwrap_or(path);
+    let (root, rest) = path.split_at_checked(path.find('/').unwrap_or(path.len())).unwrap_or((path, ""));
+    if let Some(value) = object.fields_mut().get_mut(root) {
+        paths::each_mut(value, rest, visit);
+    }
+}
+
+/// Replaces the host's names in every text.
+fn reveal(names: &Names, namespace: &str, value: &mut Value) {
+    match value {
+        Value::String(text) => *text = names.reveal(text, namespace),
+        Value::Array(items) => items.iter_mut().for_each(|item| reveal(names, namespace, item)),
+        Value::Object(fields) => fields.values_mut().for_each(|field| reveal(names, namespace, field)),
+        _ => {}
+    }
+}
+
+/// Sets or removes what is at a pointer of object fields.
+fn set(fields: &mut Fields, pointer: &str, value: Option<Value>) {
+    let Some((parents, name)) = pointer.rsplit_once('/') else { return };
+    let mut slot = fields;
+    for parent in parents.split('/').skip(1) {
+        if value.is_none() && !slot.contains_key(parent) {
+            return;
+        }
+        slot = child_mut(slot, parent);
+    }
+    match value {
+        Some(value) => slot.insert(name.to_owned(), value),
+        None => slot.remove(name),
+    };
+}

@@ -1,0 +1,141 @@
+//! Rules from outside: what they are asked, what they may answer, and what they may change.
+//!
+//! An extension answers with data; [`crate::chain::Chain`] carries the answer out after it has checked it.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::context::{Condition, Ctx, Event, Problem};
+use crate::edit::Edit;
+use crate::object::{Fields, HostObject, Key, VirtualObject};
+
+/// One rule from outside for one kind.
+pub trait Extension: Send + Sync {
+    /// Name of the plugin.
+    fn name(&self) -> &str;
+
+    /// What it is called for and what it may change.
+    fn terms(&self) -> &Terms;
+
+    /// Asks for an answer.
+    ///
+    /// # Errors
+    /// The rule did not answer, or not in a form that can be read.
+    fn call(&self, ctx: &Ctx<'_>, request: &Request<'_>) -> Result<Answer, Failure>;
+
+    /// Takes note that the answer was not carried out because of `failure`.
+    fn refused(&self, failure: &Failure);
+}
+
+/// What an extension is called for and what it may change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Terms {
+    /// Called when the host object is to be written.
+    pub to_host: bool,
+    /// Called when something flows back.
+    pub to_virtual: bool,
+    /// What it may change on the host object, as pointers; labels and annotations of others always.
+    pub host_writes: Vec<String>,
+    /// What it may change on the virtual object, as pointers.
+    pub virtual_writes: Vec<String>,
+    /// What happens to an object when it fails.
+    pub on_failure: OnFailure,
+}
+
+/// What happens to an object when an extension fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnFailure {
+    /// Nothing is written; tried again with growing pauses.
+    #[default]
+    Hold,
+    /// Written as if the extension were not there.
+    Core,
+    /// Nothing is written until the object or the extension changes.
+    Deny,
+}
+
+/// The way a rule is called for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Direction {
+    /// The host object is to be written.
+    ToHost,
+    /// The virtual object is to be written.
+    ToVirtual,
+}
+
+/// What a rule is asked.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// Which way.
+    pub direction: Direction,
+    /// The tenant's object.
+    pub virtual_object: &'a VirtualObject,
+    /// The host object as it is now.
+    pub host_object: Option<&'a HostObject>,
+    /// What would be written without this rule.
+    pub draft: &'a Fields,
+}
+
+/// What a rule answers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    /// What is to be done.
+    pub verdict: Verdict,
+    /// To be told on the virtual object.
+    pub events: Vec<Event>,
+    /// All the plugin's conditions of the virtual object; none: they stay as they are.
+    pub conditions: Option<Vec<Condition>>,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Verdict {
+    /// Write the draft with this edit.
+    Apply(Edit),
+    /// Leave the other side as it is.
+    Skip(Problem),
+    /// The other side must not have the object.
+    Absent(Problem),
+    /// Something else has to come first.
+    Wait {
+        /// What, in words.
+        problem: Problem,
+        /// The rule runs again when one of these changes.
+        until: BTreeSet<Key>,
+        /// The rule also runs again after this time.
+        after: Option<Duration>,
+    },
+    /// The tenant has to change the object.
+    Reject(Problem),
+    /// It did not work.
+    Fail(Problem),
+}
+
+/// Why there is no answer, or none that can be carried out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{why}")]
+pub struct Failure {
+    /// Stable, in CamelCase: `PluginTimeout`.
+    pub reason: &'static str,
+    /// For people.
+    pub why: String,
+    /// The field, in Kubernetes notation, where the guard found one.
+    pub field: Option<String>,
+}
+
+impl Failure {
+    /// A failure that is about no field.
+    pub fn new(reason: &'static str, why: impl Into<String>) -> Self {
+        Self { reason, why: why.into(), field: None }
+    }
+
+    /// The failure as a problem of the plugin `by`.
+    pub fn problem(&self, by: &str) -> Problem {
+        Problem {
+            by: by.to_owned(),
+            reason: self.reason.to_owned(),
+            why: self.why.clone(),
+            field: self.field.clone(),
+        }
+    }
+}
