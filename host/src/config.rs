@@ -3,6 +3,9 @@
 //! Unknown keys are refused with the nearest known one; every default can be printed. The same types
 //! make the JSON Schema.
 
+mod mappings;
+mod plugins;
+
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -11,6 +14,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use weft_core::names::{ClusterNameError, Names};
+
+pub use mappings::{DeclaredMapping, DeclaredReference, DeclaredSelection};
+pub use plugins::{Grants, Plugins};
 
 /// All settings of the syncer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -33,6 +39,12 @@ pub struct Config {
     /// How pods run on the host.
     #[serde(default)]
     pub pods: Pods,
+    /// Rules that are WebAssembly components. Changes are taken in without a restart.
+    #[serde(default)]
+    pub plugins: Plugins,
+    /// Kinds that need no code. Changes are taken in without a restart.
+    #[serde(default)]
+    pub mappings: Vec<DeclaredMapping>,
     /// Limits of the sync engine.
     #[serde(default)]
     pub engine: Engine,
@@ -208,7 +220,8 @@ impl Config {
                 why: "give a number from 1 to 1000".to_owned(),
             });
         }
-        Ok(())
+        self.plugins.check()?;
+        self.mappings.iter().try_for_each(DeclaredMapping::check)
     }
 
     /// How this cluster's host names are made.
@@ -254,11 +267,18 @@ fn unknown_keys(value: &Value) -> String {
 
 fn collect_unknown(root: &Value, schema: &Value, value: &Value, path: &str, list: &mut String) {
     let schema = resolve(root, schema);
-    let (Some(known), Some(fields)) =
-        (schema.get("properties").and_then(Value::as_object), value.as_object())
-    else {
-        return;
-    };
+    if let (Some(items), Some(list_of)) = (schema.get("items"), value.as_array()) {
+        for (index, item) in list_of.iter().enumerate() {
+            collect_unknown(root, items, item, &format!("{path}[{index}]"), list);
+        }
+    }
+    let Some(fields) = value.as_object() else { return };
+    if let Some(any) = schema.get("additionalProperties").filter(|any| any.is_object()) {
+        for (key, value) in fields {
+            collect_unknown(root, any, value, &format!("{path}.{key}"), list);
+        }
+    }
+    let Some(known) = schema.get("properties").and_then(Value::as_object) else { return };
     for (key, value) in fields {
         let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
         if let Some(schema) = known.get(key) {
@@ -309,6 +329,15 @@ mod tests {
         let error = parse("cluster: {name: a, namepsace: b}\nhealht: {}").unwrap_err().to_string();
         assert!(error.contains("cluster.namepsace: did you mean `namespace`?"), "{error}");
         assert!(error.contains("healht: did you mean `health`?"), "{error}");
+    }
+
+    #[test]
+    fn unknown_keys_are_found_in_lists_and_maps_too() {
+        let text = "cluster: {name: a, namespace: b}\nplugins: {folder: /p, load: {x: {kind: [v1/Pod], settings: {any: 1}}}}\nmappings: [{apiVersion: a/v1, kind: A, plural: as, select: all}]";
+        let error = parse(text).unwrap_err().to_string();
+        assert!(error.contains("plugins.load.x.kind: did you mean `kinds`?"), "{error}");
+        assert!(error.contains("mappings[0].select: did you mean `selection`"), "{error}");
+        assert!(!error.contains("settings.any"), "{error}");
     }
 
     #[test]

@@ -49,6 +49,9 @@ pub trait Lookup {
     ) -> Vec<Arc<VirtualObject>>;
     /// Whether the cache has every virtual object of this kind.
     fn is_complete(&self, kind: &Kind) -> bool;
+    /// The same reads, to be handed to a rule that runs apart from its caller. What is read there is
+    /// remembered here.
+    fn shared(&self) -> Arc<dyn Lookup + Send + Sync>;
 }
 
 /// A point in time, the same for a whole decision.

@@ -130,9 +130,6 @@ mod tests {
 
     #[test]
     fn copies_of_copies_end() {
-        let double = json!({"op": "copy", "from": "/spec", "path": "/spec/again"});
-        let into_itself: Vec<Value> = std::iter::repeat_n(double, 40).collect();
-        assert!(matches!(patch(into_itself.into()), Err(Error::Copied | Error::Depth)));
         let wide = (0..40).map(|_| json!({"op": "copy", "from": "/spec", "path": "/spec/x/-"})).collect();
         assert!(matches!(patch(wide), Err(Error::Copied | Error::Depth)));
     }

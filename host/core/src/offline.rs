@@ -10,7 +10,7 @@ use crate::names::Names;
 use crate::object::{HostObject, Key, Kind, VirtualName, VirtualObject};
 
 /// What both clusters would show, as far as rules look.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Offline {
     /// How names are made.
     pub names: Names,
@@ -86,6 +86,10 @@ impl Lookup for Offline {
 
     fn is_complete(&self, _kind: &Kind) -> bool {
         true
+    }
+
+    fn shared(&self) -> Arc<dyn Lookup + Send + Sync> {
+        Arc::new(self.clone())
     }
 }
 

@@ -1,6 +1,5 @@
 //! What the parts of the engine share: the stores of every kind, who looks at whom, and the facts.
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -48,10 +47,11 @@ pub(crate) struct State {
     services: Mutex<HashMap<String, Arc<[ServiceFact]>>>,
 }
 
-/// Reads for one decision, remembered.
-pub(crate) struct View<'a> {
-    state: &'a State,
-    reads: RefCell<BTreeSet<Key>>,
+/// Reads for one decision, remembered. Cheap to clone; clones remember together.
+#[derive(Clone)]
+pub(crate) struct View {
+    state: Arc<State>,
+    reads: Arc<Mutex<BTreeSet<Key>>>,
 }
 
 impl State {
@@ -241,20 +241,24 @@ impl State {
     }
 }
 
-impl<'a> View<'a> {
-    pub(crate) fn new(state: &'a State) -> Self {
-        Self { state, reads: RefCell::default() }
+impl View {
+    pub(crate) fn new(state: Arc<State>) -> Self {
+        Self { state, reads: Arc::default() }
     }
 
     /// What was read.
     pub(crate) fn into_reads(self) -> BTreeSet<Key> {
-        self.reads.into_inner()
+        std::mem::take(&mut *self.reads.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn read(&self, key: Key) {
+        self.reads.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
     }
 }
 
-impl Lookup for View<'_> {
+impl Lookup for View {
     fn object(&self, key: &Key) -> Option<Arc<VirtualObject>> {
-        self.reads.borrow_mut().insert(key.clone());
+        self.read(key.clone());
         self.state.kinds.get(&key.kind)?.r#virtual.get(&key.name.namespace, &key.name.name)
     }
 
@@ -282,7 +286,7 @@ impl Lookup for View<'_> {
     }
 
     fn host_object(&self, key: &Key) -> Option<Arc<HostObject>> {
-        self.reads.borrow_mut().insert(key.clone());
+        self.read(key.clone());
         self.state.host_object(key)
     }
 
@@ -295,12 +299,16 @@ impl Lookup for View<'_> {
         let Some(pair) = self.state.kinds.get(kind) else { return Vec::new() };
         // What comes into being later has to be noticed too, so the whole namespace is remembered as read.
         let any = VirtualName::new(namespace.unwrap_or_default(), "");
-        self.reads.borrow_mut().insert(Key { kind: kind.clone(), name: any });
+        self.read(Key { kind: kind.clone(), name: any });
         let mut names = pair.r#virtual.names();
         names.retain(|(found, _)| namespace.is_none_or(|wanted| wanted == found));
         names.sort();
         let objects = names.iter().filter_map(|(namespace, name)| pair.r#virtual.get(namespace, name));
         objects.filter(|object| object.has_labels(labels)).collect()
+    }
+
+    fn shared(&self) -> Arc<dyn Lookup + Send + Sync> {
+        Arc::new(self.clone())
     }
 
     fn is_complete(&self, kind: &Kind) -> bool {

@@ -136,7 +136,7 @@ impl Syncer {
     /// Calls a rule with everything it may read; gives its answer and what it did read.
     fn with_context<T>(&self, rule: impl FnOnce(&Ctx<'_>) -> T) -> (T, BTreeSet<Key>) {
         let facts = self.state.facts();
-        let view = View::new(&self.state);
+        let view = View::new(self.state.clone());
         let (now, notes) = (Moment::default(), Notes::default());
         let answer = rule(&Ctx {
             names: &self.state.names,

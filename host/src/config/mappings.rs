@@ -1,0 +1,152 @@
+//! Kinds that the configuration describes: `mappings`.
+
+use std::borrow::Cow;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use weft_core::declared::Declaration;
+use weft_core::mapper::Selection;
+use weft_core::object::{Kind, ResourceType};
+use weft_core::references::Reference;
+
+use crate::config::Error;
+use crate::plugin::descriptor::{Mapping, Role};
+
+/// A kind that needs no code: where its objects name others, and what flows back.
+///
+/// Paths are RFC 6901 pointers in which `*` means every item of a list or every value of a map.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DeclaredMapping {
+    /// Group and version, such as `cert-manager.io/v1`.
+    pub api_version: String,
+    /// The kind, such as `Certificate`.
+    pub kind: String,
+    /// Its name in URLs, such as `certificates`.
+    pub plural: String,
+    /// `all` objects get a host object, or those that are `used`: named by an object on the host.
+    #[serde(default)]
+    pub selection: DeclaredSelection,
+    /// Where objects name other objects. Names are rewritten, and what is named is synced if its kind is
+    /// synced on use.
+    #[serde(default)]
+    pub references: Vec<DeclaredReference>,
+    /// Label selectors of pods: each is limited to the pods of the object's virtual namespace.
+    #[serde(default)]
+    pub selectors: Vec<String>,
+    /// Labels that a controller of the host gives to the pods it makes.
+    #[serde(default)]
+    pub labels: Vec<String>,
+    /// What is wholly the tenant's on the host object: what the virtual object lacks there is removed.
+    #[serde(default = "spec")]
+    pub owned: Vec<String>,
+    /// What flows back to the virtual object.
+    #[serde(default = "status")]
+    pub back: Vec<String>,
+    /// Have the host's CustomResourceDefinition installed in the virtual cluster.
+    #[serde(default)]
+    pub install_definition: bool,
+}
+
+/// One place that names another object.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DeclaredReference {
+    /// Path to the name, such as `/spec/secretName`.
+    pub path: String,
+    /// What is named, as `apiVersion/Kind`: `v1/Secret`.
+    pub kind: String,
+    /// The field beside the name that holds a namespace; the object's own is meant where it is empty.
+    #[serde(default)]
+    pub namespace_field: Option<String>,
+}
+
+/// Which virtual objects get a host object.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum DeclaredSelection {
+    /// Every one.
+    #[default]
+    All,
+    /// Those that an object on the host names.
+    Used,
+}
+
+impl DeclaredMapping {
+    /// The declaration, if it makes sense: the same is asked of it as of a plugin that adds the kind.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        let value = |why: String| Error::Value { key: "mappings", why };
+        let mapping = Mapping {
+            role: Role::Add,
+            to_host: true,
+            to_virtual: !self.back.is_empty(),
+            wants_virtual: false,
+            wants_host: false,
+            resource: self.resource(),
+            selection: self.selection.into(),
+            references: self.references(),
+            selectors: self.selectors.clone(),
+            host_writes: self.owned.clone(),
+            virtual_writes: self.back.clone(),
+            installs_definition: self.install_definition,
+        };
+        mapping
+            .check("entry")
+            .map_err(|invalid| value(format!("{}: {} {}", self.kind, invalid.field, invalid.why)))?;
+        match self.labels.iter().find(|path| !path.starts_with('/')) {
+            Some(path) => Err(value(format!("{}: the path {path:?} must begin with `/`", self.kind))),
+            None => Ok(()),
+        }
+    }
+
+    /// The declaration.
+    pub fn declaration(&self) -> Declaration {
+        Declaration {
+            resource: self.resource(),
+            selection: self.selection.into(),
+            references: self.references(),
+            selectors: self.selectors.clone(),
+            labels: self.labels.clone(),
+            owned: self.owned.clone(),
+            back: self.back.clone(),
+            installs_definition: self.install_definition,
+        }
+    }
+
+    fn resource(&self) -> ResourceType {
+        let (group, version) = self.api_version.split_once('/').unwrap_or(("", &self.api_version));
+        ResourceType {
+            group: Cow::Owned(group.to_owned()),
+            version: Cow::Owned(version.to_owned()),
+            kind: Cow::Owned(self.kind.clone()),
+            plural: Cow::Owned(self.plural.clone()),
+            namespaced: true,
+        }
+    }
+
+    fn references(&self) -> Vec<Reference> {
+        let reference = |declared: &DeclaredReference| Reference {
+            path: declared.path.clone(),
+            kind: Kind::new(&declared.kind),
+            namespace_field: declared.namespace_field.clone(),
+        };
+        self.references.iter().map(reference).collect()
+    }
+}
+
+impl From<DeclaredSelection> for Selection {
+    fn from(selection: DeclaredSelection) -> Self {
+        match selection {
+            DeclaredSelection::All => Self::All,
+            DeclaredSelection::Used => Self::Used,
+        }
+    }
+}
+
+fn spec() -> Vec<String> {
+    vec!["/spec".to_owned()]
+}
+
+fn status() -> Vec<String> {
+    vec!["/status".to_owned()]
+}

@@ -1,0 +1,67 @@
+//! Rules from outside: `plugins`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::config::Error;
+use crate::plugin::descriptor::is_dns_label;
+use crate::plugin::grants::Entry;
+
+/// Where plugins are, and what each may do.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Plugins {
+    /// Folder of components, `<name>.wasm` each. It is watched: a new file takes the place of the old one
+    /// without a restart. Without a folder there are no plugins.
+    pub folder: Option<PathBuf>,
+    /// Folder for compiled components, made where it is missing; nobody else may write to it. Without one,
+    /// components are compiled at each start.
+    pub cache: Option<PathBuf>,
+    /// `listed`: a component gets what its entry in `load` grants, and one without an entry is not loaded.
+    /// `asked`: a component gets what it asks for. For development only: whoever can write to the folder can
+    /// then map every kind that the syncer has rights for.
+    pub grants: Grants,
+    /// What each plugin may do, by its name.
+    pub load: BTreeMap<String, Entry>,
+}
+
+/// Who says what a plugin may do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Grants {
+    /// The operator, in `load`.
+    #[default]
+    Listed,
+    /// The plugin itself.
+    Asked,
+}
+
+impl Plugins {
+    pub(super) fn check(&self) -> Result<(), Error> {
+        let refuse = |why: String| Err(Error::Value { key: "plugins.load", why });
+        if self.folder.is_none() && self.load.values().any(|entry| entry.enabled) {
+            return refuse("there are plugins to load, but `plugins.folder` is missing".to_owned());
+        }
+        for (name, entry) in &self.load {
+            if !is_dns_label(name) {
+                return refuse(format!("{name:?} must be lower-case letters, digits and `-`"));
+            }
+            let limits = entry.limits;
+            if !(10..=10_000).contains(&limits.milliseconds) || !(1..=1024).contains(&limits.mebibytes) {
+                return refuse(format!(
+                    "{name}: `limits` must be 10 to 10000 milliseconds and 1 to 1024 mebibytes"
+                ));
+            }
+            let is_kind = |kind: &&str| (2..=3).contains(&kind.split('/').count());
+            let lookups = entry.lookups.iter().map(|lookup| lookup.kind.as_str());
+            let kinds = entry.kinds.iter().map(String::as_str).chain(lookups);
+            if let Some(kind) = kinds.into_iter().find(|kind| !is_kind(kind)) {
+                return refuse(format!("{name}: {kind:?} must be apiVersion/Kind, such as v1/Pod"));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,162 @@
+//! From the bytes of a file to a component that can be called, or to one readable line that says why not.
+
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+use wasmtime::component::Component;
+
+use crate::plugin::convert;
+use crate::plugin::descriptor::{Descriptor, Invalid};
+use crate::plugin::flood::Bucket;
+use crate::plugin::imports::Imports;
+use crate::plugin::sandbox::{self, Limits, Prepared, Sandbox};
+
+/// Larger than a component with a whole Python in it.
+pub const MAX_BYTES: usize = 32 * 1024 * 1024;
+/// Begins every WebAssembly file.
+const MAGIC: &[u8] = b"\0asm";
+/// Follows it in components.
+const COMPONENT: &[u8] = &[0x0d, 0x00, 0x01, 0x00];
+/// Follows it in core modules.
+const MODULE: &[u8] = &[0x01, 0x00, 0x00, 0x00];
+/// The interface's package.
+const PACKAGE: &str = "weft:mapping/";
+/// The versions of the package that this host calls.
+const TRACK: &str = "0.1.";
+/// What `describe` and `configure` may take: the first call of an instance of Python is slow.
+pub const START: Limits = Limits { time: std::time::Duration::from_secs(5), memory: 64 * 1024 * 1024 };
+
+/// A component that has said what it is.
+#[derive(Clone)]
+pub struct Loaded {
+    /// SHA-256 of the file, in hexadecimal.
+    pub digest: String,
+    /// Bytes of the file.
+    pub size: usize,
+    /// Interfaces that it imports, with their versions.
+    pub imports: Vec<String>,
+    /// What it says about itself.
+    pub descriptor: Descriptor,
+    pub(super) prepared: Prepared,
+}
+
+/// Why a file is not loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// More than [`MAX_BYTES`].
+    #[error("it has {} MiB; {} MiB at most are loaded", .0 / 1024 / 1024, MAX_BYTES / 1024 / 1024)]
+    Size(usize),
+    /// Something else than WebAssembly, or the beginning of a file that is still being written.
+    #[error("it is no WebAssembly file")]
+    NotWasm,
+    /// A module without the component around it.
+    #[error("it is a core module, not a component; `weft plugin build` makes a component of it")]
+    Module,
+    /// The file is damaged, or uses what this host does not have.
+    #[error("it cannot be compiled: {0}")]
+    Compile(String),
+    /// Nothing of our interface is exported.
+    #[error("it is a component, but no mapping plugin: it does not export {PACKAGE}mapper")]
+    NoPlugin,
+    /// Built for another version of the interface.
+    #[error(
+        "it is built for weft:mapping {built_for}; this weft calls {TRACK}x. Build it against wit/ of this version"
+    )]
+    Version {
+        /// The version.
+        built_for: String,
+    },
+    /// It wants WASI.
+    #[error(
+        "it imports {import}; build it without WASI, or allow stand-ins with `wasi: true` for this plugin"
+    )]
+    Wasi {
+        /// The interface.
+        import: String,
+    },
+    /// An import or export does not fit.
+    #[error("it does not fit the interface: {0}")]
+    Link(String),
+    /// `describe` did not answer.
+    #[error("it cannot describe itself")]
+    Describe(#[from] sandbox::Error),
+    /// The descriptor makes no sense.
+    #[error(transparent)]
+    Descriptor(#[from] Invalid),
+}
+
+/// Reads, checks, compiles and describes a component.
+///
+/// # Errors
+/// Why it cannot be loaded, in words for the person who put it there.
+pub fn load(sandbox: &Sandbox, bytes: &[u8], stand_ins: bool) -> Result<Loaded, Error> {
+    check_head(bytes)?;
+    let component = sandbox.compile(bytes).map_err(|error| Error::Compile(causes(&error)))?;
+    let imports = names(sandbox, &component).0;
+    check_interface(sandbox, &component, stand_ins)?;
+    let prepared = sandbox.prepare(&component, stand_ins).map_err(|error| Error::Link(causes(&error)))?;
+    let closed = Imports::closed(Arc::from("?"), "describe", Arc::new(Bucket::new(20, 1)));
+    let (described, _) = sandbox
+        .run(&prepared, closed, START, |store, plugin| plugin.weft_mapping_plugin().call_describe(store));
+    let descriptor = convert::descriptor(described?);
+    descriptor.check()?;
+    Ok(Loaded { digest: digest(bytes), size: bytes.len(), imports, descriptor, prepared })
+}
+
+/// SHA-256 in hexadecimal.
+pub fn digest(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    Sha256::digest(bytes).iter().fold(String::with_capacity(64), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+fn check_head(bytes: &[u8]) -> Result<(), Error> {
+    if bytes.len() > MAX_BYTES {
+        return Err(Error::Size(bytes.len()));
+    }
+    match bytes.strip_prefix(MAGIC) {
+        Some(rest) if rest.starts_with(COMPONENT) => Ok(()),
+        Some(rest) if rest.starts_with(MODULE) => Err(Error::Module),
+        _ => Err(Error::NotWasm),
+    }
+}
+
+/// Whether the component is for this interface at all, said before the linker says it in its own words.
+fn check_interface(sandbox: &Sandbox, component: &Component, stand_ins: bool) -> Result<(), Error> {
+    let (imports, exports) = names(sandbox, component);
+    let ours = imports.iter().chain(&exports).filter_map(|name| name.strip_prefix(PACKAGE));
+    for (_, version) in ours.filter_map(|name| name.split_once('@')) {
+        if !version.starts_with(TRACK) {
+            return Err(Error::Version { built_for: version.to_owned() });
+        }
+    }
+    if !exports.iter().any(|name| name.strip_prefix(PACKAGE).is_some_and(|name| name.starts_with("mapper@")))
+    {
+        return Err(Error::NoPlugin);
+    }
+    match imports.into_iter().find(|name| name.starts_with("wasi:")) {
+        Some(import) if !stand_ins => Err(Error::Wasi { import }),
+        _ => Ok(()),
+    }
+}
+
+/// The names of what a component imports and exports.
+fn names(sandbox: &Sandbox, component: &Component) -> (Vec<String>, Vec<String>) {
+    let (engine, kind) = (sandbox.engine(), component.component_type());
+    let imports = kind.imports(engine).map(|(name, _)| name.to_owned()).collect();
+    (imports, kind.exports(engine).map(|(name, _)| name.to_owned()).collect())
+}
+
+/// An error and its causes in one line.
+pub(super) fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    text.replace('\n', " ")
+}

@@ -1,0 +1,208 @@
+//! Between the records of the interface and the words of the core. Converts, decides nothing, except that
+//! texts are cut to what the interface promises to keep.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde_json::Value;
+use weft_core::conditions;
+use weft_core::confine::field_name;
+use weft_core::context::{Condition, Ctx, Event, Problem};
+use weft_core::edit::Edit;
+use weft_core::extension::{Answer, Failure, Verdict};
+use weft_core::mapper::Selection;
+use weft_core::object::{Key, Kind, ResourceType, VirtualName};
+use weft_core::references::Reference;
+
+use crate::plugin::bindings::weft::mapping::types;
+use crate::plugin::descriptor::{Descriptor, LookupPermission, Mapping, Role, Side};
+use crate::plugin::imports::cut;
+
+/// Bytes that are kept of a message.
+const MESSAGE: usize = 1024;
+/// Longest reason or condition name.
+const REASON: usize = 64;
+/// Events and conditions of one answer.
+const TOLD: usize = 8;
+/// Objects that one answer may wait for.
+const AWAITED: usize = 64;
+/// The least time after which a rule may ask to run again.
+const SOONEST: Duration = Duration::from_secs(1);
+
+pub(super) fn kind(kind: &types::Kind) -> Kind {
+    resource(kind, "").kind()
+}
+
+pub(super) fn side(side: types::Side) -> Side {
+    match side {
+        types::Side::VirtualSide => Side::Virtual,
+        types::Side::HostSide => Side::Host,
+    }
+}
+
+pub(super) fn key(target: &types::ObjectRef) -> Key {
+    let namespace = target.namespace.clone().unwrap_or_default();
+    Key { kind: kind(&target.kind), name: VirtualName::new(namespace, target.name.clone()) }
+}
+
+fn resource(kind: &types::Kind, plural: &str) -> ResourceType {
+    ResourceType {
+        group: Cow::Owned(kind.group.clone()),
+        version: Cow::Owned(kind.version.clone()),
+        kind: Cow::Owned(kind.kind.clone()),
+        plural: Cow::Owned(plural.to_owned()),
+        namespaced: true,
+    }
+}
+
+/// The kind of a mapping as a request names it.
+pub(super) fn kind_record(resource: &ResourceType) -> types::Kind {
+    types::Kind {
+        group: resource.group.to_string(),
+        version: resource.version.to_string(),
+        kind: resource.kind.to_string(),
+    }
+}
+
+pub(super) fn descriptor(descriptor: types::Descriptor) -> Descriptor {
+    Descriptor {
+        name: descriptor.name,
+        version: one_line(&descriptor.version, REASON),
+        summary: one_line(&descriptor.summary, MESSAGE),
+        mappings: descriptor.mappings.into_iter().map(mapping).collect(),
+        lookups: descriptor.lookups.iter().map(lookup).collect(),
+        settings_schema: descriptor.settings_schema,
+        uses_time: descriptor.uses_time,
+    }
+}
+
+fn mapping(mapping: types::Mapping) -> Mapping {
+    let or = |paths: Vec<String>, default: &[&str]| -> Vec<String> {
+        if paths.is_empty() { default.iter().map(|path| (*path).to_owned()).collect() } else { paths }
+    };
+    Mapping {
+        resource: resource(&mapping.kind, &mapping.plural),
+        role: match mapping.role {
+            types::Role::Add => Role::Add,
+            types::Role::Override => Role::Override,
+            types::Role::Mutate(order) => Role::Mutate(order),
+        },
+        to_host: mapping.directions.contains(types::Directions::TO_HOST),
+        to_virtual: mapping.directions.contains(types::Directions::TO_VIRTUAL),
+        wants_virtual: mapping.inputs.contains(types::Inputs::VIRTUAL_OBJECT),
+        wants_host: mapping.inputs.contains(types::Inputs::HOST_OBJECT),
+        selection: match mapping.selection {
+            types::Selection::All => Selection::All,
+            types::Selection::Used => Selection::Used,
+        },
+        references: mapping.references.into_iter().map(reference).collect(),
+        selectors: mapping.selectors,
+        host_writes: or(mapping.host_writes, &["/spec", "/data"]),
+        virtual_writes: or(mapping.virtual_writes, &["/status"]),
+        installs_definition: mapping.install_definition,
+    }
+}
+
+fn reference(reference: types::ReferencePath) -> Reference {
+    Reference {
+        path: reference.path,
+        kind: kind(&reference.target),
+        namespace_field: reference.namespace_field,
+    }
+}
+
+fn lookup(permission: &types::LookupPermission) -> LookupPermission {
+    LookupPermission {
+        side: side(permission.side),
+        resource: resource(&permission.kind, &permission.plural),
+        fields: permission.fields.clone(),
+    }
+}
+
+/// What a rule is told of both clusters. The time only to rules that say that they depend on it.
+pub(super) fn context(ctx: &Ctx<'_>, uses_time: bool) -> types::Context {
+    let (names, facts) = (ctx.names, ctx.facts);
+    let version = |version: weft_core::context::Version| format!("{}.{}", version.major, version.minor);
+    types::Context {
+        cluster: names.cluster().to_owned(),
+        host_namespace: names.namespace().to_owned(),
+        cluster_domain: facts.cluster_domain.clone(),
+        dns: facts.dns.iter().map(ToString::to_string).collect(),
+        api_servers: facts.kubernetes.iter().map(ToString::to_string).collect(),
+        host_version: version(facts.host_version),
+        virtual_version: version(facts.virtual_version),
+        now: if uses_time { ctx.now.millis } else { 0 },
+        extra: Vec::new(),
+    }
+}
+
+/// The outcome of a rule of `plugin`.
+///
+/// # Errors
+/// The edit is not the JSON that it says it is.
+pub(super) fn answer(plugin: &str, outcome: types::Outcome) -> Result<Answer, Failure> {
+    let problem = |found: &types::Problem| problem(plugin, found);
+    let verdict = match &outcome.verdict {
+        types::Verdict::Apply(wanted) => Verdict::Apply(edit(wanted)?),
+        types::Verdict::Skip(found) => Verdict::Skip(problem(found)),
+        types::Verdict::Absent(found) => Verdict::Absent(problem(found)),
+        types::Verdict::Reject(found) => Verdict::Reject(problem(found)),
+        types::Verdict::Fail(found) => Verdict::Fail(problem(found)),
+        types::Verdict::Wait(wait) => {
+            let until: BTreeSet<Key> = wait.until.iter().take(AWAITED).map(key).collect();
+            let after = wait.after_ms.map(|after| Duration::from_millis(after).max(SOONEST));
+            // Nothing would ever wake it.
+            let after = if until.is_empty() { after.or(Some(SOONEST)) } else { after };
+            Verdict::Wait { problem: problem(&wait.problem), until, after }
+        }
+    };
+    let events = outcome.events.iter().take(TOLD).map(|event| Event {
+        by: plugin.to_owned(),
+        is_warning: matches!(event.severity, types::Severity::Warning),
+        reason: reason(&event.reason),
+        message: one_line(&event.message, MESSAGE),
+    });
+    let conditions = outcome.conditions.iter().take(TOLD).map(|condition| Condition {
+        kind: conditions::kind(plugin, &reason(&condition.name)),
+        status: match condition.status {
+            Some(true) => "True",
+            Some(false) => "False",
+            None => "Unknown",
+        },
+        reason: reason(&condition.reason),
+        message: one_line(&condition.message, MESSAGE),
+    });
+    Ok(Answer { verdict, events: events.collect(), conditions: Some(conditions.collect()) })
+}
+
+pub(super) fn problem(plugin: &str, problem: &types::Problem) -> Problem {
+    Problem {
+        by: plugin.to_owned(),
+        reason: reason(&problem.reason),
+        why: one_line(&problem.message, MESSAGE),
+        field: problem.at.as_deref().map(|pointer| one_line(&field_name(pointer), MESSAGE)),
+    }
+}
+
+fn edit(edit: &types::Edit) -> Result<Edit, Failure> {
+    let unreadable = |error: serde_json::Error| {
+        Failure::new("PluginEditUnreadable", format!("its edit is not the JSON that it should be: {error}"))
+    };
+    Ok(match edit {
+        types::Edit::Unchanged => Edit::Unchanged,
+        types::Edit::Patch(text) => Edit::Patch(serde_json::from_str(text).map_err(unreadable)?),
+        types::Edit::Merge(text) => Edit::Merge(serde_json::from_str::<Value>(text).map_err(unreadable)?),
+        types::Edit::Whole(text) => Edit::Whole(serde_json::from_str(text).map_err(unreadable)?),
+    })
+}
+
+/// A reason as the API takes it: letters and digits.
+fn reason(text: &str) -> String {
+    let kept: String = text.chars().filter(char::is_ascii_alphanumeric).take(REASON).collect();
+    if kept.is_empty() { "PluginProblem".to_owned() } else { kept }
+}
+
+fn one_line(text: &str, length: usize) -> String {
+    cut(text, length).chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}

@@ -1,0 +1,335 @@
+//! One version of a plugin with its settings: never changes, and is called until another takes its place.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde_json::Value;
+use weft_core::context::Ctx;
+use weft_core::extension::{Answer, Direction, Extension, Failure, Request, Terms, Verdict};
+use weft_core::names::Names;
+use weft_core::object::{Fields, ResourceType};
+
+use crate::plugin::bindings::exports::weft::mapping::mapper;
+use crate::plugin::bindings::weft::mapping::types;
+use crate::plugin::breaker::Breaker;
+use crate::plugin::component::{self, Loaded, START};
+use crate::plugin::convert;
+use crate::plugin::descriptor::{LookupPermission, Mapping};
+use crate::plugin::flood::Bucket;
+use crate::plugin::grants::{Entry, RemovalPolicy};
+use crate::plugin::imports::{Imports, Read};
+use crate::plugin::metrics::Metrics;
+use crate::plugin::recorder::{Recorded, Recorder};
+use crate::plugin::sandbox::{self, Limits, Sandbox};
+
+/// Lines of the log that one plugin may write at once, and a second.
+const LINES: u32 = 100;
+
+/// One version of a plugin with its settings.
+pub struct Generation {
+    /// Name of the plugin.
+    pub name: Arc<str>,
+    /// What was loaded.
+    pub loaded: Loaded,
+    /// What the operator says of it.
+    pub entry: Entry,
+    settings: String,
+    limits: Limits,
+    permissions: Arc<[LookupPermission]>,
+    lines: Arc<Bucket>,
+    sandbox: Arc<Sandbox>,
+    metrics: Arc<Metrics>,
+    /// Opens when the plugin keeps failing.
+    pub breaker: Breaker,
+    /// The calls of late, to try the next version with.
+    pub recorder: Recorder,
+}
+
+/// Why a component that loads is not used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file has another name than the descriptor.
+    #[error("it calls itself {found:?}; the file of that plugin is {found}.wasm")]
+    Name {
+        /// The descriptor's name.
+        found: String,
+    },
+    /// The operator has pinned another file.
+    #[error("its digest is {found}, but `digest` pins {pinned}")]
+    Digest {
+        /// The file's.
+        found: String,
+        /// The operator's.
+        pinned: String,
+    },
+    /// It asks for more than it is granted.
+    #[error("it asks for more than it is granted:{list}")]
+    Grants {
+        /// One line a piece.
+        list: String,
+    },
+    /// The settings do not fit.
+    #[error("its settings cannot be used:{list}")]
+    Settings {
+        /// One line a problem.
+        list: String,
+    },
+    /// Its schema is no JSON Schema.
+    #[error("its settings schema is no JSON Schema: {0}")]
+    Schema(String),
+    /// `configure` did not answer.
+    #[error("it cannot take its settings")]
+    Configure(#[from] sandbox::Error),
+}
+
+/// A rule of a plugin for one kind.
+pub struct Rule {
+    generation: Arc<Generation>,
+    mapping: Mapping,
+    terms: Terms,
+}
+
+impl Generation {
+    /// The version `loaded` of the plugin `name` with what the operator says of it.
+    ///
+    /// # Errors
+    /// Why it is not used, in words for the operator.
+    pub fn new(
+        name: &str,
+        loaded: Loaded,
+        entry: Entry,
+        sandbox: Arc<Sandbox>,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, Error> {
+        check_identity(name, &loaded, &entry)?;
+        let missing = entry.missing(&loaded.descriptor);
+        if !missing.is_empty() {
+            return Err(Error::Grants { list: lines(&missing) });
+        }
+        check_schema(loaded.descriptor.settings_schema.as_deref(), &entry)?;
+        let settings = Value::Object(entry.settings.clone()).to_string();
+        let generation = Self {
+            name: Arc::from(name),
+            limits: entry.limits.into(),
+            permissions: loaded.descriptor.lookups.clone().into(),
+            lines: Arc::new(Bucket::new(LINES, LINES)),
+            breaker: Breaker::default(),
+            recorder: Recorder::default(),
+            loaded,
+            entry,
+            settings,
+            sandbox,
+            metrics,
+        };
+        generation.configure()?;
+        Ok(generation)
+    }
+
+    /// The rules of this version, one for each kind.
+    pub fn rules(self: &Arc<Self>) -> Vec<Arc<Rule>> {
+        let rule = |mapping: &Mapping| Arc::new(Rule::new(self.clone(), mapping.clone()));
+        self.loaded.descriptor.mappings.iter().map(rule).collect()
+    }
+
+    /// Kinds that it looks up in the virtual cluster.
+    pub fn looks_up(&self) -> Vec<ResourceType> {
+        self.permissions.iter().map(|permission| permission.resource.clone()).collect()
+    }
+
+    /// Whether host objects of kinds that it added are deleted when it is removed.
+    pub fn cleans_up(&self) -> bool {
+        self.entry.on_removal == RemovalPolicy::Delete
+    }
+
+    fn configure(&self) -> Result<(), Error> {
+        let closed = self.imports("settings");
+        let limits = Limits { memory: self.limits.memory.max(START.memory), ..START };
+        let (answer, _) = self.sandbox.run(&self.loaded.prepared, closed, limits, |store, plugin| {
+            plugin.weft_mapping_plugin().call_configure(store, &self.settings)
+        });
+        match answer? {
+            Ok(()) => Ok(()),
+            Err(problems) => Err(Error::Settings { list: problem_lines(&self.name, &problems) }),
+        }
+    }
+
+    fn imports(&self, about: &str) -> Imports {
+        Imports::closed(self.name.clone(), about, self.lines.clone())
+    }
+
+    /// Calls one of the two functions in a fresh instance.
+    fn run(
+        &self,
+        direction: Direction,
+        request: &mapper::Request,
+        imports: Imports,
+    ) -> (Result<types::Outcome, Failure>, Vec<Read>) {
+        let (answer, imports) =
+            self.sandbox.run(&self.loaded.prepared, imports, self.limits, |store, plugin| {
+                if let Err(problems) =
+                    plugin.weft_mapping_plugin().call_configure(&mut *store, &self.settings)?
+                {
+                    return Ok(Err(Failure::new("PluginSettings", problem_lines(&self.name, &problems))));
+                }
+                let mapper = plugin.weft_mapping_mapper();
+                match direction {
+                    Direction::ToHost => mapper.call_to_host(&mut *store, request),
+                    Direction::ToVirtual => mapper.call_to_virtual(&mut *store, request),
+                }
+                .map(Ok)
+            });
+        let answer = answer.map_err(|error| failure(&error)).and_then(|answer| answer);
+        (answer, imports.into_reads())
+    }
+
+    /// Answers a recorded call once more; gives what is said now.
+    ///
+    /// # Errors
+    /// The call fails.
+    pub fn replay(&self, names: &Names, recorded: &Recorded) -> Result<Answer, Failure> {
+        let imports = self.imports("a recorded call");
+        let imports = imports.recorded(names.clone(), &recorded.reads, self.permissions.clone());
+        let (answer, _) = self.run(recorded.direction, &recorded.to_request(), imports);
+        convert::answer(&self.name, answer?)
+    }
+}
+
+impl Rule {
+    fn new(generation: Arc<Generation>, mapping: Mapping) -> Self {
+        let terms = Terms {
+            to_host: mapping.to_host,
+            to_virtual: mapping.to_virtual,
+            host_writes: mapping.host_writes.clone(),
+            virtual_writes: mapping.virtual_writes.clone(),
+            on_failure: generation.entry.on_failure.into(),
+        };
+        Self { generation, mapping, terms }
+    }
+
+    /// The kind's part of the descriptor.
+    pub fn mapping(&self) -> &Mapping {
+        &self.mapping
+    }
+
+    /// The version of the plugin.
+    pub fn generation(&self) -> &Arc<Generation> {
+        &self.generation
+    }
+
+    fn request(&self, ctx: &Ctx<'_>, request: &Request<'_>) -> mapper::Request {
+        let text = |fields: &Fields| serde_json::to_string(fields).unwrap_or_default();
+        let wants_host = self.mapping.wants_host || request.direction == Direction::ToVirtual;
+        mapper::Request {
+            context: convert::context(ctx, self.generation.loaded.descriptor.uses_time),
+            kind: convert::kind_record(&self.mapping.resource),
+            virtual_object: self.mapping.wants_virtual.then(|| text(request.virtual_object.fields())),
+            host_object: request.host_object.filter(|_| wants_host).map(|object| text(object.fields())),
+            draft: text(request.draft),
+        }
+    }
+
+    fn answer(&self, ctx: &Ctx<'_>, request: &Request<'_>) -> Result<Answer, Failure> {
+        let generation = &self.generation;
+        let asked = self.request(ctx, request);
+        let object = request.virtual_object;
+        let about = format!("{} {}/{}", self.mapping.resource.kind, object.namespace(), object.name());
+        let imports = generation.imports(&about);
+        let imports = imports.open(ctx.names.clone(), ctx.lookup.shared(), generation.permissions.clone());
+        let (outcome, reads) = generation.run(request.direction, &asked, imports);
+        let answer = outcome.and_then(|outcome| convert::answer(&generation.name, outcome));
+        if let Ok(answer) = &answer {
+            generation.recorder.record(request.direction, asked, reads, answer);
+        }
+        answer
+    }
+}
+
+impl Extension for Rule {
+    fn name(&self) -> &str {
+        &self.generation.name
+    }
+
+    fn terms(&self) -> &Terms {
+        &self.terms
+    }
+
+    fn call(&self, ctx: &Ctx<'_>, request: &Request<'_>) -> Result<Answer, Failure> {
+        let generation = &self.generation;
+        if !generation.breaker.lets_pass() {
+            return Err(Failure::new(
+                "PluginPaused",
+                "it failed so often that it is not called for a while; see the syncer's log",
+            ));
+        }
+        let start = Instant::now();
+        let answer = self.answer(ctx, request);
+        let verdict = answer.as_ref().map_or_else(|failure| failure.reason, |answer| word(&answer.verdict));
+        let kind = self.mapping.resource.kind();
+        generation.metrics.called(&generation.name, kind.as_str(), verdict, start.elapsed());
+        generation.breaker.called(answer.is_ok());
+        answer
+    }
+
+    fn refused(&self, failure: &Failure) {
+        let generation = &self.generation;
+        generation.metrics.refused(&generation.name, failure.field.as_deref().unwrap_or_default());
+        generation.breaker.called(false);
+    }
+}
+
+/// One word for a verdict.
+pub fn word(verdict: &Verdict) -> &'static str {
+    match verdict {
+        Verdict::Apply(_) => "apply",
+        Verdict::Skip(_) => "skip",
+        Verdict::Absent(_) => "absent",
+        Verdict::Wait { .. } => "wait",
+        Verdict::Reject(_) => "reject",
+        Verdict::Fail(_) => "fail",
+    }
+}
+
+fn failure(error: &sandbox::Error) -> Failure {
+    let reason = match error {
+        sandbox::Error::Time(_) => "PluginTimeout",
+        sandbox::Error::Memory(_) => "PluginMemory",
+        _ => "PluginTrapped",
+    };
+    Failure::new(reason, component::causes(error))
+}
+
+fn check_identity(name: &str, loaded: &Loaded, entry: &Entry) -> Result<(), Error> {
+    if loaded.descriptor.name != name {
+        return Err(Error::Name { found: loaded.descriptor.name.clone() });
+    }
+    match &entry.digest {
+        Some(pinned) if pinned.trim_start_matches("sha256:") != loaded.digest => {
+            Err(Error::Digest { found: loaded.digest.clone(), pinned: pinned.clone() })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_schema(schema: Option<&str>, entry: &Entry) -> Result<(), Error> {
+    let Some(schema) = schema else { return Ok(()) };
+    let schema: Value = serde_json::from_str(schema).map_err(|error| Error::Schema(error.to_string()))?;
+    let validator = jsonschema::validator_for(&schema).map_err(|error| Error::Schema(error.to_string()))?;
+    let settings = Value::Object(entry.settings.clone());
+    let problems: Vec<String> = validator
+        .iter_errors(&settings)
+        .take(8)
+        // The value is masked: settings may hold what is not for logs.
+        .map(|error| format!("settings{}: {}", error.instance_path(), error.masked()))
+        .collect();
+    if problems.is_empty() { Ok(()) } else { Err(Error::Settings { list: lines(&problems) }) }
+}
+
+fn problem_lines(plugin: &str, problems: &[types::Problem]) -> String {
+    let texts: Vec<String> =
+        problems.iter().take(8).map(|problem| convert::problem(plugin, problem).to_string()).collect();
+    lines(&texts)
+}
+
+fn lines(texts: &[String]) -> String {
+    texts.iter().fold(String::new(), |list, text| list + "\n  " + text)
+}

@@ -1,0 +1,97 @@
+//! The calls of late, without the data of Secrets: to try a new version of a plugin with, before it is used.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+
+use serde_json::Value;
+use weft_core::extension::{Answer, Direction};
+
+use crate::plugin::bindings::exports::weft::mapping::mapper;
+use crate::plugin::imports::Read;
+
+/// Calls that are kept of one plugin.
+const KEPT: usize = 32;
+/// Text that is kept of them in all.
+const KEPT_BYTES: usize = 512 * 1024;
+/// Every so many calls one is kept, so that the record is of different objects.
+const EVERY: u64 = 7;
+
+/// The calls of late.
+#[derive(Default)]
+pub struct Recorder {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    seen: u64,
+    calls: VecDeque<Recorded>,
+    bytes: usize,
+}
+
+/// One call and what came of it.
+#[derive(Clone)]
+pub struct Recorded {
+    /// Which function.
+    pub direction: Direction,
+    /// What was looked up.
+    pub(super) reads: Vec<Read>,
+    /// What was answered.
+    pub answer: Answer,
+    request: mapper::Request,
+}
+
+impl Recorded {
+    pub(super) fn to_request(&self) -> mapper::Request {
+        self.request.clone()
+    }
+
+    fn bytes(&self) -> usize {
+        let request = &self.request;
+        let texts = [request.virtual_object.as_deref(), request.host_object.as_deref(), Some(&request.draft)];
+        texts.into_iter().flatten().map(str::len).sum()
+    }
+}
+
+impl Recorder {
+    pub(super) fn record(
+        &self,
+        direction: Direction,
+        request: mapper::Request,
+        reads: Vec<Read>,
+        answer: &Answer,
+    ) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.seen += 1;
+        // Of Secrets nothing is kept: a record without data would not be the same question.
+        if state.seen % EVERY != 1 || request.kind.kind == "Secret" || holds_secrets(&reads) {
+            return;
+        }
+        let call = Recorded { direction, reads, answer: answer.clone(), request };
+        state.bytes += call.bytes();
+        state.calls.push_back(call);
+        while state.calls.len() > KEPT || state.bytes > KEPT_BYTES {
+            let Some(oldest) = state.calls.pop_front() else { return };
+            state.bytes -= oldest.bytes();
+        }
+    }
+
+    /// The calls that are kept, oldest first.
+    pub fn calls(&self) -> Vec<Recorded> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).calls.iter().cloned().collect()
+    }
+}
+
+fn holds_secrets(reads: &[Read]) -> bool {
+    let is_secret = |text: &str| {
+        serde_json::from_str::<Value>(text).is_ok_and(|value| match value {
+            Value::Array(items) => items.iter().any(is_kind_secret),
+            value => is_kind_secret(&value),
+        })
+    };
+    reads.iter().filter_map(|read| read.answer.as_deref()).any(is_secret)
+}
+
+fn is_kind_secret(value: &Value) -> bool {
+    value.get("kind").and_then(Value::as_str) == Some("Secret")
+}

@@ -1,0 +1,261 @@
+//! Where foreign code runs: nothing to read, nowhere to write, a bound on time and on memory.
+//!
+//! Every call gets a fresh instance in a store of its own, so nothing is kept from one object to the next
+//! and a trap ends no more than the call it happened in. This file belongs to the trusted base: see
+//! ARCHITECTURE.md.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use wasmtime::component::{Component, HasSelf, Linker};
+use wasmtime::{Cache, CacheConfig, Config, Engine, ResourceLimiter, Store, Trap};
+
+use crate::plugin::bindings::{MappingPlugin, MappingPluginPre};
+use crate::plugin::imports::Imports;
+use crate::plugin::stand_ins;
+
+/// How often the engine looks whether a call has had its time.
+const TICK: Duration = Duration::from_millis(10);
+/// Stack of a call.
+const STACK: usize = 512 * 1024;
+/// What a call may hand to the host in all: an object of the largest size that etcd takes, a few times.
+const HANDED_OVER: usize = 8 * 1024 * 1024;
+/// Entries of one table; Python needs a few thousand.
+const TABLE: usize = 200_000;
+/// Core instances, memories and tables of one component; Python has many core modules.
+const PARTS: usize = 100;
+
+/// Compiles components and runs calls. One for the process.
+pub struct Sandbox {
+    engine: Engine,
+    bare: Linker<Inside>,
+    with_stand_ins: Linker<Inside>,
+    stop: Arc<AtomicBool>,
+}
+
+/// What one call may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Time of one call, in steps of 10 ms.
+    pub time: Duration,
+    /// Linear memory, in bytes, all memories of the component together.
+    pub memory: usize,
+}
+
+/// What a store holds.
+pub(super) struct Inside {
+    pub(super) imports: Imports,
+    meter: Meter,
+}
+
+/// Counts the memory of one call.
+struct Meter {
+    limit: usize,
+    used: usize,
+    is_exceeded: bool,
+}
+
+/// A component that is ready to be instantiated.
+#[derive(Clone)]
+pub struct Prepared {
+    pre: MappingPluginPre<Inside>,
+}
+
+/// Why foreign code did not do what it was called for.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The engine cannot be set up.
+    #[error("failed to set up the WebAssembly engine")]
+    Engine(#[source] wasmtime::Error),
+    /// The bytes cannot be compiled.
+    #[error("failed to compile the component")]
+    Compile(#[source] wasmtime::Error),
+    /// The component wants something that is not offered.
+    #[error("the component does not fit the interface")]
+    Link(#[source] wasmtime::Error),
+    /// The call took longer than it may.
+    #[error("it ran longer than {} ms", .0.as_millis())]
+    Time(Duration),
+    /// The component wanted more memory than it may have.
+    #[error("it wanted more memory than {} MiB", .0 / 1024 / 1024)]
+    Memory(usize),
+    /// The component gave up: a panic, an exception, a stack that was too deep.
+    #[error("it stopped: {why}")]
+    Trap {
+        /// What happened, with the panic's own words where there are any.
+        why: String,
+    },
+}
+
+impl Sandbox {
+    /// A sandbox that keeps compiled components in the folder `cache`, if there is one.
+    ///
+    /// # Errors
+    /// The folder cannot be made.
+    pub fn new(cache: Option<&Path>) -> Result<Self, Error> {
+        let engine = Engine::new(&config(cache)?).map_err(Error::Engine)?;
+        let mut bare = Linker::new(&engine);
+        MappingPlugin::add_to_linker::<_, HasSelf<Imports>>(&mut bare, |inside: &mut Inside| {
+            &mut inside.imports
+        })
+        .map_err(Error::Engine)?;
+        let mut with_stand_ins = bare.clone();
+        stand_ins::add_to_linker(&mut with_stand_ins).map_err(Error::Engine)?;
+        let stop = Arc::new(AtomicBool::new(false));
+        tick(&engine, stop.clone()).map_err(|error| Error::Engine(error.into()))?;
+        Ok(Self { engine, bare, with_stand_ins, stop })
+    }
+
+    /// The engine, to ask about types.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Compiles a component, or takes it from the cache.
+    ///
+    /// # Errors
+    /// The bytes are no component that this engine runs.
+    pub fn compile(&self, bytes: &[u8]) -> Result<Component, Error> {
+        Component::from_binary(&self.engine, bytes).map_err(Error::Compile)
+    }
+
+    /// Connects what the component imports; `stand_ins` for WASI are offered only where they are allowed.
+    ///
+    /// # Errors
+    /// It imports something else, or does not export what a mapping plugin has to.
+    pub fn prepare(&self, component: &Component, stand_ins: bool) -> Result<Prepared, Error> {
+        let linker = if stand_ins { &self.with_stand_ins } else { &self.bare };
+        let pre = linker.instantiate_pre(component).map_err(Error::Link)?;
+        Ok(Prepared { pre: MappingPluginPre::new(pre).map_err(Error::Link)? })
+    }
+
+    /// Runs `call` in a fresh instance; gives its answer and what is left of `imports`.
+    ///
+    /// # Errors
+    /// The component took more than `limits`, or stopped.
+    pub(super) fn run<T>(
+        &self,
+        prepared: &Prepared,
+        imports: Imports,
+        limits: Limits,
+        call: impl FnOnce(&mut Store<Inside>, &MappingPlugin) -> wasmtime::Result<T>,
+    ) -> (Result<T, Error>, Imports) {
+        let meter = Meter { limit: limits.memory, used: 0, is_exceeded: false };
+        let mut store = Store::new(&self.engine, Inside { imports, meter });
+        store.limiter(|inside| &mut inside.meter);
+        store.set_hostcall_fuel(HANDED_OVER);
+        // The tick that is running counts as well, so one more is given.
+        let ticks = limits.time.as_millis().div_ceil(TICK.as_millis()).saturating_add(1);
+        store.set_epoch_deadline(u64::try_from(ticks).unwrap_or(u64::MAX));
+        let result = prepared.pre.instantiate(&mut store).and_then(|plugin| call(&mut store, &plugin));
+        let Inside { imports, meter } = store.into_data();
+        (result.map_err(|error| explain(&error, limits, &meter, &imports)), imports)
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Only what a mapping can need. What is off cannot be a way out: threads, garbage collection and shared
+/// memory are not even compiled in.
+fn config(cache: Option<&Path>) -> Result<Config, Error> {
+    let mut config = Config::new();
+    config
+        .wasm_component_model(true)
+        .epoch_interruption(true)
+        .max_wasm_stack(STACK)
+        // The same answer for the same question on every machine.
+        .cranelift_nan_canonicalization(true)
+        .relaxed_simd_deterministic(true)
+        .wasm_memory64(false)
+        // Registration of many images is slow, and nobody unwinds through them.
+        .native_unwind_info(false);
+    if let Some(folder) = cache {
+        make_private(folder).map_err(|error| Error::Engine(error.into()))?;
+        let mut settings = CacheConfig::new();
+        settings.with_directory(folder);
+        config.cache(Some(Cache::new(settings).map_err(Error::Engine)?));
+    }
+    Ok(config)
+}
+
+/// Makes a folder that nobody else reads or writes: what is in it is run as native code.
+fn make_private(folder: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700))
+}
+
+/// Moves the engine's clock on, in a thread of its own that ends with the engine.
+fn tick(engine: &Engine, stop: Arc<AtomicBool>) -> std::io::Result<()> {
+    let engine = engine.weak();
+    let run = move || {
+        while !stop.load(Ordering::Relaxed) {
+            std::thread::sleep(TICK);
+            let Some(engine) = engine.upgrade() else { return };
+            engine.increment_epoch();
+        }
+    };
+    std::thread::Builder::new().name("plugin-clock".to_owned()).spawn(run).map(drop)
+}
+
+impl ResourceLimiter for Meter {
+    /// All memories of the component together; what does not fit ends the call, so that no allocator gets
+    /// to answer in another way than on a machine with more memory.
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        self.used = self.used.saturating_add(desired.saturating_sub(current));
+        if self.used > self.limit {
+            self.is_exceeded = true;
+            wasmtime::bail!("out of memory");
+        }
+        Ok(true)
+    }
+
+    fn table_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        if desired > TABLE {
+            self.is_exceeded = true;
+            wasmtime::bail!("out of table entries");
+        }
+        Ok(true)
+    }
+
+    fn instances(&self) -> usize {
+        PARTS
+    }
+
+    fn tables(&self) -> usize {
+        PARTS
+    }
+
+    fn memories(&self) -> usize {
+        PARTS
+    }
+}
+
+fn explain(error: &wasmtime::Error, limits: Limits, meter: &Meter, imports: &Imports) -> Error {
+    if meter.is_exceeded {
+        return Error::Memory(limits.memory);
+    }
+    if let Some(Trap::Interrupt) = error.downcast_ref::<Trap>() {
+        return Error::Time(limits.time);
+    }
+    // The first line is a list of frames; what went wrong stands behind it.
+    let cause = error.root_cause().to_string();
+    let words = imports.last_words().map(|words| format!("{words} ({cause})"));
+    Error::Trap { why: words.unwrap_or(cause) }
+}
