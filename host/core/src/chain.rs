@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::confine::{confine_edit, confine_virtual_edit};
+use crate::confine::{confine_edit, confine_virtual_edit, known};
 use crate::context::{Ctx, Problem};
 use crate::extension::{Direction, Extension, Failure, OnFailure, Request, Verdict};
 use crate::mapper::{Change, Hold, Mapper, Policy};
@@ -62,7 +62,15 @@ impl Chain {
         self.looks_up.extend(looks_up);
     }
 
-    fn edit_host(ctx: &Ctx<'_>, link: &dyn Extension, source: &VirtualObject, object: &HostObject) -> Step {
+    fn edit_host(
+        &self,
+        ctx: &Ctx<'_>,
+        link: &dyn Extension,
+        source: &VirtualObject,
+        object: &HostObject,
+    ) -> Step {
+        let kind = self.base.resource().kind();
+        let is_known = |object: &HostObject| known(ctx, &kind, &self.references, object);
         let request = Request {
             direction: Direction::ToHost,
             virtual_object: source,
@@ -72,6 +80,10 @@ impl Chain {
         Self::ask(ctx, link, &request, |fields| {
             let after = HostObject::new(fields);
             confine_edit(object, &after, &link.terms().host_writes)?;
+            // What the tenant asks for and cannot have is no fault of the extension.
+            if is_known(object).is_ok() {
+                is_known(&after)?;
+            }
             Ok(after.into_fields())
         })
     }
@@ -136,13 +148,13 @@ impl Chain {
 impl Mapper for Chain {
     fn to_host(&self, ctx: &Ctx<'_>, source: &VirtualObject, draft: HostObject) -> Result<HostObject, Hold> {
         let instead = self.instead.as_ref().filter(|link| link.terms().to_host);
-        let mut object = match instead.map(|link| Self::edit_host(ctx, link.as_ref(), source, &draft)) {
+        let mut object = match instead.map(|link| self.edit_host(ctx, link.as_ref(), source, &draft)) {
             Some(Step::Go(fields)) => HostObject::new(fields),
             Some(Step::Stop(hold)) => return Err(hold),
             Some(Step::Without) | None => self.base.to_host(ctx, source, draft)?,
         };
         for link in self.after.iter().filter(|link| link.terms().to_host) {
-            match Self::edit_host(ctx, link.as_ref(), source, &object) {
+            match self.edit_host(ctx, link.as_ref(), source, &object) {
                 Step::Go(fields) => object = HostObject::new(fields),
                 Step::Stop(hold) => return Err(hold),
                 Step::Without => {}
@@ -268,9 +280,7 @@ fn on_failure(ctx: &Ctx<'_>, link: &dyn Extension, problem: Problem) -> Step {
 /// What the guard says, as the failure of the extension that made it speak.
 fn refusal(hold: &Hold) -> Failure {
     match hold {
-        Hold::Refuse { field, why } => {
-            Failure { reason: "PluginRefused", why: why.clone(), field: Some(field.clone()) }
-        }
+        Hold::Refuse { field, why } => Failure::new("PluginRefused", why.as_str()).about(field),
         other => Failure::new("PluginRefused", format!("{other:?}")),
     }
 }

@@ -5,7 +5,7 @@
 
 use serde_json::{Value, json};
 
-use crate::context::{Condition, Ctx};
+use crate::context::{Condition, Ctx, Notes};
 use crate::object::{Fields, VirtualObject, child_mut};
 
 /// Ends the prefix of every condition type that is a plugin's.
@@ -38,6 +38,28 @@ pub fn merge(ctx: &Ctx<'_>, desired: &mut VirtualObject, current: &VirtualObject
     }
     let status: &mut Fields = child_mut(desired.fields_mut(), "status");
     status.insert("conditions".to_owned(), merged.into());
+}
+
+/// Whether `notes` say anything else, times aside, than the conditions of `current` do.
+pub fn are_new(notes: &Notes, current: &VirtualObject) -> bool {
+    notes.noted_conditions().iter().any(|(plugin, noted)| {
+        let of_plugin = |condition: &&Value| plugin_of(condition) == Some(plugin);
+        list(current).filter(of_plugin).count() != noted.len()
+            || noted.iter().any(|condition| !list(current).any(|old| says_the_same(old, condition)))
+    })
+}
+
+fn says_the_same(old: &Value, condition: &Condition) -> bool {
+    let text = |field: &str| old.get(field).and_then(Value::as_str).unwrap_or_default();
+    text("type") == condition.kind
+        && text("status") == condition.status
+        && text("reason") == condition.reason
+        && text("message") == condition.message
+}
+
+/// The conditions of an object that belong to plugins, in order.
+pub fn of_plugins(object: &VirtualObject) -> impl Iterator<Item = &Value> {
+    list(object).filter(|condition| plugin_of(condition).is_some())
 }
 
 /// The condition as the API has it; its time is that of the last change of its status.

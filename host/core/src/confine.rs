@@ -5,15 +5,17 @@
 //! This file belongs to the trusted base: see ARCHITECTURE.md.
 
 mod powers;
+mod selectors;
 
 use serde_json::Value;
 
+use crate::conditions;
 use crate::context::Ctx;
 use crate::labels;
 use crate::mapper::{Hold, Mapper};
 use crate::names::IDENTITY;
-use crate::object::{Fields, HostObject, VirtualObject};
-use crate::references;
+use crate::object::{Fields, HostObject, Kind, VirtualObject};
+use crate::references::{self, Reference};
 
 /// Annotations of our domain that rules may set: answers for the downward API.
 pub const DOWNWARD_DOMAIN: &str = "downward.weft.dev/";
@@ -68,8 +70,19 @@ pub fn confine(
 ) -> Result<(), Hold> {
     same_identity(draft, result)?;
     same_reserved_metadata(draft, result)?;
-    known_references(ctx, mapper, result)?;
-    if mapper.resource().kind().as_str() == "v1/Pod" {
+    known(ctx, &mapper.resource().kind(), mapper.references(), result)
+}
+
+/// Passes `result`, a host object of `kind`, if whatever it names and selects is this tenant's.
+pub fn known(ctx: &Ctx<'_>, kind: &Kind, references: &[Reference], result: &HostObject) -> Result<(), Hold> {
+    known_references(ctx, references, result)?;
+    if let Some(pointer) = selectors::foreign(ctx.names.cluster(), kind, result) {
+        return Err(refuse(
+            &pointer,
+            "it must select pods of this virtual cluster only: the host namespace may hold others".to_owned(),
+        ));
+    }
+    if kind.as_str() == "v1/Pod" {
         known_pod(ctx, result)?;
     }
     Ok(())
@@ -109,13 +122,19 @@ pub fn confine_virtual_edit(
     writes: &[String],
 ) -> Result<(), Hold> {
     let open: Vec<&str> = writes.iter().map(String::as_str).collect();
-    match changed_outside(before.fields(), after.fields(), &open) {
-        Some(pointer) => Err(refuse(
+    if let Some(pointer) = changed_outside(before.fields(), after.fields(), &open) {
+        return Err(refuse(
             &pointer,
             "the mapping may not write it: it is not among its `virtual-writes`".to_owned(),
-        )),
-        None => Ok(()),
+        ));
     }
+    if !conditions::of_plugins(before).eq(conditions::of_plugins(after)) {
+        return Err(refuse(
+            "/status/conditions",
+            "conditions of plugins are told as conditions, not written into the object".to_owned(),
+        ));
+    }
+    Ok(())
 }
 
 /// The first place, as a pointer, where the two differ and that is not in or below one of `open`.
@@ -206,8 +225,8 @@ fn same_reserved_metadata(draft: &HostObject, result: &HostObject) -> Result<(),
     Ok(())
 }
 
-fn known_references(ctx: &Ctx<'_>, mapper: &dyn Mapper, result: &HostObject) -> Result<(), Hold> {
-    for used in references::host_names(mapper.references(), result) {
+fn known_references(ctx: &Ctx<'_>, references: &[Reference], result: &HostObject) -> Result<(), Hold> {
+    for used in references::host_names(references, result) {
         if !ctx.names.is_ours(used.name) {
             let name = used.name;
             return Err(refuse(

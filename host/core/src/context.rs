@@ -69,6 +69,7 @@ pub struct Notes {
     events: Mutex<Vec<Event>>,
     conditions: Mutex<BTreeMap<String, Vec<Condition>>>,
     failures: Mutex<Vec<Problem>>,
+    takes_no_conditions: bool,
 }
 
 /// Something to tell on the virtual object.
@@ -111,6 +112,11 @@ pub struct Problem {
 }
 
 impl Notes {
+    /// Notes that take no conditions: those of the object stay as they are.
+    pub fn without_conditions() -> Self {
+        Self { takes_no_conditions: true, ..Self::default() }
+    }
+
     /// Notes something to tell.
     pub fn event(&self, event: Event) {
         lock(&self.events).push(event);
@@ -118,7 +124,9 @@ impl Notes {
 
     /// Notes all the conditions that `plugin` has for the object.
     pub fn conditions(&self, plugin: &str, conditions: Vec<Condition>) {
-        lock(&self.conditions).insert(plugin.to_owned(), conditions);
+        if !self.takes_no_conditions {
+            lock(&self.conditions).insert(plugin.to_owned(), conditions);
+        }
     }
 
     /// Notes a rule that did not work but does not hold the object back.
@@ -129,6 +137,11 @@ impl Notes {
     /// The conditions that were noted, by plugin.
     pub fn noted_conditions(&self) -> BTreeMap<String, Vec<Condition>> {
         lock(&self.conditions).clone()
+    }
+
+    /// Whether conditions are taken.
+    pub fn takes_conditions(&self) -> bool {
+        !self.takes_no_conditions
     }
 
     /// The events and failures that were noted.

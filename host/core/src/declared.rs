@@ -87,6 +87,10 @@ impl Mapper for Declared {
         let scope = labels::scope(ctx.names, source.namespace());
         for path in &self.declaration.selectors {
             each_mut(&mut draft, path, &mut |selector| {
+                // None selects nothing, and so it stays.
+                if selector.is_null() {
+                    return;
+                }
                 *selector = labels::selector_to_host(selector);
                 for (key, value) in &scope {
                     labels::require(selector, key, value.as_str().unwrap_or_default());
@@ -140,14 +144,15 @@ fn reveal(names: &Names, namespace: &str, value: &mut Value) {
 fn set(fields: &mut Fields, pointer: &str, value: Option<Value>) {
     let Some((parents, name)) = pointer.rsplit_once('/') else { return };
     let mut slot = fields;
-    for parent in parents.split('/').skip(1) {
-        if value.is_none() && !slot.contains_key(parent) {
+    for parent in parents.split('/').skip(1).map(paths::unescape) {
+        if value.is_none() && !slot.contains_key(&*parent) {
             return;
         }
-        slot = child_mut(slot, parent);
+        slot = child_mut(slot, &parent);
     }
+    let name = paths::unescape(name);
     match value {
-        Some(value) => slot.insert(name.to_owned(), value),
-        None => slot.remove(name),
+        Some(value) => slot.insert(name.into_owned(), value),
+        None => slot.remove(&*name),
     };
 }

@@ -9,6 +9,9 @@ use crate::object::Fields;
 const MAX_OPERATIONS: usize = 10_000;
 /// Values that one patch may copy: each `copy` of a copy doubles what there is.
 const MAX_COPIED: usize = 100_000;
+/// Values that one patch may touch in all: what is added, moved or taken out, and in a list all that it is
+/// put before. Nobody else bounds the time that this takes.
+const MAX_TOUCHED: usize = 10_000_000;
 /// How deep a value may lie; JSON text is never read deeper than 128.
 const MAX_DEPTH: usize = 160;
 
@@ -37,6 +40,9 @@ pub enum Error {
     /// Copies of copies.
     #[error("its patch copies more than {MAX_COPIED} values")]
     Copied,
+    /// Long lists shifted again and again.
+    #[error("its patch moves values about more than {MAX_TOUCHED} times")]
+    Touched,
     /// Values in values.
     #[error("its patch nests values more than {MAX_DEPTH} deep")]
     Depth,
@@ -69,7 +75,7 @@ fn patched(mut value: Value, patch: &[PatchOperation]) -> Result<Value, Error> {
     if patch.len() > MAX_OPERATIONS {
         return Err(Error::Operations);
     }
-    let mut copied = 0;
+    let (mut copied, mut touched) = (0, 0_usize);
     for operation in patch {
         let placed = match operation {
             PatchOperation::Add(add) => Some(&add.value),
@@ -83,12 +89,27 @@ fn patched(mut value: Value, patch: &[PatchOperation]) -> Result<Value, Error> {
         if copied > MAX_COPIED {
             return Err(Error::Copied);
         }
+        touched = touched.saturating_add(placed.map_or(0, count)).saturating_add(shifted(&value, operation));
+        if touched > MAX_TOUCHED {
+            return Err(Error::Touched);
+        }
         if placed.is_some_and(|placed| depth(placed) + operation.path().count() > MAX_DEPTH) {
             return Err(Error::Depth);
         }
         json_patch::patch_unsafe(&mut value, std::slice::from_ref(operation)).map_err(Error::Unfit)?;
     }
     Ok(value)
+}
+
+/// How many elements of lists an operation may shift.
+fn shifted(value: &Value, operation: &PatchOperation) -> usize {
+    let from = match operation {
+        PatchOperation::Move(moved) => Some(&moved.from),
+        _ => None,
+    };
+    let parents = from.into_iter().map(|from| from.parent()).chain([operation.path().parent()]);
+    let lists = parents.flatten().filter_map(|parent| value.pointer(parent.as_str())?.as_array());
+    lists.map(Vec::len).sum()
 }
 
 /// How many values there are in `value`, itself included.
@@ -132,6 +153,18 @@ mod tests {
     fn copies_of_copies_end() {
         let wide = (0..40).map(|_| json!({"op": "copy", "from": "/spec", "path": "/spec/x/-"})).collect();
         assert!(matches!(patch(wide), Err(Error::Copied | Error::Depth)));
+    }
+
+    #[test]
+    fn lists_are_not_shifted_for_ever() {
+        let list = json!({"op": "add", "path": "/spec/x", "value": vec![0; 20_000]});
+        let first = json!({"op": "add", "path": "/spec/x/0", "value": 0});
+        let around = json!({"op": "move", "from": "/spec/x/0", "path": "/spec/x/-"});
+        let remove = json!({"op": "remove", "path": "/spec/x/0"});
+        for again in [first, around, remove] {
+            let often: Value = [list.clone()].into_iter().chain(vec![again; 600]).collect();
+            assert!(matches!(patch(often), Err(Error::Touched)));
+        }
     }
 
     #[test]

@@ -114,13 +114,24 @@ pub fn require_namespace_labels(selector: &mut Value, namespace_selector: &Value
 }
 
 fn labels_mut(selector: &mut Value) -> Option<&mut Fields> {
-    selector.as_object_mut()?.entry("matchLabels").or_insert_with(|| json!({})).as_object_mut()
+    member_mut(selector, "matchLabels", || json!({}))?.as_object_mut()
+}
+
+/// A member of a selector, made where it is missing: `null` is as good as missing to the API.
+fn member_mut<'a>(
+    selector: &'a mut Value,
+    name: &str,
+    empty: impl FnOnce() -> Value,
+) -> Option<&'a mut Value> {
+    let member = selector.as_object_mut()?.entry(name).or_insert(Value::Null);
+    if member.is_null() {
+        *member = empty();
+    }
+    Some(member)
 }
 
 fn push_expression(selector: &mut Value, expression: Value) {
-    let list =
-        selector.as_object_mut().map(|fields| fields.entry("matchExpressions").or_insert_with(|| json!([])));
-    if let Some(Value::Array(list)) = list {
+    if let Some(Value::Array(list)) = member_mut(selector, "matchExpressions", || json!([])) {
         list.push(expression);
     }
 }
@@ -160,6 +171,15 @@ mod tests {
         assert!(is_escaped(&once));
         assert_eq!(key_to_host(&once), "weft.dev.tenant.weft.dev.tenant.weft.dev/cluster");
         assert_eq!(key_to_host("app.kubernetes.io/name"), "app.kubernetes.io/name");
+    }
+
+    #[test]
+    fn a_selector_whose_labels_are_null_is_limited_all_the_same() {
+        let mut selector = json!({"matchLabels": null, "matchExpressions": null});
+        require(&mut selector, "a", "b");
+        require_any(&mut selector, "c", &["d"]);
+        assert_eq!(selector.pointer("/matchLabels/a"), Some(&json!("b")));
+        assert_eq!(selector.pointer("/matchExpressions/0/key"), Some(&json!("c")));
     }
 
     #[test]

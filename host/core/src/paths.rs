@@ -2,6 +2,8 @@
 //!
 //! RFC 6901 pointers, plus the segment `*`: `/spec/containers/*/image`.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 
 /// Calls `visit` with each value that `path` reaches.
@@ -11,7 +13,7 @@ pub fn each<'a>(value: &'a Value, path: &str, visit: &mut dyn FnMut(&'a Value)) 
         (Value::Array(items), "*") => items.iter().for_each(|item| each(item, rest, visit)),
         (Value::Object(fields), "*") => fields.values().for_each(|field| each(field, rest, visit)),
         (Value::Object(fields), name) => {
-            if let Some(field) = fields.get(name) {
+            if let Some(field) = fields.get(&*unescape(name)) {
                 each(field, rest, visit);
             }
         }
@@ -26,12 +28,17 @@ pub fn each_mut(value: &mut Value, path: &str, visit: &mut dyn FnMut(&mut Value)
         (Value::Array(items), "*") => items.iter_mut().for_each(|item| each_mut(item, rest, visit)),
         (Value::Object(fields), "*") => fields.values_mut().for_each(|field| each_mut(field, rest, visit)),
         (Value::Object(fields), name) => {
-            if let Some(field) = fields.get_mut(name) {
+            if let Some(field) = fields.get_mut(&*unescape(name)) {
                 each_mut(field, rest, visit);
             }
         }
         _ => {}
     }
+}
+
+/// The name that a segment stands for: `~1` is `/` in it, `~0` is `~`.
+pub fn unescape(segment: &str) -> Cow<'_, str> {
+    if segment.contains('~') { segment.replace("~1", "/").replace("~0", "~").into() } else { segment.into() }
 }
 
 fn next(path: &str) -> Option<(&str, &str)> {
@@ -50,6 +57,14 @@ mod tests {
         let mut seen = Vec::new();
         each(&value, "/a/*/b", &mut |found| seen.push(found.clone()));
         assert_eq!(seen, [json!(1), json!(3)]);
+    }
+
+    #[test]
+    fn a_segment_may_hold_what_separates_segments() {
+        let value = json!({"a/b": {"c~d": 1}});
+        let mut seen = Vec::new();
+        each(&value, "/a~1b/c~0d", &mut |found| seen.push(found.clone()));
+        assert_eq!(seen, [json!(1)]);
     }
 
     #[test]

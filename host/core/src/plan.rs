@@ -27,6 +27,9 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// Why the host has no object, or an old one.
     pub hold: Option<Hold>,
+    /// What the host object there is is to become: what to leave to the host when it refuses a patch is found
+    /// out from this.
+    pub desired: Option<HostObject>,
 }
 
 /// One write to one server.
@@ -191,7 +194,10 @@ impl Plan {
         let mut asks = false;
         match translated {
             Ok(desired) if mapper.replace(&desired, host) => return self.delete_host(host, None),
-            Ok(desired) => asks = self.patch_host(mapper, &desired, host),
+            Ok(desired) => {
+                asks = self.patch_host(mapper, &desired, host);
+                self.desired = Some(desired);
+            }
             Err(Hold::Absent) => return self.delete_host(host, None),
             Err(hold) => self.hold = Some(hold),
         }

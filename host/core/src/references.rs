@@ -49,14 +49,13 @@ pub fn targets(references: &[Reference], source: &VirtualObject) -> BTreeSet<Key
 /// Rewrites every name in `draft`, which lies in the virtual namespace `namespace`, to the host's.
 pub fn rewrite(references: &[Reference], names: &Names, namespace: &str, draft: &mut HostObject) {
     for reference in references {
-        match &reference.namespace_field {
-            Some(field) => rewrite_beside(reference, field, names, namespace, draft),
-            None => {
-                let (root, rest) = split(&reference.path);
-                let Some(value) = draft.fields_mut().get_mut(root) else { continue };
-                paths::each_mut(value, rest, &mut |found| rewrite_name(found, names, namespace));
-            }
+        if let Some(field) = &reference.namespace_field {
+            rewrite_beside(reference, field, names, namespace, draft);
+            continue;
         }
+        let (root, rest) = split(&reference.path);
+        let Some(value) = draft.fields_mut().get_mut(root) else { continue };
+        paths::each_mut(value, rest, &mut |found| rewrite_name(found, names, namespace));
     }
 }
 
@@ -73,11 +72,11 @@ fn rewrite_beside(
     let Some(value) = draft.fields_mut().get_mut(root) else { return };
     paths::each_mut(value, rest, &mut |found| {
         let Value::Object(fields) = found else { return };
-        let named = text(fields, namespace_field).map(str::to_owned);
+        let beside = text(fields, namespace_field).map(str::to_owned);
         if let Some(name) = fields.get_mut(field) {
-            rewrite_name(name, names, named.as_deref().unwrap_or(namespace));
+            rewrite_name(name, names, beside.as_deref().unwrap_or(namespace));
         }
-        if named.is_some() {
+        if beside.is_some() {
             fields.insert(namespace_field.to_owned(), names.namespace().into());
         }
     });

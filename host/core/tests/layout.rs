@@ -11,7 +11,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "translate",
         &["conditions", "confine", "context", "diff", "labels", "mapper", "names", "object", "references"],
     ),
-    ("confine", &["context", "labels", "mapper", "names", "object", "references"]),
+    ("confine", &["conditions", "context", "labels", "mapper", "names", "object", "references"]),
     // Of confine, the domain of the annotations that a rule may set.
     ("kinds", &["confine", "context", "diff", "labels", "mapper", "names", "object", "paths", "references"]),
     ("mapper", &["context", "diff", "object", "references"]),

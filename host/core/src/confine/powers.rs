@@ -21,6 +21,7 @@ const POD: &[&str] = &[
     "/spec/runtimeClassName",
     "/spec/priorityClassName",
     "/spec/priority",
+    "/spec/preemptionPolicy",
     "/spec/serviceAccount",
     "/spec/serviceAccountName",
 ];
@@ -31,6 +32,13 @@ const CONTAINERS: &[&str] = &["/spec/containers", "/spec/initContainers", "/spec
 /// Fields of a container that a rule must leave as they are, and must not set on one that it adds. A new
 /// container may give up powers by its `securityContext`: see [`gives_up`].
 const CONTAINER: &[&str] = &["securityContext", "volumeDevices"];
+/// Where the kubelet asks a container something: with a `host`, it asks whomever the node can reach.
+const PROBES: &[&str] =
+    &["/livenessProbe", "/readinessProbe", "/startupProbe", "/lifecycle/postStart", "/lifecycle/preStop"];
+/// How it asks by way of the network.
+const REQUESTS: &[&str] = &["httpGet", "tcpSocket"];
+/// What says on which of the node's addresses a port is offered.
+const NODE_PORT: [&str; 3] = ["hostPort", "hostIP", "protocol"];
 /// Volume sources that reach beyond the pod without naming an object of the tenant's.
 const OUTSIDE_VOLUMES: &[&str] = &[
     "awsElasticBlockStore",
@@ -83,6 +91,9 @@ fn added_in_containers(list: &str, before: &HostObject, after: &HostObject) -> O
         if let Some(port) = added_host_port(was, container) {
             return Some(format!("{list}/{index}/ports/{port}/hostPort"));
         }
+        if let Some(request) = added_probe_host(was, container) {
+            return Some(format!("{list}/{index}{request}/host"));
+        }
     }
     None
 }
@@ -108,10 +119,21 @@ fn added_host_port(was: Option<&Value>, container: &Value) -> Option<usize> {
             .cloned()
             .unwrap_or_default()
     };
-    let used: Vec<Value> = ports(was).iter().filter_map(|port| port.get("hostPort").cloned()).collect();
+    let place = |port: &Value| NODE_PORT.map(|field| port.get(field).cloned());
+    let used: Vec<_> = ports(was).iter().map(place).collect();
     ports(Some(container))
         .iter()
-        .position(|port| port.get("hostPort").is_some_and(|port| port != 0 && !used.contains(port)))
+        .position(|port| port.get("hostPort").is_some_and(|port| port != 0) && !used.contains(&place(port)))
+}
+
+/// The request, as a pointer in the container, that asks another host than it did.
+fn added_probe_host(was: Option<&Value>, container: &Value) -> Option<String> {
+    let mut requests =
+        PROBES.iter().flat_map(|probe| REQUESTS.iter().map(move |request| format!("{probe}/{request}")));
+    requests.find(|request| {
+        let host = |container: &Value| container.pointer(&format!("{request}/host")).cloned();
+        host(container).is_some_and(|new| was.and_then(host) != Some(new))
+    })
 }
 
 fn added_in_volumes(before: &HostObject, after: &HostObject) -> Option<String> {
@@ -136,7 +158,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn added_by(change: Value) -> Option<String> {
+    fn added_by(change: &Value) -> Option<String> {
         let pod = json!({"spec": {
             "containers": [{"name": "a", "securityContext": {"runAsNonRoot": true}}],
             "volumes": [{"name": "v", "hostPath": {"path": "/data"}}],
@@ -148,15 +170,17 @@ mod tests {
 
     #[test]
     fn what_the_tenant_has_stays_and_what_a_rule_adds_is_found() {
-        assert_eq!(added_by(json!({"terminationGracePeriodSeconds": 3})), None);
-        assert_eq!(added_by(json!({"hostNetwork": true})).as_deref(), Some("/spec/hostNetwork"));
-        assert_eq!(added_by(json!({"nodeName": "n"})).as_deref(), Some("/spec/nodeName"));
+        assert_eq!(added_by(&json!({"terminationGracePeriodSeconds": 3})), None);
+        assert_eq!(added_by(&json!({"hostNetwork": true})).as_deref(), Some("/spec/hostNetwork"));
+        assert_eq!(added_by(&json!({"nodeName": "n"})).as_deref(), Some("/spec/nodeName"));
         let containers = json!({"containers": [{"name": "a", "securityContext": {"privileged": true}}]});
-        assert_eq!(added_by(containers).as_deref(), Some("/spec/containers/0/securityContext"));
+        assert_eq!(added_by(&containers).as_deref(), Some("/spec/containers/0/securityContext"));
         let port = json!({"containers": [{"name": "a", "securityContext": {"runAsNonRoot": true}, "ports": [{"containerPort": 1, "hostPort": 80}]}]});
-        assert_eq!(added_by(port).as_deref(), Some("/spec/containers/0/ports/0/hostPort"));
+        assert_eq!(added_by(&port).as_deref(), Some("/spec/containers/0/ports/0/hostPort"));
+        let probe = json!({"containers": [{"name": "a", "securityContext": {"runAsNonRoot": true}, "livenessProbe": {"httpGet": {"host": "169.254.169.254", "port": 80}}}]});
+        assert_eq!(added_by(&probe).as_deref(), Some("/spec/containers/0/livenessProbe/httpGet/host"));
         let volume = json!({"volumes": [{"name": "v", "hostPath": {"path": "/"}}]});
-        assert_eq!(added_by(volume).as_deref(), Some("/spec/volumes/0/hostPath"));
+        assert_eq!(added_by(&volume).as_deref(), Some("/spec/volumes/0/hostPath"));
     }
 
     #[test]
@@ -164,10 +188,10 @@ mod tests {
         let containers =
             |context: Value| json!({"initContainers": [{"name": "new", "securityContext": context}]});
         assert_eq!(
-            added_by(containers(json!({"runAsNonRoot": true, "capabilities": {"drop": ["ALL"]}}))),
+            added_by(&containers(json!({"runAsNonRoot": true, "capabilities": {"drop": ["ALL"]}}))),
             None
         );
-        assert!(added_by(containers(json!({"capabilities": {"add": ["SYS_ADMIN"]}}))).is_some());
-        assert!(added_by(containers(json!({"runAsUser": 0}))).is_some());
+        assert!(added_by(&containers(json!({"capabilities": {"add": ["SYS_ADMIN"]}}))).is_some());
+        assert!(added_by(&containers(json!({"runAsUser": 0}))).is_some());
     }
 }
