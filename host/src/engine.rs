@@ -6,24 +6,35 @@
 //! watch (host)   ──┘                                   └─ apply: host API
 //! ```
 
+mod announcements;
 mod apply;
+mod bucket;
+mod clean_up;
+mod decide;
+mod definitions;
 mod events;
 mod foundation;
 mod guard;
 mod index;
+mod kinds;
 mod leftovers;
 mod nodes;
 mod packed;
 mod placement;
 mod queue;
 mod report;
+mod rules;
 mod state;
 mod store;
 mod syncer;
+mod telling;
 mod tokens;
+mod view;
 mod volumes;
 mod watch;
+mod watches;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,30 +42,29 @@ use tokio::sync::{mpsc, watch as signal};
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 use weft_core::context::Facts;
-use weft_core::mapper::Mapper;
-use weft_core::names::{CLUSTER_LABEL, Names};
-use weft_core::object::{Host, Kind, ResourceType, Virtual};
+use weft_core::names::Names;
+use weft_core::object::{Host, Virtual};
 
 use crate::api::Api;
+use crate::news::News;
+use announcements::Announcements;
 use apply::Writer;
-use events::Events;
+use definitions::Definitions;
 use foundation::Foundation;
 use guard::Guard;
+pub use kinds::Rules;
 use leftovers::Leftovers;
 use nodes::Nodes;
 use queue::Outcome;
 use report::Reporter;
+use rules::Keeper;
 use state::State;
-use store::Store;
 use syncer::Syncer;
+use telling::Telling;
 use tokens::Tokens;
 use volumes::Volumes;
-use watch::{Changed, Watch};
+use watches::Watches;
 
-/// Pods are what people wait for: a watch of them that died is noticed soonest.
-const POD_WATCH: Duration = Duration::from_secs(10);
-/// How long other watches last.
-const OTHER_WATCH: Duration = Duration::from_secs(55);
 /// How often what nobody looks at is packed.
 const PACK: Duration = Duration::from_secs(3);
 /// Between two tries to lay the foundation.
@@ -70,8 +80,10 @@ pub struct Parts {
     pub r#virtual: Api<Virtual>,
     /// How names are made.
     pub names: Names,
-    /// The rules of each kind.
-    pub mappers: Vec<Arc<dyn Mapper>>,
+    /// The rules of each kind, which may change at any time.
+    pub rules: signal::Receiver<Arc<Rules>>,
+    /// What happens to those rules that can change.
+    pub news: mpsc::Receiver<News>,
     /// What is known of both clusters so far.
     pub facts: Facts,
     /// Host Service of the virtual API server.
@@ -109,17 +121,35 @@ impl Health {
 impl Engine {
     /// Starts; what is not reachable is tried again for ever.
     pub fn start(parts: Parts) -> Self {
-        let Parts { host, r#virtual, names, mappers, facts, service, workers: count } = parts;
+        let Parts { host, r#virtual, names, mut rules, news, facts, service, workers: count } = parts;
         let writer = Arc::new(Writer::new(host.clone(), r#virtual.clone(), names.namespace()));
-        let state = Arc::new(State::new(names, mappers, facts));
+        let state = Arc::new(State::new(names, facts));
         let (reporter, reports) = Reporter::new(writer.clone());
         let (sound_sender, sound) = signal::channel(false);
 
         let mut tasks = JoinSet::new();
         tasks.spawn(reports);
+        tasks.spawn(Announcements { state: state.clone(), writer: writer.clone() }.run(news));
         let guard = Arc::new(Guard::new(r#virtual.clone()));
-        Watches { state: &state, host: &host, r#virtual: &r#virtual, guard: &guard }
-            .start(&writer, &mut tasks);
+        let watches = Watches {
+            state: state.clone(),
+            host: host.clone(),
+            r#virtual: r#virtual.clone(),
+            guard: guard.clone(),
+        };
+        watches.start(&writer, &mut tasks);
+        let mut keeper = Keeper::new(state.clone(), writer.clone(), watches, sound.clone(), count);
+        let first = rules.borrow_and_update().clone();
+        keeper.put_in_force(&first);
+        tasks.spawn(keeper.keep(rules.clone()));
+        let definitions = Definitions {
+            host: host.clone(),
+            r#virtual: r#virtual.clone(),
+            writer: writer.clone(),
+            reporter: reporter.clone(),
+            told: HashMap::new(),
+        };
+        tasks.spawn(definitions.keep(rules, sound.clone()));
         let nodes = Arc::new(Nodes::new(state.clone(), writer.clone()));
         tasks.spawn(nodes.clone().sweep_forever());
         tasks.spawn(Volumes::sweep_forever(state.clone(), writer.clone()));
@@ -142,7 +172,7 @@ impl Engine {
             state: state.clone(),
             writer,
             host,
-            reporter,
+            telling: Telling::new(state.clone(), reporter),
         });
         let mut workers = JoinSet::new();
         for _ in 0..count {
@@ -193,105 +223,6 @@ async fn keep_foundation(foundation: Foundation, sound: signal::Sender<bool>) {
 async fn pack_forever(state: Arc<State>) {
     loop {
         tokio::time::sleep(PACK).await;
-        for pair in state.kinds.values() {
-            pair.r#virtual.pack_older();
-            pair.host.pack_older();
-        }
+        state.kinds().pack_older();
     }
-}
-
-/// What every watch needs.
-struct Watches<'a> {
-    state: &'a Arc<State>,
-    host: &'a Api<Host>,
-    r#virtual: &'a Api<Virtual>,
-    guard: &'a Arc<Guard>,
-}
-
-impl Watches<'_> {
-    /// Starts every watch there is.
-    fn start(&self, writer: &Arc<Writer>, tasks: &mut JoinSet<()>) {
-        for (kind, pair) in &self.state.kinds {
-            let resource = pair.mapper.resource();
-            let (state, shared_kind) = (self.state.clone(), kind.clone());
-            let changed = Arc::new(move |changed| state.virtual_changed(&shared_kind, changed));
-            tasks.spawn(self.watch_virtual(resource, "", pair.r#virtual.clone(), changed).run());
-            tasks.spawn(self.watch_host(resource, kind, pair.host.clone()).run());
-        }
-        let state = self.state.clone();
-        let relabelled = Arc::new(move |changed: Changed<Virtual>| state.look_at_pods(&changed.name));
-        let mirrored = format!("{}%3Dtrue", volumes::MIRRORED_LABEL.replace('/', "%2F"));
-        let others = [
-            self.watch_virtual(&guard::namespaces(), "", self.state.namespaces.clone(), relabelled),
-            self.watch_virtual(&nodes::nodes(), "", self.state.nodes.clone(), Arc::new(|_| {})),
-            self.watch_virtual(&volumes::volumes(), &mirrored, self.state.volumes.clone(), Arc::new(|_| {})),
-        ];
-        for watch in others {
-            tasks.spawn(watch.run());
-        }
-        self.start_events(writer, tasks);
-    }
-
-    fn watch_virtual(
-        &self,
-        resource: &ResourceType,
-        selector: &str,
-        store: Arc<Store<Virtual>>,
-        changed: Arc<dyn Fn(Changed<Virtual>) + Send + Sync>,
-    ) -> Watch<Virtual> {
-        Watch {
-            api: self.r#virtual.clone(),
-            resource: resource.clone(),
-            namespace: String::new(),
-            selector: selector.to_owned(),
-            lifetime: lifetime(resource),
-            guard: Some(self.guard.clone()),
-            store,
-            changed,
-        }
-    }
-
-    fn watch_host(&self, resource: &ResourceType, kind: &Kind, store: Arc<Store<Host>>) -> Watch<Host> {
-        let (state, kind) = (self.state.clone(), kind.clone());
-        Watch {
-            api: self.host.clone(),
-            resource: resource.clone(),
-            namespace: self.state.names.namespace().to_owned(),
-            selector: format!("{}%3D{}", CLUSTER_LABEL.replace('/', "%2F"), self.state.names.cluster()),
-            lifetime: lifetime(resource),
-            guard: None,
-            store,
-            changed: Arc::new(move |changed: Changed<Host>| state.host_changed(&kind, &changed)),
-        }
-    }
-
-    fn start_events(&self, writer: &Arc<Writer>, tasks: &mut JoinSet<()>) {
-        let (sender, receiver) = mpsc::channel(events::WAITING);
-        let store: Arc<Store<Host>> = Arc::default();
-        let seen = store.clone();
-        let changed = Arc::new(move |changed: Changed<Host>| {
-            seen.forget_content(&changed.namespace, &changed.name);
-            if let Some(event) = changed.object.and_then(|event| serde_json::to_vec(event.fields()).ok()) {
-                // A full channel: events are the least of what flows back.
-                let _ = sender.try_send(event.into_boxed_slice());
-            }
-        });
-        let watch = Watch {
-            api: self.host.clone(),
-            resource: events::events(),
-            namespace: self.state.names.namespace().to_owned(),
-            selector: String::new(),
-            lifetime: OTHER_WATCH,
-            guard: None,
-            store,
-            changed,
-        };
-        tasks.spawn(watch.run());
-        let (state, writer, r#virtual) = (self.state.clone(), writer.clone(), self.r#virtual.clone());
-        tasks.spawn(Events { state, writer, r#virtual }.run(receiver));
-    }
-}
-
-fn lifetime(resource: &ResourceType) -> Duration {
-    if resource.kind == "Pod" { POD_WATCH } else { OTHER_WATCH }
 }

@@ -146,7 +146,7 @@ impl Events {
             (event.text("/involvedObject/apiVersion")?, event.text("/involvedObject/kind")?);
         let host_name = event.text("/involvedObject/name")?;
         let kind = Kind::new(&format!("{api_version}/{kind}"));
-        let about = self.state.kinds.get(&kind)?.host.get(names.namespace(), host_name)?;
+        let about = self.state.pair(&kind)?.host.get(names.namespace(), host_name)?;
         let identity = names.identity(&about)?;
         let suffix = event.name().strip_prefix(host_name)?;
 

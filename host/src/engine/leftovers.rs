@@ -48,7 +48,7 @@ impl Leftovers {
             return Ok(Outcome::Done);
         }
         for kind in [ENDPOINTS, SLICES].map(Kind::new) {
-            let Some(pair) = self.state.kinds.get(&kind) else { continue };
+            let Some(pair) = self.state.pair(&kind) else { continue };
             if !made_by_controllers(&pair.r#virtual, source).is_empty() {
                 continue;
             }
@@ -77,7 +77,7 @@ impl Leftovers {
 
     /// Removes one, if it still is the object that was looked at.
     pub(crate) async fn remove(&self, kind: &Kind, object: &HostObject) -> Result<(), api::Error> {
-        let Some(pair) = self.state.kinds.get(kind) else { return Ok(()) };
+        let Some(pair) = self.state.pair(kind) else { return Ok(()) };
         let (resource, name) = (pair.mapper.resource(), HostName::of(object));
         self.writer.delete_host(resource, &name, object.uid(), None).await.map(drop)
     }

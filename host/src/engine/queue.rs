@@ -3,14 +3,19 @@
 //! A key that is added while it is worked on comes out again afterwards. Keys of objects that are gone
 //! come out like all others. Bounded by construction: a key is held at most once.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+mod lanes;
+
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rand::Rng;
 use tokio::sync::Notify;
 use tokio::time::Instant;
-use weft_core::object::Key;
+use weft_core::object::{Key, Kind};
+
+use lanes::Lanes;
+pub(crate) use lanes::Limits;
 
 /// First pause after a failure; doubled with each further one.
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
@@ -28,12 +33,7 @@ pub(crate) struct Queue {
 
 #[derive(Default)]
 struct State {
-    /// Ready keys by virtual namespace.
-    lanes: HashMap<String, VecDeque<Key>>,
-    /// Namespaces with ready keys, in the order of their turns.
-    turns: VecDeque<String>,
-    /// Keys in `lanes`.
-    ready: HashSet<Key>,
+    lanes: Lanes,
     /// Keys that are worked on; true when one was added meanwhile.
     running: HashMap<Key, bool>,
     /// Keys that wait for their time. The number keeps equal times apart.
@@ -63,6 +63,19 @@ pub(crate) enum Outcome {
     Failed(Option<Duration>),
 }
 
+impl Outcome {
+    /// Both: a failure counts, and of two looks the sooner one.
+    pub(crate) fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Failed(one), Self::Failed(other)) => Self::Failed(one.max(other)),
+            (Self::Failed(asked), _) | (_, Self::Failed(asked)) => Self::Failed(asked),
+            (Self::Again(one), Self::Again(other)) => Self::Again(one.min(other)),
+            (Self::Again(time), Self::Done) | (Self::Done, Self::Again(time)) => Self::Again(time),
+            (Self::Done, Self::Done) => Self::Done,
+        }
+    }
+}
+
 impl Queue {
     /// Asks for `key` to be looked at, now or as soon as the work on it is done.
     pub(crate) fn add(&self, key: Key) {
@@ -82,7 +95,7 @@ impl Queue {
                 state.promote(Instant::now());
                 if let Some(key) = state.take() {
                     // Another worker may take the next one.
-                    if !state.turns.is_empty() {
+                    if state.lanes.has_turn() {
                         self.changed.notify_one();
                     }
                     return Some(key);
@@ -102,6 +115,7 @@ impl Queue {
     pub(crate) fn done(&self, key: &Key, outcome: Outcome) {
         let mut state = self.lock();
         let added_meanwhile = state.running.remove(key).unwrap_or_default();
+        state.lanes.put_back(&key.kind);
         match outcome {
             Outcome::Failed(asked) => {
                 let delay = state.fail(key, asked);
@@ -122,10 +136,28 @@ impl Queue {
         self.changed.notify_one();
     }
 
+    /// Sets how many keys may be in hand at once.
+    pub(crate) fn limit(&self, limits: Limits) {
+        let mut state = self.lock();
+        let State { lanes, running, .. } = &mut *state;
+        lanes.limit(limits, running.keys());
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    /// Drops every key of a kind that waits; what is in hand ends by itself.
+    pub(crate) fn forget(&self, kind: &Kind) {
+        let mut state = self.lock();
+        state.lanes.forget(kind);
+        state.due.retain(|key, _| key.kind != *kind);
+        state.later.retain(|_, key| key.kind != *kind);
+        state.failures.retain(|key, _| key.kind != *kind);
+    }
+
     /// Whether nothing is ready, running or waiting for a first try.
     pub(crate) fn is_idle(&self) -> bool {
         let state = self.lock();
-        state.ready.is_empty() && state.running.is_empty()
+        state.lanes.is_empty() && state.running.is_empty()
     }
 
     /// Lets every [`Self::next`] end.
@@ -153,23 +185,11 @@ impl State {
         if let Some(place) = self.due.remove(&key) {
             self.later.remove(&place);
         }
-        self.enqueue(key);
-    }
-
-    fn enqueue(&mut self, key: Key) {
-        if !self.ready.insert(key.clone()) {
-            return;
-        }
-        let namespace = key.name.namespace.clone();
-        let lane = self.lanes.entry(namespace.clone()).or_default();
-        if lane.is_empty() {
-            self.turns.push_back(namespace);
-        }
-        lane.push_back(key);
+        self.lanes.push(key);
     }
 
     fn add_at(&mut self, key: Key, time: Instant) {
-        if self.ready.contains(&key) || self.running.contains_key(&key) {
+        if self.lanes.contains(&key) || self.running.contains_key(&key) {
             return;
         }
         if let Some(place) = self.due.get(&key) {
@@ -202,21 +222,12 @@ impl State {
             }
             let key = entry.remove();
             self.due.remove(&key);
-            self.enqueue(key);
+            self.lanes.push(key);
         }
     }
 
-    /// The first key of the namespace whose turn it is.
     fn take(&mut self) -> Option<Key> {
-        let namespace = self.turns.pop_front()?;
-        let lane = self.lanes.get_mut(&namespace)?;
-        let key = lane.pop_front()?;
-        if lane.is_empty() {
-            self.lanes.remove(&namespace);
-        } else {
-            self.turns.push_back(namespace);
-        }
-        self.ready.remove(&key);
+        let key = self.lanes.take()?;
         self.running.insert(key.clone(), false);
         Some(key)
     }
@@ -232,7 +243,7 @@ fn backoff(failures: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use weft_core::object::{Kind, VirtualName};
+    use weft_core::object::VirtualName;
 
     fn key(namespace: &str, name: &str) -> Key {
         Key { kind: Kind::new("v1/Pod"), name: VirtualName::new(namespace, name) }
@@ -303,6 +314,35 @@ mod tests {
         let started = Instant::now();
         queue.next().await;
         assert!(started.elapsed() >= Duration::from_secs(5));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_forgotten_kind_does_not_come_out_again() {
+        let queue = Queue::default();
+        for name in ["1", "2", "3"] {
+            queue.add(key("a", name));
+        }
+        let outcomes = [Outcome::Failed(None), Outcome::Again(Duration::from_secs(1))];
+        for outcome in outcomes {
+            let key = queue.next().await.unwrap();
+            queue.done(&key, outcome);
+        }
+        queue.forget(&Kind::new("v1/Pod"));
+        tokio::time::advance(Duration::from_mins(1)).await;
+        assert_eq!(next(&queue).await, None);
+        // What failed before its kind was forgotten begins anew.
+        queue.add(key("a", "1"));
+        assert_eq!(next(&queue).await.as_deref(), Some("a/1"));
+    }
+
+    #[test]
+    fn of_two_outcomes_the_worse_and_the_sooner_counts() {
+        let (soon, late) = (Duration::from_secs(1), Duration::from_secs(2));
+        assert_eq!(Outcome::Again(soon).and(Outcome::Again(late)), Outcome::Again(soon));
+        assert_eq!(Outcome::Done.and(Outcome::Again(late)), Outcome::Again(late));
+        assert_eq!(Outcome::Again(soon).and(Outcome::Failed(None)), Outcome::Failed(None));
+        assert_eq!(Outcome::Failed(Some(late)).and(Outcome::Failed(None)), Outcome::Failed(Some(late)));
+        assert_eq!(Outcome::Done.and(Outcome::Done), Outcome::Done);
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,20 +1,22 @@
 //! Tells tenants, by events on their own objects, why something is not in step.
 //!
-//! The same thing is said once and counted afterwards; host names never appear in a text.
+//! The same thing is said once and counted afterwards; host names never appear in a text. Rules from outside
+//! may not say more than people can read.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use tracing::debug;
+use tracing::{debug, warn};
 use weft_core::diff::digest;
 use weft_core::object::{Key, VirtualName, VirtualObject};
 
 use crate::engine::apply::Writer;
+use crate::engine::bucket::Buckets;
 use crate::engine::events::events;
 
 /// Reports that wait; more are dropped, for the cause will come again.
@@ -23,6 +25,12 @@ const WAITING: usize = 256;
 const QUIET: Duration = Duration::from_mins(1);
 /// How many different reports are remembered.
 const REMEMBERED: usize = 4096;
+/// What one plugin may say at once, and how soon it may say one thing more.
+const PLUGIN_EVENTS: (u32, Duration) = (10, Duration::from_secs(1));
+/// The log tells no more often that a plugin says too much.
+const COMPLAINT: Duration = Duration::from_mins(1);
+/// Bytes of a message that are kept: more than the API takes of the newer kind of events.
+const LONGEST_MESSAGE: usize = 1024;
 
 /// A stable reason, for people and for scripts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +43,12 @@ pub(crate) enum Reason {
     VirtualRefused,
     /// Somebody else's object has the name that ours would have on the host.
     NameTaken,
+    /// The rules of the kind broke off.
+    Broken,
+    /// A definition of a custom resource is somebody else's.
+    DefinitionRespected,
+    /// A definition of a custom resource is not brought up to the host's.
+    DefinitionKept,
 }
 
 /// One thing to tell.
@@ -42,58 +56,129 @@ pub(crate) enum Reason {
 pub(crate) struct Report {
     pub(crate) object: Arc<VirtualObject>,
     pub(crate) key: Key,
-    pub(crate) reason: Reason,
+    /// Name of the plugin that says it; none for the engine's own words.
+    pub(crate) by: Option<String>,
+    pub(crate) is_warning: bool,
+    /// Stable, in CamelCase.
+    pub(crate) reason: String,
     pub(crate) message: String,
 }
 
 /// Takes reports; never waits.
 #[derive(Clone)]
 pub(crate) struct Reporter {
-    sender: mpsc::Sender<Report>,
+    sender: mpsc::Sender<Admitted>,
+    said: Arc<Mutex<Said>>,
+}
+
+/// A report that is to be written.
+#[derive(Debug)]
+struct Admitted {
+    report: Report,
+    /// The same for all reports that say the same.
+    id: String,
+    /// How often it was said, this time included.
+    count: u32,
+}
+
+/// What was said.
+struct Said {
+    reports: HashMap<String, (Instant, u32)>,
+    plugins: Buckets<String>,
+    /// What plugins were not allowed to say since the log has told of it.
+    dropped: HashMap<String, u64>,
+    complaints: Buckets<String>,
 }
 
 impl Reporter {
     /// A reporter, and the task that writes what it takes.
     pub(crate) fn new(writer: Arc<Writer>) -> (Self, impl Future<Output = ()>) {
         let (sender, receiver) = mpsc::channel(WAITING);
-        (Self { sender }, write_all(writer, receiver))
+        (Self { sender, said: Arc::new(Mutex::new(Said::new())) }, write_all(writer, receiver))
     }
 
-    /// Tells it, or drops it when too much is waiting.
-    pub(crate) fn tell(&self, report: Report) {
-        if self.sender.try_send(report).is_err() {
+    /// Tells it, unless it was told not long ago; false when too much is told at once.
+    pub(crate) fn tell(&self, report: Report) -> bool {
+        let Ok(place) = self.sender.try_reserve() else {
             debug!("too many events are waiting; one is dropped");
+            return false;
+        };
+        let id = digest(&json!([report.object.uid(), report.reason, report.message]));
+        let now = Instant::now();
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(count) = said.times(&id, now) else { return true };
+        if !said.allows(report.by.as_ref(), now) {
+            return false;
         }
+        said.remember(&id, count, now);
+        place.send(Admitted { report, id, count });
+        true
+    }
+}
+
+impl Said {
+    fn new() -> Self {
+        let (burst, refill) = PLUGIN_EVENTS;
+        Self {
+            reports: HashMap::new(),
+            plugins: Buckets::new(burst, refill),
+            dropped: HashMap::new(),
+            complaints: Buckets::new(1, COMPLAINT),
+        }
+    }
+
+    /// How often this will have been said when it is said now; none if it was said not long ago.
+    fn times(&self, id: &str, now: Instant) -> Option<u32> {
+        match self.reports.get(id) {
+            Some((time, _)) if now.duration_since(*time) < QUIET => None,
+            Some((_, count)) => Some(count + 1),
+            None => Some(1),
+        }
+    }
+
+    fn remember(&mut self, id: &str, count: u32, now: Instant) {
+        if self.reports.len() >= REMEMBERED {
+            self.reports.retain(|_, (time, _)| now.duration_since(*time) < QUIET);
+        }
+        self.reports.insert(id.to_owned(), (now, count));
+    }
+
+    /// Whether one more thing may be said by a plugin, or by the engine itself.
+    fn allows(&mut self, by: Option<&String>, now: Instant) -> bool {
+        let Some(by) = by else { return true };
+        if self.plugins.take(by, now) {
+            return true;
+        }
+        let dropped = self.dropped.entry(by.clone()).or_default();
+        *dropped += 1;
+        if self.complaints.take(by, now) {
+            warn!(plugin = by, dropped = *dropped, "the plugin tells more events than people can read");
+            self.dropped.remove(by);
+        }
+        false
     }
 }
 
 impl Reason {
-    fn as_str(self) -> &'static str {
+    /// As scripts and people know it.
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Refused => "SyncRefused",
             Self::HostRefused => "HostRefused",
             Self::VirtualRefused => "StatusRefused",
             Self::NameTaken => "HostNameTaken",
+            Self::Broken => "RuleBroken",
+            Self::DefinitionRespected => "DefinitionRespected",
+            Self::DefinitionKept => "DefinitionNotUpdated",
         }
     }
 }
 
-async fn write_all(writer: Arc<Writer>, mut receiver: mpsc::Receiver<Report>) {
-    let mut said: HashMap<String, (Instant, u32)> = HashMap::new();
-    while let Some(report) = receiver.recv().await {
-        let id = digest(&json!([report.object.uid(), report.reason.as_str(), report.message]));
-        let now = Instant::now();
-        if said.len() >= REMEMBERED {
-            said.retain(|_, (time, _)| now.duration_since(*time) < QUIET);
-        }
-        let (time, count) = said.get(&id).copied().unwrap_or((now, 0));
-        if count > 0 && now.duration_since(time) < QUIET {
-            continue;
-        }
-        said.insert(id.clone(), (now, count + 1));
-        let event = event(&report, &id, count + 1);
-        if let Err(error) = write(&writer, &event).await {
-            debug!(key = %report.key, error = &error as &dyn std::error::Error, "failed to write an event");
+async fn write_all(writer: Arc<Writer>, mut receiver: mpsc::Receiver<Admitted>) {
+    while let Some(admitted) = receiver.recv().await {
+        if let Err(error) = write(&writer, &event(&admitted)).await {
+            let key = &admitted.report.key;
+            debug!(%key, error = &error as &dyn std::error::Error, "failed to write an event");
         }
     }
 }
@@ -108,7 +193,8 @@ async fn write(writer: &Writer, event: &VirtualObject) -> Result<(), crate::api:
     }
 }
 
-fn event(report: &Report, id: &str, count: u32) -> VirtualObject {
+fn event(admitted: &Admitted) -> VirtualObject {
+    let Admitted { report, id, count } = admitted;
     let (object, now) = (&report.object, Timestamp::now().to_string());
     // Events about objects without a namespace live in `default`.
     let namespace = if object.namespace().is_empty() { "default" } else { object.namespace() };
@@ -116,16 +202,47 @@ fn event(report: &Report, id: &str, count: u32) -> VirtualObject {
     let mut name: String = object.name().chars().take(230).collect();
     name.push('.');
     name.push_str(&short);
+    // Items of lists do not say what they are.
+    let (api_version, kind) = report.key.kind.as_str().rsplit_once('/').unwrap_or_default();
     let fields = json!({
         "apiVersion": "v1", "kind": "Event",
         "metadata": {"name": name, "namespace": namespace},
         "involvedObject": {
-            "apiVersion": object.text("/apiVersion"), "kind": object.text("/kind"),
+            "apiVersion": api_version, "kind": kind,
             "namespace": object.namespace(), "name": object.name(), "uid": object.uid(),
         },
-        "type": "Warning", "reason": report.reason.as_str(), "message": report.message,
+        "type": if report.is_warning { "Warning" } else { "Normal" },
+        "reason": report.reason, "message": shortened(&report.message),
         "source": {"component": "weft"}, "reportingComponent": "weft",
         "firstTimestamp": now, "lastTimestamp": now, "count": count,
     });
     VirtualObject::new(fields.as_object().cloned().unwrap_or_default())
+}
+
+fn shortened(message: &str) -> &str {
+    let end = message.floor_char_boundary(LONGEST_MESSAGE);
+    message.split_at_checked(end).map_or(message, |(kept, _)| kept)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_is_said_once_and_counted_when_it_is_said_again() {
+        let (mut said, now) = (Said::new(), Instant::now());
+        assert_eq!(said.times("a", now), Some(1));
+        said.remember("a", 1, now);
+        assert_eq!(said.times("a", now + QUIET / 2), None);
+        assert_eq!(said.times("a", now + QUIET), Some(2));
+    }
+
+    #[test]
+    fn a_plugin_that_says_too_much_silences_nobody_else() {
+        let (mut said, now) = (Said::new(), Instant::now());
+        let flood = String::from("flood");
+        assert_eq!((0..1000).filter(|_| said.allows(Some(&flood), now)).count(), 10);
+        assert!(said.allows(None, now) && said.allows(Some(&"calm".to_owned()), now));
+        assert!(said.allows(Some(&flood), now + Duration::from_secs(1)));
+    }
 }

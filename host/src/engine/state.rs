@@ -1,32 +1,26 @@
 //! What the parts of the engine share: the stores of every kind, who looks at whom, and the facts.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use serde_json::Value;
-use weft_core::context::{Facts, Lookup, ServiceFact, cluster_ips};
+use weft_core::context::{Facts, ServiceFact, cluster_ips};
 use weft_core::mapper::{Life, Mapper};
 use weft_core::names::Names;
 use weft_core::object::{Host, HostObject, Key, Kind, Virtual, VirtualName, VirtualObject};
 
 use crate::engine::index::Index;
+use crate::engine::kinds::{Kinds, Pair};
 use crate::engine::placement::Placement;
 use crate::engine::queue::Queue;
 use crate::engine::store::{Change, Store};
+use crate::engine::view::any;
 use crate::engine::watch::Changed;
-
-/// The stores and rules of one kind.
-pub(crate) struct Pair {
-    pub(crate) mapper: Arc<dyn Mapper>,
-    pub(crate) r#virtual: Arc<Store<Virtual>>,
-    pub(crate) host: Arc<Store<Host>>,
-}
 
 /// Everything that is known, in one place.
 pub(crate) struct State {
     pub(crate) names: Names,
-    pub(crate) kinds: BTreeMap<Kind, Pair>,
+    kinds: RwLock<Arc<Kinds>>,
     pub(crate) queue: Queue,
     /// Virtual Namespaces, for their labels.
     pub(crate) namespaces: Arc<Store<Virtual>>,
@@ -44,24 +38,14 @@ pub(crate) struct State {
     bound: Mutex<HashSet<String>>,
     facts: RwLock<Arc<Facts>>,
     /// Services by virtual namespace, as pods learn of them; emptied when one changes.
-    services: Mutex<HashMap<String, Arc<[ServiceFact]>>>,
-}
-
-/// Reads for one decision, remembered. Cheap to clone; clones remember together.
-#[derive(Clone)]
-pub(crate) struct View {
-    state: Arc<State>,
-    reads: Arc<Mutex<BTreeSet<Key>>>,
+    pub(crate) services: Mutex<HashMap<String, Arc<[ServiceFact]>>>,
 }
 
 impl State {
-    pub(crate) fn new(names: Names, mappers: Vec<Arc<dyn Mapper>>, facts: Facts) -> Self {
-        let pair = |mapper: Arc<dyn Mapper>| {
-            (mapper.resource().kind(), Pair { mapper, r#virtual: Arc::default(), host: Arc::default() })
-        };
+    pub(crate) fn new(names: Names, facts: Facts) -> Self {
         Self {
             names,
-            kinds: mappers.into_iter().map(pair).collect(),
+            kinds: RwLock::default(),
             queue: Queue::default(),
             namespaces: Arc::default(),
             nodes: Arc::default(),
@@ -73,6 +57,28 @@ impl State {
             facts: RwLock::new(Arc::new(facts)),
             services: Mutex::default(),
         }
+    }
+
+    /// Every kind there is now.
+    pub(crate) fn kinds(&self) -> Arc<Kinds> {
+        self.kinds.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The stores and rules of a kind as they are now.
+    pub(crate) fn pair(&self, kind: &Kind) -> Option<Arc<Pair>> {
+        self.kinds.read().unwrap_or_else(PoisonError::into_inner).pair(kind).cloned()
+    }
+
+    /// Puts another picture of the kinds in the place of the one there is.
+    pub(crate) fn set_kinds(&self, kinds: Kinds) {
+        *self.kinds.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(kinds);
+    }
+
+    /// Forgets what is known of the keys of a kind that is synced no more.
+    pub(crate) fn forget_kind(&self, kind: &Kind) {
+        self.queue.forget(kind);
+        self.reads.forget(kind);
+        self.uses.forget(kind).into_iter().for_each(|target| self.queue.add(target));
     }
 
     /// The facts as they are now.
@@ -116,15 +122,23 @@ impl State {
         self.reads.set(key, reads);
     }
 
-    /// Whether every store has its first complete list.
+    /// Notes one read before it is done: what changes meanwhile asks for another look.
+    pub(crate) fn add_read(&self, reader: &Key, read: &Key) {
+        self.reads.add(reader, read);
+    }
+
+    /// Whether every store that no work can begin without has its first complete list.
     pub(crate) fn is_synced(&self) -> bool {
-        let pairs = self.kinds.values().all(|pair| pair.r#virtual.is_synced() && pair.host.is_synced());
-        pairs && self.namespaces.is_synced() && self.nodes.is_synced() && self.volumes.is_synced()
+        let kinds = self.kinds();
+        let mut essential = kinds.pairs().filter(|(_, pair)| pair.mapper.is_essential());
+        essential.all(|(_, pair)| pair.is_synced())
+            && self.namespaces.is_synced()
+            && self.nodes.is_synced()
+            && self.volumes.is_synced()
     }
 
     /// The host object of `key`, if there is one and it is ours.
-    pub(crate) fn host_object(&self, key: &Key) -> Option<Arc<HostObject>> {
-        let pair = self.kinds.get(&key.kind)?;
+    pub(crate) fn host_object(&self, pair: &Pair, key: &Key) -> Option<Arc<HostObject>> {
         let object = pair.host.get(self.names.namespace(), self.names.host_name(&key.name).as_str())?;
         self.key_of(&object, &key.kind).filter(|found| found == key).map(|_| object)
     }
@@ -136,18 +150,40 @@ impl State {
     }
 
     /// Takes note of a change of a virtual object of one of the synced kinds.
-    pub(crate) fn virtual_changed(&self, kind: &Kind, changed: Changed<Virtual>) {
-        let name = VirtualName::new(changed.namespace.as_str(), changed.name.as_str());
-        let key = Key { kind: kind.clone(), name };
+    pub(crate) fn virtual_changed(&self, kind: &Kind, changed: &Changed<Virtual>) {
+        let Some(pair) = self.pair(kind) else { return };
+        let key = key_of(kind, changed);
         if kind.as_str() == "v1/Pod" {
-            self.pod_placed(&key, &changed);
+            self.pod_placed(&key, changed);
         }
-        if let Some(pair) = self.kinds.get(kind) {
-            let targets = changed.object.map(|object| pair.mapper.targets(&object)).unwrap_or_default();
-            // Before the object itself: a pod finds its ConfigMaps there.
-            self.uses.set(&key, targets).into_iter().for_each(|target| self.queue.add(target));
-        }
+        // Before the object itself: a pod finds its ConfigMaps there.
+        self.set_targets(&key, &*pair.mapper, changed.object.as_deref());
         self.noticed(key);
+    }
+
+    /// Takes note of a change of a virtual object of a kind that is only looked up.
+    pub(crate) fn looked_up_changed(&self, kind: &Kind, changed: &Changed<Virtual>) {
+        self.look_again(&key_of(kind, changed));
+    }
+
+    /// Takes note that a first complete list of a kind is in.
+    pub(crate) fn listed(&self, kind: &Kind) {
+        if let Some(pair) = self.pair(kind) {
+            pair.take_early().into_iter().for_each(|key| self.queue.add(key));
+        }
+        self.look_again(&any(kind, ""));
+    }
+
+    /// Looks at a virtual object as if it were new: its rules are.
+    pub(crate) fn rules_changed(&self, key: Key, mapper: &dyn Mapper, object: &VirtualObject) {
+        self.set_targets(&key, mapper, Some(object));
+        self.queue.add(key);
+    }
+
+    /// Sets what the object of `key` names; looks at what it did not name before, or names no more.
+    fn set_targets(&self, key: &Key, mapper: &dyn Mapper, object: Option<&VirtualObject>) {
+        let targets = object.map(|object| mapper.targets(object)).unwrap_or_default();
+        self.uses.set(key, targets).into_iter().for_each(|target| self.queue.add(target));
     }
 
     /// Takes note of a change of a host object of one of the synced kinds.
@@ -166,19 +202,19 @@ impl State {
 
     /// Takes in the host's answer to a write of ours, as if the watch had shown it.
     pub(crate) fn host_answered(&self, kind: &Kind, object: &Arc<HostObject>) {
-        let Some(pair) = self.kinds.get(kind) else { return };
+        let Some(pair) = self.pair(kind) else { return };
         if pair.host.put(object.clone()) == Change::Stored
             && let Some(key) = self.key_of(object, kind)
         {
-            self.answered(pair, key);
+            self.answered(&pair, key);
         }
     }
 
     /// Takes in the virtual API server's answer to a write of ours, as if the watch had shown it.
     pub(crate) fn virtual_answered(&self, kind: &Kind, object: &Arc<VirtualObject>) {
-        let Some(pair) = self.kinds.get(kind) else { return };
+        let Some(pair) = self.pair(kind) else { return };
         if pair.r#virtual.put(object.clone()) == Change::Stored {
-            self.answered(pair, Key { kind: kind.clone(), name: object.virtual_name() });
+            self.answered(&pair, Key { kind: kind.clone(), name: object.virtual_name() });
         }
     }
 
@@ -200,7 +236,7 @@ impl State {
     /// Asks for another look at every pod of a virtual namespace.
     pub(crate) fn look_at_pods(&self, namespace: &str) {
         let kind = Kind::new("v1/Pod");
-        let Some(pair) = self.kinds.get(&kind) else { return };
+        let Some(pair) = self.pair(&kind) else { return };
         for (_, name) in pair.r#virtual.names().into_iter().filter(|(found, _)| found == namespace) {
             self.queue.add(Key { kind: kind.clone(), name: VirtualName::new(namespace, name) });
         }
@@ -233,90 +269,20 @@ impl State {
 
     /// The cluster IPs of a Service, once both sides have the same.
     fn shared_addresses(&self, key: &Key) -> Vec<IpAddr> {
-        let Some(pair) = self.kinds.get(&key.kind) else { return Vec::new() };
+        let Some(pair) = self.pair(&key.kind) else { return Vec::new() };
         let source = pair.r#virtual.get(&key.name.namespace, &key.name.name);
         let ours = source.map(|object| cluster_ips(&object)).unwrap_or_default();
-        let hosts = self.host_object(key).map(|object| cluster_ips(&object)).unwrap_or_default();
+        let hosts = self.host_object(&pair, key).map(|object| cluster_ips(&object)).unwrap_or_default();
         if ours == hosts { ours } else { Vec::new() }
-    }
-}
-
-impl View {
-    pub(crate) fn new(state: Arc<State>) -> Self {
-        Self { state, reads: Arc::default() }
-    }
-
-    /// What was read.
-    pub(crate) fn into_reads(self) -> BTreeSet<Key> {
-        std::mem::take(&mut *self.reads.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn read(&self, key: Key) {
-        self.reads.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
-    }
-}
-
-impl Lookup for View {
-    fn object(&self, key: &Key) -> Option<Arc<VirtualObject>> {
-        self.read(key.clone());
-        self.state.kinds.get(&key.kind)?.r#virtual.get(&key.name.namespace, &key.name.name)
-    }
-
-    fn namespace_labels(&self, namespace: &str) -> Arc<BTreeMap<String, String>> {
-        // Not a remembered read: a change of labels looks at the namespace's pods by itself.
-        let object = self.state.namespaces.get("", namespace);
-        let labels = object.as_ref().and_then(|object| object.labels()).into_iter().flatten();
-        let text = |(key, value): (&String, &Value)| Some((key.clone(), value.as_str()?.to_owned()));
-        Arc::new(labels.filter_map(text).collect())
-    }
-
-    fn services(&self, namespace: &str) -> Arc<[ServiceFact]> {
-        let mut cache = self.state.services.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(services) = cache.get(namespace) {
-            return services.clone();
-        }
-        let mut found = Vec::new();
-        if let Some(pair) = self.state.kinds.get(&Kind::new("v1/Service")) {
-            pair.r#virtual.each(namespace, &mut |service| found.extend(ServiceFact::of(service)));
-        }
-        found.sort_by(|a, b| a.name.cmp(&b.name));
-        let services: Arc<[ServiceFact]> = found.into();
-        cache.insert(namespace.to_owned(), services.clone());
-        services
-    }
-
-    fn host_object(&self, key: &Key) -> Option<Arc<HostObject>> {
-        self.read(key.clone());
-        self.state.host_object(key)
-    }
-
-    fn find(
-        &self,
-        kind: &Kind,
-        namespace: Option<&str>,
-        labels: &[(String, String)],
-    ) -> Vec<Arc<VirtualObject>> {
-        let Some(pair) = self.state.kinds.get(kind) else { return Vec::new() };
-        // What comes into being later has to be noticed too, so the whole namespace is remembered as read.
-        let any = VirtualName::new(namespace.unwrap_or_default(), "");
-        self.read(Key { kind: kind.clone(), name: any });
-        let mut names = pair.r#virtual.names();
-        names.retain(|(found, _)| namespace.is_none_or(|wanted| wanted == found));
-        names.sort();
-        let objects = names.iter().filter_map(|(namespace, name)| pair.r#virtual.get(namespace, name));
-        objects.filter(|object| object.has_labels(labels)).collect()
-    }
-
-    fn shared(&self) -> Arc<dyn Lookup + Send + Sync> {
-        Arc::new(self.clone())
-    }
-
-    fn is_complete(&self, kind: &Kind) -> bool {
-        self.state.kinds.get(kind).is_some_and(|pair| pair.r#virtual.is_synced())
     }
 }
 
 /// The Service of the virtual cluster's DNS, by the name that installers give it.
 pub(crate) fn dns_service() -> Key {
     Key { kind: Kind::new("v1/Service"), name: VirtualName::new("kube-system", "kube-dns") }
+}
+
+fn key_of(kind: &Kind, changed: &Changed<Virtual>) -> Key {
+    let name = VirtualName::new(changed.namespace.as_str(), changed.name.as_str());
+    Key { kind: kind.clone(), name }
 }

@@ -131,6 +131,11 @@ impl<S> Store<S> {
         Some(object)
     }
 
+    /// The object of this name, for one look: it is packed again at once.
+    pub(crate) fn peek(&self, namespace: &str, name: &str) -> Option<Arc<Object<S>>> {
+        self.lock().objects.get(&join(namespace, name)).and_then(Entry::peek)
+    }
+
     /// Whether there is an object of this name.
     pub(crate) fn contains(&self, namespace: &str, name: &str) -> bool {
         self.lock().objects.contains_key(&join(namespace, name))
@@ -236,7 +241,7 @@ impl<S> Store<S> {
     }
 
     /// Calls `visit` with each object of a namespace, or with all for an empty one.
-    pub(crate) fn each(&self, namespace: &str, visit: &mut dyn FnMut(&Object<S>)) {
+    pub(crate) fn each(&self, namespace: &str, visit: &mut dyn FnMut(&Arc<Object<S>>)) {
         // Trees made for this visit only are not kept.
         let names: Vec<Name> = {
             let state = self.lock();

@@ -1,25 +1,27 @@
 //! The whole story of one pair: see, decide, write.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::{debug, warn};
-use weft_core::context::{Ctx, Moment, Notes};
-use weft_core::mapper::{Hold, Life};
+use weft_core::mapper::Life;
 use weft_core::names::{CLUSTER_LABEL, HostName};
 use weft_core::object::{HostObject, Key, VirtualObject};
-use weft_core::plan::{self, Plan, Seen, Step};
-use weft_core::translate;
+use weft_core::plan::{self, Plan, Step};
 
 use crate::api::{self, Api};
 use crate::engine::apply::Writer;
+use crate::engine::decide::{self, Decision, Sight};
+use crate::engine::kinds::{Kinds, Pair};
 use crate::engine::leftovers::Leftovers;
 use crate::engine::nodes::Nodes;
 use crate::engine::queue::Outcome;
-use crate::engine::report::{Reason, Report, Reporter};
-use crate::engine::state::{Pair, State, View};
+use crate::engine::report::Reason;
+use crate::engine::state::State;
 use crate::engine::store::Absence;
+use crate::engine::telling::Telling;
 use crate::engine::tokens::Tokens;
 use crate::engine::volumes::Volumes;
 
@@ -38,7 +40,7 @@ pub(crate) struct Syncer {
     pub(crate) nodes: Arc<Nodes>,
     pub(crate) tokens: Tokens,
     pub(crate) volumes: Volumes,
-    pub(crate) reporter: Reporter,
+    pub(crate) telling: Telling,
 }
 
 /// Why the work on a pair ended early.
@@ -51,18 +53,22 @@ pub(crate) enum Error {
     /// Somebody else's object has our name.
     #[error("the host object {0} belongs to somebody else")]
     NameTaken(String),
-}
-
-/// What the caches show of a pair, held while it is decided about.
-struct Sight {
-    source: Option<Arc<VirtualObject>>,
-    host: Option<Arc<HostObject>>,
+    #[error("failed to decide about {name}")]
+    Broken { name: String, source: decide::Broken },
 }
 
 impl Syncer {
     /// Brings one pair into step, as far as it goes now.
     pub(crate) async fn reconcile(&self, key: &Key) -> Outcome {
-        let Some(pair) = self.state.kinds.get(&key.kind) else { return Outcome::Done };
+        let kinds = self.state.kinds();
+        let Some(pair) = kinds.pair(&key.kind) else {
+            // Synced no more; so is what an answer that came late has left.
+            self.state.set_reads(key, BTreeSet::new());
+            return Outcome::Done;
+        };
+        if !pair.is_ready_for(key) {
+            return Outcome::Done;
+        }
         let sight = match self.see(key, pair).await {
             Ok(sight) => sight,
             Err(error) => {
@@ -70,19 +76,33 @@ impl Syncer {
                 return self.failed(key, source.as_ref(), &error);
             }
         };
-        let plan = self.decide(key, pair, &sight);
-        if let (Some(Hold::Refuse { field, why }), Some(source)) = (&plan.hold, &sight.source) {
-            self.tell(key, source, Reason::Refused, &format!("{field}: {why}"));
-        }
-        match self.carry_out(key, pair, &sight, plan).await {
+        match self.bring_into_step(key, &kinds, pair, &sight).await {
             Ok(outcome) => outcome,
             Err(error) => self.failed(key, sight.source.as_ref(), &error),
         }
     }
 
+    async fn bring_into_step(
+        &self,
+        key: &Key,
+        kinds: &Arc<Kinds>,
+        pair: &Arc<Pair>,
+        sight: &Sight,
+    ) -> Result<Outcome, Error> {
+        let notes = self.telling.notes(key, &*pair.mapper);
+        let decided = decide::decide(&self.state, kinds, pair, key, sight, notes).await;
+        let Decision { plan, notes } =
+            decided.map_err(|source| Error::Broken { name: key.to_string(), source })?;
+        let told = match &sight.source {
+            Some(source) => self.telling.tell(key, &*pair.mapper, source, &plan, notes),
+            None => Outcome::Done,
+        };
+        Ok(self.carry_out(key, pair, sight, plan).await?.and(told))
+    }
+
     async fn see(&self, key: &Key, pair: &Pair) -> Result<Sight, Error> {
         let source = pair.r#virtual.get(&key.name.namespace, &key.name.name);
-        let mut host = self.state.host_object(key);
+        let mut host = self.state.host_object(pair, key);
         // The virtual pod would be deleted for want of a host pod, so the host itself is asked, unless it
         // has said that the pod was deleted.
         let is_process = pair.mapper.policy().life == Life::Process;
@@ -104,7 +124,7 @@ impl Syncer {
             Ok(object) => {
                 let is_marked = object.label(CLUSTER_LABEL) == Some(self.state.names.cluster());
                 pair.host.readmit(Arc::new(object));
-                match self.state.host_object(key) {
+                match self.state.host_object(pair, key) {
                     // Ours by its label, though not by its identity: too much to take the pod for lost.
                     None if is_marked => Err(Error::NameTaken(name.to_string())),
                     found => Ok(found),
@@ -118,42 +138,11 @@ impl Syncer {
         }
     }
 
-    fn decide(&self, key: &Key, pair: &Pair, sight: &Sight) -> Plan {
-        let seen = Seen {
-            virtual_object: sight.source.as_deref(),
-            host_object: sight.host.as_deref(),
-            used: self.state.is_used(key),
-        };
-        let (plan, mut reads) = self.with_context(|ctx| plan::plan(ctx, &*pair.mapper, seen));
-        if let Some(Hold::Wait { on, why, .. }) = &plan.hold {
-            debug!(%key, why, "waiting");
-            reads.extend(on.iter().cloned());
-        }
-        self.state.set_reads(key, reads);
-        plan
-    }
-
-    /// Calls a rule with everything it may read; gives its answer and what it did read.
-    fn with_context<T>(&self, rule: impl FnOnce(&Ctx<'_>) -> T) -> (T, BTreeSet<Key>) {
-        let facts = self.state.facts();
-        let view = View::new(self.state.clone());
-        let (now, notes) = (Moment::default(), Notes::default());
-        let answer = rule(&Ctx {
-            names: &self.state.names,
-            facts: &facts,
-            lookup: &view,
-            now: &now,
-            host_object: None,
-            notes: &notes,
-        });
-        (answer, view.into_reads())
-    }
-
     async fn carry_out(&self, key: &Key, pair: &Pair, sight: &Sight, plan: Plan) -> Result<Outcome, Error> {
         let mut host = sight.host.clone();
         for step in plan.steps {
             debug!(%key, step = step.name(), "writing");
-            if let Some(written) = self.write(key, pair, sight, step).await? {
+            if let Some(written) = self.write(key, pair, plan.desired.as_ref(), step).await? {
                 host = Some(written);
             }
         }
@@ -166,12 +155,12 @@ impl Syncer {
         }
     }
 
-    /// Carries out one step; gives the host object when the step made or changed it.
+    /// Carries out one step towards `desired`; gives the host object when the step made or changed it.
     async fn write(
         &self,
         key: &Key,
         pair: &Pair,
-        sight: &Sight,
+        desired: Option<&HostObject>,
         step: Step,
     ) -> Result<Option<Arc<HostObject>>, Error> {
         let resource = pair.mapper.resource();
@@ -187,7 +176,7 @@ impl Syncer {
                 let patched = match self.writer.patch_host(resource, &name, &uid, &change).await {
                     Ok(patched) => patched,
                     Err(refusal) => self
-                        .patch_relaxed(key, pair, sight, &uid, refusal)
+                        .patch_relaxed(key, pair, desired, &uid, refusal)
                         .await
                         .map_err(failed_host("patch"))?,
                 };
@@ -263,28 +252,22 @@ impl Syncer {
         &self,
         key: &Key,
         pair: &Pair,
-        sight: &Sight,
+        desired: Option<&HostObject>,
         uid: &str,
         mut refusal: api::Error,
     ) -> Result<Arc<HostObject>, api::Error> {
         // The cache has what earlier steps wrote.
-        let host = self.state.host_object(key).filter(|host| host.uid() == uid);
-        let desired = sight.source.as_ref().and_then(|source| self.desired(pair, source));
-        let (Some(mut host), Some(mut desired)) = (host, desired) else { return Err(refusal) };
+        let host = self.state.host_object(pair, key).filter(|host| host.uid() == uid);
+        let (Some(mut host), Some(desired)) = (host, desired) else { return Err(refusal) };
+        let mut asked = Cow::Borrowed(desired);
         loop {
-            desired = match relax(pair, &desired, &refusal) {
-                Some(relaxed) => relaxed,
-                None => return Err(refusal),
-            };
-            match self.patch_to(key, pair, &desired, &mut host).await {
+            let Some(relaxed) = relax(pair, &asked, &refusal) else { return Err(refusal) };
+            match self.patch_to(key, pair, &relaxed, &mut host).await {
                 Ok(()) => return Ok(host),
                 Err(error) => refusal = error,
             }
+            asked = Cow::Owned(relaxed);
         }
-    }
-
-    fn desired(&self, pair: &Pair, source: &VirtualObject) -> Option<HostObject> {
-        self.with_context(|ctx| translate::to_host(ctx, &*pair.mapper, source)).0.ok()
     }
 
     async fn patch_to(
@@ -329,19 +312,15 @@ impl Syncer {
             Error::Virtual { source, .. } => {
                 (source.is_refusal().then_some(Reason::VirtualRefused), source.retry_after())
             }
+            Error::Broken { .. } => (Some(Reason::Broken), None),
         };
         if let (Some(reason), Some(object)) = (reason, source) {
             warn!(%key, error = error as &dyn std::error::Error, "not in step; trying again");
-            self.tell(key, object, reason, &explain(error));
+            self.telling.tell_reason(key, object, reason, &explain(error));
         } else {
             debug!(%key, error = error as &dyn std::error::Error, "failed; trying again");
         }
         Outcome::Failed(retry_after)
-    }
-
-    fn tell(&self, key: &Key, object: &Arc<VirtualObject>, reason: Reason, message: &str) {
-        let message = self.state.names.reveal(message, &key.name.namespace);
-        self.reporter.tell(Report { object: object.clone(), key: key.clone(), reason, message });
     }
 }
 

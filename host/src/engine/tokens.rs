@@ -67,7 +67,7 @@ impl Tokens {
     }
 
     fn secret(&self, name: &HostName) -> Option<Arc<HostObject>> {
-        self.state.kinds.get(&self.secrets.kind())?.host.get(self.state.names.namespace(), name.as_str())
+        self.state.pair(&self.secrets.kind())?.host.get(self.state.names.namespace(), name.as_str())
     }
 
     async fn issue(&self, pod: &VirtualObject, requests: &[TokenRequest]) -> Result<Issued, Error> {
@@ -121,7 +121,7 @@ impl Tokens {
             }
             None => self.writer.create_host(&self.secrets, &wanted).await.map_err(failed("create"))?,
         };
-        if let Some(pair) = self.state.kinds.get(&self.secrets.kind()) {
+        if let Some(pair) = self.state.pair(&self.secrets.kind()) {
             pair.host.put(stored);
         }
         Ok(())

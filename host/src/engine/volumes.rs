@@ -104,7 +104,7 @@ async fn sweep(state: &State, writer: &Writer, name: &str) -> Result<(), api::Er
 
 fn is_claimed(state: &State, volume: &VirtualObject) -> bool {
     let text = |field: &str| volume.text(&format!("/spec/claimRef/{field}")).unwrap_or_default();
-    let Some(pair) = state.kinds.get(&Kind::new("v1/PersistentVolumeClaim")) else { return true };
+    let Some(pair) = state.pair(&Kind::new("v1/PersistentVolumeClaim")) else { return true };
     let claim = pair.r#virtual.get(text("namespace"), text("name"));
     claim.is_some_and(|claim| claim.uid() == text("uid"))
 }

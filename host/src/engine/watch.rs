@@ -14,7 +14,7 @@ use bytes::{Buf, BytesMut};
 use http_body_util::BodyExt;
 use kube::client::Body;
 use rand::Rng;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 use weft_core::object::{Object, ResourceType};
 
 use crate::api::{self, Api};
@@ -34,10 +34,14 @@ const AUDIT: Duration = Duration::from_mins(5);
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 /// Longest pause after failures.
 const LAST_BACKOFF: Duration = Duration::from_secs(10);
+/// Between two looks for a kind that a server does not have, or does not let us see.
+const ABSENT: Duration = Duration::from_secs(5);
 
 /// What is watched, and where it goes.
 pub(crate) struct Watch<S> {
     pub(crate) api: Api<S>,
+    /// For the log: `host` or `virtual`.
+    pub(crate) server: &'static str,
     pub(crate) resource: ResourceType,
     /// One namespace, or all for an empty one.
     pub(crate) namespace: String,
@@ -45,11 +49,15 @@ pub(crate) struct Watch<S> {
     pub(crate) selector: String,
     /// How long one watch lasts: what dies silently is noticed this long after, and [`LATE`].
     pub(crate) lifetime: Duration,
+    /// Whether the server may lack the kind: custom resources can be defined later.
+    pub(crate) may_lack: bool,
     /// Vouches for the server before a list takes anything out of the store.
     pub(crate) guard: Option<Arc<Guard>>,
     pub(crate) store: Arc<Store<S>>,
     /// Called after the store has changed.
     pub(crate) changed: Arc<dyn Fn(Changed<S>) + Send + Sync>,
+    /// Called after a complete list has come in.
+    pub(crate) listed: Arc<dyn Fn() + Send + Sync>,
 }
 
 /// One change of a store.
@@ -90,9 +98,17 @@ impl<S: 'static> Watch<S> {
     /// Runs until it is dropped.
     pub(crate) async fn run(self) {
         let mut failures = 0;
+        let mut is_absent = false;
         loop {
             let version = match self.list().await {
                 Ok(version) => version,
+                Err(error) if self.is_lacking(&error) => {
+                    if !std::mem::replace(&mut is_absent, true) {
+                        self.tell_absent(&error);
+                    }
+                    tokio::time::sleep(jittered(ABSENT)).await;
+                    continue;
+                }
                 Err(error) => {
                     failures += 1;
                     self.pause("failed to list", &error, failures).await;
@@ -100,7 +116,11 @@ impl<S: 'static> Watch<S> {
                 }
             };
             failures = 0;
+            if std::mem::take(&mut is_absent) {
+                info!(kind = %self.resource.kind(), server = self.server, "the kind is there now");
+            }
             self.store.set_synced();
+            (self.listed)();
             self.follow(version).await;
             // Many watches are told 410 at the same time; their lists should not meet.
             let apart = rand::rng().random_range(Duration::ZERO..Duration::from_millis(500));
@@ -125,7 +145,8 @@ impl<S: 'static> Watch<S> {
                 self.store.forget_versions();
             }
             for item in &page.items {
-                let object: Object<S> = api::decode(item.get().as_bytes())?;
+                let mut object: Object<S> = api::decode(item.get().as_bytes())?;
+                self.say_what_it_is(&mut object);
                 listed.insert((object.namespace().to_owned(), object.name().to_owned()));
                 self.take_in(object);
             }
@@ -143,7 +164,8 @@ impl<S: 'static> Watch<S> {
         listed: &HashSet<(String, String)>,
         version: &ResourceVersion,
     ) -> Result<(), Error> {
-        if let (Some(guard), true) = (&self.guard, self.store.is_synced()) {
+        // A first list takes nothing out; but one of a kind that comes later may be what host objects go by.
+        if let (Some(guard), true) = (&self.guard, self.may_lack || self.store.is_synced()) {
             guard.check().await?;
         }
         let is_listed =
@@ -166,6 +188,7 @@ impl<S: 'static> Watch<S> {
                     debug!(kind = %self.resource.kind, "the server has forgotten our place in the watch");
                     return;
                 }
+                Err(error) if self.is_lacking(&error) => return,
                 Err(error) => {
                     failures += 1;
                     self.pause("failed to watch", &error, failures).await;
@@ -271,6 +294,37 @@ impl<S: 'static> Watch<S> {
         }
     }
 
+    /// Puts in what lists leave out of their items, so that rules see the same of an object however it came.
+    fn say_what_it_is(&self, object: &mut Object<S>) {
+        let fields = object.fields_mut();
+        if !fields.contains_key("kind") {
+            fields.insert("apiVersion".to_owned(), self.resource.api_version().into());
+            fields.insert("kind".to_owned(), self.resource.kind.as_ref().into());
+        }
+    }
+
+    /// Whether the server does not have the kind or does not let us see it, and that is nothing unusual.
+    fn is_lacking(&self, error: &Error) -> bool {
+        let Error::Api(error) = error else { return false };
+        self.may_lack && matches!(error.code(), Some(403 | 404))
+    }
+
+    fn tell_absent(&self, error: &Error) {
+        let (kind, server) = (self.resource.kind(), self.server);
+        if matches!(error, Error::Api(error) if error.is_not_found()) {
+            warn!(
+                %kind, server,
+                "the server does not have this kind: nothing of it is synced until its CustomResourceDefinition is installed there"
+            );
+        } else {
+            let error = error as &dyn std::error::Error;
+            warn!(
+                %kind, server, error,
+                "nothing of this kind is synced until the syncer has the right to list and watch it there"
+            );
+        }
+    }
+
     fn list_url(&self, next: &str) -> String {
         let path = api::list_path(&self.resource, &self.namespace);
         let next = if next.is_empty() { String::new() } else { format!("&continue={next}") };
@@ -296,13 +350,17 @@ impl<S: 'static> Watch<S> {
             Error::Api(api::Error::Status { retry_after, .. }) => *retry_after,
             _ => None,
         };
-        let pause = asked.unwrap_or_else(|| doubled.mul_f64(rand::rng().random_range(0.75..1.25)));
+        let pause = asked.unwrap_or_else(|| jittered(doubled));
         // The first failure is often a server that restarts.
         if failures > 1 {
             warn!(kind = %self.resource.kind, error = error as &dyn std::error::Error, "{what}; trying again");
         }
         tokio::time::sleep(pause).await;
     }
+}
+
+fn jittered(time: Duration) -> Duration {
+    time.mul_f64(rand::rng().random_range(0.75..1.25))
 }
 
 async fn read_chunk(body: &mut Body) -> Option<Result<bytes::Bytes, api::Error>> {

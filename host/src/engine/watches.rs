@@ -1,0 +1,151 @@
+//! Starts the watches: which kind on which server goes into which store, and whom to tell.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use weft_core::names::CLUSTER_LABEL;
+use weft_core::object::{Host, Kind, ResourceType, Virtual};
+
+use crate::api::Api;
+use crate::engine::apply::Writer;
+use crate::engine::events::{self, Events};
+use crate::engine::guard::{self, Guard};
+use crate::engine::kinds::{LookedUp, Pair};
+use crate::engine::state::State;
+use crate::engine::store::Store;
+use crate::engine::watch::{Changed, Watch};
+use crate::engine::{nodes, volumes};
+
+/// Pods are what people wait for: a watch of them that died is noticed soonest.
+const POD_WATCH: Duration = Duration::from_secs(10);
+/// How long other watches last.
+const OTHER_WATCH: Duration = Duration::from_secs(55);
+
+/// What every watch needs.
+pub(crate) struct Watches {
+    pub(crate) state: Arc<State>,
+    pub(crate) host: Api<Host>,
+    pub(crate) r#virtual: Api<Virtual>,
+    pub(crate) guard: Arc<Guard>,
+}
+
+/// Called with every change of a store.
+type OnChange<S> = Arc<dyn Fn(Changed<S>) + Send + Sync>;
+
+impl Watches {
+    /// Starts those that do not depend on the rules.
+    pub(crate) fn start(&self, writer: &Arc<Writer>, tasks: &mut JoinSet<()>) {
+        let state = self.state.clone();
+        let relabelled = Arc::new(move |changed: Changed<Virtual>| state.look_at_pods(&changed.name));
+        let mirrored = format!("{}%3Dtrue", volumes::MIRRORED_LABEL.replace('/', "%2F"));
+        let state = &self.state;
+        let namespaces = self.of_virtual(&guard::namespaces(), state.namespaces.clone(), relabelled);
+        let nodes = self.of_virtual(&nodes::nodes(), state.nodes.clone(), Arc::new(|_| {}));
+        let volumes = self.of_virtual(&volumes::volumes(), state.volumes.clone(), Arc::new(|_| {}));
+        for watch in [namespaces, nodes, Watch { selector: mirrored, ..volumes }] {
+            tasks.spawn(watch.run());
+        }
+        self.start_events(writer, tasks);
+    }
+
+    /// Starts both watches of a pair; they end with what is given.
+    pub(crate) fn start_pair(&self, kind: &Kind, pair: &Pair) -> JoinSet<()> {
+        let (resource, may_lack) = (pair.mapper.resource(), !pair.mapper.is_essential());
+        let (state, changed_kind) = (self.state.clone(), kind.clone());
+        let changed =
+            Arc::new(move |changed: Changed<Virtual>| state.virtual_changed(&changed_kind, &changed));
+        let r#virtual = self.of_virtual(resource, pair.r#virtual.clone(), changed);
+        let (state, changed_kind) = (self.state.clone(), kind.clone());
+        let changed = Arc::new(move |changed: Changed<Host>| state.host_changed(&changed_kind, &changed));
+        let host = self.of_host(resource, pair.host.clone(), changed);
+        let listed = self.listed(kind);
+        let mut watches = JoinSet::new();
+        watches.spawn(Watch { may_lack, listed: listed.clone(), ..r#virtual }.run());
+        watches.spawn(Watch { may_lack, listed, ..host }.run());
+        watches
+    }
+
+    /// Starts the watch of a kind that is only looked up; it ends with what is given.
+    pub(crate) fn start_looked_up(&self, kind: &Kind, looked_up: &LookedUp) -> JoinSet<()> {
+        let (state, changed_kind) = (self.state.clone(), kind.clone());
+        let changed =
+            Arc::new(move |changed: Changed<Virtual>| state.looked_up_changed(&changed_kind, &changed));
+        let watch = self.of_virtual(&looked_up.resource, looked_up.store.clone(), changed);
+        let mut watches = JoinSet::new();
+        watches.spawn(Watch { may_lack: true, listed: self.listed(kind), ..watch }.run());
+        watches
+    }
+
+    /// A watch of our objects of a kind on the host.
+    pub(crate) fn of_host(
+        &self,
+        resource: &ResourceType,
+        store: Arc<Store<Host>>,
+        changed: OnChange<Host>,
+    ) -> Watch<Host> {
+        Watch {
+            api: self.host.clone(),
+            server: "host",
+            resource: resource.clone(),
+            namespace: self.state.names.namespace().to_owned(),
+            selector: format!("{}%3D{}", CLUSTER_LABEL.replace('/', "%2F"), self.state.names.cluster()),
+            lifetime: lifetime(resource),
+            may_lack: false,
+            guard: None,
+            store,
+            changed,
+            listed: Arc::new(|| {}),
+        }
+    }
+
+    /// A watch of all objects of a kind in the virtual cluster.
+    fn of_virtual(
+        &self,
+        resource: &ResourceType,
+        store: Arc<Store<Virtual>>,
+        changed: OnChange<Virtual>,
+    ) -> Watch<Virtual> {
+        Watch {
+            api: self.r#virtual.clone(),
+            server: "virtual",
+            resource: resource.clone(),
+            namespace: String::new(),
+            selector: String::new(),
+            lifetime: lifetime(resource),
+            may_lack: false,
+            guard: Some(self.guard.clone()),
+            store,
+            changed,
+            listed: Arc::new(|| {}),
+        }
+    }
+
+    fn listed(&self, kind: &Kind) -> Arc<dyn Fn() + Send + Sync> {
+        let (state, kind) = (self.state.clone(), kind.clone());
+        Arc::new(move || state.listed(&kind))
+    }
+
+    fn start_events(&self, writer: &Arc<Writer>, tasks: &mut JoinSet<()>) {
+        let (sender, receiver) = mpsc::channel(events::WAITING);
+        let store: Arc<Store<Host>> = Arc::default();
+        let seen = store.clone();
+        let changed = Arc::new(move |changed: Changed<Host>| {
+            seen.forget_content(&changed.namespace, &changed.name);
+            if let Some(event) = changed.object.and_then(|event| serde_json::to_vec(event.fields()).ok()) {
+                // A full channel: events are the least of what flows back.
+                let _ = sender.try_send(event.into_boxed_slice());
+            }
+        });
+        // Those of others as well: none of them has our label.
+        let watch = Watch { selector: String::new(), ..self.of_host(&events::events(), store, changed) };
+        tasks.spawn(watch.run());
+        let (state, writer, r#virtual) = (self.state.clone(), writer.clone(), self.r#virtual.clone());
+        tasks.spawn(Events { state, writer, r#virtual }.run(receiver));
+    }
+}
+
+fn lifetime(resource: &ResourceType) -> Duration {
+    if resource.kind == "Pod" { POD_WATCH } else { OTHER_WATCH }
+}
