@@ -336,7 +336,7 @@ mod tests {
         let text = "cluster: {name: a, namespace: b}\nplugins: {folder: /p, load: {x: {kind: [v1/Pod], settings: {any: 1}}}}\nmappings: [{apiVersion: a/v1, kind: A, plural: as, select: all}]";
         let error = parse(text).unwrap_err().to_string();
         assert!(error.contains("plugins.load.x.kind: did you mean `kinds`?"), "{error}");
-        assert!(error.contains("mappings[0].select: did you mean `selection`"), "{error}");
+        assert!(error.contains("mappings[0].select: did you mean `select"), "{error}");
         assert!(!error.contains("settings.any"), "{error}");
     }
 

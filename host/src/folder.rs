@@ -3,12 +3,15 @@
 //! The folder is watched, not its files: compilers and mounted ConfigMaps put new files in the place of old
 //! ones. Where the system tells nothing, as on network mounts, a look every few seconds does.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use notify::{RecursiveMode, Watcher as _};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
+use tokio::task::AbortHandle;
 use tokio::time::timeout;
+use tracing::debug;
 
 /// A change is told once nothing has happened for this long.
 const QUIET: Duration = Duration::from_millis(50);
@@ -17,46 +20,61 @@ const LATEST: Duration = Duration::from_millis(500);
 /// A look without being told.
 const LOOK: Duration = Duration::from_secs(5);
 
-/// Watches one folder.
+/// Watches one folder until it is dropped.
 pub struct Watcher {
-    changes: mpsc::Receiver<()>,
-    /// Ends the watch when it is dropped; none where the system cannot watch the folder.
-    _watcher: Option<notify::RecommendedWatcher>,
+    changed: Arc<Notify>,
+    task: AbortHandle,
 }
 
 impl Watcher {
     /// Watches `folder`, which need not be there yet.
     pub fn new(folder: &Path) -> Self {
-        let (sender, changes) = mpsc::channel(1);
-        let told = move |event: notify::Result<notify::Event>| {
-            // Being read is no change; a full channel says all there is to say.
-            if event.is_ok_and(|event| !event.kind.is_access() || is_closed_after_writing(&event)) {
-                let _ = sender.try_send(());
-            }
-        };
-        let watcher = notify::recommended_watcher(told).and_then(|mut watcher| {
-            watcher.watch(folder, RecursiveMode::NonRecursive)?;
-            Ok(watcher)
-        });
-        if let Err(error) = &watcher {
-            let folder = folder.display();
-            tracing::debug!(%folder, %error, "the folder cannot be watched; it is looked at every few seconds");
-        }
-        Self { changes, _watcher: watcher.ok() }
+        let changed = Arc::new(Notify::new());
+        let task = tokio::spawn(watch(folder.to_owned(), changed.clone())).abort_handle();
+        Self { changed, task }
     }
 
-    /// Waits for a change that has come to rest, or for the time to look anyway.
-    pub async fn changed(&mut self) {
-        // Without a watcher the channel is closed, and only time passes.
-        if !matches!(timeout(LOOK, self.changes.recv()).await, Ok(Some(()))) {
-            if self.changes.is_closed() {
-                tokio::time::sleep(LOOK).await;
-            }
-            return;
-        }
-        let rest = async { while timeout(QUIET, self.changes.recv()).await.is_ok() {} };
-        let _ = timeout(LATEST, rest).await;
+    /// Waits for a change that has come to rest, or for the time to look anyway. A wait that is given up
+    /// loses nothing.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
     }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn watch(folder: PathBuf, changed: Arc<Notify>) {
+    loop {
+        // Made anew now and then: the folder may have been replaced by another one of its name.
+        let (sender, mut told) = mpsc::channel(1);
+        let watcher = start(&folder, sender);
+        if let Err(error) = &watcher {
+            debug!(folder = %folder.display(), %error, "cannot be watched; it is looked at every few seconds");
+            tokio::time::sleep(LOOK).await;
+        }
+        while let Ok(Some(())) = timeout(LOOK, told.recv()).await {
+            let rest = async { while timeout(QUIET, told.recv()).await.is_ok() {} };
+            let _ = timeout(LATEST, rest).await;
+            changed.notify_one();
+        }
+        changed.notify_one();
+    }
+}
+
+fn start(folder: &Path, sender: mpsc::Sender<()>) -> notify::Result<notify::RecommendedWatcher> {
+    let told = move |event: notify::Result<notify::Event>| {
+        // Being read is no change; a full channel says all there is to say.
+        if event.is_ok_and(|event| !event.kind.is_access() || is_closed_after_writing(&event)) {
+            let _ = sender.try_send(());
+        }
+    };
+    let mut watcher = notify::recommended_watcher(told)?;
+    watcher.watch(folder, RecursiveMode::NonRecursive)?;
+    Ok(watcher)
 }
 
 fn is_closed_after_writing(event: &notify::Event) -> bool {

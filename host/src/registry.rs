@@ -20,7 +20,7 @@ pub struct Registry {
 }
 
 /// Everything that rules come from.
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub struct Sources {
     /// Kinds that the configuration describes.
     pub declared: Vec<Declaration>,
@@ -97,11 +97,14 @@ enum Base {
     Declared(Box<Declaration>),
 }
 
+/// A version of a plugin in its place.
+type Link = (u32, Arc<Generation>);
+
 /// Rules, and what they were made of.
 struct Made {
     base: Base,
     /// The versions of the plugins, in order, each with its place.
-    links: Vec<(u32, Arc<Generation>)>,
+    links: Vec<Link>,
     missing: Vec<Missing>,
     mapper: Arc<dyn Mapper>,
 }
@@ -170,7 +173,9 @@ impl Registry {
             }
         }
         // Ties stay in the order of the plugins' names.
-        recipes.values_mut().for_each(|recipe| recipe.after.sort_by_key(|(order, _)| *order));
+        for recipe in recipes.values_mut() {
+            recipe.after.sort_by_key(|(order, _)| *order);
+        }
         Ok(recipes)
     }
 }
@@ -191,18 +196,18 @@ fn free<'a>(
 
 /// Adds a rule that overrides or mutates.
 fn join(recipes: &mut BTreeMap<Kind, Recipe>, rule: Arc<Rule>) -> Result<(), Conflict> {
-    let (kind, role) = (rule.mapping().resource.kind(), rule.mapping().role);
+    let (kind, place) = (rule.mapping().resource.kind(), rule.mapping().role);
     let plugin = rule.generation().name.to_string();
     let Some((recipe, base)) =
         recipes.get_mut(&kind).and_then(|recipe| recipe.base.clone().map(|base| (recipe, base)))
     else {
-        return Err(Conflict::NoOwner { kind, plugin, role });
+        return Err(Conflict::NoOwner { kind, plugin, role: place });
     };
     let (found, expected) = (&rule.mapping().resource.plural, base.plural());
     if **found != *expected {
         return Err(Conflict::Plural { kind, plugin, found: found.to_string(), expected });
     }
-    match role {
+    match place {
         Role::Mutate(order) => recipe.after.push((order, rule)),
         _ if recipe.instead.is_none() && matches!(base, Base::Builtin(_)) => {
             recipe.owner = format!("the plugin {plugin}");
@@ -217,7 +222,7 @@ fn join(recipes: &mut BTreeMap<Kind, Recipe>, rule: Arc<Rule>) -> Result<(), Con
 }
 
 /// What a plugin that adds a kind says of it.
-fn declaration(mapping: &Mapping) -> Declaration {
+pub(crate) fn declaration(mapping: &Mapping) -> Declaration {
     Declaration {
         resource: mapping.resource.clone(),
         selection: mapping.selection,
@@ -261,7 +266,7 @@ impl Recipe {
     }
 
     /// The versions of the plugins with their places; the one in place of the base comes first.
-    fn links(&self) -> Vec<(u32, Arc<Generation>)> {
+    fn links(&self) -> Vec<Link> {
         let instead = self.instead.iter().map(|rule| (0, rule.generation().clone()));
         let after =
             self.after.iter().map(|(order, rule)| (order.saturating_add(1), rule.generation().clone()));
@@ -289,9 +294,7 @@ impl Recipe {
 impl Made {
     fn is_of(&self, base: &Base, recipe: &Recipe) -> bool {
         let links = recipe.links();
-        let same = |(a, b): (&(u32, Arc<Generation>), &(u32, Arc<Generation>))| {
-            a.0 == b.0 && Arc::ptr_eq(&a.1, &b.1)
-        };
+        let same = |(a, b): (&Link, &Link)| a.0 == b.0 && Arc::ptr_eq(&a.1, &b.1);
         self.base.is(base)
             && self.missing == recipe.missing
             && self.links.len() == links.len()

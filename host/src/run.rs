@@ -1,23 +1,24 @@
 //! Puts the syncer together and runs it until it is told to stop.
 
+use std::path::Path;
+
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
 use weft_core::context::Facts;
-use weft_core::kinds;
 use weft_core::object::{Host, Virtual};
 
 use crate::api::Api;
 use crate::config::Config;
 use crate::engine::{Engine, Parts};
-use crate::health;
+use crate::{health, rules};
 
 /// Runs until SIGTERM or SIGINT.
 ///
 /// # Errors
 /// A configuration or credentials that cannot be used, or a port in use. Servers that cannot be reached
 /// are no error: they are tried again for ever.
-pub async fn run(config: Config) -> anyhow::Result<()> {
+pub async fn run(file: &Path, config: Config) -> anyhow::Result<()> {
     let listener = health::listen(config.health.listen).await;
     let listener =
         listener.with_context(|| format!("failed to listen on `health.listen` {}", config.health.listen))?;
@@ -26,31 +27,34 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?;
 
-    let health = health::Shared::default();
-    let mut serving = std::pin::pin!(health::serve(listener, health.clone()));
+    let shared = health::Shared::default();
+    let mut serving = std::pin::pin!(health::serve(listener, shared.clone()));
     let facts = tokio::select! {
         facts = facts(&config, &host, &r#virtual) => facts,
         served = &mut serving => return served.context("failed to serve health"),
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
     };
+    let source = rules::start(file, &config, &shared).await?;
     info!(cluster = config.cluster.name, namespace = config.cluster.namespace, host = ?facts.host_version, "syncing");
     let engine = Engine::start(Parts {
         host,
         r#virtual,
         names: config.names()?,
-        mappers: kinds::builtin(),
+        rules: source.rules,
+        news: source.news,
         facts,
         service: config.service().to_owned(),
         workers: config.engine.workers,
     });
-    health.get_or_init(|| engine.health());
+    shared.health.get_or_init(|| engine.health());
     tokio::select! {
         served = serving => served.context("failed to serve health")?,
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
     info!("stopping");
+    drop(source.tasks);
     engine.stop().await;
     Ok(())
 }

@@ -43,7 +43,7 @@ pub struct DeclaredMapping {
     /// What flows back to the virtual object.
     #[serde(default = "status")]
     pub back: Vec<String>,
-    /// Have the host's CustomResourceDefinition installed in the virtual cluster.
+    /// Have the host's `CustomResourceDefinition` installed in the virtual cluster.
     #[serde(default)]
     pub install_definition: bool,
 }

@@ -27,6 +27,8 @@ struct State {
     failures: u32,
     pause: Option<Duration>,
     open_until: Option<Instant>,
+    /// Failures in a row and the pause before the call of late that worked.
+    before: (u32, Option<Duration>),
 }
 
 impl Breaker {
@@ -40,6 +42,11 @@ impl Breaker {
         self.note(worked, Instant::now());
     }
 
+    /// Takes note that the answer of a call that worked was no good: the call did not work after all.
+    pub fn refused(&self) {
+        self.take_back(Instant::now());
+    }
+
     /// Whether it is open.
     pub fn is_open(&self) -> bool {
         !self.lets_pass()
@@ -51,6 +58,11 @@ impl Breaker {
         state.calls <= TRIAL && state.failures >= TRIAL_FAILURES
     }
 
+    /// Whether there were calls enough to trust this version.
+    pub fn has_passed_its_trial(&self) -> bool {
+        self.lock().calls > TRIAL
+    }
+
     fn at(&self, now: Instant) -> bool {
         self.lock().open_until.is_none_or(|until| now >= until)
     }
@@ -59,20 +71,21 @@ impl Breaker {
         let mut state = self.lock();
         state.calls = state.calls.saturating_add(1);
         if worked {
+            state.before = (state.in_a_row, state.pause);
             state.in_a_row = 0;
             state.pause = None;
             state.open_until = None;
-            return;
+        } else {
+            state.fail(now);
         }
-        state.failures = state.failures.saturating_add(1);
-        state.in_a_row = state.in_a_row.saturating_add(1);
-        if state.in_a_row >= FAILURES {
-            let pause = state.pause.map_or(FIRST_PAUSE, |pause| (pause * 2).min(LAST_PAUSE));
-            state.pause = Some(pause);
-            state.open_until = Some(now + pause);
-            // One more failure after the pause opens it again.
-            state.in_a_row = FAILURES - 1;
+    }
+
+    fn take_back(&self, now: Instant) {
+        let mut state = self.lock();
+        if state.in_a_row == 0 {
+            (state.in_a_row, state.pause) = state.before;
         }
+        state.fail(now);
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
@@ -80,9 +93,36 @@ impl Breaker {
     }
 }
 
+impl State {
+    fn fail(&mut self, now: Instant) {
+        self.failures = self.failures.saturating_add(1);
+        self.in_a_row = self.in_a_row.saturating_add(1);
+        if self.in_a_row >= FAILURES {
+            let pause = self.pause.map_or(FIRST_PAUSE, |pause| (pause * 2).min(LAST_PAUSE));
+            self.pause = Some(pause);
+            self.open_until = Some(now + pause);
+            // One more failure after the pause opens it again.
+            self.in_a_row = FAILURES - 1;
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_plugin_whose_answers_are_all_refused_is_left_alone_as_well() {
+        let (breaker, start) = (Breaker::default(), Instant::now());
+        for _ in 0..FAILURES {
+            breaker.note(true, start);
+            breaker.take_back(start);
+        }
+        assert!(!breaker.at(start) && breaker.at(start + FIRST_PAUSE));
+        breaker.note(true, start + FIRST_PAUSE);
+        breaker.take_back(start + FIRST_PAUSE);
+        assert!(!breaker.at(start + FIRST_PAUSE * 2));
+    }
 
     #[test]
     fn a_plugin_that_keeps_failing_is_left_alone_for_longer_and_longer() {

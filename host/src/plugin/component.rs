@@ -10,6 +10,7 @@ use crate::plugin::descriptor::{Descriptor, Invalid};
 use crate::plugin::flood::Bucket;
 use crate::plugin::imports::Imports;
 use crate::plugin::sandbox::{self, Limits, Prepared, Sandbox};
+use crate::plugin::stand_ins;
 
 /// Larger than a component with a whole Python in it.
 pub const MAX_BYTES: usize = 32 * 1024 * 1024;
@@ -136,9 +137,13 @@ fn check_interface(sandbox: &Sandbox, component: &Component, stand_ins: bool) ->
     {
         return Err(Error::NoPlugin);
     }
-    match imports.into_iter().find(|name| name.starts_with("wasi:")) {
-        Some(import) if !stand_ins => Err(Error::Wasi { import }),
-        _ => Ok(()),
+    let is_offered =
+        |name: &String| stand_ins && stand_ins::OFFERED.iter().any(|package| name.starts_with(package));
+    let foreign = imports.into_iter().find(|name| !name.starts_with(PACKAGE) && !is_offered(name));
+    match foreign {
+        Some(import) if import.starts_with("wasi:") && !stand_ins => Err(Error::Wasi { import }),
+        Some(import) => Err(Error::Link(format!("{import} is not offered to plugins"))),
+        None => Ok(()),
     }
 }
 

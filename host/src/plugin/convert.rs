@@ -10,14 +10,13 @@ use weft_core::conditions;
 use weft_core::confine::field_name;
 use weft_core::context::{Condition, Ctx, Event, Problem};
 use weft_core::edit::Edit;
-use weft_core::extension::{Answer, Failure, Verdict};
+use weft_core::extension::{Answer, Failure, Verdict, plain};
 use weft_core::mapper::Selection;
 use weft_core::object::{Key, Kind, ResourceType, VirtualName};
 use weft_core::references::Reference;
 
 use crate::plugin::bindings::weft::mapping::types;
 use crate::plugin::descriptor::{Descriptor, LookupPermission, Mapping, Role, Side};
-use crate::plugin::imports::cut;
 
 /// Bytes that are kept of a message.
 const MESSAGE: usize = 1024;
@@ -27,6 +26,10 @@ const REASON: usize = 64;
 const TOLD: usize = 8;
 /// Objects that one answer may wait for.
 const AWAITED: usize = 64;
+/// Longest name that an object can have.
+const NAME: usize = 253;
+/// Bytes of an edit: what an API server takes in one request. As values it takes many times as much.
+const EDIT: usize = 3 * 1024 * 1024;
 /// The least time after which a rule may ask to run again.
 const SOONEST: Duration = Duration::from_secs(1);
 
@@ -39,6 +42,12 @@ pub(super) fn side(side: types::Side) -> Side {
         types::Side::VirtualSide => Side::Virtual,
         types::Side::HostSide => Side::Host,
     }
+}
+
+/// Whether there can be an object of this name. Names are kept for as long as they are waited for.
+pub(super) fn can_be(target: &types::ObjectRef) -> bool {
+    let texts = [&target.name, &target.kind.group, &target.kind.version, &target.kind.kind];
+    texts.into_iter().chain(&target.namespace).all(|text| text.len() <= NAME)
 }
 
 pub(super) fn key(target: &types::ObjectRef) -> Key {
@@ -68,8 +77,8 @@ pub(super) fn kind_record(resource: &ResourceType) -> types::Kind {
 pub(super) fn descriptor(descriptor: types::Descriptor) -> Descriptor {
     Descriptor {
         name: descriptor.name,
-        version: one_line(&descriptor.version, REASON),
-        summary: one_line(&descriptor.summary, MESSAGE),
+        version: plain(&descriptor.version, REASON),
+        summary: plain(&descriptor.summary, MESSAGE),
         mappings: descriptor.mappings.into_iter().map(mapping).collect(),
         lookups: descriptor.lookups.iter().map(lookup).collect(),
         settings_schema: descriptor.settings_schema,
@@ -141,7 +150,7 @@ pub(super) fn context(ctx: &Ctx<'_>, uses_time: bool) -> types::Context {
 ///
 /// # Errors
 /// The edit is not the JSON that it says it is.
-pub(super) fn answer(plugin: &str, outcome: types::Outcome) -> Result<Answer, Failure> {
+pub(super) fn answer(plugin: &str, outcome: &types::Outcome) -> Result<Answer, Failure> {
     let problem = |found: &types::Problem| problem(plugin, found);
     let verdict = match &outcome.verdict {
         types::Verdict::Apply(wanted) => Verdict::Apply(edit(wanted)?),
@@ -150,7 +159,8 @@ pub(super) fn answer(plugin: &str, outcome: types::Outcome) -> Result<Answer, Fa
         types::Verdict::Reject(found) => Verdict::Reject(problem(found)),
         types::Verdict::Fail(found) => Verdict::Fail(problem(found)),
         types::Verdict::Wait(wait) => {
-            let until: BTreeSet<Key> = wait.until.iter().take(AWAITED).map(key).collect();
+            let until: BTreeSet<Key> =
+                wait.until.iter().filter(|target| can_be(target)).take(AWAITED).map(key).collect();
             let after = wait.after_ms.map(|after| Duration::from_millis(after).max(SOONEST));
             // Nothing would ever wake it.
             let after = if until.is_empty() { after.or(Some(SOONEST)) } else { after };
@@ -161,7 +171,7 @@ pub(super) fn answer(plugin: &str, outcome: types::Outcome) -> Result<Answer, Fa
         by: plugin.to_owned(),
         is_warning: matches!(event.severity, types::Severity::Warning),
         reason: reason(&event.reason),
-        message: one_line(&event.message, MESSAGE),
+        message: plain(&event.message, MESSAGE),
     });
     let conditions = outcome.conditions.iter().take(TOLD).map(|condition| Condition {
         kind: conditions::kind(plugin, &reason(&condition.name)),
@@ -171,7 +181,7 @@ pub(super) fn answer(plugin: &str, outcome: types::Outcome) -> Result<Answer, Fa
             None => "Unknown",
         },
         reason: reason(&condition.reason),
-        message: one_line(&condition.message, MESSAGE),
+        message: plain(&condition.message, MESSAGE),
     });
     Ok(Answer { verdict, events: events.collect(), conditions: Some(conditions.collect()) })
 }
@@ -180,12 +190,23 @@ pub(super) fn problem(plugin: &str, problem: &types::Problem) -> Problem {
     Problem {
         by: plugin.to_owned(),
         reason: reason(&problem.reason),
-        why: one_line(&problem.message, MESSAGE),
-        field: problem.at.as_deref().map(|pointer| one_line(&field_name(pointer), MESSAGE)),
+        why: plain(&problem.message, MESSAGE),
+        field: problem
+            .at
+            .as_deref()
+            .filter(|at| !at.is_empty())
+            .map(|pointer| plain(&field_name(pointer), MESSAGE)),
     }
 }
 
 fn edit(edit: &types::Edit) -> Result<Edit, Failure> {
+    let (types::Edit::Patch(text) | types::Edit::Merge(text) | types::Edit::Whole(text)) = edit else {
+        return Ok(Edit::Unchanged);
+    };
+    if text.len() > EDIT {
+        let why = format!("its edit has {} bytes; {EDIT} at most are read", text.len());
+        return Err(Failure::new("PluginEditTooLarge", why));
+    }
     let unreadable = |error: serde_json::Error| {
         Failure::new("PluginEditUnreadable", format!("its edit is not the JSON that it should be: {error}"))
     };
@@ -201,8 +222,4 @@ fn edit(edit: &types::Edit) -> Result<Edit, Failure> {
 fn reason(text: &str) -> String {
     let kept: String = text.chars().filter(char::is_ascii_alphanumeric).take(REASON).collect();
     if kept.is_empty() { "PluginProblem".to_owned() } else { kept }
-}
-
-fn one_line(text: &str, length: usize) -> String {
-    cut(text, length).chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

@@ -26,6 +26,7 @@ pub struct Descriptor {
 }
 
 /// One kind that a plugin maps.
+#[expect(clippy::struct_excessive_bools, reason = "the flags of the interface")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mapping {
     /// The kind.

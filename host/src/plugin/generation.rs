@@ -190,7 +190,7 @@ impl Generation {
         let imports = self.imports("a recorded call");
         let imports = imports.recorded(names.clone(), &recorded.reads, self.permissions.clone());
         let (answer, _) = self.run(recorded.direction, &recorded.to_request(), imports);
-        convert::answer(&self.name, answer?)
+        convert::answer(&self.name, &answer?)
     }
 }
 
@@ -233,10 +233,10 @@ impl Rule {
         let asked = self.request(ctx, request);
         let object = request.virtual_object;
         let about = format!("{} {}/{}", self.mapping.resource.kind, object.namespace(), object.name());
-        let imports = generation.imports(&about);
+        let imports = generation.imports(&about).about_kind(&self.mapping.resource.kind());
         let imports = imports.open(ctx.names.clone(), ctx.lookup.shared(), generation.permissions.clone());
         let (outcome, reads) = generation.run(request.direction, &asked, imports);
-        let answer = outcome.and_then(|outcome| convert::answer(&generation.name, outcome));
+        let answer = outcome.and_then(|outcome| convert::answer(&generation.name, &outcome));
         if let Ok(answer) = &answer {
             generation.recorder.record(request.direction, asked, reads, answer);
         }
@@ -272,9 +272,16 @@ impl Extension for Rule {
 
     fn refused(&self, failure: &Failure) {
         let generation = &self.generation;
-        generation.metrics.refused(&generation.name, failure.field.as_deref().unwrap_or_default());
-        generation.breaker.called(false);
+        generation.metrics.refused(&generation.name, root(failure.field.as_deref()));
+        generation.breaker.refused();
     }
+}
+
+/// The field of an object that another one lies in. Plugins can make up names, so only these are counted.
+fn root(field: Option<&str>) -> &'static str {
+    let roots = ["apiVersion", "kind", "metadata", "spec", "data", "status"];
+    let root = field.and_then(|field| field.split(['.', '[']).next());
+    roots.into_iter().find(|known| Some(*known) == root).unwrap_or("other")
 }
 
 /// One word for a verdict.
@@ -325,8 +332,11 @@ fn check_schema(schema: Option<&str>, entry: &Entry) -> Result<(), Error> {
 }
 
 fn problem_lines(plugin: &str, problems: &[types::Problem]) -> String {
-    let texts: Vec<String> =
-        problems.iter().take(8).map(|problem| convert::problem(plugin, problem).to_string()).collect();
+    let line = |problem: &types::Problem| {
+        let problem = convert::problem(plugin, problem);
+        format!("{}: {problem}", problem.reason)
+    };
+    let texts: Vec<String> = problems.iter().take(8).map(line).collect();
     lines(&texts)
 }
 

@@ -23,7 +23,7 @@ pub struct Entry {
     pub kinds: Vec<String>,
     /// What it may look up.
     pub lookups: Vec<LookupGrant>,
-    /// Whether it may have CustomResourceDefinitions of the host installed in the virtual cluster.
+    /// Whether it may have `CustomResourceDefinitions` of the host installed in the virtual cluster.
     pub install_definitions: bool,
     /// Whether it may import WASI: it gets stand-ins that read nothing and always answer the same.
     pub wasi: bool,
@@ -125,6 +125,7 @@ impl From<FailurePolicy> for OnFailure {
 
 impl Entry {
     /// An entry that grants just what `descriptor` asks for: for development.
+    #[must_use]
     pub fn asked_by(mut self, descriptor: &Descriptor) -> Self {
         self.kinds = descriptor.mappings.iter().map(|mapping| mapping.resource.kind().to_string()).collect();
         let lookups = descriptor.lookups.iter();

@@ -7,8 +7,10 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 use tracing::{debug, error, info, warn};
 use weft_core::context::Lookup;
+use weft_core::extension::plain;
 use weft_core::names::Names;
 use weft_core::object::{Fields, Kind, Object, VirtualName};
+use weft_core::paths;
 
 use crate::plugin::bindings::weft::mapping::{log, lookup, names, types};
 use crate::plugin::convert;
@@ -17,8 +19,10 @@ use crate::plugin::flood::Bucket;
 
 /// Text that one call may read in all.
 const READ_BYTES: usize = 8 * 1024 * 1024;
-/// Objects that one call may read in all.
+/// Objects that one call may read in all, those that are not there included: each is remembered.
 const READ_OBJECTS: usize = 1000;
+/// Said in place of what a call writes to the log once it knows a Secret.
+const WITHHELD: &str = "(withheld: the call knows the data of a Secret)";
 /// Bytes that are kept of one line of the log.
 const LINE: usize = 4096;
 /// Fields that are kept of one line.
@@ -38,6 +42,10 @@ pub(super) struct Imports {
     reads: Vec<Read>,
     /// The last line that the plugin wrote as an error: a panic's words.
     last_words: Option<String>,
+    /// The beginning of a line.
+    printed: String,
+    /// Whether the call has been given a Secret, whose data must not come into the log.
+    knows_secrets: bool,
 }
 
 /// Where reads are answered from.
@@ -71,7 +79,15 @@ impl Imports {
             read_objects: 0,
             reads: Vec::new(),
             last_words: None,
+            printed: String::new(),
+            knows_secrets: false,
         }
+    }
+
+    /// The same for a call about an object of `kind`.
+    pub(super) fn about_kind(mut self, kind: &Kind) -> Self {
+        self.knows_secrets = is_secret(kind);
+        self
     }
 
     /// The same, with names and with reads of what `permissions` allow.
@@ -106,6 +122,18 @@ impl Imports {
         self.last_words.as_deref()
     }
 
+    /// What a stand-in for a file was given: whole lines go to the log.
+    pub(super) fn print(&mut self, bytes: &[u8]) {
+        self.printed.push_str(&String::from_utf8_lossy(bytes));
+        while let Some((line, rest)) = self.printed.split_once('\n') {
+            let (line, rest) = (line.to_owned(), rest.to_owned());
+            self.printed = rest;
+            // A panic's words come this way, so they are kept like an error's.
+            log::Host::write(self, log::Level::Error, line, Vec::new());
+        }
+        self.printed = cut(&self.printed, LINE);
+    }
+
     /// What the call has read.
     pub(super) fn into_reads(self) -> Vec<Read> {
         self.reads
@@ -125,13 +153,24 @@ impl Imports {
     ) -> Result<String, lookup::LookupError> {
         let shown = project(object.fields(), &permission.fields);
         let text = serde_json::to_string(&shown).unwrap_or_default();
-        self.read_bytes = self.read_bytes.saturating_add(text.len());
+        self.knows_secrets |= is_secret(&permission.kind());
+        self.count(text.len())?;
+        Ok(text)
+    }
+
+    /// Counts one more thing that is read or asked for, of so many bytes.
+    fn count(&mut self, bytes: usize) -> Result<(), lookup::LookupError> {
+        self.read_bytes = self.read_bytes.saturating_add(bytes);
         self.read_objects += 1;
         if self.read_bytes > READ_BYTES || self.read_objects > READ_OBJECTS {
             return Err(lookup::LookupError::TooLarge);
         }
-        Ok(text)
+        Ok(())
     }
+}
+
+fn is_secret(kind: &Kind) -> bool {
+    kind.as_str() == "v1/Secret"
 }
 
 impl types::Host for Imports {}
@@ -154,6 +193,9 @@ impl lookup::Host for Imports {
         if !lookup.is_complete(&key.kind) {
             return Err(lookup::LookupError::NotSynced);
         }
+        if !convert::can_be(&target) {
+            return Ok(None);
+        }
         let text = match side {
             Side::Virtual => {
                 lookup.object(&key).map(|object| self.hand_out(&object, &permission)).transpose()?
@@ -162,6 +204,9 @@ impl lookup::Host for Imports {
                 lookup.host_object(&key).map(|object| self.hand_out(&object, &permission)).transpose()?
             }
         };
+        if text.is_none() {
+            self.count(query.len())?;
+        }
         self.reads.push(Read { query, answer: text.clone() });
         Ok(text)
     }
@@ -183,6 +228,7 @@ impl lookup::Host for Imports {
         if !lookup.is_complete(&kind) {
             return Err(lookup::LookupError::NotSynced);
         }
+        self.count(query.len())?;
         let found = lookup.find(&kind, namespace.as_deref(), &labels);
         let texts: Vec<String> =
             found.iter().map(|object| self.hand_out(object, &permission)).collect::<Result<_, _>>()?;
@@ -221,8 +267,7 @@ impl log::Host for Imports {
                 line.push_str(&cut(&format!(" {name}={value}"), room));
             }
         }
-        // One line stays one line, and nothing in it can colour or move a terminal.
-        let line: String = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let line = if self.knows_secrets { WITHHELD.to_owned() } else { plain(&line, LINE) };
         if matches!(level, log::Level::Error) {
             self.last_words = Some(cut(&line, 512));
         }
@@ -268,7 +313,7 @@ fn project(object: &Fields, fields: &[String]) -> Value {
 
 fn copy(from: &Fields, to: &mut Fields, path: &str) {
     let (name, rest) = path.split_once('/').unwrap_or((path, ""));
-    let name = name.replace("~1", "/").replace("~0", "~");
+    let name = paths::unescape(name).into_owned();
     let Some(value) = from.get(&name) else { return };
     match (value, rest) {
         (_, "") => {

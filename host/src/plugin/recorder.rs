@@ -49,7 +49,9 @@ impl Recorded {
     fn bytes(&self) -> usize {
         let request = &self.request;
         let texts = [request.virtual_object.as_deref(), request.host_object.as_deref(), Some(&request.draft)];
-        texts.into_iter().flatten().map(str::len).sum()
+        let reads =
+            self.reads.iter().map(|read| read.query.len() + read.answer.as_deref().map_or(0, str::len));
+        texts.into_iter().flatten().map(str::len).chain(reads).sum()
     }
 }
 

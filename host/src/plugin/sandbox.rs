@@ -40,7 +40,7 @@ pub struct Sandbox {
 pub struct Limits {
     /// Time of one call, in steps of 10 ms.
     pub time: Duration,
-    /// Linear memory, in bytes, all memories of the component together.
+    /// In bytes, all memories and tables of the component together.
     pub memory: usize,
 }
 
@@ -126,8 +126,15 @@ impl Sandbox {
     /// # Errors
     /// It imports something else, or does not export what a mapping plugin has to.
     pub fn prepare(&self, component: &Component, stand_ins: bool) -> Result<Prepared, Error> {
-        let linker = if stand_ins { &self.with_stand_ins } else { &self.bare };
-        let pre = linker.instantiate_pre(component).map_err(Error::Link)?;
+        let pre = if stand_ins {
+            let mut linker = self.with_stand_ins.clone();
+            // What has no answer traps; what is not offered at all was refused before.
+            linker.define_unknown_imports_as_traps(component).map_err(Error::Link)?;
+            linker.instantiate_pre(component)
+        } else {
+            self.bare.instantiate_pre(component)
+        };
+        let pre = pre.map_err(Error::Link)?;
         Ok(Prepared { pre: MappingPluginPre::new(pre).map_err(Error::Link)? })
     }
 
@@ -204,6 +211,17 @@ fn tick(engine: &Engine, stop: Arc<AtomicBool>) -> std::io::Result<()> {
     std::thread::Builder::new().name("plugin-clock".to_owned()).spawn(run).map(drop)
 }
 
+impl Meter {
+    fn take(&mut self, bytes: usize) -> wasmtime::Result<bool> {
+        self.used = self.used.saturating_add(bytes);
+        if self.used > self.limit {
+            self.is_exceeded = true;
+            wasmtime::bail!("out of memory");
+        }
+        Ok(true)
+    }
+}
+
 impl ResourceLimiter for Meter {
     /// All memories of the component together; what does not fit ends the call, so that no allocator gets
     /// to answer in another way than on a machine with more memory.
@@ -213,17 +231,12 @@ impl ResourceLimiter for Meter {
         desired: usize,
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        self.used = self.used.saturating_add(desired.saturating_sub(current));
-        if self.used > self.limit {
-            self.is_exceeded = true;
-            wasmtime::bail!("out of memory");
-        }
-        Ok(true)
+        self.take(desired.saturating_sub(current))
     }
 
     fn table_growing(
         &mut self,
-        _current: usize,
+        current: usize,
         desired: usize,
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
@@ -231,7 +244,8 @@ impl ResourceLimiter for Meter {
             self.is_exceeded = true;
             wasmtime::bail!("out of table entries");
         }
-        Ok(true)
+        // An entry is a pointer.
+        self.take(desired.saturating_sub(current).saturating_mul(size_of::<usize>()))
     }
 
     fn instances(&self) -> usize {
@@ -258,4 +272,16 @@ fn explain(error: &wasmtime::Error, limits: Limits, meter: &Meter, imports: &Imp
     let cause = error.root_cause().to_string();
     let words = imports.last_words().map(|words| format!("{words} ({cause})"));
     Error::Trap { why: words.unwrap_or(cause) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_count_as_memory() {
+        let mut meter = Meter { limit: 1024 * 1024, used: 0, is_exceeded: false };
+        assert!(meter.table_growing(0, 100_000, None).is_ok());
+        assert!(meter.table_growing(0, 100_000, None).is_err() && meter.is_exceeded);
+    }
 }

@@ -13,18 +13,41 @@ use weft_core::offline::Offline;
 use weft_core::translate;
 
 use crate::config::DeclaredMapping;
-use crate::plugin::component;
-use crate::plugin::generation::Generation;
+use crate::plugin::component::{self, Loaded};
+use crate::plugin::generation::{self, Generation};
 use crate::plugin::grants::Entry;
 use crate::plugin::metrics::Metrics;
 use crate::plugin::sandbox::Sandbox;
-use crate::registry::{Registry, Sources};
+use crate::plugin::witness::{Trace, Watched};
+use crate::registry::{Conflict, Registry, Sources};
 
 /// A sandbox and the rules of every kind, beside any cluster.
 pub struct Workbench {
     sandbox: Arc<Sandbox>,
     sources: Sources,
     mappers: Vec<Arc<dyn Mapper>>,
+    /// The rules without any plugin.
+    bare: Vec<Arc<dyn Mapper>>,
+}
+
+/// A component with what it would have to be granted.
+#[derive(Clone)]
+pub struct Examined {
+    /// The component.
+    pub loaded: Loaded,
+    /// Whether it imports WASI.
+    pub needs_wasi: bool,
+}
+
+/// Why a component that loads is not taken in.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// It does not fit what is said of it.
+    #[error(transparent)]
+    Unfit(#[from] generation::Error),
+    /// It does not fit the other rules.
+    #[error(transparent)]
+    Conflict(#[from] Conflict),
 }
 
 /// What has become of an object.
@@ -41,12 +64,18 @@ impl Workbench {
     /// # Errors
     /// The sandbox cannot be set up, or what is declared is built in already.
     pub fn new(cache: Option<&Path>, declared: &[DeclaredMapping]) -> Result<Self> {
-        let sandbox = Arc::new(Sandbox::new(cache)?);
+        Self::in_sandbox(Arc::new(Sandbox::new(cache)?), declared)
+    }
+
+    /// The same in a sandbox that is there already.
+    ///
+    /// # Errors
+    /// What is declared is built in already.
+    pub fn in_sandbox(sandbox: Arc<Sandbox>, declared: &[DeclaredMapping]) -> Result<Self> {
         let declared = declared.iter().map(DeclaredMapping::declaration).collect();
-        let mut bench =
-            Self { sandbox, sources: Sources { declared, ..Sources::default() }, mappers: Vec::new() };
-        bench.compose()?;
-        Ok(bench)
+        let sources = Sources { declared, ..Sources::default() };
+        let bare = Registry::new(kinds::builtin()).compose(&sources)?;
+        Ok(Self { sandbox, sources, mappers: bare.clone(), bare })
     }
 
     /// The sandbox.
@@ -59,17 +88,72 @@ impl Workbench {
     /// # Errors
     /// Why it is not loaded, in words for its author.
     pub fn load(&mut self, file: &Path, entry: Option<Entry>) -> Result<Arc<Generation>> {
-        let bytes = std::fs::read(file).with_context(|| format!("failed to read {}", file.display()))?;
-        let wasi = entry.as_ref().is_some_and(|entry| entry.wasi);
-        let loaded = component::load(&self.sandbox, &bytes, wasi)?;
-        let entry = entry.unwrap_or_default();
+        let (loaded, entry) = if let Some(entry) = entry {
+            (self.read(file, entry.wasi)?, entry)
+        } else {
+            let examined = self.examine(file)?;
+            (examined.loaded.clone(), examined.entry())
+        };
         let entry = if entry.kinds.is_empty() { entry.asked_by(&loaded.descriptor) } else { entry };
+        Ok(self.take(loaded, entry)?)
+    }
+
+    /// Reads, checks, compiles and describes the component `file`.
+    ///
+    /// # Errors
+    /// Why it cannot be loaded.
+    pub fn read(&self, file: &Path, stand_ins: bool) -> Result<Loaded> {
+        let bytes = read(file)?;
+        component::load(&self.sandbox, &bytes, stand_ins).with_context(|| file.display().to_string())
+    }
+
+    /// The same, whether it needs stand-ins for WASI or not.
+    ///
+    /// # Errors
+    /// Why it cannot be loaded.
+    pub fn examine(&self, file: &Path) -> Result<Examined> {
+        let bytes = read(file)?;
+        self.examine_bytes(&bytes).with_context(|| file.display().to_string())
+    }
+
+    /// The same with the bytes of a file.
+    ///
+    /// # Errors
+    /// Why it cannot be loaded.
+    pub fn examine_bytes(&self, bytes: &[u8]) -> Result<Examined, component::Error> {
+        match component::load(&self.sandbox, bytes, false) {
+            Ok(loaded) => Ok(Examined { loaded, needs_wasi: false }),
+            Err(component::Error::Wasi { .. }) => {
+                let loaded = component::load(&self.sandbox, bytes, true)?;
+                Ok(Examined { loaded, needs_wasi: true })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Takes a component in with what `entry` says of it.
+    ///
+    /// # Errors
+    /// Why it is not taken; nothing has changed then.
+    pub fn take(&mut self, loaded: Loaded, entry: Entry) -> Result<Arc<Generation>, Refusal> {
         let name = loaded.descriptor.name.clone();
         let metrics = Arc::new(Metrics::default());
         let generation = Arc::new(Generation::new(&name, loaded, entry, self.sandbox.clone(), metrics)?);
-        self.sources.loaded.insert(name, generation.clone());
-        self.compose()?;
+        let before = self.sources.loaded.insert(name.clone(), generation.clone());
+        match Registry::new(kinds::builtin()).compose(&self.sources) {
+            Ok(mappers) => self.mappers = mappers,
+            Err(conflict) => {
+                self.sources.loaded.remove(&name);
+                self.sources.loaded.extend(before.map(|before| (name, before)));
+                return Err(conflict.into());
+            }
+        }
         Ok(generation)
+    }
+
+    /// The plugins that are loaded, in the order of their names.
+    pub fn plugins(&self) -> impl Iterator<Item = &Arc<Generation>> {
+        self.sources.loaded.values()
     }
 
     /// The rules of a kind.
@@ -117,9 +201,50 @@ impl Workbench {
         Ok((translate::to_virtual(&ctx, mapper.as_ref(), host, current), notes))
     }
 
-    fn compose(&mut self) -> Result<()> {
-        self.mappers = Registry::new(kinds::builtin()).compose(&self.sources)?;
-        Ok(())
+    /// What would become of `source` on the host, step by step.
+    ///
+    /// # Errors
+    /// Nobody maps its kind.
+    pub fn watch_to_host(
+        &self,
+        surroundings: &Offline,
+        source: &VirtualObject,
+        host: Option<&HostObject>,
+    ) -> Result<Trace> {
+        Ok(self.watched(&weft_core::offline::key_of(source).kind)?.watch_to_host(surroundings, source, host))
+    }
+
+    /// What would flow back from `host` to `current`, step by step.
+    ///
+    /// # Errors
+    /// Nobody maps its kind.
+    pub fn watch_to_virtual(
+        &self,
+        surroundings: &Offline,
+        host: &HostObject,
+        current: &VirtualObject,
+    ) -> Result<Trace> {
+        Ok(self.watched(&weft_core::offline::key_of(current).kind)?.watch_to_virtual(
+            surroundings,
+            host,
+            current,
+        ))
+    }
+
+    fn watched(&self, kind: &Kind) -> Result<Watched> {
+        let is_declared = self.sources.declared.iter().any(|declared| declared.resource.kind() == *kind);
+        Watched::new(kind, &self.bare, !is_declared, self.sources.loaded.values())
+    }
+}
+
+fn read(file: &Path) -> Result<Vec<u8>> {
+    std::fs::read(file).with_context(|| format!("failed to read {}", file.display()))
+}
+
+impl Examined {
+    /// An entry that grants just what the component asks for.
+    pub fn entry(&self) -> Entry {
+        Entry { wasi: self.needs_wasi, ..Entry::default() }.asked_by(&self.loaded.descriptor)
     }
 }
 

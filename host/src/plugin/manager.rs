@@ -1,0 +1,442 @@
+//! Keeps the plugins that are called in step with a folder and with the configuration.
+//!
+//! A new version is read, checked, compiled, described, given its settings and tried on the calls of late
+//! before it takes the place of the old one, in one step. Whatever goes wrong, the old one goes on, and one
+//! line says why.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tracing::{debug, info, warn};
+use weft_core::names::Names;
+use weft_core::object::Kind;
+
+use crate::config::{DeclaredMapping, Grants, Plugins};
+use crate::engine::Rules;
+use crate::folder::Watcher;
+use crate::news::News;
+use crate::plugin::descriptor::Role;
+use crate::plugin::files::{self, Signature};
+use crate::plugin::generation::Generation;
+use crate::plugin::grants::Entry;
+use crate::plugin::metrics::Metrics;
+use crate::plugin::reload::{self, Candidate};
+use crate::plugin::sandbox::Sandbox;
+use crate::plugin::status::{Shown, Status};
+use crate::registry::{Missing, Registry, Sources};
+
+/// How often it is looked whether a plugin keeps failing.
+const WATCH: Duration = Duration::from_millis(500);
+
+/// What the configuration says of rules.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Wanted {
+    /// `plugins`.
+    pub plugins: Plugins,
+    /// `mappings`.
+    pub declared: Vec<DeclaredMapping>,
+}
+
+/// Keeps plugins in step.
+pub struct Manager {
+    wanted: Arc<Wanted>,
+    sandbox: Arc<Sandbox>,
+    names: Names,
+    metrics: Arc<Metrics>,
+    registry: Registry,
+    running: BTreeMap<String, Running>,
+    refused: BTreeMap<String, Refused>,
+    /// Digests that failed their trial: not tried again.
+    denied: HashSet<String>,
+    clean_up: BTreeSet<Kind>,
+    rules: watch::Sender<Arc<Rules>>,
+    news: mpsc::Sender<News>,
+    status: Arc<Status>,
+}
+
+/// A plugin that is called.
+struct Running {
+    signature: Signature,
+    generation: Arc<Generation>,
+    /// The version before, until this one has shown that it works.
+    previous: Option<Arc<Generation>>,
+    is_paused: bool,
+    is_file_gone: bool,
+}
+
+/// A file that is not called.
+struct Refused {
+    signature: Option<Signature>,
+    entry: Entry,
+    why: String,
+}
+
+/// What a manager works with.
+pub struct Parts {
+    /// What is wanted at the start.
+    pub wanted: Arc<Wanted>,
+    /// Runs the components.
+    pub sandbox: Arc<Sandbox>,
+    /// How names are made.
+    pub names: Names,
+    /// Where calls are counted.
+    pub metrics: Arc<Metrics>,
+    /// Puts rules together.
+    pub registry: Registry,
+    /// What happens is told here; when nobody listens it is only logged.
+    pub news: mpsc::Sender<News>,
+    /// Shows what is loaded.
+    pub status: Arc<Status>,
+}
+
+impl Manager {
+    /// A manager, and the rules as they change. Nothing is loaded before [`Self::load`].
+    pub fn new(parts: Parts) -> (Self, watch::Receiver<Arc<Rules>>) {
+        let Parts { wanted, sandbox, names, metrics, registry, news, status } = parts;
+        let (rules, receiver) = watch::channel(Arc::default());
+        let manager = Self {
+            wanted,
+            sandbox,
+            names,
+            metrics,
+            registry,
+            running: BTreeMap::new(),
+            refused: BTreeMap::new(),
+            denied: HashSet::new(),
+            clean_up: BTreeSet::new(),
+            rules,
+            news,
+            status,
+        };
+        (manager, receiver)
+    }
+
+    /// Loads what there is, before anything is mapped.
+    pub async fn load(&mut self) {
+        self.scan().await;
+        self.publish();
+    }
+
+    /// Follows the folder and the configuration until it is dropped.
+    pub async fn run(mut self, mut wanted: watch::Receiver<Arc<Wanted>>) {
+        let mut watcher = self.watcher();
+        let mut watch = tokio::time::interval(WATCH);
+        let mut is_configured = true;
+        loop {
+            let is_changed = tokio::select! {
+                () = changed(watcher.as_ref()) => self.scan().await,
+                changed = wanted.changed(), if is_configured => {
+                    is_configured = changed.is_ok();
+                    let old_folder = self.wanted.plugins.folder.clone();
+                    self.wanted = wanted.borrow_and_update().clone();
+                    if self.wanted.plugins.folder != old_folder {
+                        watcher = self.watcher();
+                    }
+                    self.scan().await;
+                    true
+                }
+                _ = watch.tick() => self.watch_failures(),
+            };
+            if is_changed {
+                self.publish();
+            }
+        }
+    }
+
+    fn watcher(&self) -> Option<Watcher> {
+        self.wanted.plugins.folder.as_deref().map(Watcher::new)
+    }
+
+    /// Compares the folder with what is called; gives whether something has changed.
+    async fn scan(&mut self) -> bool {
+        let files = match &self.wanted.plugins.folder {
+            Some(folder) => files::list(folder),
+            None => BTreeMap::new(),
+        };
+        let mut is_changed = self.drop_unwanted(&files);
+        for (name, (path, signature)) in &files {
+            let Some(entry) = self.entry(name) else { continue };
+            if self.is_settled(name, *signature, &entry) {
+                continue;
+            }
+            is_changed |= self.try_file(name, path.clone(), *signature, entry).await;
+        }
+        is_changed | self.note_missing(&files)
+    }
+
+    /// What the operator says of a plugin; none if it is not to be loaded.
+    fn entry(&self, name: &str) -> Option<Entry> {
+        match (self.wanted.plugins.load.get(name), self.wanted.plugins.grants) {
+            (Some(entry), _) => entry.enabled.then(|| entry.clone()),
+            (None, Grants::Asked) => Some(Entry::default()),
+            (None, Grants::Listed) => None,
+        }
+    }
+
+    /// Whether this file with this entry has been tried already.
+    fn is_settled(&self, name: &str, signature: Signature, entry: &Entry) -> bool {
+        let is_running = self.running.get(name).is_some_and(|running| {
+            let asked = || entry.clone().asked_by(&running.generation.loaded.descriptor);
+            let now = &running.generation.entry;
+            running.signature == signature && (now == entry || (self.is_development() && *now == asked()))
+        });
+        let is_refused = self
+            .refused
+            .get(name)
+            .is_some_and(|refused| refused.signature == Some(signature) && refused.entry == *entry);
+        is_refused || (is_running && !self.refused.contains_key(name))
+    }
+
+    /// Whether plugins get what they ask for.
+    fn is_development(&self) -> bool {
+        self.wanted.plugins.grants == Grants::Asked
+    }
+
+    async fn try_file(&mut self, name: &str, path: PathBuf, signature: Signature, entry: Entry) -> bool {
+        let running = self.running.get(name).map(|running| running.generation.clone());
+        let candidate = Candidate {
+            name: name.to_owned(),
+            path,
+            entry: entry.clone(),
+            is_development: self.is_development(),
+            running,
+            denied: self.denied.clone(),
+            sandbox: self.sandbox.clone(),
+            metrics: self.metrics.clone(),
+            names: self.names.clone(),
+        };
+        let tried = reload::try_candidate(candidate).await.and_then(|tried| {
+            let mut sources = self.sources();
+            sources.loaded.insert(name.to_owned(), tried.generation.clone());
+            self.registry.check(&sources).map(|()| tried).map_err(|conflict| conflict.to_string())
+        });
+        match tried {
+            Ok(tried) if self.is_running(name, &tried.generation) => {
+                // The file was written again with what was in it.
+                self.running.entry(name.to_owned()).and_modify(|running| running.signature = signature);
+                self.refused.remove(name);
+                false
+            }
+            Ok(tried) => {
+                self.take_in(name, signature, &tried.generation, &tried.changes);
+                true
+            }
+            Err(why) => {
+                self.refuse(name, Some(signature), entry, why);
+                self.show();
+                !self.running.contains_key(name)
+            }
+        }
+    }
+
+    fn is_running(&self, name: &str, generation: &Arc<Generation>) -> bool {
+        self.running.get(name).is_some_and(|running| Arc::ptr_eq(&running.generation, generation))
+    }
+
+    fn take_in(&mut self, name: &str, signature: Signature, generation: &Arc<Generation>, changes: &str) {
+        let loaded = &generation.loaded;
+        let (version, digest) = (&loaded.descriptor.version, &loaded.digest);
+        self.refused.remove(name);
+        let previous = self.running.remove(name).map(|running| running.generation);
+        if let Some(previous) = &previous {
+            let old = &previous.loaded;
+            self.metrics.set_loaded(name, &old.descriptor.version, &old.digest, false);
+        }
+        self.metrics.set_loaded(name, version, digest, true);
+        self.metrics.reloaded(name, "loaded");
+        let short = digest.get(..12).unwrap_or_default();
+        info!(plugin = name, version, digest = short, "the plugin is loaded{changes}");
+        self.tell(News::good(name, "PluginLoaded", format!("version {version}, digest {short}{changes}")));
+        let running = Running {
+            signature,
+            generation: generation.clone(),
+            previous,
+            is_paused: false,
+            is_file_gone: false,
+        };
+        self.running.insert(name.to_owned(), running);
+    }
+
+    fn refuse(&mut self, name: &str, signature: Option<Signature>, entry: Entry, why: String) {
+        let goes_on = match self.running.get(name) {
+            Some(running) => format!("; version {} goes on", running.generation.loaded.descriptor.version),
+            None => String::new(),
+        };
+        warn!(plugin = name, "the plugin is not loaded: {why}{goes_on}");
+        self.metrics.reloaded(name, "refused");
+        self.tell(News::bad(name, "PluginRefused", format!("{why}{goes_on}")));
+        self.refused.insert(name.to_owned(), Refused { signature, entry, why });
+    }
+
+    /// Lets go of plugins that nobody wants any more; gives whether there were any.
+    fn drop_unwanted(&mut self, files: &BTreeMap<String, (PathBuf, Signature)>) -> bool {
+        self.refused
+            .retain(|name, _| files.contains_key(name) || self.wanted.plugins.load.contains_key(name));
+        let mut gone = Vec::new();
+        for (name, running) in &mut self.running {
+            let is_listed = self.wanted.plugins.load.get(name).is_some_and(|entry| entry.enabled);
+            let is_there = files.contains_key(name);
+            let is_allowed = is_listed
+                || (self.wanted.plugins.grants == Grants::Asked
+                    && !self.wanted.plugins.load.contains_key(name));
+            let is_kept = is_listed && self.wanted.plugins.grants == Grants::Listed;
+            if !is_allowed || (!is_there && !is_kept) {
+                gone.push(name.clone());
+            } else if is_there == running.is_file_gone {
+                running.is_file_gone = !is_there;
+                if !is_there {
+                    warn!(
+                        plugin = name,
+                        "its file is gone; it goes on. Remove its entry from `plugins.load` to stop it"
+                    );
+                }
+            }
+        }
+        for name in &gone {
+            self.remove(name);
+        }
+        !gone.is_empty()
+    }
+
+    fn remove(&mut self, name: &str) {
+        let Some(running) = self.running.remove(name) else { return };
+        let generation = running.generation;
+        let loaded = &generation.loaded;
+        if generation.cleans_up() {
+            let added = loaded.descriptor.mappings.iter().filter(|mapping| mapping.role == Role::Add);
+            self.clean_up.extend(added.map(|mapping| mapping.resource.kind()));
+        }
+        self.metrics.set_loaded(name, &loaded.descriptor.version, &loaded.digest, false);
+        self.metrics.reloaded(name, "removed");
+        info!(plugin = name, "the plugin is removed");
+        self.tell(News::good(
+            name,
+            "PluginRemoved",
+            "its kinds have the rules that they had without it".into(),
+        ));
+    }
+
+    /// Takes note of plugins that should be there and have no file; gives whether there are new ones.
+    fn note_missing(&mut self, files: &BTreeMap<String, (PathBuf, Signature)>) -> bool {
+        let wanted = self.wanted.clone();
+        let load = wanted.plugins.load.iter().filter(|(_, entry)| entry.enabled);
+        let mut is_changed = false;
+        for (name, entry) in load.filter(|(name, _)| !files.contains_key(*name)) {
+            if !self.running.contains_key(name) && !self.refused.contains_key(name) {
+                let why = format!("there is no file {name}.wasm in `plugins.folder`");
+                self.refuse(name, None, entry.clone(), why);
+                is_changed = true;
+            }
+        }
+        is_changed
+    }
+
+    /// Puts the version before back where a new one keeps failing; says when a plugin is paused.
+    fn watch_failures(&mut self) -> bool {
+        let mut put_back = Vec::new();
+        let mut told = Vec::new();
+        for (name, running) in &mut self.running {
+            let breaker = &running.generation.breaker;
+            if running.previous.is_some() && breaker.has_failed_its_trial() {
+                put_back.push(name.clone());
+                continue;
+            }
+            if breaker.has_passed_its_trial() {
+                running.previous = None;
+            }
+            if breaker.is_open() != running.is_paused {
+                running.is_paused = !running.is_paused;
+                told.push((name.clone(), running.is_paused));
+            }
+        }
+        for (name, is_paused) in told {
+            if is_paused {
+                warn!(plugin = name, "the plugin keeps failing and is not called for a while");
+                self.tell(News::bad(
+                    &name,
+                    "PluginPaused",
+                    "it keeps failing and is not called for a while".into(),
+                ));
+            } else {
+                debug!(plugin = name, "the plugin is called again");
+            }
+        }
+        for name in &put_back {
+            self.put_back(name);
+        }
+        !put_back.is_empty()
+    }
+
+    fn put_back(&mut self, name: &str) {
+        let Some(running) = self.running.get_mut(name) else { return };
+        let Some(previous) = running.previous.take() else { return };
+        let failed = std::mem::replace(&mut running.generation, previous.clone());
+        self.denied.insert(failed.loaded.digest.clone());
+        let why = format!("version {} failed on its first objects", failed.loaded.descriptor.version);
+        self.metrics.set_loaded(name, &failed.loaded.descriptor.version, &failed.loaded.digest, false);
+        self.metrics.set_loaded(name, &previous.loaded.descriptor.version, &previous.loaded.digest, true);
+        self.metrics.reloaded(name, "put back");
+        let (signature, entry) = (running.signature, failed.entry.clone());
+        warn!(plugin = name, "{why}; version {} is back", previous.loaded.descriptor.version);
+        self.tell(News::bad(name, "PluginPutBack", format!("{why}; the version before is back")));
+        self.refused.insert(name.to_owned(), Refused { signature: Some(signature), entry, why });
+    }
+
+    fn sources(&self) -> Sources {
+        let loaded = self.running.iter().map(|(name, running)| (name.clone(), running.generation.clone()));
+        let missing = self.refused.iter().filter(|(name, _)| !self.running.contains_key(*name));
+        let missing = missing.map(|(name, refused)| Missing {
+            name: name.clone(),
+            kinds: refused.entry.kinds.clone(),
+            on_failure: refused.entry.on_failure.into(),
+            why: refused.why.clone(),
+        });
+        Sources {
+            declared: self.wanted.declared.iter().map(DeclaredMapping::declaration).collect(),
+            loaded: loaded.collect(),
+            missing: missing.collect(),
+        }
+    }
+
+    /// Makes what is there the rules of the syncer.
+    fn publish(&mut self) {
+        match self.registry.compose(&self.sources()) {
+            Ok(mappers) => {
+                let clean_up = self.clean_up.clone();
+                self.rules.send_replace(Arc::new(Rules { mappers, clean_up }));
+            }
+            Err(conflict) => {
+                warn!("the rules do not fit together and stay as they were: {conflict}");
+                self.tell(News::bad("", "RulesRefused", conflict.to_string()));
+            }
+        }
+        self.show();
+    }
+
+    /// Shows people what is there.
+    fn show(&self) {
+        let running = self.running.iter().map(|(name, running)| {
+            let refused = self.refused.get(name).map(|refused| refused.why.clone());
+            Shown::running(&running.generation, refused)
+        });
+        let refused = self.refused.iter().filter(|(name, _)| !self.running.contains_key(*name));
+        let refused = refused.map(|(name, refused)| Shown::refused(name, &refused.why));
+        self.status.show(running.chain(refused).collect());
+    }
+
+    fn tell(&self, news: News) {
+        if self.news.try_send(news).is_err() {
+            debug!("nobody takes the news of plugins");
+        }
+    }
+}
+
+async fn changed(watcher: Option<&Watcher>) {
+    match watcher {
+        Some(watcher) => watcher.changed().await,
+        None => std::future::pending().await,
+    }
+}
