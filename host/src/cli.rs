@@ -1,5 +1,16 @@
 //! The command line.
 
+mod changes;
+mod configured;
+mod diff;
+mod explain;
+mod input;
+mod output;
+mod plugin;
+mod project;
+mod sheet;
+mod translate;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -20,6 +31,11 @@ pub struct Cli {
 enum Command {
     /// Keep pairs of objects in step between the virtual cluster and its host.
     Syncer(Syncer),
+    /// Write, check, try and measure plugins.
+    #[command(subcommand)]
+    Plugin(plugin::Command),
+    /// Show what becomes of objects on the host, and the rule behind each field, without any cluster.
+    Translate(translate::Translate),
 }
 
 #[derive(Debug, Args)]
@@ -34,34 +50,26 @@ struct Syncer {
 
 /// Does what the command line asks for.
 pub fn main() -> ExitCode {
-    match Cli::parse().command {
-        Command::Syncer(arguments) => match syncer(&arguments) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => fail(&error),
-        },
-    }
+    let done = match Cli::parse().command {
+        Command::Syncer(arguments) => syncer(&arguments).map(|()| ExitCode::SUCCESS),
+        Command::Plugin(command) => command.run(),
+        Command::Translate(arguments) => translate::translate(&arguments),
+    };
+    done.unwrap_or_else(|error| {
+        output::note(&format!("{error:#}"));
+        ExitCode::FAILURE
+    })
 }
 
 fn syncer(arguments: &Syncer) -> anyhow::Result<()> {
     let config = Config::load(&arguments.config)?;
     if arguments.print_config {
-        print(&config.to_yaml());
+        output::print(&config.to_yaml());
         return Ok(());
     }
     telemetry::start(&config.log)?;
     // The work is waiting for two servers; what is done between takes a fraction of one processor, and one
     // thread saves waking another for each answer.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(run::run(config))
-}
-
-#[expect(clippy::print_stdout, reason = "what a command was asked to print")]
-fn print(text: &str) {
-    print!("{text}");
-}
-
-#[expect(clippy::print_stderr, reason = "errors of commands go to people")]
-fn fail(error: &anyhow::Error) -> ExitCode {
-    eprintln!("weft: {error:#}");
-    ExitCode::FAILURE
+    runtime.block_on(run::run(&arguments.config, config))
 }

@@ -1,0 +1,58 @@
+//! Tells what has become of an object: each field that is different, and who changed it.
+
+use std::fmt::Write as _;
+
+use weft_core::context::Notes;
+use weft_core::mapper::Hold;
+
+use crate::cli::changes::changes;
+use crate::cli::output::{bad, faint, good, strong};
+use crate::plugin::witness::{By, Trace};
+
+/// A line for each field that differs from the source: `field: before -> after  (by who)`.
+pub(super) fn fields(trace: &Trace) -> String {
+    let mut text = String::new();
+    for stage in trace.stages() {
+        let by = match &stage.by {
+            By::Plugin(_) => strong(&stage.by),
+            _ => faint(&stage.by),
+        };
+        for change in changes(&stage.before, &stage.after) {
+            let side = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
+            let (before, after) = (side(change.before), side(change.after));
+            let _ = writeln!(text, "{}: {} -> {}  (by {by})", change.field, bad(before), good(after));
+        }
+    }
+    text
+}
+
+/// Why there is no object, in one line.
+pub(super) fn hold(hold: &Hold) -> String {
+    match hold {
+        Hold::Absent => "absent: it belongs in the virtual cluster only".to_owned(),
+        Hold::Wait { why, .. } => format!("wait: {why}"),
+        Hold::Refuse { field, why } => format!("refused: {field}: {why}"),
+        Hold::Reject(problem) => format!("reject: {}: {problem}", problem.reason),
+        Hold::Skip(problem) => format!("skip: {}: {problem}", problem.reason),
+        Hold::Fail(problem) => format!("fail: {}: {problem}", problem.reason),
+    }
+}
+
+/// What the rules had to tell beside the object, a line each.
+pub(super) fn told(notes: Notes) -> String {
+    let mut text = String::new();
+    for condition in notes.noted_conditions().values().flatten() {
+        let (kind, status) = (&condition.kind, condition.status);
+        let _ = writeln!(text, "condition  {kind}={status} {}: {}", condition.reason, condition.message);
+    }
+    let (events, failures) = notes.into_told();
+    for event in events {
+        let severity = if event.is_warning { "Warning" } else { "Normal" };
+        let _ =
+            writeln!(text, "event      {severity} {}: {} (plugin {})", event.reason, event.message, event.by);
+    }
+    for failure in failures {
+        let _ = writeln!(text, "failed     {}: {failure}", failure.reason);
+    }
+    text
+}

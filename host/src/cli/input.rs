@@ -1,0 +1,175 @@
+//! Reads the objects and settings that commands are given.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+use serde_json::Value;
+use weft_core::object::{Fields, child_mut};
+
+use crate::plugin::cases::{Case, Way};
+
+/// Kinds of which every cluster has some and whose objects live in no namespace.
+const CLUSTER_WIDE: &[&str] = &[
+    "ClusterRole",
+    "ClusterRoleBinding",
+    "CustomResourceDefinition",
+    "IngressClass",
+    "Namespace",
+    "Node",
+    "PersistentVolume",
+    "PriorityClass",
+    "RuntimeClass",
+    "StorageClass",
+];
+
+/// A question to a plugin.
+#[derive(Debug, Args)]
+pub(super) struct Question {
+    /// The tenant's object; `-` for the standard input.
+    #[arg(short = 'f', long = "file", value_name = "OBJECT")]
+    file: PathBuf,
+    /// The plugin's settings.
+    #[arg(long, value_name = "FILE")]
+    settings: Option<PathBuf>,
+    /// The host object as it is now; name and identity are put in where they are missing.
+    #[arg(long, value_name = "FILE")]
+    host: Option<PathBuf>,
+    /// Objects that the plugin can look up.
+    #[arg(long, value_name = "FILE")]
+    objects: Option<PathBuf>,
+    /// What flows back from the host object, rather than what becomes of the tenant's.
+    #[arg(long, requires = "host")]
+    back: bool,
+}
+
+impl Question {
+    /// What becomes of an object, and no more.
+    pub(super) fn plain(file: PathBuf, settings: Option<PathBuf>) -> Self {
+        Self { file, settings, host: None, objects: None, back: false }
+    }
+
+    /// The question as a case without its answer.
+    pub(super) fn read(&self) -> Result<Case> {
+        let way = if self.back { Way::ToVirtual } else { Way::ToHost };
+        let mut case = Case::question(way, object(&self.file)?);
+        if let Some(file) = &self.settings {
+            case.settings = settings(file)?;
+        }
+        if let Some(file) = &self.host {
+            let [host] =
+                <[Fields; 1]>::try_from(documents(file)?).map_err(|found| count_error(file, found.len()))?;
+            case.host = Some(host);
+        }
+        if let Some(file) = &self.objects {
+            case.objects = objects(file)?;
+        }
+        Ok(case)
+    }
+}
+
+/// The one object of a file.
+pub(super) fn object(file: &Path) -> Result<Fields> {
+    let [object] = <[Fields; 1]>::try_from(objects(file)?).map_err(|found| count_error(file, found.len()))?;
+    Ok(object)
+}
+
+/// The objects of a file, as `kubectl apply` would take them: lists are their items, and those without a
+/// namespace are in `default`.
+pub(super) fn objects(file: &Path) -> Result<Vec<Fields>> {
+    let mut found = Vec::new();
+    for (index, document) in documents(file)?.into_iter().enumerate() {
+        let at = format!("{}, object {}", file.display(), index + 1);
+        if document.get("kind").and_then(Value::as_str).is_some_and(|kind| kind.ends_with("List")) {
+            let items = document.get("items").and_then(Value::as_array).cloned().unwrap_or_default();
+            for item in items {
+                found.push(checked(item, &format!("{at}, one of `items`"))?);
+            }
+        } else {
+            found.push(checked(Value::Object(document), &at)?);
+        }
+    }
+    Ok(found)
+}
+
+/// The settings of a plugin.
+pub(super) fn settings(file: &Path) -> Result<Fields> {
+    let found = documents(file)?;
+    match <[Fields; 1]>::try_from(found) {
+        Ok([settings]) => Ok(settings),
+        Err(found) if found.is_empty() => Ok(Fields::new()),
+        Err(found) => bail!("{} holds {} documents; settings are one", file.display(), found.len()),
+    }
+}
+
+fn count_error(file: &Path, count: usize) -> anyhow::Error {
+    anyhow::anyhow!("{} holds {count} objects; give a file with one", file.display())
+}
+
+/// The documents of a file that are not empty.
+fn documents(file: &Path) -> Result<Vec<Fields>> {
+    let text = text(file).with_context(|| format!("failed to read {}", file.display()))?;
+    let documents: Vec<Value> = serde_saphyr::from_multiple(&text).map_err(|error| {
+        anyhow::anyhow!("failed to parse {}: {}", file.display(), error.without_snippet())
+    })?;
+    let is_there = |document: &Value| !document.is_null();
+    let fields = |document: Value| match document {
+        Value::Object(fields) => Ok(fields),
+        _ => bail!("{} holds something else than an object: keys and values are wanted", file.display()),
+    };
+    documents.into_iter().filter(is_there).map(fields).collect()
+}
+
+fn text(file: &Path) -> std::io::Result<String> {
+    if file == Path::new("-") {
+        let mut text = String::new();
+        std::io::stdin().read_to_string(&mut text)?;
+        return Ok(text);
+    }
+    std::fs::read_to_string(file)
+}
+
+/// The object if it says what it is.
+fn checked(object: Value, at: &str) -> Result<Fields> {
+    for (pointer, field) in
+        [("/apiVersion", "apiVersion"), ("/kind", "kind"), ("/metadata/name", "metadata.name")]
+    {
+        if object.pointer(pointer).and_then(Value::as_str).is_none_or(str::is_empty) {
+            bail!("{at}: `{field}` is missing; a Kubernetes object has apiVersion, kind and metadata.name");
+        }
+    }
+    let Value::Object(mut fields) = object else { bail!("{at}: it is no object") };
+    let kind = fields.get("kind").and_then(Value::as_str).unwrap_or_default();
+    if !CLUSTER_WIDE.contains(&kind) {
+        child_mut(&mut fields, "metadata").entry("namespace").or_insert_with(|| "default".into());
+    }
+    Ok(fields)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Vec<Fields>> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("x.yaml");
+        std::fs::write(&file, text).unwrap();
+        objects(&file)
+    }
+
+    #[test]
+    fn documents_and_lists_are_read_as_kubectl_reads_them() {
+        let text = "---\n---\n{apiVersion: v1, kind: Namespace, metadata: {name: a}}\n---\napiVersion: v1\nkind: List\nitems: [{apiVersion: v1, kind: Pod, metadata: {name: b}}]\n";
+        let found = read(text).unwrap();
+        let namespaces: Vec<_> =
+            found.iter().map(|object| object["metadata"].get("namespace").cloned()).collect();
+        assert_eq!(namespaces, [None, Some("default".into())]);
+    }
+
+    #[test]
+    fn what_is_missing_is_named_with_the_file_and_the_object() {
+        let error = read("{apiVersion: v1, kind: Pod}").unwrap_err().to_string();
+        assert!(error.contains("x.yaml, object 1: `metadata.name` is missing"), "{error}");
+    }
+}

@@ -1,0 +1,122 @@
+//! `weft plugin check`: whether a component can be loaded, and what it has to be granted.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Args;
+use serde_json::{Value, json};
+use weft_core::object::Fields;
+
+use crate::cli::configured::Configured;
+use crate::cli::output::{bad, faint, good, print};
+use crate::cli::project;
+use crate::config::Grants;
+use crate::plugin::workbench::{Examined, Workbench};
+
+/// Arguments of `weft plugin check`.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Check {
+    /// The component, or the folder that it was built in.
+    #[arg(value_name = "FILE", default_value = ".")]
+    path: PathBuf,
+    /// The configuration that it is to be loaded with.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// Fails if the component cannot be loaded, or not with the configuration.
+pub(super) fn check(arguments: &Check) -> Result<ExitCode> {
+    let file = project::component(&arguments.path)?;
+    let bench = project::workbench()?;
+    let plugin = bench.examine(&file)?;
+    let descriptor = &plugin.loaded.descriptor;
+    let (name, version) = (&descriptor.name, &descriptor.version);
+    print(&format!("{} {name} {version} fits the interface\n", good("ok")));
+    if file.file_stem().and_then(|stem| stem.to_str()) != Some(name) {
+        print(&format!("{} in a plugin folder it has to be called {name}.wasm\n", faint("note")));
+    }
+    print(&format!("\n{}", grants(&plugin)));
+    note_settings(&bench, &plugin);
+    match &arguments.config {
+        Some(config) => check_with(&file, config),
+        None => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// Says what is wrong with having no settings.
+fn note_settings(bench: &Workbench, plugin: &Examined) {
+    let Ok(mut bench) = Workbench::in_sandbox(bench.sandbox().clone(), &[]) else { return };
+    if let Err(error) = bench.take(plugin.loaded.clone(), plugin.entry()) {
+        print(&format!("\n{} without `settings`: {error}\n", faint("note")));
+    }
+}
+
+/// What to write into the configuration.
+fn grants(plugin: &Examined) -> String {
+    let entry = plugin.entry();
+    let mut fields = Fields::new();
+    fields.insert("kinds".to_owned(), json!(entry.kinds));
+    if !entry.lookups.is_empty() {
+        fields.insert("lookups".to_owned(), json!(entry.lookups));
+    }
+    if entry.install_definitions {
+        fields.insert("installDefinitions".to_owned(), true.into());
+    }
+    if entry.wasi {
+        fields.insert("wasi".to_owned(), true.into());
+    }
+    if let Some(settings) = settings(plugin) {
+        fields.insert("settings".to_owned(), settings);
+    }
+    let loaded = &plugin.loaded;
+    let config = json!({"plugins": {"load": {&*loaded.descriptor.name: fields}}});
+    let text = serde_saphyr::to_string(&config).unwrap_or_default();
+    format!("{text}      # digest: {}   would pin this very file\n", loaded.digest)
+}
+
+/// Settings with what the schema says of each.
+fn settings(plugin: &Examined) -> Option<Value> {
+    let schema: Value = serde_json::from_str(plugin.loaded.descriptor.settings_schema.as_deref()?).ok()?;
+    let properties = schema.get("properties")?.as_object()?.iter();
+    let value = |(name, property): (&String, &Value)| {
+        let text = |key: &str| property.get(key).and_then(Value::as_str).unwrap_or_default();
+        let default = property.get("default").cloned();
+        (name.clone(), default.unwrap_or_else(|| format!("<{}>", text("type")).into()))
+    };
+    Some(Value::Object(properties.map(value).collect()))
+}
+
+/// Whether the configuration lets the component in, beside all others that it has.
+fn check_with(file: &Path, config: &Path) -> Result<ExitCode> {
+    let mut configured = Configured::load(config)?;
+    let plugin = configured.bench.examine(file)?;
+    let shown = config.display();
+    match fit(&mut configured, &plugin) {
+        Ok(()) => {
+            print(&format!("\n{} {shown} has all that it needs\n", good("ok")));
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(why) => {
+            print(&format!("\n{} {shown}: {why}\n", bad("no")));
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+fn fit(configured: &mut Configured, plugin: &Examined) -> Result<(), String> {
+    let name = &plugin.loaded.descriptor.name;
+    let plugins = &configured.config.plugins;
+    let entry = match plugins.load.get(name).cloned() {
+        None if plugins.grants == Grants::Asked => plugin.entry(),
+        None => return Err(format!("`plugins.load` has no entry for {name}; the one above is wanted")),
+        Some(entry) if !entry.enabled => {
+            return Err(format!("`plugins.load.{name}` says `enabled: false`"));
+        }
+        Some(entry) if plugin.needs_wasi && !entry.wasi => {
+            return Err(format!("it imports WASI: `plugins.load.{name}` lacks `wasi: true`"));
+        }
+        Some(entry) => entry,
+    };
+    configured.bench.take(plugin.loaded.clone(), entry).map(drop).map_err(|error| error.to_string())
+}

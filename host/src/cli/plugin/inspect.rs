@@ -1,0 +1,32 @@
+//! `weft plugin inspect`: what a component says of itself.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Args;
+
+use crate::cli::output::{Format, print, print_value};
+use crate::cli::project;
+use crate::cli::sheet::Sheet;
+
+/// Arguments of `weft plugin inspect`.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Inspect {
+    /// The component, or the folder that it was built in.
+    #[arg(value_name = "FILE", default_value = ".")]
+    path: PathBuf,
+    /// What to print.
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    output: Format,
+}
+
+pub(super) fn inspect(arguments: &Inspect) -> Result<ExitCode> {
+    let file = project::component(&arguments.path)?;
+    let sheet = Sheet::new(&file, &project::workbench()?.examine(&file)?);
+    match arguments.output {
+        Format::Text | Format::Wide => print(&sheet.to_text()),
+        format => print_value(&sheet, format)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}

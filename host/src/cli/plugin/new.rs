@@ -1,0 +1,227 @@
+//! `weft plugin new`: a small project that works, made of the examples of this repository.
+
+mod files;
+
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, bail};
+use clap::{Args, ValueEnum};
+use weft_core::kinds;
+use weft_core::mapper::Selection;
+use weft_core::object::ResourceType;
+
+use crate::cli::output::{good, note, print};
+use crate::plugin::descriptor::{Mapping, Role, is_dns_label};
+
+/// Arguments of `weft plugin new`.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct New {
+    /// A folder that is not there yet, or empty; its name is the plugin's.
+    #[arg(value_name = "FOLDER")]
+    folder: PathBuf,
+    /// The language.
+    #[arg(long, value_enum)]
+    lang: Language,
+    /// The kind that it maps, as `apiVersion/Kind`. One that weft maps itself is changed afterwards, any other is
+    /// added.
+    #[arg(long, value_name = "KIND", default_value = "v1/Pod")]
+    kind: String,
+    /// The folder of weft's SDK for Rust, `plugins/sdk` of its repository; looked for above FOLDER by default.
+    #[arg(long, value_name = "FOLDER")]
+    sdk: Option<PathBuf>,
+}
+
+/// A language that there is an example of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Language {
+    Rust,
+    Js,
+    Python,
+}
+
+/// What the project is to be.
+struct Project {
+    name: String,
+    language: Language,
+    resource: ResourceType,
+    role: Role,
+    /// As the manifest names it; empty for other languages.
+    sdk: String,
+}
+
+/// Where a mutation comes that has no reason to be early or late.
+const ORDER: u32 = 100;
+
+pub(super) fn new(arguments: &New) -> Result<ExitCode> {
+    let folder = &arguments.folder;
+    check_empty(folder)?;
+    let name = name_of(folder)?;
+    let (resource, role) = resource(&arguments.kind)?;
+    let sdk = match arguments.lang {
+        Language::Rust => sdk(folder, arguments.sdk.as_deref())?,
+        Language::Js | Language::Python => String::new(),
+    };
+    let project = Project { name, language: arguments.lang, resource, role, sdk };
+    for (path, text) in project.files() {
+        write(&folder.join(path), &text)?;
+    }
+    if project.role == Role::Add {
+        let (plural, kind) = (&project.resource.plural, &project.resource.kind);
+        note(&format!("in URLs {kind} is taken to be called {plural:?}; change it if it is not"));
+    }
+    print(&project.farewell(folder));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn check_empty(folder: &Path) -> Result<()> {
+    match std::fs::read_dir(folder).map(Iterator::count) {
+        Ok(0) => Ok(()),
+        Ok(_) => bail!("{} is not empty; give a folder that is not there yet", folder.display()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error).with_context(|| format!("{} cannot be used", folder.display())),
+    }
+}
+
+/// The name of the plugin: that of the folder.
+fn name_of(folder: &Path) -> Result<String> {
+    let absolute = std::path::absolute(folder)?;
+    let name = absolute.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    // Cargo and npm want a letter first.
+    if !is_dns_label(name) || !name.starts_with(|c: char| c.is_ascii_lowercase()) {
+        bail!(
+            "the folder's name {name:?} becomes the plugin's: use lower-case letters, digits and `-`, a letter first"
+        );
+    }
+    Ok(name.to_owned())
+}
+
+/// The kind, and what a plugin is to it.
+fn resource(text: &str) -> Result<(ResourceType, Role)> {
+    if let Some(builtin) = kinds::builtin().iter().find(|mapper| mapper.resource().kind().as_str() == text) {
+        return Ok((builtin.resource().clone(), Role::Mutate(ORDER)));
+    }
+    let parts: Vec<&str> = text.split('/').collect();
+    let (group, version, kind) = match parts.as_slice() {
+        [version, kind] => ("", *version, *kind),
+        [group, version, kind] => (*group, *version, *kind),
+        _ => bail!("--kind {text:?} must be apiVersion/Kind, such as v1/Pod or networking.k8s.io/v1/Ingress"),
+    };
+    let owned = |text: &str| Cow::Owned(text.to_owned());
+    let plural = Cow::Owned(plural(kind));
+    let (group, version, kind) = (owned(group), owned(version), owned(kind));
+    let resource = ResourceType { group, version, kind, plural, namespaced: true };
+    let mapping = mapping(resource.clone());
+    mapping.check("mapping").map_err(|invalid| anyhow::anyhow!("--kind {text:?}: {invalid}"))?;
+    Ok((resource, Role::Add))
+}
+
+/// A mapping that asks for no more than to be called.
+fn mapping(resource: ResourceType) -> Mapping {
+    Mapping {
+        resource,
+        role: Role::Add,
+        to_host: true,
+        to_virtual: false,
+        wants_virtual: false,
+        wants_host: false,
+        selection: Selection::All,
+        references: Vec::new(),
+        selectors: Vec::new(),
+        host_writes: Vec::new(),
+        virtual_writes: Vec::new(),
+        installs_definition: false,
+    }
+}
+
+/// The name in URLs, by the rules of English.
+fn plural(kind: &str) -> String {
+    let name = kind.to_lowercase();
+    let is_vowel = |c: char| "aeiou".contains(c);
+    match name.strip_suffix('y') {
+        Some(stem) if !stem.ends_with(is_vowel) => format!("{stem}ies"),
+        _ if name.ends_with(['s', 'x']) || name.ends_with("ch") => format!("{name}es"),
+        _ => format!("{name}s"),
+    }
+}
+
+/// The SDK as the manifest in `folder` is to name it.
+fn sdk(folder: &Path, given: Option<&Path>) -> Result<String> {
+    let is_sdk = |place: &Path| place.join("Cargo.toml").is_file();
+    if let Some(given) = given {
+        if !is_sdk(given) {
+            bail!("--sdk {} holds no Cargo.toml; give `plugins/sdk` of weft's repository", given.display());
+        }
+        return Ok(std::path::absolute(given)?.display().to_string());
+    }
+    let folder = std::path::absolute(folder)?;
+    for (steps, above) in folder.ancestors().enumerate().skip(1) {
+        if is_sdk(&above.join("plugins/sdk")) {
+            return Ok(format!("{}plugins/sdk", "../".repeat(steps)));
+        }
+    }
+    bail!("weft's SDK is not above {}; give it with --sdk <repository>/plugins/sdk", folder.display())
+}
+
+fn write(file: &Path, text: &str) -> Result<()> {
+    if let Some(folder) = file.parent() {
+        std::fs::create_dir_all(folder).with_context(|| format!("failed to make {}", folder.display()))?;
+    }
+    std::fs::write(file, text).with_context(|| format!("failed to write {}", file.display()))
+}
+
+impl Project {
+    fn farewell(&self, folder: &Path) -> String {
+        let folder = folder.display();
+        let first = match self.language {
+            Language::Rust => String::new(),
+            Language::Js => format!("    (cd {folder} && npm ci)\n"),
+            Language::Python => {
+                format!(
+                    "    (cd {folder} && python3 -m venv .venv && .venv/bin/pip install -r requirements.txt)\n"
+                )
+            }
+        };
+        format!(
+            "{} {folder}, a plugin that labels each {}. Now:\n\n{first}    weft plugin build {folder}\n    weft plugin test {folder}\n    weft plugin dev {folder} --into <plugins.folder of a syncer>\n",
+            good("made"),
+            self.resource.kind
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_in_urls_follow_english() {
+        let plurals = ["Ingress", "NetworkPolicy", "Gateway", "Certificate"].map(plural);
+        assert_eq!(plurals, ["ingresses", "networkpolicies", "gateways", "certificates"]);
+    }
+
+    #[test]
+    fn kinds_that_weft_maps_are_changed_afterwards_and_others_are_added() {
+        assert_eq!(resource("v1/Pod").unwrap().1, Role::Mutate(ORDER));
+        assert_eq!(resource("networking.k8s.io/v1/Ingress").unwrap().1, Role::Add);
+        let closed = resource("apps/v1/Deployment").unwrap_err().to_string();
+        assert!(closed.contains("cannot be mapped"), "{closed}");
+    }
+
+    #[test]
+    fn a_folder_with_anything_in_it_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        check_empty(folder.path()).unwrap();
+        check_empty(&folder.path().join("new")).unwrap();
+        std::fs::write(folder.path().join("x"), "").unwrap();
+        assert!(check_empty(folder.path()).unwrap_err().to_string().contains("not empty"));
+    }
+
+    #[test]
+    fn the_sdk_is_found_above_the_folder() {
+        let root = tempfile::tempdir().unwrap();
+        write(&root.path().join("plugins/sdk/Cargo.toml"), "").unwrap();
+        assert_eq!(sdk(&root.path().join("examples/mine"), None).unwrap(), "../../plugins/sdk");
+    }
+}

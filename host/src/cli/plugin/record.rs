@@ -1,0 +1,40 @@
+//! `weft plugin record`: writes down what becomes of one object now.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use clap::Args;
+
+use crate::cli::input::Question;
+use crate::cli::output::print;
+use crate::cli::project;
+use crate::plugin::cases::Expect;
+
+/// Arguments of `weft plugin record`.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Record {
+    /// The component, or the folder that it was built in.
+    #[arg(value_name = "FILE")]
+    path: PathBuf,
+    #[command(flatten)]
+    question: Question,
+    /// The case to write, such as `cases/labelled.yaml`.
+    #[arg(short, long, value_name = "CASE")]
+    output: PathBuf,
+}
+
+pub(super) fn record(arguments: &Record) -> Result<ExitCode> {
+    let output = &arguments.output;
+    if output.exists() {
+        bail!("{} is there already; `weft plugin test --bless` writes it anew", output.display());
+    }
+    let mut case = arguments.question.read()?;
+    let bench = project::workbench()?;
+    let plugin = bench.examine(&project::component(&arguments.path)?)?;
+    let outcome = case.run(&bench, &plugin)?;
+    case.expect = Expect::of(&outcome);
+    project::write_whole(output, serde_saphyr::to_string(&case)?.as_bytes())?;
+    print(&format!("{}: {}\n", output.display(), outcome.verdict));
+    Ok(ExitCode::SUCCESS)
+}

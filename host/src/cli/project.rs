@@ -1,0 +1,107 @@
+//! A folder in which a plugin is written: where its component and its cases are.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::plugin::workbench::Workbench;
+
+/// Where components go.
+pub(super) const DIST: &str = "dist";
+/// Where cases are.
+pub(super) const CASES: &str = "cases";
+
+/// The component at `path`: the file itself, or the one that was built in the folder.
+pub(super) fn component(path: &Path) -> Result<PathBuf> {
+    if !path.exists() {
+        bail!("there is no {}", path.display());
+    }
+    if !path.is_dir() {
+        return Ok(path.to_owned());
+    }
+    for folder in [path.join(DIST), path.to_owned()] {
+        match <[PathBuf; 1]>::try_from(components(&folder)) {
+            Ok([file]) => return Ok(file),
+            Err(found) if found.is_empty() => {}
+            Err(found) => {
+                let names: Vec<String> = found.iter().map(|file| file.display().to_string()).collect();
+                bail!("there is more than one component, name one: {}", names.join(", "));
+            }
+        }
+    }
+    bail!("there is no component in {}; `weft plugin build {}` makes one", path.display(), path.display())
+}
+
+/// The files of a folder that end in `.wasm`, sorted.
+pub(super) fn components(folder: &Path) -> Vec<PathBuf> {
+    with_extension(folder, "wasm")
+}
+
+/// The cases that belong to the component or folder at `path`, sorted.
+pub(super) fn cases(path: &Path) -> Result<Vec<PathBuf>> {
+    let folder = if path.is_dir() { path } else { path.parent().unwrap_or(path) };
+    let folder = if folder.ends_with(DIST) { folder.parent().unwrap_or(folder) } else { folder };
+    let folder = folder.join(CASES);
+    let found = with_extension(&folder, "yaml");
+    if found.is_empty() {
+        bail!("there are no cases: no *.yaml in {}; `weft plugin record` writes one", folder.display());
+    }
+    Ok(found)
+}
+
+fn with_extension(folder: &Path, wanted: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
+    let files = entries.map(|entry| entry.path());
+    let mut found: Vec<PathBuf> =
+        files.filter(|file| file.extension().is_some_and(|extension| extension == wanted)).collect();
+    found.sort();
+    found
+}
+
+/// Writes a file whole or not at all: whoever reads it meanwhile has the old one.
+pub(super) fn write_whole(file: &Path, bytes: &[u8]) -> Result<()> {
+    let name = file.file_name().and_then(|name| name.to_str()).unwrap_or("component");
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder).with_context(|| format!("failed to make {}", folder.display()))?;
+    let new = folder.join(format!(".{name}.{}.new", std::process::id()));
+    let written = std::fs::write(&new, bytes).and_then(|()| std::fs::rename(&new, file));
+    written
+        .inspect_err(|_| drop(std::fs::remove_file(&new)))
+        .with_context(|| format!("failed to write {}", file.display()))
+}
+
+/// A workbench that keeps what it compiles, where there is a place for it: a component with a whole Python in it
+/// takes seconds.
+pub(super) fn workbench() -> Result<Workbench> {
+    let home = |name: &str| std::env::var_os(name).filter(|path| !path.is_empty()).map(PathBuf::from);
+    let folder = home("XDG_CACHE_HOME").or_else(|| home("HOME").map(|home| home.join(".cache")));
+    let cache = folder.map(|folder| folder.join("weft").join("components"));
+    Workbench::new(cache.as_deref(), &[]).or_else(|_| Workbench::new(None, &[]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_component_is_found_in_dist_first_and_two_are_one_too_many() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(component(folder.path()).unwrap_err().to_string().contains("weft plugin build"));
+        write_whole(&folder.path().join("a.wasm"), b"").unwrap();
+        assert_eq!(component(folder.path()).unwrap(), folder.path().join("a.wasm"));
+        write_whole(&folder.path().join("dist/b.wasm"), b"").unwrap();
+        assert_eq!(component(folder.path()).unwrap(), folder.path().join("dist/b.wasm"));
+        write_whole(&folder.path().join("dist/c.wasm"), b"").unwrap();
+        assert!(component(folder.path()).unwrap_err().to_string().contains("more than one"));
+    }
+
+    #[test]
+    fn cases_stand_beside_the_component_or_above_dist() {
+        let folder = tempfile::tempdir().unwrap();
+        write_whole(&folder.path().join("cases/a.yaml"), b"").unwrap();
+        let found = [folder.path().join("cases/a.yaml")];
+        for path in ["", "x.wasm", "dist/x.wasm"] {
+            assert_eq!(cases(&folder.path().join(path)).unwrap(), found, "{path}");
+        }
+    }
+}

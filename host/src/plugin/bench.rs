@@ -1,0 +1,222 @@
+//! How long a plugin takes: to be compiled, to be instantiated, and to answer.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use serde::Serialize;
+use serde_json::Value;
+use weft_core::extension::Direction;
+use weft_core::object::VirtualObject;
+
+use crate::plugin::bindings::exports::weft::mapping::mapper;
+use crate::plugin::cases::Case;
+use crate::plugin::flood::Bucket;
+use crate::plugin::generation::Generation;
+use crate::plugin::imports::Imports;
+use crate::plugin::recorder::Recorded;
+use crate::plugin::sandbox::{Limits, Sandbox};
+use crate::plugin::workbench::{Workbench, surroundings};
+
+/// What was measured of one plugin with one object. Times of calls are in microseconds.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Measured {
+    /// Name of the plugin.
+    pub plugin: String,
+    /// Bytes of the component.
+    pub size_bytes: usize,
+    /// Compiling it, with nothing in any cache, in milliseconds.
+    pub compile_ms: f64,
+    /// A fresh instance, and nothing done with it.
+    pub instantiate_us: Spread,
+    /// A fresh instance that takes its settings and answers: what each call costs in the syncer.
+    pub fresh_us: Spread,
+    /// Another answer of an instance that has answered once.
+    pub warm_us: Spread,
+    /// The whole rule: the request written out, a fresh call, the answer read.
+    pub rule_us: Spread,
+    /// The same object by the built-in rules alone: draft, rules and guard.
+    pub native_us: Spread,
+    /// Memory that the loaded component takes while nobody calls it.
+    pub idle_bytes: usize,
+    /// How often each was done.
+    pub runs: usize,
+}
+
+/// How long it took in most of the runs.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Spread {
+    /// Half of the runs took no longer.
+    pub p50: f64,
+    /// 99 of 100 runs took no longer.
+    pub p99: f64,
+}
+
+/// A call that can be made over and over.
+struct Subject {
+    generation: Arc<Generation>,
+    sandbox: Arc<Sandbox>,
+    recorded: Recorded,
+    request: mapper::Request,
+    settings: String,
+}
+
+/// Runs that are not counted: the first ones fill caches of the processor and of the allocator.
+const WARM_UP: usize = 20;
+
+/// Measures the component `bytes` with the question of `case`, each part `runs` times.
+///
+/// # Errors
+/// The component cannot be loaded, or does not answer.
+pub fn measure(bytes: &[u8], case: &Case, runs: usize) -> Result<Measured> {
+    // A sandbox of its own without a folder for compiled components, so that it is compiled indeed.
+    let bench = Workbench::new(None, &[])?;
+    let start = Instant::now();
+    bench.sandbox().compile(bytes)?;
+    let compile_ms = start.elapsed().as_secs_f64() * 1e3;
+    let plugin = bench.examine_bytes(bytes)?;
+    let loaded = case.load_plugin(&bench, &plugin)?;
+    let name = plugin.loaded.descriptor.name.clone();
+    let rule_us = spread(runs, || {
+        let trace = case.watch(&loaded, &name)?;
+        Ok(trace.calls.first().map(|call| call.took).unwrap_or_default())
+    })?;
+    let subject = Subject::new(&loaded, case)?;
+    Ok(Measured {
+        plugin: name,
+        size_bytes: bytes.len(),
+        compile_ms,
+        instantiate_us: spread(runs, || subject.instantiate())?,
+        fresh_us: spread(runs, || subject.call_fresh())?,
+        warm_us: spread(runs, || subject.call(2))?,
+        rule_us,
+        native_us: native(case, runs)?,
+        idle_bytes: idle_bytes(&bench, bytes)?,
+        runs,
+    })
+}
+
+/// The object of `case` by the built-in rules; nothing where nobody but a plugin maps its kind.
+fn native(case: &Case, runs: usize) -> Result<Spread> {
+    let (bench, around) = (Workbench::new(None, &[])?, surroundings()?);
+    let source = VirtualObject::new(case.r#virtual.clone());
+    if bench.to_host(&around, &source, None).is_err() {
+        return Ok(Spread { p50: 0.0, p99: 0.0 });
+    }
+    spread(runs, || {
+        let start = Instant::now();
+        bench.to_host(&around, &source, None)?;
+        Ok(start.elapsed())
+    })
+}
+
+/// What the process grows by when the component is loaded once more.
+fn idle_bytes(bench: &Workbench, bytes: &[u8]) -> Result<usize> {
+    // Small ones several times: a page more or less would count for much.
+    let copies = if bytes.len() > 1024 * 1024 { 1 } else { 8 };
+    let before = resident()?;
+    let kept: Vec<_> = (0..copies).map(|_| bench.examine_bytes(bytes)).collect::<Result<_, _>>()?;
+    let grown = resident()?.saturating_sub(before);
+    drop(kept);
+    Ok(grown / copies)
+}
+
+/// Resident memory of this process, in bytes (Linux: proc(5), `statm`).
+fn resident() -> Result<usize> {
+    const PAGE: usize = 4096;
+    let text = std::fs::read_to_string("/proc/self/statm").context("the system tells nothing of memory")?;
+    let pages = text.split_whitespace().nth(1).context("statm has a second number")?;
+    Ok(pages.parse::<usize>()? * PAGE)
+}
+
+impl Subject {
+    /// The call that the only plugin of `bench` has just had.
+    fn new(bench: &Workbench, case: &Case) -> Result<Self> {
+        let generation = bench.plugins().next().context("no plugin is loaded")?.clone();
+        let Some(recorded) = generation.recorder.calls().into_iter().next() else {
+            let source = VirtualObject::new(case.r#virtual.clone());
+            bail!("the plugin was not called for {source:?}, or it is a Secret, of which nothing is kept");
+        };
+        let settings = Value::Object(generation.entry.settings.clone()).to_string();
+        let (sandbox, request) = (bench.sandbox().clone(), recorded.to_request());
+        Ok(Self { generation, sandbox, recorded, request, settings })
+    }
+
+    fn instantiate(&self) -> Result<Duration> {
+        let (prepared, imports) = (&self.generation.loaded.prepared, self.imports()?);
+        let start = Instant::now();
+        let (answer, _) = self.sandbox.run(prepared, imports, self.limits(), |_, _| Ok(()));
+        let took = start.elapsed();
+        answer?;
+        Ok(took)
+    }
+
+    fn call_fresh(&self) -> Result<Duration> {
+        let start = Instant::now();
+        self.call(1)?;
+        Ok(start.elapsed())
+    }
+
+    /// Calls a fresh instance `times` times; gives the time of the last call.
+    fn call(&self, times: usize) -> Result<Duration> {
+        let prepared = &self.generation.loaded.prepared;
+        let (answer, _) = self.sandbox.run(prepared, self.imports()?, self.limits(), |store, plugin| {
+            // The settings were taken before; here only the time that it takes counts.
+            let _ = plugin.weft_mapping_plugin().call_configure(&mut *store, &self.settings)?;
+            let mut took = Duration::ZERO;
+            for _ in 0..times {
+                let start = Instant::now();
+                let mapper = plugin.weft_mapping_mapper();
+                match self.recorded.direction {
+                    Direction::ToHost => mapper.call_to_host(&mut *store, &self.request)?,
+                    Direction::ToVirtual => mapper.call_to_virtual(&mut *store, &self.request)?,
+                };
+                took = start.elapsed();
+            }
+            Ok(took)
+        });
+        Ok(answer?)
+    }
+
+    fn limits(&self) -> Limits {
+        self.generation.entry.limits.into()
+    }
+
+    /// What the call read before is answered again.
+    fn imports(&self) -> Result<Imports> {
+        let bucket = Arc::new(Bucket::new(1, 1));
+        let permissions = self.generation.loaded.descriptor.lookups.clone();
+        let imports = Imports::closed(self.generation.name.clone(), "a measurement", bucket);
+        Ok(imports.recorded(surroundings()?.names, &self.recorded.reads, permissions.into()))
+    }
+}
+
+/// Runs `measure` often and sorts the times.
+fn spread(runs: usize, mut measure: impl FnMut() -> Result<Duration>) -> Result<Spread> {
+    for _ in 0..WARM_UP.min(runs) {
+        measure()?;
+    }
+    let times: Result<Vec<Duration>> = (0..runs.max(1)).map(|_| measure()).collect();
+    let mut times = times?;
+    times.sort_unstable();
+    Ok(Spread { p50: micros(&times, 50), p99: micros(&times, 99) })
+}
+
+/// The time that `percent` of the sorted times do not exceed.
+fn micros(sorted: &[Duration], percent: usize) -> f64 {
+    let index = (sorted.len() * percent).div_ceil(100).saturating_sub(1);
+    sorted.get(index).map(Duration::as_secs_f64).unwrap_or_default() * 1e6
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_times_that_were_measured() {
+        let times: Vec<Duration> = (1..=200).map(Duration::from_micros).collect();
+        assert!((micros(&times, 50) - 100.0).abs() < 1e-6 && (micros(&times, 99) - 198.0).abs() < 1e-6);
+        assert!((micros(&[Duration::from_micros(7)], 99) - 7.0).abs() < 1e-6);
+    }
+}
