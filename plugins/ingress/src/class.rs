@@ -1,0 +1,74 @@
+//! Which class, and so which controller of the host, an Ingress gets.
+
+use weft_plugin::{Object, Result, Verdict, pointer, reject};
+
+/// The field that names a class.
+const FIELD: &str = "/spec/ingressClassName";
+/// The annotation that did before there was a field. Controllers still read it.
+const ANNOTATION: &str = "kubernetes.io/ingress.class";
+
+/// Passes if the classes that the Ingress names are among `allowed` (or nothing is said), and replaces them by
+/// `replacement`, if there is one.
+pub(crate) fn apply(allowed: &[String], replacement: Option<&str>, draft: &mut Object) -> Result {
+    let by_field = draft.get_str(FIELD).map(|class| (class, FIELD.to_owned()));
+    let by_annotation = draft
+        .annotation(ANNOTATION)
+        .map(|class| (class, pointer::below("/metadata/annotations", ANNOTATION)));
+    let named: Vec<_> = by_field.into_iter().chain(by_annotation).collect();
+    if !allowed.is_empty() {
+        for (class, at) in &named {
+            if !allowed.iter().any(|allowed| allowed == class) {
+                return Err(refuse(&format!("class {class:?} is not offered here"), allowed, at));
+            }
+        }
+        if named.is_empty() && replacement.is_none() {
+            return Err(refuse("the class is missing", allowed, FIELD));
+        }
+    }
+    if let Some(class) = replacement {
+        draft.remove_annotation(ANNOTATION);
+        draft.set(FIELD, class);
+    }
+    Ok(())
+}
+
+fn refuse(what: &str, allowed: &[String], at: &str) -> Verdict {
+    reject("ClassNotAllowed", format!("{what}; name one of: {}", allowed.join(", "))).at(at)
+}
+
+#[cfg(test)]
+mod tests {
+    use weft_plugin::{Value, json};
+
+    use super::*;
+
+    fn after(allowed: &[&str], replacement: Option<&str>, ingress: Value) -> Result<Value> {
+        let allowed: Vec<String> = allowed.iter().map(|&class| class.to_owned()).collect();
+        let mut draft = Object::from(ingress);
+        apply(&allowed, replacement, &mut draft)?;
+        Ok(draft.to_value())
+    }
+
+    #[test]
+    fn a_class_is_replaced_wherever_it_is_named() {
+        let ingress = json!({"metadata": {"annotations": {ANNOTATION: "nginx"}}, "spec": {}});
+        assert_eq!(
+            after(&[], Some("shared"), ingress).unwrap(),
+            json!({"metadata": {"annotations": {}}, "spec": {"ingressClassName": "shared"}})
+        );
+    }
+
+    #[test]
+    fn a_class_that_is_not_in_the_list_is_refused() {
+        let by_annotation =
+            json!({"metadata": {"annotations": {ANNOTATION: "alb"}}, "spec": {"ingressClassName": "nginx"}});
+        let refused = after(&["nginx"], None, by_annotation).unwrap_err();
+        assert_eq!(
+            refused.problem().at.as_deref(),
+            Some("/metadata/annotations/kubernetes.io~1ingress.class")
+        );
+        assert!(after(&["nginx"], None, json!({"spec": {}})).is_err());
+        assert!(after(&["nginx"], Some("shared"), json!({"spec": {}})).is_ok());
+        assert!(after(&["nginx"], None, json!({"spec": {"ingressClassName": "nginx"}})).is_ok());
+    }
+}

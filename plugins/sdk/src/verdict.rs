@@ -1,0 +1,156 @@
+//! What a rule answers, and why.
+
+use std::time::Duration;
+
+use crate::bindings::weft::mapping::types;
+use crate::descriptor::kind;
+use crate::lookup;
+
+/// What a rule returns: `Ok(())` writes the draft as it is now, and a [`Verdict`] is everything else.
+pub type Result<T = ()> = core::result::Result<T, Verdict>;
+
+pub use types::{Problem, Severity};
+
+/// A problem, for [`crate::Plugin::check`] and conditions of a rule's own.
+///
+/// `reason` is stable, for scripts: letters and digits in `CamelCase`. `message` is for people: what is wrong and what
+/// to do.
+pub fn problem(reason: impl Into<String>, message: impl Into<String>) -> Problem {
+    Problem { reason: reason.into(), message: message.into(), at: None }
+}
+
+impl Problem {
+    /// Says which field it is about, as a JSON pointer.
+    #[must_use]
+    pub fn at(mut self, pointer: impl Into<String>) -> Self {
+        self.at = Some(pointer.into());
+        self
+    }
+}
+
+/// Something else than writing the draft.
+#[derive(Debug, Clone)]
+pub struct Verdict(Box<Inner>);
+
+#[derive(Debug, Clone)]
+struct Inner {
+    decision: Decision,
+    problem: Problem,
+    until: Vec<types::ObjectRef>,
+    after: Option<Duration>,
+}
+
+/// The five things that can be done in place of writing the draft.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// See [`skip`].
+    Skip,
+    /// See [`absent`].
+    Absent,
+    /// See [`wait`].
+    Wait,
+    /// See [`reject`].
+    Reject,
+    /// See [`fail`].
+    Fail,
+}
+
+/// Leaves the other side as it is.
+pub fn skip(reason: impl Into<String>, message: impl Into<String>) -> Verdict {
+    Verdict::new(Decision::Skip, reason, message)
+}
+
+/// The host must not have the object; if it has, it is deleted.
+pub fn absent(reason: impl Into<String>, message: impl Into<String>) -> Verdict {
+    Verdict::new(Decision::Absent, reason, message)
+}
+
+/// Leaves the other side as it is for now. Say with [`Verdict::until`] or [`Verdict::after`] what is waited for; a
+/// change of the object itself, or of anything that was looked up, runs the rule again in any case.
+pub fn wait(reason: impl Into<String>, message: impl Into<String>) -> Verdict {
+    Verdict::new(Decision::Wait, reason, message)
+}
+
+/// The tenant has to change the object. Told by a Warning event; the rule runs again when the object changes.
+pub fn reject(reason: impl Into<String>, message: impl Into<String>) -> Verdict {
+    Verdict::new(Decision::Reject, reason, message)
+}
+
+/// It did not work. Told by a Warning event, and tried again with growing pauses.
+pub fn fail(reason: impl Into<String>, message: impl Into<String>) -> Verdict {
+    Verdict::new(Decision::Fail, reason, message)
+}
+
+impl Verdict {
+    fn new(decision: Decision, reason: impl Into<String>, message: impl Into<String>) -> Self {
+        let problem = problem(reason, message);
+        Self(Box::new(Inner { decision, problem, until: Vec::new(), after: None }))
+    }
+
+    /// Says which field it is about, as a JSON pointer.
+    #[must_use]
+    pub fn at(mut self, pointer: impl Into<String>) -> Self {
+        self.0.problem.at = Some(pointer.into());
+        self
+    }
+
+    /// Runs the rule again when this virtual object changes: `until("v1/Secret", Some("shop"), "tls")`. Heeded of
+    /// [`wait`].
+    #[must_use]
+    pub fn until(mut self, of_kind: &str, namespace: Option<&str>, name: impl Into<String>) -> Self {
+        let namespace = namespace.map(str::to_owned);
+        self.0.until.push(types::ObjectRef { kind: kind(of_kind), namespace, name: name.into() });
+        self
+    }
+
+    /// Runs the rule again after this time, a second at least. Heeded of [`wait`].
+    #[must_use]
+    pub fn after(mut self, pause: Duration) -> Self {
+        self.0.after = Some(pause);
+        self
+    }
+
+    /// What is done.
+    pub fn decision(&self) -> Decision {
+        self.0.decision
+    }
+
+    /// Why.
+    pub fn problem(&self) -> &Problem {
+        &self.0.problem
+    }
+
+    /// As it crosses to weft.
+    pub(crate) fn into_answer(self) -> types::Verdict {
+        let Inner { decision, problem, until, after } = *self.0;
+        match decision {
+            Decision::Skip => types::Verdict::Skip(problem),
+            Decision::Absent => types::Verdict::Absent(problem),
+            Decision::Reject => types::Verdict::Reject(problem),
+            Decision::Fail => types::Verdict::Fail(problem),
+            Decision::Wait => types::Verdict::Wait(types::Wait {
+                problem,
+                until,
+                after_ms: after.map(|pause| u64::try_from(pause.as_millis()).unwrap_or(u64::MAX)),
+            }),
+        }
+    }
+}
+
+impl From<lookup::Error> for Verdict {
+    /// What a rule can do about a lookup that failed: wait for a cache, or say what is wrong.
+    fn from(error: lookup::Error) -> Self {
+        match error {
+            lookup::Error::NotSynced => wait("CacheNotSynced", "the syncer has not read this kind yet"),
+            lookup::Error::NotGranted => fail("LookupNotGranted", error.to_string()),
+            lookup::Error::TooLarge => fail("LookupTooLarge", error.to_string()),
+        }
+    }
+}
+
+impl From<serde_json::Error> for Verdict {
+    /// An object that does not have the shape that the rule expects.
+    fn from(error: serde_json::Error) -> Self {
+        fail("UnexpectedShape", error.to_string())
+    }
+}
