@@ -52,7 +52,7 @@ async fn find_planes(progress: fn(&'static str) -> Progress) -> Result<PathBuf> 
         ensure!(binary.is_file(), "{READY_PLANES} is set, but {} is not a file", binary.display());
         return Ok(binary);
     }
-    let folder = cache()?.join(fingerprint().await?);
+    let folder = cache("planes")?.join(fingerprint().await?);
     let binary = folder.join("planes");
     fs::create_dir_all(&folder).with_context(|| format!("failed to create {}", folder.display()))?;
     let _lock = exclusively(&folder.join("lock")).await?;
@@ -84,7 +84,7 @@ pub async fn weft(release: bool) -> Result<PathBuf> {
 }
 
 /// Whoever comes second waits for the first and finds the binary.
-async fn exclusively(path: &Path) -> Result<File> {
+pub(crate) async fn exclusively(path: &Path) -> Result<File> {
     let lock = File::create(path)?;
     while lock.try_lock().is_err() {
         tokio::time::sleep(Duration::from_millis(200)).await;
@@ -98,12 +98,13 @@ fn executable(line: &str) -> Option<PathBuf> {
     Some(message.get("executable")?.as_str()?.into())
 }
 
-fn cache() -> Result<PathBuf> {
+/// The folder outside the tree in which what is built for tests is kept, of which `part` is one kind.
+pub fn cache(part: &str) -> Result<PathBuf> {
     let caches = std::env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
         .or_else(|| Some(std::env::home_dir()?.join(".cache")))
         .context("neither XDG_CACHE_HOME nor HOME is set")?;
-    Ok(caches.join("weft").join("planes"))
+    Ok(caches.join("weft").join(part))
 }
 
 /// Changes with everything the binary is built from.
@@ -177,10 +178,10 @@ async fn follow(output: impl AsyncRead + Unpin, progress: &mut Progress) -> Resu
 }
 
 /// A build that ends with us: its whole process group is ended when this is dropped.
-struct Build(Child);
+pub(crate) struct Build(pub(crate) Child);
 
 impl Build {
-    fn start(command: &mut Command) -> std::io::Result<Self> {
+    pub(crate) fn start(command: &mut Command) -> std::io::Result<Self> {
         command.process_group(0).kill_on_drop(true).spawn().map(Self)
     }
 }

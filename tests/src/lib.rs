@@ -6,6 +6,7 @@
 pub mod arguments;
 pub mod binaries;
 pub mod eventually;
+pub mod guests;
 pub mod kubeconfig;
 pub mod nodes;
 pub mod pairs;

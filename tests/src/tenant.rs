@@ -280,6 +280,11 @@ fn role(name: &str) -> Value {
             ]},
             {"apiGroups": ["discovery.k8s.io"], "verbs": all, "resources": ["endpointslices"]},
             {"apiGroups": [""], "verbs": ["get"], "resources": ["serviceaccounts"]},
+            // What plugins add; the custom resources are those of the examples.
+            {"apiGroups": ["networking.k8s.io"], "verbs": all, "resources": ["ingresses", "networkpolicies"]},
+            {"apiGroups": ["policy"], "verbs": all, "resources": ["poddisruptionbudgets"]},
+            {"apiGroups": ["cert-manager.io"], "verbs": all, "resources": ["certificates"]},
+            {"apiGroups": ["example.com"], "verbs": all, "resources": ["*"]},
         ],
     })
 }

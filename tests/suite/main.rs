@@ -1,3 +1,4 @@
-//! The tests that need real control planes, in one binary so that they share one world.
+//! The tests that need real control planes or a built guest, in one binary so that they share one world.
 
 mod planes;
+mod plugins;

@@ -13,7 +13,7 @@ use weft_tests::pairs::{self, Identity};
 use weft_tests::tenant::Tenant;
 
 /// A namespaced kind of the API.
-pub(super) trait Kind:
+pub(crate) trait Kind:
     Resource<Scope = NamespaceResourceScope, DynamicType = ()>
     + Clone
     + std::fmt::Debug
@@ -33,27 +33,27 @@ impl<K> Kind for K where
 
 /// A virtual namespace and its side of the host.
 #[derive(Clone)]
-pub(super) struct Place {
+pub(crate) struct Place {
     virtual_client: Client,
     host_client: Client,
     /// The virtual cluster.
-    pub(super) cluster: String,
+    pub(crate) cluster: String,
     /// The virtual namespace.
-    pub(super) namespace: String,
+    pub(crate) namespace: String,
     /// The host namespace, which other places share.
-    pub(super) host_namespace: String,
+    pub(crate) host_namespace: String,
 }
 
 /// A virtual pod and its host pod, as they were seen together.
 #[derive(Debug, Clone)]
-pub(super) struct Pair {
-    pub(super) virtual_pod: Pod,
-    pub(super) host_pod: Pod,
+pub(crate) struct Pair {
+    pub(crate) virtual_pod: Pod,
+    pub(crate) host_pod: Pod,
 }
 
 impl Place {
     /// The namespace `namespace` of a tenant, which exists.
-    pub(super) async fn of(tenant: &Tenant, namespace: &str) -> Result<Self> {
+    pub(crate) async fn of(tenant: &Tenant, namespace: &str) -> Result<Self> {
         Ok(Self {
             virtual_client: tenant.virtual_plane().client().await?,
             host_client: tenant.host_plane().client().await?,
@@ -64,7 +64,7 @@ impl Place {
     }
 
     /// The same for a namespace that does not exist yet.
-    pub(super) async fn fresh(tenant: &Tenant, namespace: &str) -> Result<Self> {
+    pub(crate) async fn fresh(tenant: &Tenant, namespace: &str) -> Result<Self> {
         let place = Self::of(tenant, namespace).await?;
         let object = serde_json::from_value(json!({"metadata": {"name": namespace}}))?;
         place.all_virtual::<Namespace>().create(&PostParams::default(), &object).await?;
@@ -72,32 +72,32 @@ impl Place {
     }
 
     /// Another namespace of the same virtual cluster.
-    pub(super) fn beside(&self, namespace: &str) -> Self {
+    pub(crate) fn beside(&self, namespace: &str) -> Self {
         Self { namespace: namespace.to_owned(), ..self.clone() }
     }
 
     /// Objects of the virtual namespace.
-    pub(super) fn on_virtual<K: Kind>(&self) -> Api<K> {
+    pub(crate) fn on_virtual<K: Kind>(&self) -> Api<K> {
         Api::namespaced(self.virtual_client.clone(), &self.namespace)
     }
 
     /// Objects of the host namespace, those of other tenants and tests among them.
-    pub(super) fn on_host<K: Kind>(&self) -> Api<K> {
+    pub(crate) fn on_host<K: Kind>(&self) -> Api<K> {
         Api::namespaced(self.host_client.clone(), &self.host_namespace)
     }
 
     /// Objects of the whole virtual cluster.
-    pub(super) fn all_virtual<K: Resource<DynamicType = ()>>(&self) -> Api<K> {
+    pub(crate) fn all_virtual<K: Resource<DynamicType = ()>>(&self) -> Api<K> {
         Api::all(self.virtual_client.clone())
     }
 
     /// Objects of the whole host.
-    pub(super) fn all_host<K: Resource<DynamicType = ()>>(&self) -> Api<K> {
+    pub(crate) fn all_host<K: Resource<DynamicType = ()>>(&self) -> Api<K> {
         Api::all(self.host_client.clone())
     }
 
     /// Creates a virtual object; pods are refused until their namespace has its service account.
-    pub(super) async fn create<K: Kind>(&self, object: Value) -> Result<K> {
+    pub(crate) async fn create<K: Kind>(&self, object: Value) -> Result<K> {
         let object: K = serde_json::from_value(object)?;
         let sentence = format!("{} {} is accepted", K::kind(&()), object.name_any());
         let api = self.on_virtual::<K>();
@@ -105,31 +105,31 @@ impl Place {
     }
 
     /// Deletes a virtual object as kubectl does.
-    pub(super) async fn delete<K: Kind>(&self, name: &str) -> Result<()> {
+    pub(crate) async fn delete<K: Kind>(&self, name: &str) -> Result<()> {
         self.on_virtual::<K>().delete(name, &DeleteParams::background()).await?;
         Ok(())
     }
 
     /// The host name of a virtual object whose name is short.
-    pub(super) fn host_name(&self, name: &str) -> String {
+    pub(crate) fn host_name(&self, name: &str) -> String {
         format!("{name}-x-{}-x-{}", self.namespace, self.cluster)
     }
 
     /// The host objects of this virtual namespace, by the syncer's labels.
-    pub(super) async fn host_objects<K: Kind>(&self) -> Result<Vec<K>> {
+    pub(crate) async fn host_objects<K: Kind>(&self) -> Result<Vec<K>> {
         let selector = format!("weft.dev/cluster={},weft.dev/namespace={}", self.cluster, self.namespace);
         Ok(self.on_host::<K>().list(&ListParams::default().labels(&selector)).await?.items)
     }
 
     /// Both pods as they are now.
-    pub(super) async fn pair(&self, name: &str) -> Result<Pair> {
+    pub(crate) async fn pair(&self, name: &str) -> Result<Pair> {
         let virtual_pod = self.on_virtual::<Pod>().get(name).await?;
         let (_, host_pod) = pairs::host_pod_of(&self.on_host(), &virtual_pod).await?;
         Ok(Pair { virtual_pod, host_pod })
     }
 
     /// Both pods, once both say that they run.
-    pub(super) async fn running(&self, name: &str) -> Result<Pair> {
+    pub(crate) async fn running(&self, name: &str) -> Result<Pair> {
         eventually(&format!("{name} runs on both sides"), SOON, async || {
             let pair = self.pair(name).await?;
             ensure!(phase(&pair.virtual_pod) == "Running" && phase(&pair.host_pod) == "Running", "{pair:#?}");
@@ -139,13 +139,13 @@ impl Place {
     }
 
     /// Creates a pod and waits until it runs.
-    pub(super) async fn run(&self, pod: Value) -> Result<Pair> {
+    pub(crate) async fn run(&self, pod: Value) -> Result<Pair> {
         let pod: Pod = self.create(pod).await?;
         self.running(&pod.name_any()).await
     }
 
     /// Waits until neither the virtual pod nor its host pod is there.
-    pub(super) async fn gone(&self, pair: &Pair) -> Result<()> {
+    pub(crate) async fn gone(&self, pair: &Pair) -> Result<()> {
         let (name, host_name) = (pair.virtual_pod.name_any(), pair.host_pod.name_any());
         eventually(&format!("{name} is gone from both sides"), SOON, async || {
             for (api, name, old) in [
@@ -162,14 +162,14 @@ impl Place {
     }
 
     /// Has the host keep a host pod after its end, whatever grace it is given, until [`Self::let_go`].
-    pub(super) async fn hold(&self, pair: &Pair) -> Result<()> {
+    pub(crate) async fn hold(&self, pair: &Pair) -> Result<()> {
         let hold = json!({"metadata": {"finalizers": ["example.com/host-ops"]}});
         patch(&self.on_host::<Pod>(), &pair.host_pod.name_any(), hold).await?;
         Ok(())
     }
 
     /// Waits until a held host pod has ended, and lets it go.
-    pub(super) async fn let_go(&self, pair: &Pair) -> Result<()> {
+    pub(crate) async fn let_go(&self, pair: &Pair) -> Result<()> {
         let (api, name) = (self.on_host::<Pod>(), pair.host_pod.name_any());
         eventually("the held host pod ends", SOON, async || {
             let host = api.get(&name).await?;
@@ -183,7 +183,7 @@ impl Place {
     }
 
     /// Waits for an event with this reason about the virtual object `name`.
-    pub(super) async fn event(&self, name: &str, reason: &str) -> Result<Event> {
+    pub(crate) async fn event(&self, name: &str, reason: &str) -> Result<Event> {
         eventually(&format!("an event {reason} tells about {name}"), SOON, async || {
             let about = format!("involvedObject.name={name}");
             let events = self.on_virtual::<Event>().list(&ListParams::default().fields(&about)).await?.items;
@@ -197,7 +197,7 @@ impl Place {
 }
 
 /// A pod with one container and with what `more` adds to its spec.
-pub(super) fn pod(name: &str, more: Value) -> Value {
+pub(crate) fn pod(name: &str, more: Value) -> Value {
     let mut spec = json!({"containers": [{"name": "main", "image": "nginx:1"}]});
     if let (Some(spec), Value::Object(more)) = (spec.as_object_mut(), more) {
         spec.extend(more);
@@ -206,7 +206,7 @@ pub(super) fn pod(name: &str, more: Value) -> Value {
 }
 
 /// An object with one more field in its metadata.
-pub(super) fn with(mut object: Value, field: &str, value: Value) -> Value {
+pub(crate) fn with(mut object: Value, field: &str, value: Value) -> Value {
     if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.insert(field.to_owned(), value);
     }
@@ -214,35 +214,35 @@ pub(super) fn with(mut object: Value, field: &str, value: Value) -> Value {
 }
 
 /// Applies an RFC 7386 patch.
-pub(super) async fn patch<K: Kind>(api: &Api<K>, name: &str, patch: Value) -> Result<K> {
+pub(crate) async fn patch<K: Kind>(api: &Api<K>, name: &str, patch: Value) -> Result<K> {
     Ok(api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await?)
 }
 
 /// What stands at a JSON pointer of an object; null where nothing does.
-pub(super) fn at<K: Serialize>(object: &K, pointer: &str) -> Result<Value> {
+pub(crate) fn at<K: Serialize>(object: &K, pointer: &str) -> Result<Value> {
     Ok(serde_json::to_value(object)?.pointer(pointer).cloned().unwrap_or_default())
 }
 
 /// Fails unless the object has this value at a JSON pointer.
-pub(super) fn ensure_at<K: Serialize>(object: &K, pointer: &str, expected: &Value) -> Result<()> {
+pub(crate) fn ensure_at<K: Serialize>(object: &K, pointer: &str, expected: &Value) -> Result<()> {
     let found = at(object, pointer)?;
     ensure!(found == *expected, "{pointer} is {found}, expected {expected}");
     Ok(())
 }
 
 /// The phase of a pod.
-pub(super) fn phase(pod: &Pod) -> &str {
+pub(crate) fn phase(pod: &Pod) -> &str {
     pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default()
 }
 
 /// The status of a pod's condition.
-pub(super) fn condition<'a>(pod: &'a Pod, kind: &str) -> &'a str {
+pub(crate) fn condition<'a>(pod: &'a Pod, kind: &str) -> &'a str {
     let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
     let mut found = conditions.filter(|condition| condition.type_ == kind);
     found.next().map_or("", |condition| condition.status.as_str())
 }
 
 /// The uid of the virtual object that a host object says it is of.
-pub(super) fn identity_uid<K: Resource>(object: &K) -> Option<String> {
+pub(crate) fn identity_uid<K: Resource>(object: &K) -> Option<String> {
     Identity::of(object)?.uid
 }

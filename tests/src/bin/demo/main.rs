@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Parser;
+use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 use weft_tests::arguments::arguments;
 use weft_tests::process::tail;
@@ -32,6 +33,10 @@ struct Arguments {
     /// Ends by itself once both sides agree, with code 0, or fails.
     #[arg(long)]
     once: bool,
+    /// Folder of plugins, `<name>.wasm` each: what is put there is mapped with at once, and may do all that
+    /// it asks for.
+    #[arg(long, value_name = "FOLDER")]
+    plugin: Option<PathBuf>,
 }
 
 #[tokio::main]
@@ -45,17 +50,31 @@ async fn main() -> ExitCode {
 }
 
 async fn demo(arguments: &Arguments) -> Result<()> {
-    let options = Options::build().await?;
+    let mut options = Options::build().await?;
+    if let Some(folder) = &arguments.plugin {
+        options.config = plugins(folder)?;
+    }
     let world = start(options).await?;
     deploy(&world).await?;
     let sides = settle(&world).await?;
     screen::show(&world, &sides);
     if !arguments.once {
         screen::how_to_connect(&world);
+        if let Some(folder) = &arguments.plugin {
+            screen::how_to_map(&world, folder);
+        }
         interrupted().await;
         screen::goodbye();
     }
     Ok(())
+}
+
+/// The part of the configuration that loads what is in `folder`, now and whenever it changes.
+fn plugins(folder: &Path) -> Result<Value> {
+    std::fs::create_dir_all(folder).with_context(|| format!("failed to make {}", folder.display()))?;
+    let folder = folder.canonicalize().with_context(|| format!("failed to find {}", folder.display()))?;
+    let cache = weft_tests::binaries::cache("compiled")?;
+    Ok(json!({"plugins": {"folder": folder, "cache": cache, "grants": "asked"}}))
 }
 
 async fn start(options: Options) -> Result<World> {

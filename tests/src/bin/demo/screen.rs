@@ -1,6 +1,8 @@
 //! Prints what the demo has to show.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "printing is this module's work")]
 
+use std::path::Path;
+
 use weft_tests::world::World;
 
 use crate::sides::{Row, Sides};
@@ -50,6 +52,22 @@ Ctrl-C ends it all and leaves nothing behind.",
         tenant.namespace(),
         world.host().binary().display(),
         world.dir().display(),
+    );
+}
+
+/// What to do with a folder of plugins.
+pub(crate) fn how_to_map(world: &World, folder: &Path) {
+    println!(
+        "
+Plugins are taken from {} while you edit them:
+
+    weft plugin new my-mapping --lang rust
+    weft plugin dev my-mapping --into {}
+
+What the syncer makes of each version stands in {}",
+        folder.display(),
+        folder.display(),
+        world.tenant().syncer_log().display(),
     );
 }
 

@@ -8,6 +8,7 @@ mod by_hand;
 mod latency;
 mod ledger;
 mod load;
+mod plugins;
 mod pods;
 mod report;
 mod requests;
@@ -37,6 +38,9 @@ const COUNTED_PODS: u32 = 100;
 /// Measures the release build of the syncer on control planes of its own.
 #[derive(Debug, Parser)]
 struct Arguments {
+    /// What is measured: the syncer, or what plugins cost.
+    #[arg(value_enum, default_value = "syncer")]
+    what: What,
     /// Prints one JSON object on standard output; the table goes to standard error.
     #[arg(long)]
     json: bool,
@@ -49,6 +53,14 @@ struct Arguments {
     /// Only these measurements.
     #[arg(long, value_delimiter = ',')]
     only: Vec<Measurement>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum What {
+    /// Throughput, latency, memory, restart and requests.
+    Syncer,
+    /// Calls in each language, bursts with plugins, from saving to effect.
+    Plugins,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -94,6 +106,10 @@ async fn measure(arguments: &Arguments) -> Result<Report> {
     say("building the release syncer");
     let binaries = Binaries { planes: binaries::planes().await?, weft: binaries::weft(true).await? };
     report.note(format!("load of the machine before the start: {}", usage::load()));
+    if arguments.what == What::Plugins {
+        of_plugins(arguments, &binaries, &mut report).await?;
+        return Ok(report);
+    }
     if arguments.wants(&[Throughput, Latency, Memory, Restart]) {
         timed(arguments, &binaries, &mut report).await?;
     }
@@ -101,6 +117,16 @@ async fn measure(arguments: &Arguments) -> Result<Report> {
         counted(arguments, &binaries, &mut report).await?;
     }
     Ok(report)
+}
+
+/// What plugins cost.
+async fn of_plugins(arguments: &Arguments, binaries: &Binaries, report: &mut Report) -> Result<()> {
+    plugins::calls(binaries, report).await?;
+    say("starting the planes");
+    let bench = Bench::start(binaries, false).await?;
+    let spinners = Spinners::start(&binaries.planes, bench.dir()).await;
+    report.note(spinners.describe());
+    plugins::syncing(&bench, arguments.pods, arguments.rounds, report).await
 }
 
 /// What is timed: nothing is logged beside it, and the processors are kept awake.

@@ -19,7 +19,7 @@ const QUIET: Duration = Duration::from_secs(1);
 
 /// What all rounds gave.
 #[derive(Debug, Default)]
-struct Rates {
+pub(crate) struct Rates {
     /// Pods that became ready per second.
     syncer: Vec<f64>,
     ceiling: Vec<f64>,
@@ -28,6 +28,13 @@ struct Rates {
     ceiling_cost: Vec<f64>,
     /// Milliseconds of the syncer's processor time for a pod's life.
     cpu: Vec<f64>,
+}
+
+impl Rates {
+    /// Pods that became ready per second with the syncer, in the middle of all rounds.
+    pub(crate) fn median_of_syncer(&self) -> f64 {
+        median(&self.syncer)
+    }
 }
 
 /// Runs ceiling, syncer, syncer, ceiling, `times` over, after one round of each that is not counted.
@@ -100,7 +107,7 @@ async fn by_hand(
 }
 
 /// One round with the syncer; its whole life is what CPU is counted over.
-async fn with_syncer(bench: &Bench, round: &str, pods: u32, rates: &mut Rates) -> Result<()> {
+pub(crate) async fn with_syncer(bench: &Bench, round: &str, pods: u32, rates: &mut Rates) -> Result<()> {
     bench.start_syncer().await?;
     let syncer = bench.syncer()?;
     let mut observation = bench.observe(round, pods, Watched::Virtual).await?;

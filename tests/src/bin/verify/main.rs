@@ -18,7 +18,8 @@ use crate::parts::{Outcome, PARTS, Part};
 /// Checks and tests everything; what this machine cannot run is skipped with a reason.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Only these parts, in their usual order: fmt, clippy, core, test, planes, demo, doc, deny.
+    /// Only these parts, in their usual order: fmt, clippy, core, test, plugins,
+    /// plugins-clippy, plugins-fmt, planes, demo, doc, deny.
     #[arg(value_name = "PART", value_parser = parts::by_name)]
     parts: Vec<&'static Part>,
     /// Stops at the first part that fails.

@@ -24,6 +24,9 @@ pub(crate) struct Part {
 
 const PLAIN: Part = Part { name: "", arguments: &[], environment: &[], needs_planes: false, tool: None };
 
+/// The workspace of guests.
+const PLUGINS: &str = "plugins/Cargo.toml";
+
 /// In the order in which they run: quick answers first.
 pub(crate) const PARTS: &[Part] = &[
     Part { name: "fmt", arguments: &["fmt", "--all", "--check"], ..PLAIN },
@@ -35,6 +38,26 @@ pub(crate) const PARTS: &[Part] = &[
     // Alone, so that its manifest is seen to be enough.
     Part { name: "core", arguments: &["check", "--package", "weft-core"], ..PLAIN },
     Part { name: "test", arguments: &["test", "--package", "weft-core", "--package", "weft"], ..PLAIN },
+    Part { name: "plugins", arguments: &["test", "--manifest-path", PLUGINS, "--locked"], ..PLAIN },
+    Part {
+        name: "plugins-clippy",
+        arguments: &[
+            "clippy",
+            "--manifest-path",
+            PLUGINS,
+            "--locked",
+            "--all-targets",
+            "--",
+            "-D",
+            "warnings",
+        ],
+        ..PLAIN
+    },
+    Part {
+        name: "plugins-fmt",
+        arguments: &["fmt", "--manifest-path", PLUGINS, "--all", "--check"],
+        ..PLAIN
+    },
     Part {
         name: "planes",
         // More threads than processors: these tests mostly wait for servers.

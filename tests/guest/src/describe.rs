@@ -1,0 +1,64 @@
+//! What the component says about itself.
+
+use crate::bindings::exports::weft::mapping::plugin::Descriptor;
+use crate::bindings::weft::mapping::types::{
+    Directions, Inputs, Kind, LookupPermission, Mapping, Role, Selection, Side,
+};
+
+const SCHEMA: &str = r#"{"type": "object", "properties": {"configure": {"type": "string"}}}"#;
+
+pub(crate) fn describe() -> Descriptor {
+    if cfg!(feature = "describe-spins") {
+        crate::exhaust::spin();
+    }
+    if cfg!(feature = "describe-traps") {
+        crate::exhaust::trap();
+    }
+    let mut mappings = vec![
+        mapping(kind("", "Pod"), "pods", "/spec"),
+        mapping(kind("", "ConfigMap"), "configmaps", "/data"),
+    ];
+    if cfg!(feature = "wants-too-much") {
+        mappings.push(mapping(kind("rbac.authorization.k8s.io", "ClusterRole"), "clusterroles", "/rules"));
+    }
+    Descriptor {
+        name: "guest".to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        summary: "misbehaves\u{1b}[31m as it is told to".to_owned(),
+        mappings,
+        lookups: vec![lookup("Secret", "secrets"), lookup("Service", "services")],
+        settings_schema: Some(SCHEMA.to_owned()),
+        uses_time: false,
+        extra: Vec::new(),
+    }
+}
+
+pub(crate) fn kind(group: &str, name: &str) -> Kind {
+    Kind { group: group.to_owned(), version: "v1".to_owned(), kind: name.to_owned() }
+}
+
+fn mapping(kind: Kind, plural: &str, writes: &str) -> Mapping {
+    Mapping {
+        kind,
+        plural: plural.to_owned(),
+        role: Role::Mutate(500),
+        directions: Directions::TO_HOST | Directions::TO_VIRTUAL,
+        inputs: Inputs::VIRTUAL_OBJECT | Inputs::HOST_OBJECT,
+        selection: Selection::All,
+        references: Vec::new(),
+        selectors: Vec::new(),
+        host_writes: vec![writes.to_owned()],
+        virtual_writes: Vec::new(),
+        install_definition: false,
+        extra: Vec::new(),
+    }
+}
+
+fn lookup(name: &str, plural: &str) -> LookupPermission {
+    LookupPermission {
+        side: Side::VirtualSide,
+        kind: kind("", name),
+        plural: plural.to_owned(),
+        fields: Vec::new(),
+    }
+}

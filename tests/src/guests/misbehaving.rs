@@ -1,0 +1,66 @@
+//! Builds the guest that misbehaves, `tests/guest`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use crate::binaries::cache;
+use crate::guests::rust;
+
+/// The guest, and what it is where neither an annotation nor a setting reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Guest {
+    /// It does what objects tell it to.
+    Obedient,
+    /// Its descriptor asks for a kind that no plugin may have.
+    Greedy,
+    /// `describe` never ends.
+    SpinsAtOnce,
+    /// `describe` stops.
+    TrapsAtOnce,
+}
+
+impl Guest {
+    /// The feature of the crate that makes it so.
+    fn feature(self) -> Option<&'static str> {
+        match self {
+            Self::Obedient => None,
+            Self::Greedy => Some("wants-too-much"),
+            Self::SpinsAtOnce => Some("describe-spins"),
+            Self::TrapsAtOnce => Some("describe-traps"),
+        }
+    }
+
+    /// The component `guest.wasm`, alone in its folder.
+    pub async fn component(self) -> Result<PathBuf> {
+        let module = rust::module(&package(), self.feature()).await?;
+        self.keep("component", &weft::plugin::encode::encode(module)?)
+    }
+
+    /// The core module that the component is made of.
+    pub async fn module(self) -> Result<PathBuf> {
+        let module = rust::module(&package(), self.feature()).await?;
+        self.keep("module", &module)
+    }
+
+    /// Writes a file of the guest, unless it is there with this content.
+    fn keep(self, form: &str, bytes: &[u8]) -> Result<PathBuf> {
+        let folder =
+            cache("guests")?.join("misbehaving").join(self.feature().unwrap_or("obedient")).join(form);
+        let file = folder.join("guest.wasm");
+        if fs::read(&file).is_ok_and(|found| found == bytes) {
+            return Ok(file);
+        }
+        fs::create_dir_all(&folder)?;
+        let part = tempfile::NamedTempFile::new_in(&folder)?;
+        fs::write(part.path(), bytes)?;
+        part.persist(&file)?;
+        Ok(file)
+    }
+}
+
+/// The crate of the guest.
+fn package() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("guest")
+}

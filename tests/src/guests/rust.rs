@@ -1,0 +1,87 @@
+//! Builds plugins that are written in Rust: those of `plugins/`, the examples, and edited copies of them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use tokio::process::Command;
+
+use crate::binaries::{cache, exclusively};
+
+const TARGET: &str = "wasm32-unknown-unknown";
+
+/// The folder of the workspace.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// The component of the plugin `name` of `plugins/`.
+pub async fn plugin(name: &str) -> Result<Vec<u8>> {
+    component(&root().join("plugins").join(name)).await
+}
+
+/// The component of the example `name`.
+pub async fn example(name: &str) -> Result<Vec<u8>> {
+    component(&root().join("examples").join(name)).await
+}
+
+/// The component of the crate in `folder`, built unless it is up to date.
+pub async fn component(folder: &Path) -> Result<Vec<u8>> {
+    weft::plugin::encode::encode(module(folder, None).await?)
+}
+
+/// The core module of the crate in `folder` with a feature of it.
+pub(super) async fn module(folder: &Path, feature: Option<&str>) -> Result<Vec<u8>> {
+    let guests = cache("guests")?;
+    fs::create_dir_all(&guests)?;
+    // The target folder is shared: one build at a time.
+    let _lock = exclusively(&guests.join("lock")).await?;
+    let target = guests.join("target");
+    let module = format!("{}.wasm", package(folder)?.replace('-', "_"));
+    let module = target.join(TARGET).join("release").join(module);
+    // Cargo puts it there again, and so it is not another crate's of the same name.
+    let _ = fs::remove_file(&module);
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command
+        .current_dir(folder)
+        .args(["build", "--quiet", "--release", "--target", TARGET])
+        .args(feature.map(|feature| format!("--features={feature}")))
+        .arg("--target-dir")
+        .arg(&target)
+        // What is said to the tests' own build is not meant for another target.
+        .env_remove("RUSTFLAGS")
+        .env_remove("CARGO_ENCODED_RUSTFLAGS");
+    let output = command.kill_on_drop(true).output().await.context("failed to run cargo")?;
+    if !output.status.success() {
+        bail!("failed to build {}:\n{}", folder.display(), String::from_utf8_lossy(&output.stderr));
+    }
+    fs::read(&module).with_context(|| format!("cargo built no {}", module.display()))
+}
+
+/// A copy of the example `name` in `folder`, with every `from` in its source replaced by `to`: an edit as an
+/// author makes it.
+pub fn edited(name: &str, folder: &Path, from: &str, to: &str) -> Result<()> {
+    let example = root().join("examples").join(name);
+    fs::create_dir_all(folder.join("src"))?;
+    let manifest = fs::read_to_string(example.join("Cargo.toml"))?;
+    let sdk = root().join("plugins/sdk").canonicalize()?;
+    // Under a name of its own, so that its module is not taken for the example's.
+    let own = folder.file_name().and_then(|name| name.to_str()).context("the copy's folder has a name")?;
+    let manifest = manifest
+        .replace("../../plugins/sdk", &sdk.display().to_string())
+        .replace(&format!("name = \"{}\"", package(&example)?), &format!("name = \"{own}\""));
+    fs::write(folder.join("Cargo.toml"), manifest)?;
+    let lock = fs::read_to_string(example.join("Cargo.lock"))?;
+    let lock = lock.replace(&format!("name = \"{}\"", package(&example)?), &format!("name = \"{own}\""));
+    fs::write(folder.join("Cargo.lock"), lock)?;
+    let source = fs::read_to_string(example.join("src/lib.rs"))?;
+    ensure!(source.contains(from), "{name} has no {from:?} to replace");
+    fs::write(folder.join("src/lib.rs"), source.replace(from, to))?;
+    Ok(())
+}
+
+fn package(folder: &Path) -> Result<String> {
+    let manifest = fs::read_to_string(folder.join("Cargo.toml"))?;
+    let name = manifest.lines().find_map(|line| line.strip_prefix("name = \"")?.strip_suffix('"'));
+    Ok(name.with_context(|| format!("{} names no package", folder.display()))?.to_owned())
+}

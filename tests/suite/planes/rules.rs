@@ -1,0 +1,245 @@
+//! Rules come, change and go while the syncer's engine runs; rules that misbehave hurt only what they map.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, ServiceAccount};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
+use serde_json::json;
+use weft_core::conditions;
+use weft_core::context::{Condition, Ctx};
+use weft_core::edit::Edit;
+use weft_core::extension::{Answer, Request, Verdict};
+use weft_core::mapper::Mapper;
+use weft_core::object::{Kind, ResourceType};
+use weft_tests::eventually::{SOON, eventually};
+use weft_tests::shared::in_own_world;
+use weft_tests::world::{Options, World};
+
+use super::in_process::{Running, answer, followed_by, merged, problem};
+use super::widgets::{DEFINITION, Widgets, declared, define, served, widgets};
+
+fn unchanged() -> Answer {
+    answer(Verdict::Apply(Edit::Unchanged))
+}
+
+fn wait(after: Option<Duration>) -> Answer {
+    answer(Verdict::Wait { problem: problem("NotYet"), until: BTreeSet::new(), after })
+}
+
+fn accounts() -> ResourceType {
+    ResourceType::core("ServiceAccount", "serviceaccounts")
+}
+
+/// Labels widgets with how many marked ConfigMaps and ServiceAccounts there are; only the first are synced.
+fn counting() -> Arc<dyn Mapper> {
+    let looks_up = [accounts(), ResourceType::core("ConfigMap", "configmaps")];
+    followed_by(declared(), &looks_up, |ctx: &Ctx<'_>, _: &Request<'_>| {
+        if !ctx.lookup.is_complete(&accounts().kind()) {
+            return wait(None);
+        }
+        let mark = [("mark".to_owned(), "yes".to_owned())];
+        let maps = ctx.lookup.find(&Kind::new("v1/ConfigMap"), Some("default"), &mark).len();
+        let accounts = ctx.lookup.find(&accounts().kind(), None, &mark).len();
+        let labels = json!({"maps": maps.to_string(), "accounts": accounts.to_string()});
+        merged(json!({"metadata": {"labels": labels}}))
+    })
+}
+
+/// Does what the first part of a widget's name says.
+fn misbehaving(calls: Arc<AtomicUsize>) -> Arc<dyn Mapper> {
+    followed_by(declared(), &[], move |ctx: &Ctx<'_>, request: &Request<'_>| {
+        let name = request.virtual_object.name();
+        match name.split('-').next().unwrap_or_default() {
+            "panics" => panic_on_purpose(),
+            "sleeps" => std::thread::sleep(Duration::from_millis(400)),
+            "rejected" => return answer(Verdict::Reject(problem("NotLikeThis"))),
+            "fails" => return answer(Verdict::Fail(problem("DidNotWork"))),
+            "waits" if calls.fetch_add(1, Ordering::Relaxed) < 2 => {
+                return wait(Some(Duration::from_millis(10)));
+            }
+            "flaps" => {
+                let condition = Condition {
+                    kind: conditions::kind("outside", "Fine"),
+                    status: "True",
+                    reason: "Counted".to_owned(),
+                    message: format!("{} at {}", calls.fetch_add(1, Ordering::Relaxed), ctx.now.text),
+                };
+                return Answer { conditions: Some(vec![condition]), ..unchanged() };
+            }
+            _ => {}
+        }
+        unchanged()
+    })
+}
+
+#[expect(clippy::panic, reason = "that is what the test is about")]
+fn panic_on_purpose() {
+    panic!("a rule breaks off on purpose");
+}
+
+async fn world() -> Result<World> {
+    World::without_syncer(Options::build().await?).await
+}
+
+#[test]
+fn kinds_come_change_and_go_while_the_engine_runs() -> Result<()> {
+    in_own_world(async {
+        let world = world().await?;
+        let engine = Running::start(&world).await?;
+        let all = Widgets::of(&world).await?;
+        let (both, nothing) = (&all.both, BTreeSet::new);
+
+        // A kind that no server has holds nobody up.
+        engine.set(&[declared()], nothing());
+        both.create_pod("before", json!({})).await?;
+        both.runs("before").await?;
+
+        define(&both.host_client(), &["v1"]).await?;
+        // Definitions are looked at when rules change.
+        engine.set(&[declared()], nothing());
+        all.create("one").await?;
+        let first = all.arrives("one").await?;
+
+        engine.set(&[counting()], nothing());
+        all.has_label("one", "maps", "0").await?;
+        all.has_label("one", "accounts", "0").await?;
+        let marked = |name: &str| json!({"metadata": {"name": name, "labels": {"mark": "yes"}}});
+        both.create::<ConfigMap>(marked("a")).await?;
+        all.has_label("one", "maps", "1").await?;
+        both.create::<ServiceAccount>(marked("b")).await?;
+        all.has_label("one", "accounts", "1").await?;
+        both.delete::<ConfigMap>("a").await?;
+        all.has_label("one", "maps", "0").await?;
+        ensure!(all.on_host("one").await?.metadata.uid == first.metadata.uid, "it was made anew");
+
+        // A kind without rules is left as it is.
+        engine.set(&[], nothing());
+        all.create("two").await?;
+        both.create_pod("after", json!({})).await?;
+        both.runs("after").await?;
+        ensure!(all.on_host("two").await.is_err() && all.on_host("one").await.is_ok());
+        engine.set(&[counting()], nothing());
+        all.arrives("two").await?;
+
+        // Unless it is to be cleaned up.
+        engine.set(&[], [widgets().kind()].into());
+        eventually("no widget is on the host", SOON, async || {
+            let left = all.host.list(&ListParams::default()).await?.items;
+            ensure!(left.is_empty(), "{left:?}");
+            Ok(())
+        })
+        .await?;
+        ensure!(all.r#virtual.list(&ListParams::default()).await?.items.len() == 2);
+        engine.set(&[declared()], nothing());
+        all.arrives("one").await?;
+        all.arrives("two").await?;
+        Ok(())
+    })
+}
+
+#[test]
+fn rules_that_misbehave_hurt_only_what_they_map() -> Result<()> {
+    in_own_world(async {
+        let world = world().await?;
+        let engine = Running::start(&world).await?;
+        let all = Widgets::of(&world).await?;
+        let both = &all.both;
+        define(&both.host_client(), &["v1"]).await?;
+        let calls = Arc::new(AtomicUsize::new(0));
+        engine.set(&[misbehaving(calls.clone())], BTreeSet::new());
+
+        all.create("panics").await?;
+        all.told("panics", "RuleBroken").await?;
+        all.create("rejected").await?;
+        let told = all.told("rejected", "NotLikeThis").await?;
+        ensure!(told == "because of NotLikeThis (plugin outside)", "{told}");
+        all.create("fails").await?;
+        all.told("fails", "DidNotWork").await?;
+        let started = Instant::now();
+        all.create("waits").await?;
+        all.arrives("waits").await?;
+        ensure!(started.elapsed() >= Duration::from_secs(2), "nobody waits for {:?}", started.elapsed());
+
+        // They keep all the threads of their kind for seconds.
+        for number in 0..60 {
+            all.create(&format!("sleeps-{number}")).await?;
+        }
+        let started = Instant::now();
+        both.create::<ConfigMap>(json!({"metadata": {"name": "quick"}, "data": {"a": "b"}})).await?;
+        both.create_pod("quick", json!({"volumes": [{"name": "v", "configMap": {"name": "quick"}}]})).await?;
+        both.arrives::<Pod>("quick").await?;
+        ensure!(started.elapsed() < Duration::from_secs(3), "a pod took {:?}", started.elapsed());
+        eventually("every slow widget has arrived", SOON, async || {
+            let found = all.host.list(&ListParams::default()).await?.items.len();
+            ensure!(found > 60, "{found}");
+            Ok(())
+        })
+        .await?;
+
+        // Each write of a condition brings the widget back.
+        calls.store(0, Ordering::Relaxed);
+        all.create("flaps").await?;
+        all.arrives("flaps").await?;
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        let calls = calls.load(Ordering::Relaxed);
+        ensure!((4..=12).contains(&calls), "{calls} calls");
+        let flaps = all.r#virtual.get("flaps").await?;
+        let kind = flaps.data.pointer("/status/conditions/0/type");
+        ensure!(kind == Some(&json!("outside.plugins.weft.dev/Fine")), "{}", flaps.data);
+        Ok(())
+    })
+}
+
+#[test]
+fn definitions_follow_the_host_as_far_as_nothing_is_lost() -> Result<()> {
+    in_own_world(async {
+        let world = world().await?;
+        let engine = Running::start(&world).await?;
+        let all = Widgets::of(&world).await?;
+        let (host, r#virtual) = (all.both.host_client(), all.both.virtual_client());
+        let look = || engine.set(&[declared()], BTreeSet::new());
+        let serves = async |wanted: &[&str]| {
+            eventually(&format!("{wanted:?} are served"), SOON, async || {
+                let found = served(&r#virtual).await?;
+                ensure!(found == wanted, "{found:?}");
+                Ok(())
+            })
+            .await
+        };
+        look();
+        define(&host, &["v1"]).await?;
+        look();
+        serves(&["v1"]).await?;
+        define(&host, &["v1", "v2"]).await?;
+        look();
+        serves(&["v1", "v2"]).await?;
+        define(&host, &["v1"]).await?;
+        look();
+        all.told(DEFINITION, "DefinitionNotUpdated").await?;
+        serves(&["v1", "v2"]).await?;
+
+        // What the tenant deletes is made again, as the host has it now.
+        let definitions: Api<CustomResourceDefinition> = Api::all(r#virtual.clone());
+        definitions.delete(DEFINITION, &DeleteParams::default()).await?;
+        eventually("the definition is gone", SOON, async || {
+            ensure!(definitions.get_opt(DEFINITION).await?.is_none());
+            Ok(())
+        })
+        .await?;
+        look();
+        serves(&["v1"]).await?;
+
+        // What the tenant makes its own stays.
+        let forget = json!({"metadata": {"annotations": {"weft.dev/definition": null}}});
+        definitions.patch(DEFINITION, &PatchParams::default(), &Patch::Merge(forget)).await?;
+        define(&host, &["v1", "v3"]).await?;
+        look();
+        all.told(DEFINITION, "DefinitionRespected").await?;
+        serves(&["v1"]).await
+    })
+}

@@ -1,0 +1,190 @@
+//! The guest that misbehaves, on a bench: what becomes of objects that tell it to.
+#![expect(clippy::needless_pass_by_value, reason = "tables, and values made where they are handed over")]
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::{Value, json};
+use weft::plugin::grants::Entry;
+use weft::plugin::workbench::{self, Translated, Workbench};
+use weft_core::context::{Notes, Problem};
+use weft_core::mapper::Hold;
+use weft_core::object::{HostObject, VirtualObject};
+use weft_core::offline::Offline;
+use weft_tests::guests;
+use weft_tests::guests::misbehaving::Guest;
+use weft_tests::shared::in_runtime;
+
+/// Stands in a Secret that the guest may read; also as the API writes it.
+pub(super) const PLANTED: &str = "hunter2-hunter2";
+pub(super) const PLANTED_IN_BASE_64: &str = "aHVudGVyMi1odW50ZXIy";
+
+/// The guest among the built-in rules.
+pub(super) struct Bench {
+    workbench: Workbench,
+    surroundings: Offline,
+}
+
+impl Bench {
+    /// The guest with all that it asks for, and with time enough for whatever it is not to be stopped for.
+    pub(super) fn new() -> Result<Self> {
+        Self::with(json!({"limits": {"milliseconds": 10_000, "mebibytes": 64}}))
+    }
+
+    /// The guest with what the configuration could say of it.
+    pub(super) fn with(entry: Value) -> Result<Self> {
+        let entry: Entry = serde_json::from_value(entry)?;
+        let mut workbench = Workbench::new(Some(&guests::compiled()?), &[])?;
+        workbench.load(&component(Guest::Obedient)?, Some(entry))?;
+        Ok(Self { workbench, surroundings: surroundings()? })
+    }
+
+    /// What becomes of an object on the host. That another one is not kept from it is seen to as well.
+    pub(super) fn to_host(&self, source: &VirtualObject) -> Result<Translated> {
+        let translated = self.workbench.to_host(&self.surroundings, source, None)?;
+        let next = self.workbench.to_host(&self.surroundings, &pod("unchanged", &Value::Null)?, None)?;
+        ensure!(next.result.is_ok(), "the next pod is held up: {:?}", next.result);
+        Ok(translated)
+    }
+
+    /// What becomes of an object that the guest has changed.
+    pub(super) fn admitted(&self, source: &VirtualObject) -> Result<HostObject> {
+        match self.to_host(source)?.result {
+            Ok(host) => Ok(host),
+            Err(hold) => bail!("it is held back: {hold:?}"),
+        }
+    }
+
+    /// Why nothing has become of an object: the fault of the guest.
+    pub(super) fn fault(&self, source: &VirtualObject) -> Result<Problem> {
+        match self.to_host(source)?.result {
+            Ok(host) => bail!("it came out: {}", host.into_json()),
+            Err(Hold::Fail(problem)) => Ok(problem),
+            Err(hold) => bail!("it is held back, but not as a fault of the guest: {hold:?}"),
+        }
+    }
+
+    /// What a deed has answered, as text.
+    pub(super) fn answer(&self, deed: &str, with: &str) -> Result<String> {
+        Ok(self.fault(&pod(deed, &json!(with))?)?.why)
+    }
+
+    /// A pod that tells the guest to do something on the way back, and what becomes of it.
+    pub(super) fn back(&self, deed: &str, with: &Value) -> Result<(VirtualObject, VirtualObject, Notes)> {
+        let current = pod_with(json!({"guest.test/back": deed, "guest.test/with": text(with)}))?;
+        let mut host = self.admitted(&current)?.into_json();
+        set(&mut host, "status", json!({"phase": "Running"}));
+        let host = HostObject::from_json(host).context("an object stays one")?;
+        let (result, notes) = self.workbench.to_virtual(&self.surroundings, &host, &current)?;
+        Ok((current, result, notes))
+    }
+}
+
+/// The file of a guest.
+pub(super) fn component(guest: Guest) -> Result<PathBuf> {
+    in_runtime(guest.component())
+}
+
+/// A pod that tells the guest to do something.
+pub(super) fn pod(deed: &str, with: &Value) -> Result<VirtualObject> {
+    pod_with(json!({"guest.test/do": deed, "guest.test/with": text(with)}))
+}
+
+/// A config map that tells the guest to do something.
+pub(super) fn config_map(deed: &str, with: &Value) -> Result<VirtualObject> {
+    let annotations = json!({"guest.test/do": deed, "guest.test/with": text(with)});
+    object(json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "data": {"mode": "fast"},
+        "metadata": {"name": "settings", "namespace": "shop", "uid": "u-2", "annotations": annotations},
+    }))
+}
+
+/// A pod that has something of all that a rule could make more of.
+fn pod_with(annotations: Value) -> Result<VirtualObject> {
+    let main = json!({
+        "name": "main", "image": "nginx:1",
+        "securityContext": {"capabilities": {"add": ["NET_BIND_SERVICE"], "drop": ["ALL"]}},
+        "ports": [{"containerPort": 80, "hostPort": 8080, "hostIP": "127.0.0.1", "protocol": "TCP"}],
+        "livenessProbe": {"httpGet": {"port": 80}},
+    });
+    let metadata = json!({
+        "name": "web", "namespace": "shop", "uid": "u-1", "labels": {"app": "web"}, "annotations": annotations,
+    });
+    let near = json!({"topologyKey": "zone", "labelSelector": {"matchLabels": {"app": "cache"}}});
+    object(json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": metadata,
+        "spec": {
+            "serviceAccountName": "builder",
+            "dnsPolicy": "Default",
+            "securityContext": {"runAsNonRoot": true},
+            "priority": 0,
+            "preemptionPolicy": "Never",
+            "affinity": {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [near]}},
+            "containers": [main],
+            "volumes": [
+                {"name": "node", "hostPath": {"path": "/var/log/app"}},
+                {"name": "settings", "configMap": {"name": "settings"}},
+            ],
+        },
+    }))
+}
+
+fn surroundings() -> Result<Offline> {
+    let mut surroundings = workbench::surroundings()?;
+    surroundings.add(object(json!({
+        "apiVersion": "v1", "kind": "Secret", "data": {"password": PLANTED_IN_BASE_64},
+        "metadata": {"name": "db", "namespace": "shop", "uid": "u-3"},
+    }))?);
+    Ok(surroundings)
+}
+
+fn object(json: Value) -> Result<VirtualObject> {
+    VirtualObject::from_json(json).context("an object is one")
+}
+
+/// What an annotation can hold.
+fn text(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+fn set(object: &mut Value, field: &str, value: Value) {
+    if let Some(fields) = object.as_object_mut() {
+        fields.insert(field.to_owned(), value);
+    }
+}
+
+/// Fails if a text could move a terminal, break a line, or fill a page.
+pub(super) fn ensure_plain(text: &str) -> Result<()> {
+    ensure_one_line(text)?;
+    ensure!(text.len() <= 1024, "it has {} bytes: {text}", text.len());
+    Ok(())
+}
+
+/// Fails if a text could move a terminal or break a line.
+pub(super) fn ensure_one_line(text: &str) -> Result<()> {
+    let ugly = text.chars().find(|c| c.is_control() || ('\u{2028}'..='\u{202e}').contains(c));
+    ensure!(ugly.is_none(), "there is {ugly:?} in {text:?}");
+    Ok(())
+}
+
+/// Fails unless a problem has this reason and field, and all of these words.
+pub(super) fn ensure_says(problem: &Problem, reason: &str, field: &str, words: &[&str]) -> Result<()> {
+    ensure!(problem.reason == reason, "the reason is {} and not {reason}: {problem}", problem.reason);
+    let found = problem.field.as_deref().unwrap_or_default();
+    ensure!(found == field, "the field is {found:?} and not {field:?}: {problem}");
+    for word in words {
+        ensure!(problem.why.contains(word), "{word:?} is not said: {problem}");
+    }
+    ensure_plain(&problem.why)?;
+    ensure_plain(found)
+}
+
+/// Fails with all that is wrong, each with the title of its row.
+pub(super) fn all<'a>(rows: impl IntoIterator<Item = (&'a str, Result<()>)>) -> Result<()> {
+    let wrong: Vec<String> = rows
+        .into_iter()
+        .filter_map(|(title, result)| Some(format!("{title}: {:#}", result.err()?)))
+        .collect();
+    ensure!(wrong.is_empty(), "{} rows are wrong:\n{}", wrong.len(), wrong.join("\n"));
+    Ok(())
+}

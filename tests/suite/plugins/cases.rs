@@ -1,0 +1,121 @@
+//! The recorded cases of every plugin that we ship and of every example, whatever language it is in.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use weft::plugin::cases::{Case, compare};
+use weft::plugin::workbench::Workbench;
+use weft_tests::guests::toolchains::{self, Guest};
+use weft_tests::guests::{compiled, rust};
+use weft_tests::shared::in_runtime;
+
+/// Tries every case in the folder of a plugin, each twice.
+fn try_cases(folder: &Path, component: &Path) -> Result<()> {
+    let bench = Workbench::new(Some(&compiled()?), &[])?;
+    let plugin = bench.examine(component)?;
+    let mut wrong = Vec::new();
+    let files = cases(folder)?;
+    ensure!(!files.is_empty(), "{} has no cases", folder.display());
+    for file in files {
+        let case = Case::load(&file)?;
+        let outcome = case.run(&bench, &plugin)?;
+        ensure!(case.run(&bench, &plugin)? == outcome, "{} has two answers", file.display());
+        let differences = compare(&case.expect, &outcome);
+        if !differences.is_empty() {
+            wrong.push(format!("{}: {differences:?}", file.display()));
+        }
+    }
+    ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+    Ok(())
+}
+
+fn cases(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries =
+        fs::read_dir(folder.join("cases")).with_context(|| format!("{} has no cases", folder.display()))?;
+    let mut files = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "yaml"));
+    files.sort();
+    Ok(files)
+}
+
+/// Builds a plugin in Rust and tries its cases.
+fn rust_plugin(folder: &str) -> Result<()> {
+    in_runtime(async {
+        let folder = rust::root().join(folder);
+        let bytes = rust::component(&folder).await?;
+        let scratch = tempfile::tempdir()?;
+        let component = scratch.path().join("plugin.wasm");
+        fs::write(&component, bytes)?;
+        try_cases(&folder, &component)
+    })
+}
+
+/// Tries the cases of an example whose toolchain may be missing; says so if it is.
+fn foreign_plugin(folder: &str, build: fn(&Path) -> Result<Guest>) -> Result<()> {
+    let folder = rust::root().join(folder);
+    match build(&folder)? {
+        Guest::Built(component) => try_cases(&folder, &component),
+        Guest::Skipped(why) => skip(&folder, &why),
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "a test that is skipped must say so")]
+fn skip(folder: &Path, why: &str) -> Result<()> {
+    // Where everything is there by promise, a test that says nothing is a broken promise.
+    if std::env::var_os("WEFT_ALL_TOOLCHAINS").is_some() {
+        bail!("{} is not tried: {why}", folder.display());
+    }
+    eprintln!("SKIPPED {}: {why}", folder.display());
+    Ok(())
+}
+
+#[test]
+fn config_map_keeps_its_word() -> Result<()> {
+    rust_plugin("plugins/config-map")
+}
+
+#[test]
+fn ingress_keeps_its_word() -> Result<()> {
+    rust_plugin("plugins/ingress")
+}
+
+#[test]
+fn network_policy_keeps_its_word() -> Result<()> {
+    rust_plugin("plugins/network-policy")
+}
+
+#[test]
+fn pod_disruption_budget_keeps_its_word() -> Result<()> {
+    rust_plugin("plugins/pod-disruption-budget")
+}
+
+#[test]
+fn image_registry_keeps_its_word() -> Result<()> {
+    rust_plugin("plugins/image-registry")
+}
+
+#[test]
+fn cert_manager_certificate_keeps_its_word() -> Result<()> {
+    rust_plugin("plugins/cert-manager-certificate")
+}
+
+#[test]
+fn the_example_in_rust_keeps_its_word() -> Result<()> {
+    rust_plugin("examples/rust-team-label")
+}
+
+#[test]
+fn the_example_of_an_override_keeps_its_word() -> Result<()> {
+    rust_plugin("examples/override-config-map")
+}
+
+#[test]
+fn the_example_in_javascript_keeps_its_word() -> Result<()> {
+    foreign_plugin("examples/js-team-label", toolchains::javascript)
+}
+
+#[test]
+fn the_example_in_python_keeps_its_word() -> Result<()> {
+    foreign_plugin("examples/python-team-label", toolchains::python)
+}

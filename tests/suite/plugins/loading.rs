@@ -1,0 +1,402 @@
+//! What is not loaded, and what the person who put it there is told.
+#![expect(clippy::too_many_lines, reason = "tables, and values made where they are handed over")]
+
+use std::fs;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::{Value, json};
+use weft::plugin::component::{self, Loaded};
+use weft::plugin::descriptor::{Descriptor, LookupPermission, Mapping, Side};
+use weft::plugin::generation::{self, Generation};
+use weft::plugin::grants::Entry;
+use weft::plugin::metrics::Metrics;
+use weft::plugin::sandbox::Sandbox;
+use weft::plugin::workbench::Workbench;
+use weft_core::object::ResourceType;
+use weft_tests::guests::compiled;
+use weft_tests::guests::misbehaving::Guest;
+use weft_tests::shared::in_runtime;
+
+use super::bench::{all, component as file, ensure_one_line, ensure_plain, pod};
+
+/// How many damaged files are tried.
+const DAMAGED: usize = 200;
+
+fn bytes(guest: Guest) -> Result<Vec<u8>> {
+    Ok(fs::read(file(guest)?)?)
+}
+
+fn load(bytes: &[u8], stand_ins: bool) -> Result<Loaded, component::Error> {
+    // A sandbox for each: nothing that one file does reaches the next.
+    component::load(&Sandbox::new(None)?, bytes, stand_ins)
+}
+
+/// Fails unless the file is refused, in plain words, these among them.
+fn ensure_refused(bytes: &[u8], stand_ins: bool, words: &[&str]) -> Result<()> {
+    let Err(error) = load(bytes, stand_ins) else { bail!("it is loaded") };
+    ensure_words(&format!("{:#}", anyhow::Error::from(error)), words)
+}
+
+fn ensure_words(text: &str, words: &[&str]) -> Result<()> {
+    for word in words {
+        ensure!(text.contains(word), "{word:?} is not said: {text}");
+    }
+    // A list has a line for each entry.
+    text.lines().try_for_each(ensure_one_line)
+}
+
+/// The file with one name in place of another of the same length.
+fn renamed(bytes: &[u8], from: &str, to: &str) -> Result<Vec<u8>> {
+    ensure!(from.len() == to.len(), "{from} and {to} are not of one length");
+    let mut renamed = bytes.to_vec();
+    let mut found = 0;
+    for start in 0..renamed.len().saturating_sub(from.len()) {
+        let place = renamed.get_mut(start..start + from.len()).context("is within")?;
+        if place == from.as_bytes() {
+            place.copy_from_slice(to.as_bytes());
+            found += 1;
+        }
+    }
+    ensure!(found > 0, "{from} is not in the file");
+    Ok(renamed)
+}
+
+#[test]
+fn what_is_no_component_for_this_interface_is_refused_in_plain_words() -> Result<()> {
+    let good = bytes(Guest::Obedient)?;
+    let module = fs::read(in_runtime(Guest::Obedient.module())?)?;
+    let native = Sandbox::new(None)?.engine().precompile_component(&good);
+    let native = native.map_err(|error| anyhow::anyhow!("{error:#}"))?;
+    let (log, mapper) = ("weft:mapping/log@0.1.0", "weft:mapping/mapper@0.1.0");
+    let mut large = good.clone();
+    large.resize(50 * 1024 * 1024, 0);
+    let rows: [(&str, Vec<u8>, &[&str]); 11] = [
+        ("nothing", Vec::new(), &["no WebAssembly file"]),
+        ("a text", b"apiVersion: v1\n".to_vec(), &["no WebAssembly file"]),
+        ("machine code", native, &["no WebAssembly file"]),
+        ("too large a file", large, &["50 MiB", "32 MiB at most"]),
+        ("a core module", module, &["core module", "weft plugin build"]),
+        (
+            "another version",
+            renamed(&good, "@0.1.0", "@0.2.0")?,
+            &["weft:mapping 0.2.0", "calls 0.1.x", "wit/"],
+        ),
+        ("an older track", renamed(&good, "@0.1.0", "@0.0.9")?, &["weft:mapping 0.0.9", "calls 0.1.x"]),
+        ("WASI", renamed(&good, log, "wasi:random/get@0.2.10")?, &["wasi:random/get@0.2.10", "`wasi: true`"]),
+        ("something unknown", renamed(&good, log, "evil:mapping/log@0.1.0")?, &["evil:mapping/log@0.1.0"]),
+        (
+            "no rules",
+            renamed(&good, mapper, "weft:mapping/mopper@0.1.0")?,
+            &["does not export weft:mapping/mapper"],
+        ),
+        ("a file with more behind it", [good.clone(), vec![0; 8]].concat(), &["cannot be compiled"]),
+    ];
+    all(rows.iter().map(|(title, bytes, words)| (*title, ensure_refused(bytes, false, words))))?;
+    // What stand-ins do not offer is not there with them either.
+    ensure_refused(
+        &renamed(&good, log, "wasi:sockets/ab@0.2.10")?,
+        true,
+        &["does not fit", "wasi:sockets/ab"],
+    )
+}
+
+#[test]
+fn a_component_that_cannot_describe_itself_is_refused_with_the_reason() -> Result<()> {
+    ensure_refused(
+        &bytes(Guest::TrapsAtOnce)?,
+        false,
+        &["cannot describe itself", "stopped", "unreachable"],
+    )?;
+    ensure_refused(&bytes(Guest::SpinsAtOnce)?, false, &["cannot describe itself", "longer than 5000 ms"])?;
+    let words =
+        ["mappings[2].kind", "rbac.authorization.k8s.io/v1/ClusterRole", "cannot be mapped by a plugin"];
+    ensure_refused(&bytes(Guest::Greedy)?, false, &words)
+}
+
+#[test]
+fn a_file_that_is_still_being_written_is_refused_wherever_it_ends() -> Result<()> {
+    let good = bytes(Guest::Obedient)?;
+    // Each of the first, where the head ends, and then some of the rest up to the last byte.
+    let ends = (0..64).chain((64..good.len()).step_by(good.len() / 40)).chain([good.len() - 1]);
+    for end in ends {
+        let part = good.get(..end).context("is within")?;
+        let loaded = load(part, false);
+        ensure!(loaded.is_err(), "the first {end} bytes of {} are loaded", good.len());
+    }
+    Ok(())
+}
+
+#[test]
+fn a_damaged_file_is_refused_or_works_and_never_brings_the_syncer_down() -> Result<()> {
+    let good = bytes(Guest::Obedient)?;
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("guest.wasm");
+    let mut random = Random(0x5eed_0001);
+    let mut worked = 0;
+    for _ in 0..DAMAGED {
+        let mut damaged = good.clone();
+        let place = random.below(damaged.len());
+        *damaged.get_mut(place).context("is within")? ^= random.byte();
+        fs::write(&path, &damaged)?;
+        let mut bench = Workbench::new(None, &[])?;
+        if bench.load(&path, None).is_ok() {
+            // Whatever it answers: the guard has seen it.
+            drop(bench.to_host(
+                &weft::plugin::workbench::surroundings()?,
+                &pod("patch", &json!([]))?,
+                None,
+            )?);
+            worked += 1;
+        }
+    }
+    // Damage is found, but not in names of functions or in texts: if none worked, the test has tested nothing.
+    ensure!(worked > 0 && worked < DAMAGED, "{worked} of {DAMAGED} files worked");
+    Ok(())
+}
+
+/// Xorshift: the same damage each time.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    fn below(&mut self, end: usize) -> usize {
+        usize::try_from(self.next() % (end as u64)).unwrap_or_default()
+    }
+
+    /// Never zero, which would be no damage.
+    fn byte(&mut self) -> u8 {
+        u8::try_from(self.next() % 255).unwrap_or_default() + 1
+    }
+}
+
+/// The guest under another name, or with other words of the operator.
+fn generation(name: &str, entry: Value) -> Result<Result<Generation, generation::Error>> {
+    let sandbox = Arc::new(Sandbox::new(Some(&compiled()?))?);
+    let loaded = component::load(&sandbox, &bytes(Guest::Obedient)?, false)?;
+    let mut entry: Entry = serde_json::from_value(entry)?;
+    if entry.kinds.is_empty() {
+        entry = entry.asked_by(&loaded.descriptor);
+    }
+    Ok(Generation::new(name, loaded, entry, sandbox, Arc::new(Metrics::default())))
+}
+
+fn ensure_unused(name: &str, entry: Value, words: &[&str]) -> Result<()> {
+    let Err(error) = generation(name, entry)? else { bail!("it is used") };
+    ensure_words(&format!("{:#}", anyhow::Error::from(error)), words)
+}
+
+#[test]
+fn a_component_that_is_not_what_the_operator_says_is_not_used() -> Result<()> {
+    let settings = |deed: Value| json!({"settings": {"configure": deed}});
+    let rows: [(&str, &str, Value, &[&str]); 9] = [
+        ("another name", "other", json!({}), &["\"guest\"", "guest.wasm"]),
+        (
+            "another digest",
+            "guest",
+            json!({"digest": "sha256:00"}),
+            &["its digest is", "`digest` pins sha256:00"],
+        ),
+        (
+            "fewer grants",
+            "guest",
+            json!({"kinds": ["v1/Pod"], "lookups": [{"kind": "v1/Secret", "side": "host"}]}),
+            &[
+                "map v1/ConfigMap (mutate(500))",
+                "`kinds`",
+                "look up v1/Secret (virtual)",
+                "look up v1/Service",
+            ],
+        ),
+        ("settings of another shape", "guest", settings(json!(7)), &["settings/configure", "string"]),
+        (
+            "settings that it refuses",
+            "guest",
+            settings(json!("refuse")),
+            &["settings cannot be used", "fake line"],
+        ),
+        (
+            "settings that it has much to say of",
+            "guest",
+            settings(json!("flood")),
+            &["settings cannot be used"],
+        ),
+        (
+            "settings that stop it",
+            "guest",
+            settings(json!("trap")),
+            &["cannot take its settings", "unreachable"],
+        ),
+        ("settings that make it grow", "guest", settings(json!("grow")), &["more memory than 64 MiB"]),
+        ("settings that keep it busy", "guest", settings(json!("spin")), &["longer than 5000 ms"]),
+    ];
+    all(rows.into_iter().map(|(title, name, entry, words)| (title, ensure_unused(name, entry, words))))?;
+    let pinned = json!({"digest": component::digest(&bytes(Guest::Obedient)?)});
+    ensure!(generation("guest", pinned)?.is_ok(), "the pinned file is not used");
+    Ok(())
+}
+
+/// A descriptor with one thing changed is refused for it, by its place in the descriptor.
+#[test]
+fn a_descriptor_that_asks_for_too_much_is_refused_by_the_field() -> Result<()> {
+    let good = load(&bytes(Guest::Obedient)?, false)?.descriptor;
+    good.check()?;
+    ensure_plain(&good.summary)?;
+    let kind = |group: &'static str, kind: &'static str, plural: &'static str| {
+        move |first: &mut Mapping| first.resource = resource(group, kind, plural)
+    };
+    all([
+        (
+            "a cluster role",
+            first(&good, kind("rbac.authorization.k8s.io", "ClusterRole", "clusterroles")),
+            "mappings[0].kind",
+            "cannot be mapped",
+        ),
+        ("a node", first(&good, kind("", "Node", "nodes")), "mappings[0].kind", "v1/Node cannot be mapped"),
+        (
+            "a namespace",
+            first(&good, kind("", "Namespace", "namespaces")),
+            "mappings[0].kind",
+            "cannot be mapped",
+        ),
+        (
+            "deployments",
+            first(&good, kind("apps", "Deployment", "deployments")),
+            "mappings[0].kind",
+            "cannot be mapped",
+        ),
+        (
+            "webhooks",
+            first(
+                &good,
+                kind(
+                    "admissionregistration.k8s.io",
+                    "ValidatingWebhookConfiguration",
+                    "validatingwebhookconfigurations",
+                ),
+            ),
+            "mappings[0].kind",
+            "cannot be mapped",
+        ),
+        (
+            "a path in the plural",
+            first(&good, kind("", "Pod", "pods/../secrets")),
+            "mappings[0].plural",
+            "lower-case name",
+        ),
+        (
+            "a path in the group",
+            first(&good, kind("a/../..", "Pod", "pods")),
+            "mappings[0].kind",
+            "no DNS name",
+        ),
+        (
+            "no direction",
+            first(&good, |mapping| (mapping.to_host, mapping.to_virtual) = (false, false)),
+            "mappings[0].directions",
+            "at least one",
+        ),
+        (
+            "metadata to write on the host",
+            first(&good, |mapping| mapping.host_writes.push("/metadata/finalizers".into())),
+            "mappings[0].host-writes",
+            "not in metadata",
+        ),
+        (
+            "the whole object to write",
+            first(&good, |mapping| mapping.host_writes.push(String::new())),
+            "mappings[0].host-writes",
+            "not in metadata",
+        ),
+        (
+            "the kind to write",
+            first(&good, |mapping| mapping.host_writes.push("/kind".into())),
+            "mappings[0].host-writes",
+            "not in metadata",
+        ),
+        (
+            "metadata to write on the tenant's",
+            first(&good, |mapping| mapping.virtual_writes.push("/metadata/labels".into())),
+            "mappings[0].virtual-writes",
+            "not in metadata",
+        ),
+        (
+            "selectors in metadata",
+            first(&good, |mapping| mapping.selectors.push("/metadata/labels".into())),
+            "mappings[0]",
+            "/metadata/labels",
+        ),
+        (
+            "65 paths",
+            first(&good, |mapping| mapping.host_writes = vec!["/spec".to_owned(); 65]),
+            "mappings[0]",
+            "more than 64",
+        ),
+        (
+            "a kind twice",
+            changed(&good, |all| all.mappings.extend(good.mappings.first().cloned())),
+            "mappings[2].kind",
+            "v1/Pod is mapped twice",
+        ),
+        (
+            "65 mappings",
+            changed(&good, |all| all.mappings = vec![all.mappings[0].clone(); 65]),
+            "mappings",
+            "1 to 64",
+        ),
+        ("no mapping", changed(&good, |all| all.mappings.clear()), "mappings", "1 to 64"),
+        (
+            "65 lookups",
+            changed(&good, |all| all.lookups = vec![all.lookups[0].clone(); 65]),
+            "mappings",
+            "lookups no more than 64",
+        ),
+        (
+            "a lookup of a path",
+            changed(&good, |all| all.lookups.push(lookup("secrets?watch=1"))),
+            "lookups[2].plural",
+            "lower-case name",
+        ),
+        ("a name that is a path", changed(&good, |all| all.name = "../guest".into()), "name", "RFC 1123"),
+        ("a long name", changed(&good, |all| all.name = "g".repeat(64)), "name", "RFC 1123"),
+    ]
+    .map(|(title, descriptor, field, word)| (title, ensure_invalid(&descriptor, field, word))))
+}
+
+fn ensure_invalid(descriptor: &Descriptor, field: &str, word: &str) -> Result<()> {
+    let Err(invalid) = descriptor.check() else { bail!("it passes") };
+    ensure!(invalid.field == field, "it is refused for {}: {invalid}", invalid.field);
+    ensure_words(&invalid.to_string(), &[field, word])
+}
+
+fn changed(good: &Descriptor, change: impl FnOnce(&mut Descriptor)) -> Descriptor {
+    let mut descriptor = good.clone();
+    change(&mut descriptor);
+    descriptor
+}
+
+fn first(good: &Descriptor, change: impl FnOnce(&mut Mapping)) -> Descriptor {
+    changed(good, |descriptor| {
+        if let Some(mapping) = descriptor.mappings.first_mut() {
+            change(mapping);
+        }
+    })
+}
+
+fn resource(group: &'static str, kind: &'static str, plural: &'static str) -> ResourceType {
+    ResourceType { group: group.into(), ..ResourceType::core(kind, plural) }
+}
+
+fn lookup(plural: &'static str) -> LookupPermission {
+    LookupPermission {
+        side: Side::Virtual,
+        resource: ResourceType::core("Secret", plural),
+        fields: Vec::new(),
+    }
+}

@@ -1,0 +1,12 @@
+//! Plugins: a bench without any cluster where that is enough, and two real API servers where it is not.
+
+mod bench;
+mod cases;
+mod fixtures;
+mod guard;
+mod limits;
+mod loading;
+mod parity;
+mod planes;
+mod reading;
+mod telling;
