@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::causes::causes;
 use crate::confine::{confine_edit, confine_virtual_edit, known};
 use crate::context::{Ctx, Problem};
 use crate::extension::{Direction, Extension, Failure, OnFailure, Request, Verdict};
@@ -134,7 +135,7 @@ impl Chain {
             }
         };
         let edited =
-            edit.apply(request.draft).map_err(|error| Failure::new("PluginEditUnfit", chain_text(&error)));
+            edit.apply(request.draft).map_err(|error| Failure::new("PluginEditUnfit", causes(&error)));
         match edited.and_then(|fields| check(fields).map_err(|hold| refusal(&hold))) {
             Ok(fields) => Step::Go(fields),
             Err(failure) => {
@@ -283,16 +284,4 @@ fn refusal(hold: &Hold) -> Failure {
         Hold::Refuse { field, why } => Failure::new("PluginRefused", why.as_str()).about(field),
         other => Failure::new("PluginRefused", format!("{other:?}")),
     }
-}
-
-/// The error and its causes in one line.
-fn chain_text(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    text
 }

@@ -13,6 +13,7 @@
 //!
 //! Nothing here does I/O: this package has no client, no runtime and no clock to do it with.
 
+pub mod causes;
 pub mod chain;
 pub mod conditions;
 pub mod confine;

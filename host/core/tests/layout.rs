@@ -15,7 +15,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // Of confine, the domain of the annotations that a rule may set.
     ("kinds", &["confine", "context", "diff", "labels", "mapper", "names", "object", "paths", "references"]),
     ("mapper", &["context", "diff", "object", "references"]),
-    ("chain", &["confine", "context", "extension", "mapper", "object", "references"]),
+    ("causes", &[]),
+    ("chain", &["causes", "confine", "context", "extension", "mapper", "object", "references"]),
     ("declared", &["context", "labels", "mapper", "names", "object", "paths", "references"]),
     ("extension", &["context", "edit", "object"]),
     ("edit", &["object"]),

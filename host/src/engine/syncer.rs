@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::{debug, warn};
+use weft_core::causes::causes;
 use weft_core::mapper::Life;
 use weft_core::names::{CLUSTER_LABEL, HostName};
 use weft_core::object::{HostObject, Key, VirtualObject};
@@ -316,7 +317,7 @@ impl Syncer {
         };
         if let (Some(reason), Some(object)) = (reason, source) {
             warn!(%key, error = error as &dyn std::error::Error, "not in step; trying again");
-            self.telling.tell_reason(key, object, reason, &explain(error));
+            self.telling.tell_reason(key, object, reason, &causes(error));
         } else {
             debug!(%key, error = error as &dyn std::error::Error, "failed; trying again");
         }
@@ -328,16 +329,4 @@ impl Syncer {
 /// the host. It names one refused field at a time, so each round leaves one more to it.
 fn relax(pair: &Pair, asked: &HostObject, error: &api::Error) -> Option<HostObject> {
     pair.mapper.relax(asked, error.refused_fields()?).filter(|next| next != asked)
-}
-
-/// The error and its causes in one line.
-fn explain(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(inner) = cause {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    text
 }

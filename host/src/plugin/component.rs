@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 use wasmtime::component::Component;
+use weft_core::causes::causes;
 
 use crate::plugin::convert;
 use crate::plugin::descriptor::{Descriptor, Invalid};
@@ -152,16 +153,4 @@ fn names(sandbox: &Sandbox, component: &Component) -> (Vec<String>, Vec<String>)
     let (engine, kind) = (sandbox.engine(), component.component_type());
     let imports = kind.imports(engine).map(|(name, _)| name.to_owned()).collect();
     (imports, kind.exports(engine).map(|(name, _)| name.to_owned()).collect())
-}
-
-/// An error and its causes in one line.
-pub(super) fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    text.replace('\n', " ")
 }

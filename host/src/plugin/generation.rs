@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use serde_json::Value;
+use weft_core::causes::causes;
 use weft_core::context::Ctx;
 use weft_core::extension::{Answer, Direction, Extension, Failure, Request, Terms, Verdict};
 use weft_core::names::Names;
@@ -12,7 +13,7 @@ use weft_core::object::{Fields, ResourceType};
 use crate::plugin::bindings::exports::weft::mapping::mapper;
 use crate::plugin::bindings::weft::mapping::types;
 use crate::plugin::breaker::Breaker;
-use crate::plugin::component::{self, Loaded, START};
+use crate::plugin::component::{Loaded, START};
 use crate::plugin::convert;
 use crate::plugin::descriptor::{LookupPermission, Mapping};
 use crate::plugin::flood::Bucket;
@@ -302,7 +303,7 @@ fn failure(error: &sandbox::Error) -> Failure {
         sandbox::Error::Memory(_) => "PluginMemory",
         _ => "PluginTrapped",
     };
-    Failure::new(reason, component::causes(error))
+    Failure::new(reason, causes(error))
 }
 
 fn check_identity(name: &str, loaded: &Loaded, entry: &Entry) -> Result<(), Error> {

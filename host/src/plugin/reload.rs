@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use weft_core::causes::causes;
 use weft_core::names::Names;
 
 use crate::plugin::component::{self, Loaded, MAX_BYTES};
@@ -83,7 +84,7 @@ fn try_now(candidate: &Candidate) -> Result<Tried, Failed> {
     }
     let (sandbox, metrics) = (candidate.sandbox.clone(), candidate.metrics.clone());
     let generation = Generation::new(&candidate.name, loaded, entry, sandbox, metrics);
-    let generation = Arc::new(generation.map_err(|error| Failed::Final(component::causes(&error)))?);
+    let generation = Arc::new(generation.map_err(|error| Failed::Final(causes(&error)))?);
     let changes = match &candidate.running {
         Some(running) => replay(candidate, running, &generation).map_err(Failed::Final)?,
         None => String::new(),
@@ -106,7 +107,7 @@ fn load(candidate: &Candidate) -> Result<Loaded, Failed> {
         return Ok(running.loaded.clone());
     }
     component::load(&candidate.sandbox, &bytes, candidate.entry.wasi).map_err(|error| {
-        let why = component::causes(&error);
+        let why = causes(&error);
         match error {
             component::Error::NotWasm | component::Error::Compile(_) => Failed::Unfinished(why),
             _ => Failed::Final(why),
