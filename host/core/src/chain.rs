@@ -131,7 +131,9 @@ impl Chain {
             Verdict::Reject(problem) => return Step::Stop(Hold::Reject(problem)),
             Verdict::Fail(problem) => return on_failure(ctx, link, problem),
             Verdict::Wait { problem, until, after } => {
-                return Step::Stop(Hold::Wait { on: until, why: problem.to_string(), after });
+                // Its words may be what it read in a Secret, and this goes into the log.
+                let why = format!("the plugin {} says {}", problem.by, problem.reason);
+                return Step::Stop(Hold::Wait { on: until, why, after });
             }
         };
         let edited =

@@ -202,6 +202,8 @@ fn event(admitted: &Admitted) -> VirtualObject {
     let mut name: String = object.name().chars().take(230).collect();
     name.push('.');
     name.push_str(&short);
+    // No plugin can pass its words off as the syncer's own.
+    let component = report.by.as_ref().map_or_else(|| "weft".to_owned(), |plugin| format!("weft/{plugin}"));
     // Items of lists do not say what they are.
     let (api_version, kind) = report.key.kind.as_str().rsplit_once('/').unwrap_or_default();
     let fields = json!({
@@ -213,7 +215,7 @@ fn event(admitted: &Admitted) -> VirtualObject {
         },
         "type": if report.is_warning { "Warning" } else { "Normal" },
         "reason": report.reason, "message": shortened(&report.message),
-        "source": {"component": "weft"}, "reportingComponent": "weft",
+        "source": {"component": component}, "reportingComponent": "weft",
         "firstTimestamp": now, "lastTimestamp": now, "count": count,
     });
     VirtualObject::new(fields.as_object().cloned().unwrap_or_default())

@@ -95,7 +95,8 @@ impl Telling {
                 Outcome::Done
             }
             Hold::Skip(problem) => {
-                debug!(%key, reason = problem.reason, why = %problem, "the other side is left as it is");
+                // What a rule says in words may be what it read in a Secret.
+                debug!(%key, by = problem.by, reason = problem.reason, "the other side is left as it is");
                 Outcome::Done
             }
             // Who was not told why cannot know what to change.

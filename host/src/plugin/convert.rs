@@ -20,6 +20,8 @@ use crate::plugin::descriptor::{Descriptor, LookupPermission, Mapping, Role, Sid
 
 /// Bytes that are kept of a message.
 const MESSAGE: usize = 1024;
+/// Bytes that are kept of the name of a field.
+const FIELD: usize = 256;
 /// Longest reason or condition name.
 const REASON: usize = 64;
 /// Events and conditions of one answer.
@@ -195,7 +197,7 @@ pub(super) fn problem(plugin: &str, problem: &types::Problem) -> Problem {
             .at
             .as_deref()
             .filter(|at| !at.is_empty())
-            .map(|pointer| plain(&field_name(pointer), MESSAGE)),
+            .map(|pointer| plain(&field_name(pointer), FIELD)),
     }
 }
 

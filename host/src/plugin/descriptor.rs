@@ -96,6 +96,7 @@ const CLOSED_GROUPS: &[&str] = &[
     "apps",
     "authentication.k8s.io",
     "authorization.k8s.io",
+    "autoscaling",
     "batch",
     "certificates.k8s.io",
     "flowcontrol.apiserver.k8s.io",
@@ -162,6 +163,11 @@ impl Mapping {
         if CLOSED_GROUPS.contains(&group) || (group.is_empty() && CLOSED_CORE.contains(&kind)) {
             let kind = self.resource.kind();
             return Err(invalid(&format!("{at}.kind"), format!("{kind} cannot be mapped by a plugin")));
+        }
+        if self.role == Role::Override && self.resource.kind().as_str() == "v1/Pod" {
+            let why =
+                "the rules of pods cannot be given by a plugin, only followed: let it mutate".to_owned();
+            return Err(invalid(&format!("{at}.role"), why));
         }
         if !self.to_host && !self.to_virtual {
             return Err(invalid(&format!("{at}.directions"), "must name at least one".to_owned()));

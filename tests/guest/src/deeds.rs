@@ -111,7 +111,9 @@ fn tells(deed: &str, with: &str) -> Option<Outcome> {
         "log" => log::write(log::Level::Info, with, &[]),
         "ugly-log" => log::write(log::Level::Warn, &UGLY.repeat(1000), &[(UGLY.to_owned(), UGLY.to_owned())]),
         "log-flood" => {
-            (0..10_000).for_each(|turn| log::write(log::Level::Info, &format!("flood {turn}"), &[]))
+            for turn in 0..10_000 {
+                log::write(log::Level::Info, &format!("flood {turn}"), &[]);
+            }
         }
         "event-flood" => return Some(with_events(10_000)),
         "condition-forged" => return Some(with_condition(with)),

@@ -1,5 +1,4 @@
 //! The guest that misbehaves, on a bench: what becomes of objects that tell it to.
-#![expect(clippy::needless_pass_by_value, reason = "tables, and values made where they are handed over")]
 
 use std::path::PathBuf;
 
@@ -71,7 +70,7 @@ impl Bench {
 
     /// A pod that tells the guest to do something on the way back, and what becomes of it.
     pub(super) fn back(&self, deed: &str, with: &Value) -> Result<(VirtualObject, VirtualObject, Notes)> {
-        let current = pod_with(json!({"guest.test/back": deed, "guest.test/with": text(with)}))?;
+        let current = pod_with(&json!({"guest.test/back": deed, "guest.test/with": text(with)}))?;
         let mut host = self.admitted(&current)?.into_json();
         set(&mut host, "status", json!({"phase": "Running"}));
         let host = HostObject::from_json(host).context("an object stays one")?;
@@ -87,7 +86,7 @@ pub(super) fn component(guest: Guest) -> Result<PathBuf> {
 
 /// A pod that tells the guest to do something.
 pub(super) fn pod(deed: &str, with: &Value) -> Result<VirtualObject> {
-    pod_with(json!({"guest.test/do": deed, "guest.test/with": text(with)}))
+    pod_with(&json!({"guest.test/do": deed, "guest.test/with": text(with)}))
 }
 
 /// A config map that tells the guest to do something.
@@ -100,7 +99,7 @@ pub(super) fn config_map(deed: &str, with: &Value) -> Result<VirtualObject> {
 }
 
 /// A pod that has something of all that a rule could make more of.
-fn pod_with(annotations: Value) -> Result<VirtualObject> {
+fn pod_with(annotations: &Value) -> Result<VirtualObject> {
     let main = json!({
         "name": "main", "image": "nginx:1",
         "securityContext": {"capabilities": {"add": ["NET_BIND_SERVICE"], "drop": ["ALL"]}},
