@@ -37,6 +37,7 @@ pub(super) async fn module(folder: &Path, feature: Option<&str>) -> Result<Vec<u
     // The target folder is shared: one build at a time.
     let _lock = exclusively(&guests.join("lock")).await?;
     let target = guests.join("target");
+    ensure_target(folder).await?;
     let module = format!("{}.wasm", package(folder)?.replace('-', "_"));
     let module = target.join(TARGET).join("release").join(module);
     // Cargo puts it there again, and so it is not another crate's of the same name.
@@ -56,6 +57,23 @@ pub(super) async fn module(folder: &Path, feature: Option<&str>) -> Result<Vec<u
         bail!("failed to build {}:\n{}", folder.display(), String::from_utf8_lossy(&output.stderr));
     }
     fs::read(&module).with_context(|| format!("cargo built no {}", module.display()))
+}
+
+/// Installs what Rust needs to build for [`TARGET`], where the toolchain file has not had it installed.
+async fn ensure_target(folder: &Path) -> Result<()> {
+    let mut rustc = Command::new("rustc");
+    let asked = rustc.current_dir(folder).args(["--print", "target-libdir", "--target", TARGET]).output();
+    let libraries = asked.await.context("failed to run rustc")?.stdout;
+    if Path::new(String::from_utf8_lossy(&libraries).trim()).is_dir() {
+        return Ok(());
+    }
+    let mut rustup = Command::new("rustup");
+    let added = rustup.current_dir(folder).args(["target", "add", TARGET]).output().await;
+    let added =
+        added.with_context(|| format!("Rust has no target {TARGET}, and there is no rustup to add it"))?;
+    let said = String::from_utf8_lossy(&added.stderr);
+    ensure!(added.status.success(), "failed to add the target {TARGET}:\n{said}");
+    Ok(())
 }
 
 /// A copy of the example `name` in `folder`, with every `from` in its source replaced by `to`: an edit as an
