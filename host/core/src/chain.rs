@@ -82,8 +82,10 @@ impl Chain {
             let after = HostObject::new(fields);
             confine_edit(object, &after, &link.terms().host_writes)?;
             // What the tenant asks for and cannot have is no fault of the extension.
-            if is_known(object).is_ok() {
-                is_known(&after)?;
+            if let Err(hold) = is_known(&after)
+                && is_known(object).is_ok()
+            {
+                return Err(hold);
             }
             Ok(after.into_fields())
         })
@@ -208,7 +210,9 @@ impl Mapper for Chain {
 
     fn targets(&self, source: &VirtualObject) -> BTreeSet<Key> {
         let mut targets = self.base.targets(source);
-        targets.extend(references::targets(&self.references, source));
+        // Those of the base come first, and are in already.
+        let more = self.references.get(self.base.references().len()..).unwrap_or_default();
+        targets.extend(references::targets(more, source));
         targets
     }
 

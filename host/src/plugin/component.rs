@@ -94,8 +94,8 @@ pub enum Error {
 pub fn load(sandbox: &Sandbox, bytes: &[u8], stand_ins: bool) -> Result<Loaded, Error> {
     check_head(bytes)?;
     let component = sandbox.compile(bytes).map_err(|error| Error::Compile(causes(&error)))?;
-    let imports = names(sandbox, &component).0;
-    check_interface(sandbox, &component, stand_ins)?;
+    let (imports, exports) = names(sandbox, &component);
+    check_interface(&imports, &exports, stand_ins)?;
     let prepared = sandbox.prepare(&component, stand_ins).map_err(|error| Error::Link(causes(&error)))?;
     let closed = Imports::closed(Arc::from("?"), "describe", Arc::new(Bucket::new(20, 1)));
     let (described, _) = sandbox
@@ -126,9 +126,8 @@ fn check_head(bytes: &[u8]) -> Result<(), Error> {
 }
 
 /// Whether the component is for this interface at all, said before the linker says it in its own words.
-fn check_interface(sandbox: &Sandbox, component: &Component, stand_ins: bool) -> Result<(), Error> {
-    let (imports, exports) = names(sandbox, component);
-    let ours = imports.iter().chain(&exports).filter_map(|name| name.strip_prefix(PACKAGE));
+fn check_interface(imports: &[String], exports: &[String], stand_ins: bool) -> Result<(), Error> {
+    let ours = imports.iter().chain(exports).filter_map(|name| name.strip_prefix(PACKAGE));
     for (_, version) in ours.filter_map(|name| name.split_once('@')) {
         if !version.starts_with(TRACK) {
             return Err(Error::Version { built_for: version.to_owned() });
@@ -139,10 +138,12 @@ fn check_interface(sandbox: &Sandbox, component: &Component, stand_ins: bool) ->
         return Err(Error::NoPlugin);
     }
     let is_offered =
-        |name: &String| stand_ins && stand_ins::OFFERED.iter().any(|package| name.starts_with(package));
-    let foreign = imports.into_iter().find(|name| !name.starts_with(PACKAGE) && !is_offered(name));
+        |name: &str| stand_ins && stand_ins::OFFERED.iter().any(|package| name.starts_with(package));
+    let foreign = imports.iter().find(|name| !name.starts_with(PACKAGE) && !is_offered(name));
     match foreign {
-        Some(import) if import.starts_with("wasi:") && !stand_ins => Err(Error::Wasi { import }),
+        Some(import) if import.starts_with("wasi:") && !stand_ins => {
+            Err(Error::Wasi { import: import.clone() })
+        }
         Some(import) => Err(Error::Link(format!("{import} is not offered to plugins"))),
         None => Ok(()),
     }

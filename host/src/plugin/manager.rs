@@ -42,6 +42,17 @@ pub struct Wanted {
     pub declared: Vec<DeclaredMapping>,
 }
 
+impl Wanted {
+    /// What the operator says of a plugin; none if it is not to be loaded.
+    fn entry(&self, name: &str) -> Option<Entry> {
+        match (self.plugins.load.get(name), self.plugins.grants) {
+            (Some(entry), _) => entry.enabled.then(|| entry.clone()),
+            (None, Grants::Asked) => Some(Entry::default()),
+            (None, Grants::Listed) => None,
+        }
+    }
+}
+
 /// Keeps plugins in step.
 pub struct Manager {
     wanted: Arc<Wanted>,
@@ -160,22 +171,13 @@ impl Manager {
         };
         let mut is_changed = self.drop_unwanted(&files);
         for (name, (path, signature)) in &files {
-            let Some(entry) = self.entry(name) else { continue };
+            let Some(entry) = self.wanted.entry(name) else { continue };
             if self.is_settled(name, *signature, &entry) {
                 continue;
             }
             is_changed |= self.try_file(name, path.clone(), *signature, entry).await;
         }
         is_changed | self.note_missing(&files)
-    }
-
-    /// What the operator says of a plugin; none if it is not to be loaded.
-    fn entry(&self, name: &str) -> Option<Entry> {
-        match (self.wanted.plugins.load.get(name), self.wanted.plugins.grants) {
-            (Some(entry), _) => entry.enabled.then(|| entry.clone()),
-            (None, Grants::Asked) => Some(Entry::default()),
-            (None, Grants::Listed) => None,
-        }
     }
 
     /// Whether this file with this entry has been tried already.
@@ -281,11 +283,8 @@ impl Manager {
         for (name, running) in &mut self.running {
             let is_listed = self.wanted.plugins.load.get(name).is_some_and(|entry| entry.enabled);
             let is_there = files.contains_key(name);
-            let is_allowed = is_listed
-                || (self.wanted.plugins.grants == Grants::Asked
-                    && !self.wanted.plugins.load.contains_key(name));
             let is_kept = is_listed && self.wanted.plugins.grants == Grants::Listed;
-            if !is_allowed || (!is_there && !is_kept) {
+            if self.wanted.entry(name).is_none() || (!is_there && !is_kept) {
                 gone.push(name.clone());
             } else if is_there == running.is_file_gone {
                 running.is_file_gone = !is_there;
