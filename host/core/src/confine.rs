@@ -20,37 +20,17 @@ use crate::references::{self, Reference};
 /// Annotations of our domain that rules may set: answers for the downward API.
 pub const DOWNWARD_DOMAIN: &str = "downward.weft.dev/";
 
-/// Volume sources that name nothing on the host, or whose names are in the reference table.
-const VOLUME_SOURCES: &[&str] = &[
-    "awsElasticBlockStore",
-    "azureDisk",
-    "azureFile",
-    "cephfs",
-    "cinder",
+/// Volume sources that stay inside the pod or name objects in the reference table; `name` is no source but
+/// stands beside it. Those of [`powers::OUTSIDE_VOLUMES`] are known as well.
+const INSIDE_VOLUMES: &[&str] = &[
     "configMap",
-    "csi",
     "downwardAPI",
     "emptyDir",
-    "fc",
-    "flexVolume",
-    "flocker",
-    "gcePersistentDisk",
-    "gitRepo",
-    "glusterfs",
-    "hostPath",
     "image",
-    "iscsi",
-    "nfs",
+    "name",
     "persistentVolumeClaim",
-    "photonPersistentDisk",
-    "portworxVolume",
     "projected",
-    "quobyte",
-    "rbd",
-    "scaleIO",
     "secret",
-    "storageos",
-    "vsphereVolume",
 ];
 /// Sources of a projected volume. Tokens are missing: a host token must never reach a tenant.
 const PROJECTION_SOURCES: &[&str] = &["configMap", "downwardAPI", "secret"];
@@ -273,7 +253,7 @@ fn known_pod(ctx: &Ctx<'_>, pod: &HostObject) -> Result<(), Hold> {
 fn known_volumes(pod: &HostObject) -> Result<(), Hold> {
     for (index, volume) in items(pod.pointer("/spec/volumes")).enumerate() {
         let path = format!("/spec/volumes/{index}");
-        only(&path, volume, VOLUME_SOURCES, &["name"])?;
+        only(&path, volume, INSIDE_VOLUMES, powers::OUTSIDE_VOLUMES)?;
         for (source_index, source) in items(volume.pointer("/projected/sources")).enumerate() {
             only(&format!("{path}/projected/sources/{source_index}"), source, PROJECTION_SOURCES, &[])?;
         }
@@ -297,10 +277,10 @@ fn known_env(pod: &HostObject, list: &str) -> Result<(), Hold> {
 }
 
 /// Refuses every field of `value` that is in neither list.
-fn only(path: &str, value: &Value, known: &[&str], beside: &[&str]) -> Result<(), Hold> {
+fn only(path: &str, value: &Value, known: &[&str], more: &[&str]) -> Result<(), Hold> {
     let fields = value.as_object().into_iter().flatten();
     for (name, value) in fields {
-        if !value.is_null() && !known.contains(&name.as_str()) && !beside.contains(&name.as_str()) {
+        if !value.is_null() && !known.contains(&name.as_str()) && !more.contains(&name.as_str()) {
             return Err(refuse(
                 &format!("{path}/{name}"),
                 "this source is not known here and could name objects of others; use another one".to_owned(),

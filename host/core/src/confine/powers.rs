@@ -40,7 +40,7 @@ const REQUESTS: &[&str] = &["httpGet", "tcpSocket"];
 /// What says on which of the node's addresses a port is offered.
 const NODE_PORT: [&str; 3] = ["hostPort", "hostIP", "protocol"];
 /// Volume sources that reach beyond the pod without naming an object of the tenant's.
-const OUTSIDE_VOLUMES: &[&str] = &[
+pub(super) const OUTSIDE_VOLUMES: &[&str] = &[
     "awsElasticBlockStore",
     "azureDisk",
     "azureFile",
