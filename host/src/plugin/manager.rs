@@ -219,9 +219,7 @@ impl Manager {
         });
         match tried {
             Ok(tried) if self.is_running(name, &tried.generation) => {
-                // The file was written again with what was in it.
-                self.running.entry(name.to_owned()).and_modify(|running| running.signature = signature);
-                self.refused.remove(name);
+                self.keep(name, signature);
                 false
             }
             Ok(tried) => {
@@ -238,6 +236,15 @@ impl Manager {
 
     fn is_running(&self, name: &str, generation: &Arc<Generation>) -> bool {
         self.running.get(name).is_some_and(|running| Arc::ptr_eq(&running.generation, generation))
+    }
+
+    /// The file was written again with what is running.
+    fn keep(&mut self, name: &str, signature: Signature) {
+        self.running.entry(name.to_owned()).and_modify(|running| running.signature = signature);
+        if self.refused.remove(name).is_some() {
+            info!(plugin = name, "its file is the version again that goes on");
+            self.show();
+        }
     }
 
     fn take_in(&mut self, name: &str, signature: Signature, generation: &Arc<Generation>, changes: &str) {

@@ -17,6 +17,7 @@ use weft_tests::world::{Options, World};
 
 use super::both::{Both, at, text};
 use super::place::Place;
+use crate::plugins::unloadable;
 
 /// A tenant whose syncer takes plugins from a folder.
 struct Workshop {
@@ -137,6 +138,34 @@ fn a_plugin_is_taken_in_exchanged_and_removed_while_the_syncer_runs() -> Result<
             ensure!(metrics.contains(line), "the metrics lack {line}:\n{metrics}");
         }
         Ok(())
+    })
+}
+
+#[test]
+fn what_is_no_plugin_leaves_the_one_before_in_place_and_is_said_what_it_is() -> Result<()> {
+    let files = unloadable::files()?;
+    in_shared_world(async |world, _| {
+        let shop = Workshop::open(world, "unloadable", "asked").await?;
+        shop.configure("asked", &team("red"))?;
+        let component = rust::example("rust-team-label").await?;
+        shop.put("team-label", &component)?;
+        shop.both.create_pod("web", json!({})).await?;
+        shop.has_team("web", Some("red")).await?;
+        for (number, file) in files.iter().enumerate() {
+            shop.put("team-label", &file.bytes)?;
+            shop.is_refused("team-label", file.words).await.context(file.title)?;
+            // The old one goes on, for new objects too.
+            let pod = format!("pod-{number}");
+            shop.both.create_pod(&pod, json!({})).await?;
+            shop.has_team(&pod, Some("red")).await.context(file.title)?;
+        }
+        shop.put("team-label", &component)?;
+        eventually("the good one is taken again", SOON, async || {
+            let shown = shop.shown("team-label").await?;
+            ensure!(text(&shown, "/problem").is_empty(), "{shown}");
+            Ok(())
+        })
+        .await
     })
 }
 

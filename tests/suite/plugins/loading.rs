@@ -15,16 +15,12 @@ use weft::plugin::workbench::Workbench;
 use weft_core::object::ResourceType;
 use weft_tests::guests::compiled;
 use weft_tests::guests::misbehaving::Guest;
-use weft_tests::shared::in_runtime;
 
-use super::bench::{all, component as file, ensure_one_line, ensure_plain, pod};
+use super::bench::{all, ensure_one_line, ensure_plain, pod};
+use super::unloadable::{self, bytes};
 
 /// How many damaged files are tried.
 const DAMAGED: usize = 200;
-
-fn bytes(guest: Guest) -> Result<Vec<u8>> {
-    Ok(fs::read(file(guest)?)?)
-}
 
 fn load(bytes: &[u8], stand_ins: bool) -> Result<Loaded, component::Error> {
     // A sandbox for each: nothing that one file does reaches the next.
@@ -45,72 +41,14 @@ fn ensure_words(text: &str, words: &[&str]) -> Result<()> {
     text.lines().try_for_each(ensure_one_line)
 }
 
-/// The file with one name in place of another of the same length.
-fn renamed(bytes: &[u8], from: &str, to: &str) -> Result<Vec<u8>> {
-    ensure!(from.len() == to.len(), "{from} and {to} are not of one length");
-    let mut renamed = bytes.to_vec();
-    let mut found = 0;
-    for start in 0..renamed.len().saturating_sub(from.len()) {
-        let place = renamed.get_mut(start..start + from.len()).context("is within")?;
-        if place == from.as_bytes() {
-            place.copy_from_slice(to.as_bytes());
-            found += 1;
-        }
-    }
-    ensure!(found > 0, "{from} is not in the file");
-    Ok(renamed)
-}
-
 #[test]
-fn what_is_no_component_for_this_interface_is_refused_in_plain_words() -> Result<()> {
-    let good = bytes(Guest::Obedient)?;
-    let module = fs::read(in_runtime(Guest::Obedient.module())?)?;
-    let native = Sandbox::new(None)?.engine().precompile_component(&good);
-    let native = native.map_err(|error| anyhow::anyhow!("{error:#}"))?;
-    let (log, mapper) = ("weft:mapping/log@0.1.0", "weft:mapping/mapper@0.1.0");
-    let mut large = good.clone();
-    large.resize(50 * 1024 * 1024, 0);
-    let rows: [(&str, Vec<u8>, &[&str]); 11] = [
-        ("nothing", Vec::new(), &["no WebAssembly file"]),
-        ("a text", b"apiVersion: v1\n".to_vec(), &["no WebAssembly file"]),
-        ("machine code", native, &["no WebAssembly file"]),
-        ("too large a file", large, &["50 MiB", "32 MiB at most"]),
-        ("a core module", module, &["core module", "weft plugin build"]),
-        (
-            "another version",
-            renamed(&good, "@0.1.0", "@0.2.0")?,
-            &["weft:mapping 0.2.0", "calls 0.1.x", "wit/"],
-        ),
-        ("an older track", renamed(&good, "@0.1.0", "@0.0.9")?, &["weft:mapping 0.0.9", "calls 0.1.x"]),
-        ("WASI", renamed(&good, log, "wasi:random/get@0.2.10")?, &["wasi:random/get@0.2.10", "`wasi: true`"]),
-        ("something unknown", renamed(&good, log, "evil:mapping/log@0.1.0")?, &["evil:mapping/log@0.1.0"]),
-        (
-            "no rules",
-            renamed(&good, mapper, "weft:mapping/mopper@0.1.0")?,
-            &["does not export weft:mapping/mapper"],
-        ),
-        ("a file with more behind it", [good.clone(), vec![0; 8]].concat(), &["cannot be compiled"]),
-    ];
-    all(rows.iter().map(|(title, bytes, words)| (*title, ensure_refused(bytes, false, words))))?;
+fn what_is_no_plugin_for_this_host_is_refused_in_plain_words() -> Result<()> {
+    let files = unloadable::files()?;
+    all(files.iter().map(|file| (file.title, ensure_refused(&file.bytes, false, file.words))))?;
     // What stand-ins do not offer is not there with them either.
-    ensure_refused(
-        &renamed(&good, log, "wasi:sockets/ab@0.2.10")?,
-        true,
-        &["does not fit", "wasi:sockets/ab"],
-    )
-}
-
-#[test]
-fn a_component_that_cannot_describe_itself_is_refused_with_the_reason() -> Result<()> {
-    ensure_refused(
-        &bytes(Guest::TrapsAtOnce)?,
-        false,
-        &["cannot describe itself", "stopped", "unreachable"],
-    )?;
-    ensure_refused(&bytes(Guest::SpinsAtOnce)?, false, &["cannot describe itself", "longer than 5000 ms"])?;
-    let words =
-        ["mappings[2].kind", "rbac.authorization.k8s.io/v1/ClusterRole", "cannot be mapped by a plugin"];
-    ensure_refused(&bytes(Guest::Greedy)?, false, &words)
+    let (log, sockets) = ("weft:mapping/log@0.1.0", "wasi:sockets/ab@0.2.10");
+    let asking = unloadable::renamed(&bytes(Guest::Obedient)?, log, sockets)?;
+    ensure_refused(&asking, true, &["does not fit", "wasi:sockets/ab"])
 }
 
 #[test]

@@ -10,3 +10,4 @@ mod parity;
 mod planes;
 mod reading;
 mod telling;
+pub(crate) mod unloadable;
