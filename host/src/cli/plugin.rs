@@ -37,6 +37,8 @@ pub(super) enum Command {
     Record(record::Record),
     /// Measure how long a call takes.
     Bench(bench::Bench),
+    #[command(hide = true)]
+    IdleMemory(bench::IdleMemory),
     /// Build whenever something is saved, and hand the component to a syncer.
     Dev(dev::Dev),
 }
@@ -54,6 +56,7 @@ impl Command {
             Self::Run(arguments) => run::run(arguments),
             Self::Record(arguments) => record::record(arguments),
             Self::Bench(arguments) => bench::bench(arguments),
+            Self::IdleMemory(arguments) => bench::idle_memory(arguments),
             Self::Dev(arguments) => dev::dev(arguments),
         }
     }

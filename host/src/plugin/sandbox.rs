@@ -181,7 +181,9 @@ fn config(cache: Option<&Path>) -> Result<Config, Error> {
         .relaxed_simd_deterministic(true)
         .wasm_memory64(false)
         // Registration of many images is slow, and nobody unwinds through them.
-        .native_unwind_info(false);
+        .native_unwind_info(false)
+        // Where in the file a trap happened would tell nobody anything, and takes a fifth of an image.
+        .generate_address_map(false);
     if let Some(folder) = cache {
         make_private(folder).map_err(|error| Error::Engine(error.into()))?;
         let mut settings = CacheConfig::new();
