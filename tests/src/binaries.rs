@@ -15,6 +15,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
+use crate::cargo;
 use crate::progress::Progress;
 
 /// Names a folder with a ready-made `planes` binary.
@@ -68,7 +69,7 @@ pub async fn weft(release: bool) -> Result<PathBuf> {
     if let Some(binary) = std::env::var_os(READY_WEFT) {
         return Ok(PathBuf::from(binary));
     }
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut command = cargo::command();
     command
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .args(["build", "--package", "weft", "--bin", "weft"])

@@ -5,6 +5,7 @@
 
 pub mod arguments;
 pub mod binaries;
+pub mod cargo;
 pub mod eventually;
 pub mod guests;
 pub mod kubeconfig;

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use tokio::process::Command;
 
 use crate::binaries::{cache, exclusively};
+use crate::cargo;
 
 const TARGET: &str = "wasm32-unknown-unknown";
 
@@ -42,7 +43,7 @@ pub(super) async fn module(folder: &Path, feature: Option<&str>) -> Result<Vec<u
     let module = target.join(TARGET).join("release").join(module);
     // Cargo puts it there again, and so it is not another crate's of the same name.
     let _ = fs::remove_file(&module);
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut command = cargo::command();
     command
         .current_dir(folder)
         .args(["build", "--quiet", "--release", "--target", TARGET])

@@ -8,10 +8,9 @@ use std::time::Instant;
 
 use anyhow::Result;
 use clap::Parser;
-use tokio::process::Command;
 use tokio::task::JoinHandle;
 use weft_tests::arguments::arguments;
-use weft_tests::binaries;
+use weft_tests::{binaries, cargo};
 
 use crate::parts::{Outcome, PARTS, Part};
 
@@ -71,7 +70,7 @@ async fn attempt(part: &Part, planes: &mut Planes) -> Result<()> {
     if part.needs_planes {
         planes.built().await?;
     }
-    let mut command = Command::new(parts::cargo());
+    let mut command = cargo::command();
     command.args(part.arguments).envs(part.environment.iter().copied()).kill_on_drop(true);
     let status = command.status().await?;
     anyhow::ensure!(status.success(), "cargo {} ended with {status}", part.arguments.join(" "));

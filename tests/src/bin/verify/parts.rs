@@ -1,11 +1,10 @@
 //! The list of parts, what each runs, and what a machine may lack for it.
 
-use std::ffi::OsString;
 use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::Result;
-use tokio::process::Command;
+use weft_tests::cargo;
 
 /// One thing to verify: a cargo command.
 #[derive(Debug)]
@@ -87,7 +86,7 @@ impl Part {
             return Some("Go is not installed, and WEFT_PLANES is not set".to_owned());
         }
         let (tool, advice) = self.tool?;
-        let mut probe = Command::new(cargo());
+        let mut probe = cargo::command();
         probe.args([tool, "--version"]).stdout(Stdio::null()).stderr(Stdio::null());
         let installed = probe.status().await.is_ok_and(|status| status.success());
         (!installed).then(|| advice.to_owned())
@@ -132,11 +131,6 @@ pub(crate) fn by_name(name: &str) -> Result<&'static Part, String> {
     let names = || PARTS.iter().map(|part| part.name).collect::<Vec<_>>().join(", ");
     let found = PARTS.iter().find(|part| part.name == name);
     found.ok_or_else(|| format!("there is no such part; there are {}", names()))
-}
-
-/// The cargo that runs us.
-pub(crate) fn cargo() -> OsString {
-    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
 }
 
 /// Whether control planes can be had at all.
