@@ -8,7 +8,6 @@
 
 mod announcements;
 mod apply;
-mod bucket;
 mod clean_up;
 mod decide;
 mod definitions;

@@ -5,6 +5,7 @@
 //! `engine/apply.rs` writes. [`run`] puts the parts together.
 
 pub mod api;
+mod bucket;
 pub mod cli;
 pub mod config;
 pub mod engine;

@@ -10,7 +10,6 @@ mod convert;
 pub mod descriptor;
 pub mod encode;
 mod files;
-mod flood;
 pub mod generation;
 pub mod grants;
 mod imports;

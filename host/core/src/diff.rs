@@ -1,9 +1,6 @@
 //! Compares objects by the fields we own and says what to patch.
 
-use std::fmt::Write as _;
-
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use crate::mapper::Change;
 use crate::names::DIGEST;
@@ -113,20 +110,6 @@ pub fn exact_changes(desired: &VirtualObject, current: &VirtualObject) -> Vec<Ch
     let status = exact(current.pointer("/status"), desired.pointer("/status"))
         .map(|patch| Change::merge_in("status", json!({"status": patch})));
     main.into_iter().chain(status).collect()
-}
-
-/// A short digest of a JSON value: the same for equal values, whatever order their fields came in.
-pub fn digest(value: &Value) -> String {
-    let text = serde_json::to_vec(value).unwrap_or_default();
-    short_hash(&text)
-}
-
-/// The first 128 bits of SHA-256, in hexadecimal.
-pub fn short_hash(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().take(16).fold(String::with_capacity(32), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 /// Whether the API treats the value like a missing one.

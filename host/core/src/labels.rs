@@ -6,7 +6,7 @@
 
 use serde_json::{Value, json};
 
-use crate::diff::short_hash;
+use crate::digest;
 use crate::names::{CLUSTER_LABEL, DOMAIN, NAMESPACE_LABEL, Names};
 use crate::object::Fields;
 
@@ -149,7 +149,7 @@ fn extend(prefix: &str, suffix: &str) -> String {
     if prefix.len() + suffix.len() <= MAX_PREFIX {
         return format!("{prefix}{suffix}");
     }
-    format!("{}{suffix}", short_hash(prefix.as_bytes()))
+    format!("{}{suffix}", digest::short(prefix.as_bytes()))
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ pub mod confine;
 pub mod context;
 pub mod declared;
 pub mod diff;
+pub mod digest;
 pub mod edit;
 pub mod extension;
 pub mod kinds;

@@ -5,6 +5,7 @@
 //! not compile.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -120,6 +121,12 @@ impl<S> Object<S> {
     /// `metadata.labels`, if there are any.
     pub fn labels(&self) -> Option<&Fields> {
         self.pointer("/metadata/labels")?.as_object()
+    }
+
+    /// `metadata.labels` as texts.
+    pub fn label_texts(&self) -> BTreeMap<String, String> {
+        let labels = self.labels().into_iter().flatten();
+        labels.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
     }
 
     /// The label of this key.

@@ -58,9 +58,7 @@ impl Lookup for Offline {
 
     fn namespace_labels(&self, namespace: &str) -> Arc<BTreeMap<String, String>> {
         let key = Key { kind: Kind::new("v1/Namespace"), name: VirtualName::new("", namespace) };
-        let object = self.object(&key);
-        let labels = object.as_ref().and_then(|object| object.labels()).into_iter().flatten();
-        Arc::new(labels.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect())
+        Arc::new(self.object(&key).map(|object| object.label_texts()).unwrap_or_default())
     }
 
     fn services(&self, namespace: &str) -> Arc<[ServiceFact]> {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::conditions;
 use crate::confine::confine;
 use crate::context::Ctx;
-use crate::diff;
+use crate::digest;
 use crate::labels;
 use crate::mapper::{Hold, Mapper};
 use crate::names::{APPLIED, DIGEST, IDENTITY, Identity, MOVING};
@@ -109,7 +109,7 @@ fn sign(mapper: &dyn Mapper, mut object: HostObject) -> HostObject {
         mapper.digest_view(&object)
     ]);
     let annotations = object.annotations_mut();
-    annotations.insert(DIGEST.into(), diff::digest(&written).into());
+    annotations.insert(DIGEST.into(), digest::of_value(&written).into());
     annotations.insert(APPLIED.into(), applied.to_string().into());
     object
 }

@@ -11,7 +11,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::debug;
-use weft_core::diff::digest;
+use weft_core::digest;
 use weft_core::object::HostObject;
 
 use crate::engine::apply::Writer;
@@ -41,7 +41,7 @@ impl Announcements {
             }
             let now = Instant::now();
             told.retain(|_, time| now.duration_since(*time) < QUIET);
-            let id = digest(&json!([news.plugin, news.reason, news.message]));
+            let id = digest::of_value(&json!([news.plugin, news.reason, news.message]));
             if told.insert(id.clone(), now).is_some() {
                 continue;
             }

@@ -12,11 +12,11 @@ use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::{debug, warn};
-use weft_core::diff::digest;
+use weft_core::digest;
 use weft_core::object::{Key, VirtualName, VirtualObject};
 
+use crate::bucket::Buckets;
 use crate::engine::apply::Writer;
-use crate::engine::bucket::Buckets;
 use crate::engine::events::events;
 
 /// Reports that wait; more are dropped, for the cause will come again.
@@ -103,7 +103,7 @@ impl Reporter {
             debug!("too many events are waiting; one is dropped");
             return false;
         };
-        let id = digest(&json!([report.object.uid(), report.reason, report.message]));
+        let id = digest::of_value(&json!([report.object.uid(), report.reason, report.message]));
         let now = Instant::now();
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(count) = said.times(&id, now) else { return true };

@@ -15,7 +15,7 @@ use weft_core::mapper::{Hold, Mapper};
 use weft_core::object::{Key, VirtualObject};
 use weft_core::plan::{Plan, Step};
 
-use crate::engine::bucket::Buckets;
+use crate::bucket::Buckets;
 use crate::engine::queue::Outcome;
 use crate::engine::report::{Reason, Report, Reporter};
 use crate::engine::state::State;

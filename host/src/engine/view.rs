@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use serde_json::Value;
 use weft_core::context::{Lookup, ServiceFact};
 use weft_core::object::{HostObject, Key, Kind, VirtualName, VirtualObject};
 
@@ -54,9 +53,7 @@ impl Lookup for View {
     fn namespace_labels(&self, namespace: &str) -> Arc<BTreeMap<String, String>> {
         // Not a remembered read: a change of labels looks at the namespace's pods by itself.
         let object = self.state.namespaces.get("", namespace);
-        let labels = object.as_ref().and_then(|object| object.labels()).into_iter().flatten();
-        let text = |(key, value): (&String, &Value)| Some((key.clone(), value.as_str()?.to_owned()));
-        Arc::new(labels.filter_map(text).collect())
+        Arc::new(object.map(|object| object.label_texts()).unwrap_or_default())
     }
 
     fn services(&self, namespace: &str) -> Arc<[ServiceFact]> {

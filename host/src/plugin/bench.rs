@@ -12,9 +12,8 @@ use weft_core::object::VirtualObject;
 
 use crate::plugin::bindings::exports::weft::mapping::mapper;
 use crate::plugin::cases::Case;
-use crate::plugin::flood::Bucket;
 use crate::plugin::generation::Generation;
-use crate::plugin::imports::Imports;
+use crate::plugin::imports::{Imports, Lines};
 use crate::plugin::recorder::Recorded;
 use crate::plugin::sandbox::{Limits, Sandbox};
 use crate::plugin::workbench::{Workbench, surroundings};
@@ -63,6 +62,9 @@ struct Subject {
 
 /// Runs that are not counted: the first ones fill caches of the processor and of the allocator.
 const WARM_UP: usize = 20;
+/// Loaded components of which the memory is taken: so many that a page more or less, and what the allocator
+/// keeps for the next one, count for little.
+const COPIES: usize = 4;
 
 /// Measures the component `bytes` with the question of `case`, each part `runs` times.
 ///
@@ -118,8 +120,6 @@ fn native(case: &Case, runs: usize) -> Result<Spread> {
 /// The component cannot be loaded, or the system does not tell of memory (Linux does).
 pub fn idle_bytes(bytes: &[u8], cache: &Path) -> Result<usize> {
     let bench = Workbench::new(Some(cache), &[])?;
-    // Several, so that a page more or less, and what the allocator keeps for the next one, count for little.
-    const COPIES: usize = 4;
     // The first one also brings in what all share: pages of this program, the engine's own tables.
     let first = bench.examine_bytes(bytes)?;
     let before = resident()?;
@@ -192,9 +192,8 @@ impl Subject {
 
     /// What the call read before is answered again.
     fn imports(&self) -> Result<Imports> {
-        let bucket = Arc::new(Bucket::new(1, 1));
         let permissions = self.generation.loaded.descriptor.lookups.clone();
-        let imports = Imports::closed(self.generation.name.clone(), "a measurement", bucket);
+        let imports = Imports::closed(self.generation.name.clone(), "a measurement", Lines::per_second(1));
         Ok(imports.recorded(surroundings()?.names, &self.recorded.reads, permissions.into()))
     }
 }

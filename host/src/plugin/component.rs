@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use sha2::{Digest, Sha256};
 use wasmtime::component::Component;
 use weft_core::causes::causes;
+use weft_core::digest;
 
 use crate::plugin::convert;
 use crate::plugin::descriptor::{Descriptor, Invalid};
-use crate::plugin::flood::Bucket;
-use crate::plugin::imports::Imports;
+use crate::plugin::imports::{Imports, Lines};
 use crate::plugin::sandbox::{self, Limits, Prepared, Sandbox};
 use crate::plugin::stand_ins;
 
@@ -97,21 +96,12 @@ pub fn load(sandbox: &Sandbox, bytes: &[u8], stand_ins: bool) -> Result<Loaded, 
     let (imports, exports) = names(sandbox, &component);
     check_interface(&imports, &exports, stand_ins)?;
     let prepared = sandbox.prepare(&component, stand_ins).map_err(|error| Error::Link(causes(&error)))?;
-    let closed = Imports::closed(Arc::from("?"), "describe", Arc::new(Bucket::new(20, 1)));
+    let closed = Imports::closed(Arc::from("?"), "describe", Lines::per_second(20));
     let (described, _) = sandbox
         .run(&prepared, closed, START, |store, plugin| plugin.weft_mapping_plugin().call_describe(store));
     let descriptor = convert::descriptor(described?);
     descriptor.check()?;
-    Ok(Loaded { digest: digest(bytes), size: bytes.len(), imports, descriptor, prepared })
-}
-
-/// SHA-256 in hexadecimal.
-pub fn digest(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    Sha256::digest(bytes).iter().fold(String::with_capacity(64), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    Ok(Loaded { digest: digest::of_bytes(bytes), size: bytes.len(), imports, descriptor, prepared })
 }
 
 fn check_head(bytes: &[u8]) -> Result<(), Error> {

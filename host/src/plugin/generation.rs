@@ -16,9 +16,8 @@ use crate::plugin::breaker::Breaker;
 use crate::plugin::component::{Loaded, START};
 use crate::plugin::convert;
 use crate::plugin::descriptor::{LookupPermission, Mapping};
-use crate::plugin::flood::Bucket;
 use crate::plugin::grants::{Entry, RemovalPolicy};
-use crate::plugin::imports::{Imports, Read};
+use crate::plugin::imports::{Imports, Lines, Read};
 use crate::plugin::metrics::Metrics;
 use crate::plugin::recorder::{Recorded, Recorder};
 use crate::plugin::sandbox::{self, Limits, Sandbox};
@@ -37,7 +36,7 @@ pub struct Generation {
     settings: String,
     limits: Limits,
     permissions: Arc<[LookupPermission]>,
-    lines: Arc<Bucket>,
+    lines: Lines,
     sandbox: Arc<Sandbox>,
     metrics: Arc<Metrics>,
     /// Opens when the plugin keeps failing.
@@ -113,7 +112,7 @@ impl Generation {
             name: Arc::from(name),
             limits: entry.limits.into(),
             permissions: loaded.descriptor.lookups.clone().into(),
-            lines: Arc::new(Bucket::new(LINES, LINES)),
+            lines: Lines::per_second(LINES),
             breaker: Breaker::default(),
             recorder: Recorder::default(),
             loaded,

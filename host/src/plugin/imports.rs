@@ -2,9 +2,11 @@
 //! the interface.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use serde_json::{Map, Value};
+use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 use weft_core::context::Lookup;
 use weft_core::extension::plain;
@@ -12,10 +14,10 @@ use weft_core::names::Names;
 use weft_core::object::{Fields, Kind, Object, VirtualName};
 use weft_core::paths;
 
+use crate::bucket::Bucket;
 use crate::plugin::bindings::weft::mapping::{log, lookup, names, types};
 use crate::plugin::convert;
 use crate::plugin::descriptor::{LookupPermission, Side};
-use crate::plugin::flood::Bucket;
 
 /// Text that one call may read in all.
 const READ_BYTES: usize = 8 * 1024 * 1024;
@@ -33,7 +35,7 @@ pub(super) struct Imports {
     plugin: Arc<str>,
     /// For the log: what the call is about.
     about: String,
-    lines: Arc<Bucket>,
+    lines: Lines,
     names: Option<Names>,
     source: Source,
     permissions: Arc<[LookupPermission]>,
@@ -47,6 +49,10 @@ pub(super) struct Imports {
     /// Whether the call has been given a Secret, whose data must not come into the log.
     knows_secrets: bool,
 }
+
+/// A bound on what the calls of one plugin write to the log.
+#[derive(Clone)]
+pub(super) struct Lines(Arc<Mutex<Bucket>>);
 
 /// Where reads are answered from.
 enum Source {
@@ -65,9 +71,20 @@ pub(super) struct Read {
     pub answer: Option<String>,
 }
 
+impl Lines {
+    /// So many lines at once, and so many more a second.
+    pub(super) fn per_second(lines: u32) -> Self {
+        Self(Arc::new(Mutex::new(Bucket::new(lines, Duration::from_secs(1) / lines.max(1)))))
+    }
+
+    fn has_room(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take(Instant::now())
+    }
+}
+
 impl Imports {
     /// Imports that can read nothing: for descriptions and settings.
-    pub(super) fn closed(plugin: Arc<str>, about: &str, lines: Arc<Bucket>) -> Self {
+    pub(super) fn closed(plugin: Arc<str>, about: &str, lines: Lines) -> Self {
         Self {
             plugin,
             about: about.to_owned(),
@@ -271,7 +288,7 @@ impl log::Host for Imports {
         if matches!(level, log::Level::Error) {
             self.last_words = Some(cut(&line, 512));
         }
-        if !self.lines.take() {
+        if !self.lines.has_room() {
             return;
         }
         let (plugin, about) = (&*self.plugin, self.about.as_str());

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weft_core::causes::causes;
+use weft_core::digest;
 use weft_core::names::Names;
 
 use crate::plugin::component::{self, Loaded, MAX_BYTES};
@@ -95,7 +96,7 @@ fn try_now(candidate: &Candidate) -> Result<Tried, Failed> {
 /// The component in the file; what is running is not compiled again when only its settings are new.
 fn load(candidate: &Candidate) -> Result<Loaded, Failed> {
     let bytes = read(&candidate.path)?;
-    let digest = component::digest(&bytes);
+    let digest = digest::of_bytes(&bytes);
     if candidate.denied.contains(&digest) {
         return Err(Failed::Final("this version failed on its first objects before".to_owned()));
     }

@@ -12,6 +12,7 @@ use weft::plugin::grants::Entry;
 use weft::plugin::metrics::Metrics;
 use weft::plugin::sandbox::Sandbox;
 use weft::plugin::workbench::Workbench;
+use weft_core::digest;
 use weft_core::object::ResourceType;
 use weft_tests::guests::compiled;
 use weft_tests::guests::misbehaving::Guest;
@@ -174,7 +175,7 @@ fn a_component_that_is_not_what_the_operator_says_is_not_used() -> Result<()> {
         ("settings that keep it busy", "guest", settings(json!("spin")), &["longer than 5000 ms"]),
     ];
     all(rows.into_iter().map(|(title, name, entry, words)| (title, ensure_unused(name, entry, words))))?;
-    let pinned = json!({"digest": component::digest(&bytes(Guest::Obedient)?)});
+    let pinned = json!({"digest": digest::of_bytes(&bytes(Guest::Obedient)?)});
     ensure!(generation("guest", pinned)?.is_ok(), "the pinned file is not used");
     Ok(())
 }

@@ -7,10 +7,10 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use weft_core::diff;
 use weft_core::mapper::Change;
 use weft_core::names::PREFIX;
 use weft_core::object::{HostObject, Object, ResourceType, VirtualObject};
+use weft_core::{diff, digest};
 
 /// Of a group that is Kubernetes' own, the API server wants to see that the definition was approved.
 const APPROVED: &str = "api-approved.kubernetes.io";
@@ -53,7 +53,7 @@ pub(super) fn decide(resource: &ResourceType, host: &HostObject, current: Option
     let origin = Origin {
         generation: host.generation().unwrap_or_default(),
         host_uid: host.uid().to_owned(),
-        digest: diff::digest(&spec),
+        digest: digest::of_value(&spec),
     };
     let Some(current) = current else { return Action::Create(compose(host, &origin, &spec)) };
     let Some(written) = current.annotation(&origin_key()) else { return Action::Respect };

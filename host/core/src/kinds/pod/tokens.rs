@@ -5,7 +5,7 @@
 use serde_json::Value;
 
 use super::parts;
-use crate::diff;
+use crate::digest;
 use crate::names::{HostName, Names};
 use crate::object::{VirtualName, VirtualObject};
 
@@ -62,7 +62,7 @@ fn request(source: &VirtualObject, volume: &str, token: &Value) -> TokenRequest 
 
 /// The Secret's key for the token at `path` of a volume. A path has slashes, which a key cannot have.
 pub(super) fn key(volume: &str, path: &str) -> String {
-    let hash: String = diff::digest(&path.into()).chars().take(HASH_DIGITS).collect();
+    let hash: String = digest::of_value(&path.into()).chars().take(HASH_DIGITS).collect();
     format!("{volume}-{hash}")
 }
 
