@@ -9,11 +9,25 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("plan", &["conditions", "context", "mapper", "names", "object", "translate"]),
     (
         "translate",
-        &["conditions", "confine", "context", "diff", "labels", "mapper", "names", "object", "references"],
+        &["conditions", "confine", "context", "digest", "labels", "mapper", "names", "object", "references"],
     ),
     ("confine", &["conditions", "context", "labels", "mapper", "names", "object", "references"]),
     // Of confine, the domain of the annotations that a rule may set.
-    ("kinds", &["confine", "context", "diff", "labels", "mapper", "names", "object", "paths", "references"]),
+    (
+        "kinds",
+        &[
+            "confine",
+            "context",
+            "diff",
+            "digest",
+            "labels",
+            "mapper",
+            "names",
+            "object",
+            "paths",
+            "references",
+        ],
+    ),
     ("mapper", &["context", "diff", "object", "references"]),
     ("causes", &[]),
     ("chain", &["causes", "confine", "context", "extension", "mapper", "object", "references"]),
@@ -23,12 +37,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("conditions", &["context", "object"]),
     ("offline", &["context", "names", "object"]),
     ("references", &["names", "object", "paths"]),
-    // Of diff, the short hash.
-    ("labels", &["diff", "names", "object"]),
+    ("labels", &["digest", "names", "object"]),
     ("context", &["names", "object"]),
     // A patch is the mapper's word; nothing else of it is used.
     ("diff", &["mapper", "names", "object"]),
     ("names", &["object"]),
+    ("digest", &[]),
     ("object", &[]),
     ("paths", &[]),
     ("lib", &[]),
