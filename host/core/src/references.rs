@@ -14,7 +14,8 @@ use crate::paths;
 /// One place that names another object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reference {
-    /// Path to the name, with `*` for every element: `/spec/volumes/*/secret/secretName`.
+    /// Path to the name, with `*` for every element: `/spec/volumes/*/secret/secretName`. In front of the name
+    /// may stand the referring object's own namespace and a slash, as annotations have it.
     pub path: String,
     /// The kind that is named.
     pub kind: Kind,
@@ -39,6 +40,7 @@ pub fn targets(references: &[Reference], source: &VirtualObject) -> BTreeSet<Key
     let mut found = BTreeSet::new();
     for reference in references {
         each_name(reference, source.fields(), &mut |name, namespace| {
+            let Some(name) = without_own(name, source.namespace()) else { return };
             let name = VirtualName::new(namespace.unwrap_or(source.namespace()), name);
             found.insert(Key { kind: reference.kind.clone(), name });
         });
@@ -85,9 +87,20 @@ fn rewrite_beside(
 fn rewrite_name(found: &mut Value, names: &Names, namespace: &str) {
     if let Value::String(name) = found
         && !name.is_empty()
+        && let Some(own) = without_own(name, namespace)
     {
-        *name = names.host_name(&VirtualName::new(namespace, name.as_str())).to_string();
+        *name = names.host_name(&VirtualName::new(namespace, own)).to_string();
     }
+}
+
+/// The name in `name` or `namespace/name`; none where that is another namespace, or where there is no name.
+/// No name has a slash (RFC 1123), so what is not understood here is no name of ours to the guard either.
+fn without_own<'a>(text: &'a str, namespace: &str) -> Option<&'a str> {
+    let name = match text.split_once('/') {
+        None => text,
+        Some((other, name)) => Some(name).filter(|_| other == namespace)?,
+    };
+    (!name.is_empty() && !name.contains('/')).then_some(name)
 }
 
 /// A name that a host object uses.
@@ -166,6 +179,26 @@ mod tests {
         rewrite(&table(), &names, "n", &mut draft);
         let used = Used { path: "/spec/volumes/*/secret/secretName", name: "s-x-n-x-vc", namespace: None };
         assert_eq!(host_names(&table(), &draft), [used]);
+    }
+
+    #[test]
+    fn an_annotation_names_objects_of_its_own_namespace() {
+        let names = Names::new("vc", "team-a").unwrap();
+        let reference = Reference::new("/metadata/annotations/example.com~1secret", "v1/Secret");
+        let references = std::slice::from_ref(&reference);
+        let after = |text: &str| {
+            let json = json!({"metadata": {"namespace": "n", "annotations": {"example.com/secret": text}}});
+            let mut draft = HostObject::from_json(json.clone()).unwrap();
+            rewrite(references, &names, "n", &mut draft);
+            let source = VirtualObject::from_json(json).unwrap();
+            let found: Vec<String> = targets(references, &source).iter().map(ToString::to_string).collect();
+            (found, draft.annotation("example.com/secret").unwrap().to_owned())
+        };
+        assert_eq!(after("s"), (vec!["Secret n/s".to_owned()], "s-x-n-x-vc".to_owned()));
+        assert_eq!(after("n/s"), (vec!["Secret n/s".to_owned()], "s-x-n-x-vc".to_owned()));
+        for other in ["m/s", "n/", "n/s/t", "/s", "/"] {
+            assert_eq!(after(other), (Vec::new(), other.to_owned()));
+        }
     }
 
     #[test]

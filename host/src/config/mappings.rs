@@ -52,7 +52,7 @@ pub struct DeclaredMapping {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DeclaredReference {
-    /// Path to the name, such as `/spec/secretName`.
+    /// Path to the name, such as `/spec/secretName`; or one annotation, `/metadata/annotations/example.com~1secret`.
     pub path: String,
     /// What is named, as `apiVersion/Kind`: `v1/Secret`.
     pub kind: String,

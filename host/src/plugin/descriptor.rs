@@ -2,8 +2,10 @@
 
 use std::fmt;
 
+use weft_core::labels;
 use weft_core::mapper::Selection;
 use weft_core::object::{Kind, ResourceType};
+use weft_core::paths;
 use weft_core::references::Reference;
 
 /// What a component says about itself.
@@ -183,9 +185,15 @@ impl Mapping {
                 return Err(invalid(&format!("{at}.{list}"), why));
             }
         }
-        let references = self.references.iter().map(|reference| &reference.path);
-        if let Some(path) = references.chain(&self.selectors).find(|path| !is_open(path)) {
-            return Err(invalid(at, format!("the path {path:?} must begin with `/` and not be in metadata")));
+        let is_named = |reference: &&Reference| is_open(&reference.path) || is_annotation(reference);
+        if let Some(Reference { path, .. }) = self.references.iter().find(|reference| !is_named(reference)) {
+            let why =
+                format!("{path:?} must be a path to a field that is not in metadata, or to an annotation");
+            return Err(invalid(&format!("{at}.references"), why));
+        }
+        if let Some(path) = self.selectors.iter().find(|path| !is_open(path)) {
+            let why = format!("{path:?} must be a path to a field that is not in metadata");
+            return Err(invalid(&format!("{at}.selectors"), why));
         }
         Ok(())
     }
@@ -196,6 +204,15 @@ fn is_open(pointer: &str) -> bool {
     let Some(path) = pointer.strip_prefix('/') else { return false };
     let root = path.split('/').next().unwrap_or_default();
     !matches!(root, "" | "metadata" | "apiVersion" | "kind")
+}
+
+/// Whether a reference is in one annotation that is not weft's. There is no field beside it.
+fn is_annotation(reference: &Reference) -> bool {
+    let segment = reference.path.strip_prefix("/metadata/annotations/");
+    segment.is_some_and(|segment| {
+        let is_one = !segment.is_empty() && !segment.contains(['/', '*']);
+        is_one && reference.namespace_field.is_none() && !labels::is_reserved(&paths::unescape(segment))
+    })
 }
 
 fn check_resource(at: &str, resource: &ResourceType) -> Result<(), Invalid> {

@@ -1,24 +1,22 @@
 //! Annotations in which controllers find names of other objects, host names, or configuration.
+//!
+//! Those that hold nothing but a name are declared as references; those in JSON are rewritten here.
 
 use weft_plugin::{Object, Result, Value, names, pointer, reject, serde_json};
 
 use crate::Ingress;
 use crate::hosts::Hosts;
 
-/// The nginx controller's annotations that name a Secret, `name` or `namespace/name`.
-const SECRETS: &[&str] = &[
-    "nginx.ingress.kubernetes.io/auth-secret",
-    "nginx.ingress.kubernetes.io/auth-tls-secret",
-    "nginx.ingress.kubernetes.io/proxy-ssl-secret",
+/// The nginx controller's annotations that name an object, `name` or `namespace/name`, and its kind.
+pub(crate) const REFERENCES: &[(&str, &str)] = &[
+    ("nginx.ingress.kubernetes.io/auth-secret", "v1/Secret"),
+    ("nginx.ingress.kubernetes.io/auth-tls-secret", "v1/Secret"),
+    ("nginx.ingress.kubernetes.io/proxy-ssl-secret", "v1/Secret"),
+    ("nginx.ingress.kubernetes.io/auth-proxy-set-headers", "v1/ConfigMap"),
+    ("nginx.ingress.kubernetes.io/custom-headers", "v1/ConfigMap"),
+    ("nginx.ingress.kubernetes.io/fastcgi-params-configmap", "v1/ConfigMap"),
+    ("nginx.ingress.kubernetes.io/default-backend", "v1/Service"),
 ];
-/// Those that name a ConfigMap.
-const CONFIG_MAPS: &[&str] = &[
-    "nginx.ingress.kubernetes.io/auth-proxy-set-headers",
-    "nginx.ingress.kubernetes.io/custom-headers",
-    "nginx.ingress.kubernetes.io/fastcgi-params-configmap",
-];
-/// The one that names a Service.
-const SERVICES: &[&str] = &["nginx.ingress.kubernetes.io/default-backend"];
 
 /// Prefix of the AWS load balancer controller's annotations.
 const ALB: &str = "alb.ingress.kubernetes.io/";
@@ -39,7 +37,7 @@ const DNS_NAMES: &[&str] =
 const MAX_NAME: usize = 63;
 
 /// The pointer to an annotation.
-fn place(key: &str) -> String {
+pub(crate) fn place(key: &str) -> String {
     pointer::below("/metadata/annotations", key)
 }
 
@@ -49,8 +47,8 @@ pub(crate) fn apply(rules: &Ingress, source: &Object, draft: &mut Object) -> Res
     for (key, value) in source.annotations() {
         let at = place(key);
         allow(rules, key, value, &at)?;
-        if [SECRETS, CONFIG_MAPS, SERVICES].iter().any(|keys| keys.contains(&key)) {
-            draft.set_annotation(key, name_to_host(namespace, value, &at)?);
+        if REFERENCES.iter().any(|(reference, _)| *reference == key) {
+            ensure_own_namespace(namespace, value, &at)?;
         } else if let Some(name) = key.strip_prefix(ALB) {
             alb_to_host(rules, namespace, name, value, draft)?;
         }
@@ -72,19 +70,17 @@ fn allow(rules: &Ingress, key: &str, value: &str, at: &str) -> Result {
     Ok(())
 }
 
-/// The host's name for `name` or `namespace/name`, without namespace: on the host it is always that of the Ingress.
-fn name_to_host(namespace: &str, value: &str, at: &str) -> Result<String> {
-    let name = match value.split_once('/') {
-        None => value,
-        Some((other, name)) if other == namespace => name,
-        Some((other, _)) => {
+/// Passes if `name` or `namespace/name` is in the Ingress's own namespace: then it has its host name in the draft.
+fn ensure_own_namespace(namespace: &str, value: &str, at: &str) -> Result {
+    match value.split_once('/') {
+        Some((other, _)) if other != namespace => {
             let message = format!(
                 "it lies in namespace {other:?}; only objects of the Ingress's own namespace can be named"
             );
-            return Err(reject("OtherNamespace", message).at(at));
+            Err(reject("OtherNamespace", message).at(at))
         }
-    };
-    Ok(if name.is_empty() { String::new() } else { names::host_name(namespace, name) })
+        _ => Ok(()),
+    }
 }
 
 /// Rewrites one annotation of the AWS load balancer controller; `name` is its key behind [`ALB`].
@@ -178,23 +174,6 @@ mod tests {
 
     fn rules(settings: Value) -> Ingress {
         serde_json::from_value(settings).unwrap()
-    }
-
-    #[test]
-    fn secrets_of_the_own_namespace_get_their_host_names() {
-        let annotations = json!({
-            "nginx.ingress.kubernetes.io/auth-secret": "users",
-            "nginx.ingress.kubernetes.io/auth-tls-secret": "shop/ca",
-            "nginx.ingress.kubernetes.io/rewrite-target": "/",
-        });
-        assert_eq!(
-            after(&rules(json!({})), &annotations).object()["metadata"]["annotations"],
-            json!({
-                "nginx.ingress.kubernetes.io/auth-secret": "users-x-shop-x-my-vcluster",
-                "nginx.ingress.kubernetes.io/auth-tls-secret": "ca-x-shop-x-my-vcluster",
-                "nginx.ingress.kubernetes.io/rewrite-target": "/",
-            })
-        );
     }
 
     #[test]

@@ -43,6 +43,9 @@ impl Plugin for Ingress {
         for backend in BACKENDS {
             mapping = mapping.reference(&format!("{backend}/service/name"), "v1/Service");
         }
+        for (annotation, kind) in annotations::REFERENCES {
+            mapping = mapping.reference(&annotations::place(annotation), kind);
+        }
         Descriptor::new("ingress", env!("CARGO_PKG_VERSION"), "Maps Ingresses.")
             .mapping(mapping)
             .settings_schema(include_str!("../settings.schema.json"))

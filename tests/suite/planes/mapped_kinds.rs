@@ -39,7 +39,7 @@ async fn tenant_with(
 }
 
 #[test]
-fn an_ingress_brings_its_secret_along_and_gets_its_address_back() -> Result<()> {
+fn an_ingress_brings_its_secrets_along_and_gets_its_address_back() -> Result<()> {
     in_shared_world(async |world, _| {
         let (_tenant, both) = tenant_with(world, "ingresses", &["ingress"], json!({})).await?;
         both.create::<Secret>(json!({"metadata": {"name": "tls"}, "type": "kubernetes.io/tls", "stringData": {"tls.crt": "c", "tls.key": "k"}})).await?;
@@ -47,7 +47,9 @@ fn an_ingress_brings_its_secret_along_and_gets_its_address_back() -> Result<()> 
             .await?;
         let backend = json!({"service": {"name": "web", "port": {"number": 80}}});
         let rule = json!({"host": "shop.example", "http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": backend}]}});
-        both.create::<Ingress>(json!({"metadata": {"name": "front"}, "spec": {
+        both.create::<Secret>(json!({"metadata": {"name": "users"}, "stringData": {"auth": "a:b"}})).await?;
+        let annotations = json!({"nginx.ingress.kubernetes.io/auth-secret": "shop/users"});
+        both.create::<Ingress>(json!({"metadata": {"name": "front", "annotations": annotations}, "spec": {
             "tls": [{"hosts": ["shop.example"], "secretName": "tls"}], "rules": [rule],
         }}))
         .await?;
@@ -59,6 +61,9 @@ fn an_ingress_brings_its_secret_along_and_gets_its_address_back() -> Result<()> 
             "{host}"
         );
         ensure!(text(&host, "/spec/tls/0/secretName") == name_of(&secret), "{host}");
+        let users = both.arrives::<Secret>("users").await?;
+        let named = text(&host, "/metadata/annotations/nginx.ingress.kubernetes.io~1auth-secret");
+        ensure!(named == name_of(&users), "{host}");
 
         let status = json!({"status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.7"}]}}});
         let api = both.host_api::<Ingress>();
@@ -72,7 +77,8 @@ fn an_ingress_brings_its_secret_along_and_gets_its_address_back() -> Result<()> 
 
         both.delete::<Ingress>("front").await?;
         both.leaves::<Ingress>("front").await?;
-        both.leaves::<Secret>("tls").await
+        both.leaves::<Secret>("tls").await?;
+        both.leaves::<Secret>("users").await
     })
 }
 
@@ -109,18 +115,24 @@ fn a_kind_that_is_only_declared_is_synced_both_ways() -> Result<()> {
             "references": [
                 {"path": "/spec/rules/*/http/paths/*/backend/service/name", "kind": "v1/Service"},
                 {"path": "/spec/tls/*/secretName", "kind": "v1/Secret"},
+                {"path": "/metadata/annotations/example.com~1users", "kind": "v1/Secret"},
             ],
         });
         let (_tenant, both) = tenant_with(world, "declared", &[], json!({"mappings": [mapping]})).await?;
         both.create::<Secret>(json!({"metadata": {"name": "tls"}})).await?;
+        both.create::<Secret>(json!({"metadata": {"name": "users"}})).await?;
         let rule = json!({"http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": {"service": {"name": "web", "port": {"number": 80}}}}]}});
+        let metadata = json!({"name": "front", "annotations": {"example.com/users": "users"}});
         both.create::<Ingress>(
-            json!({"metadata": {"name": "front"}, "spec": {"tls": [{"secretName": "tls"}], "rules": [rule]}}),
+            json!({"metadata": metadata, "spec": {"tls": [{"secretName": "tls"}], "rules": [rule]}}),
         )
         .await?;
         let host = both.arrives::<Ingress>("front").await?;
         let secret = both.arrives::<Secret>("tls").await?;
         ensure!(text(&host, "/spec/tls/0/secretName") == name_of(&secret), "{host}");
+        let users = both.arrives::<Secret>("users").await?;
+        let named = text(&host, "/metadata/annotations/example.com~1users");
+        ensure!(named == name_of(&users), "{host}");
         let renamed = text(&host, "/spec/rules/0/http/paths/0/backend/service/name");
         ensure!(renamed.ends_with("-x-shop-x-declared"), "{renamed}");
         let status = json!({"status": {"loadBalancer": {"ingress": [{"hostname": format!("{}.example", name_of(&host))}]}}});
@@ -133,7 +145,9 @@ fn a_kind_that_is_only_declared_is_synced_both_ways() -> Result<()> {
         })
         .await?;
         // A change of the tenant's goes on, and what is removed goes.
-        both.edit::<Ingress>("front", json!({"spec": {"tls": null}})).await?;
-        both.leaves::<Secret>("tls").await
+        let gone = json!({"metadata": {"annotations": {"example.com/users": null}}, "spec": {"tls": null}});
+        both.edit::<Ingress>("front", gone).await?;
+        both.leaves::<Secret>("tls").await?;
+        both.leaves::<Secret>("users").await
     })
 }

@@ -14,6 +14,7 @@ use weft::plugin::sandbox::Sandbox;
 use weft::plugin::workbench::Workbench;
 use weft_core::digest;
 use weft_core::object::ResourceType;
+use weft_core::references::Reference;
 use weft_tests::guests::compiled;
 use weft_tests::guests::misbehaving::Guest;
 
@@ -222,8 +223,21 @@ const OF_A_MAPPING: &[Change<Mapping>] = &[
     ("the tenant's metadata to write", "virtual-writes", "not in metadata", |mapping| {
         mapping.virtual_writes.push("/metadata/labels".into());
     }),
-    ("a selector in metadata", "", "/metadata/labels", |mapping| {
+    ("a selector in metadata", "selectors", "/metadata/labels", |mapping| {
         mapping.selectors.push("/metadata/labels".into());
+    }),
+    ("a reference in metadata", "references", "/metadata/name", |mapping| {
+        mapping.references.push(Reference::new("/metadata/name", "v1/Secret"));
+    }),
+    ("a reference in all annotations", "references", "or to an annotation", |mapping| {
+        mapping.references.push(Reference::new("/metadata/annotations/*", "v1/Secret"));
+    }),
+    ("a reference in an annotation of weft", "references", "or to an annotation", |mapping| {
+        mapping.references.push(Reference::new("/metadata/annotations/weft.dev~1identity", "v1/Secret"));
+    }),
+    ("an annotation with a namespace beside it", "references", "or to an annotation", |mapping| {
+        let reference = Reference::new("/metadata/annotations/a", "v1/Secret");
+        mapping.references.push(Reference { namespace_field: Some("b".into()), ..reference });
     }),
     ("65 paths", "", "more than 64", |mapping| mapping.host_writes = vec!["/spec".to_owned(); 65]),
 ];
