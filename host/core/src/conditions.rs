@@ -6,6 +6,7 @@
 use serde_json::{Value, json};
 
 use crate::context::{Condition, Ctx, Notes};
+use crate::mapper::Change;
 use crate::object::{Fields, VirtualObject, child_mut};
 
 /// Ends the prefix of every condition type that is a plugin's.
@@ -55,6 +56,16 @@ fn says_the_same(old: &Value, condition: &Condition) -> bool {
         && text("status") == condition.status
         && text("reason") == condition.reason
         && text("message") == condition.message
+}
+
+/// Has the patches of `current`'s conditions undo nothing that others said of it since. A patch replaces all
+/// conditions; without a plugin's among them they are the host's, and nobody else writes them.
+pub fn guard(current: &VirtualObject, desired: &VirtualObject, changes: &mut [Change]) {
+    if of_plugins(current).next().is_some() || of_plugins(desired).next().is_some() {
+        changes.iter_mut().filter(|change| change.has_conditions()).for_each(|change| {
+            change.only_for_version_of(current);
+        });
+    }
 }
 
 /// The conditions of an object that belong to plugins, in order.

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::context::{Ctx, Problem};
 use crate::diff;
-use crate::object::{HostObject, Key, ResourceType, VirtualObject};
+use crate::object::{HostObject, Key, Object, ResourceType, VirtualObject, child_mut};
 use crate::references::{self, Reference};
 
 /// One kind's rules. Pure and synchronous: the same input gives the same answer, anywhere.
@@ -215,5 +215,19 @@ impl Change {
     /// A strategic merge patch of the object itself or of a subresource.
     pub fn strategic(subresource: Option<&'static str>, body: Value) -> Self {
         Self { subresource, format: PatchFormat::Strategic, body }
+    }
+
+    /// Whether the patch replaces `status.conditions`.
+    pub fn has_conditions(&self) -> bool {
+        self.body.pointer("/status/conditions").is_some()
+    }
+
+    /// Has the patch be refused where `object` is no longer the version that it was made for.
+    pub fn only_for_version_of<S>(&mut self, object: &Object<S>) {
+        if let (Some(version), Some(body)) =
+            (object.text("/metadata/resourceVersion"), self.body.as_object_mut())
+        {
+            child_mut(body, "metadata").insert("resourceVersion".into(), version.into());
+        }
     }
 }

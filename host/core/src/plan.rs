@@ -135,7 +135,7 @@ impl Plan {
         }
         let mut desired = source.clone();
         conditions::merge(ctx, &mut desired, source);
-        self.push_virtual_changes(source, mapper.virtual_changes(&desired, source));
+        self.push_virtual_changes(mapper, source, &desired);
     }
 
     fn with_both(
@@ -183,10 +183,6 @@ impl Plan {
     fn in_step(&mut self, ctx: &Ctx<'_>, mapper: &dyn Mapper, source: &VirtualObject, host: &HostObject) {
         let is_process = mapper.policy().life == Life::Process;
         let translated = translate::to_host(ctx, mapper, source);
-        if let Err(Hold::Skip(_)) = translated {
-            self.hold = translated.err();
-            return;
-        }
         if is_process {
             // What runs is told first: a change that the host refuses, such as a resize, must not keep it back.
             self.back(ctx, mapper, source, host);
@@ -201,7 +197,9 @@ impl Plan {
             Err(Hold::Absent) => return self.delete_host(host, None),
             Err(hold) => self.hold = Some(hold),
         }
-        self.push_host_changes(host, mapper.status_changes(source, host));
+        if !matches!(self.hold, Some(Hold::Skip(_))) {
+            self.push_host_changes(host, mapper.status_changes(source, host));
+        }
         // What the host shows is its answer to what we asked last. Where we ask for something else now, it
         // would undo the tenant's change; the host's next answer brings us here again.
         if !is_process && !asks {
@@ -250,10 +248,12 @@ impl Plan {
                 desired.spec_mut().remove("nodeName");
             }
         }
-        self.push_virtual_changes(source, mapper.virtual_changes(&desired, source));
+        self.push_virtual_changes(mapper, source, &desired);
     }
 
-    fn push_virtual_changes(&mut self, source: &VirtualObject, changes: Vec<Change>) {
+    fn push_virtual_changes(&mut self, mapper: &dyn Mapper, source: &VirtualObject, desired: &VirtualObject) {
+        let mut changes = mapper.virtual_changes(desired, source);
+        conditions::guard(source, desired, &mut changes);
         for change in changes {
             let (name, uid) = (source.virtual_name(), source.uid().to_owned());
             self.steps.push(Step::PatchVirtual { name, uid, change });

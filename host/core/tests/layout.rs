@@ -34,7 +34,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("declared", &["context", "labels", "mapper", "names", "object", "paths", "references"]),
     ("extension", &["context", "edit", "object"]),
     ("edit", &["object"]),
-    ("conditions", &["context", "object"]),
+    ("conditions", &["context", "mapper", "object"]),
     ("offline", &["context", "names", "object"]),
     ("references", &["names", "object", "paths"]),
     ("labels", &["digest", "names", "object"]),

@@ -69,6 +69,10 @@ impl Mapper for PersistentVolumeClaim {
         &POLICY
     }
 
+    fn has_conditions(&self) -> bool {
+        true
+    }
+
     fn owned(&self) -> Vec<&str> {
         vec!["/spec/resources/requests", "/spec/volumeAttributesClassName"]
     }

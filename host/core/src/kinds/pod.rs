@@ -76,6 +76,10 @@ impl Mapper for Pod {
         vec![]
     }
 
+    fn has_conditions(&self) -> bool {
+        true
+    }
+
     /// Keeps `ephemeralContainers`, which [`Mapper::creatable`] takes out: they can only be added later.
     fn to_host(
         &self,

@@ -56,6 +56,10 @@ impl Mapper for Service {
         &POLICY
     }
 
+    fn has_conditions(&self) -> bool {
+        true
+    }
+
     fn owned(&self) -> Vec<&str> {
         vec![
             "/spec/type",

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use super::{messages, parts};
 use crate::context::{Ctx, Version};
 use crate::mapper::Change;
-use crate::object::{Fields, HostObject, Key, VirtualObject, child_mut};
+use crate::object::{Fields, HostObject, Key, VirtualObject};
 
 /// From this version on the API knows `observedGeneration` in a pod's status.
 const OBSERVED_GENERATION_SINCE: Version = Version { major: 1, minor: 34 };
@@ -73,12 +73,9 @@ pub(super) fn guard_gates(current: &VirtualObject, mut changes: Vec<Change>) -> 
     if gates(current).is_empty() {
         return changes;
     }
-    let version = current.text("/metadata/resourceVersion");
-    for change in changes.iter_mut().filter(|change| change.body.pointer("/status/conditions").is_some()) {
-        if let (Some(version), Some(body)) = (version, change.body.as_object_mut()) {
-            child_mut(body, "metadata").insert("resourceVersion".into(), version.into());
-        }
-    }
+    changes.iter_mut().filter(|change| change.has_conditions()).for_each(|change| {
+        change.only_for_version_of(current);
+    });
     changes
 }
 

@@ -1,0 +1,161 @@
+//! What each verdict of a rule from outside does to the two objects of a pair.
+#![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+#[expect(dead_code, reason = "shared with the golden files and the laws, which use more of it")]
+#[path = "support/cases.rs"]
+mod cases;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use weft_core::chain::Chain;
+use weft_core::context::{Condition, Ctx, Problem};
+use weft_core::edit::Edit;
+use weft_core::extension::{Answer, Direction, Extension, Failure, OnFailure, Request, Terms, Verdict};
+use weft_core::object::HostObject;
+use weft_core::plan::{Plan, Seen, Step, plan};
+
+use cases::{Case, World};
+
+/// A rule that has one answer on the way to the host, and lets pass what comes back.
+struct Judge {
+    terms: Terms,
+    verdict: Verdict,
+}
+
+impl Extension for Judge {
+    fn name(&self) -> &'static str {
+        "judge"
+    }
+
+    fn terms(&self) -> &Terms {
+        &self.terms
+    }
+
+    fn call(&self, _: &Ctx<'_>, request: &Request<'_>) -> Result<Answer, Failure> {
+        let is_asked = request.direction == Direction::ToHost;
+        let condition = Condition {
+            kind: "judge.plugins.weft.dev/Judged".to_owned(),
+            status: "True",
+            reason: "Seen".to_owned(),
+            message: String::new(),
+        };
+        Ok(Answer {
+            verdict: if is_asked { self.verdict.clone() } else { Verdict::Apply(Edit::Unchanged) },
+            events: Vec::new(),
+            conditions: is_asked.then(|| vec![condition]),
+        })
+    }
+
+    fn refused(&self, _: &Failure) {}
+}
+
+fn pod() -> &'static Case {
+    cases::all().iter().find(|case| case.title == "pod/plain").expect("there is a golden case pod/plain")
+}
+
+fn problem() -> Problem {
+    Problem { by: "judge".to_owned(), reason: "Judged".to_owned(), why: "so it is".to_owned(), field: None }
+}
+
+/// A decision about the pod, whose labels the tenant has changed since `host` was made.
+fn judged(verdict: Verdict, host: Option<&HostObject>) -> Plan {
+    let terms = Terms {
+        to_host: true,
+        to_virtual: true,
+        host_writes: Vec::new(),
+        virtual_writes: Vec::new(),
+        on_failure: OnFailure::Hold,
+    };
+    let mut chain = Chain::new(pod().mapper.clone());
+    chain.followed_by(Arc::new(Judge { terms, verdict }));
+    let mut source = pod().source.clone();
+    source.labels_mut().insert("turn".to_owned(), "next".into());
+    let world = World::new(Vec::new());
+    plan(&world.ctx(), &chain, Seen { virtual_object: Some(&source), host_object: host, used: false })
+}
+
+/// The host pod as it was made, with what its kubelet says by now.
+fn running() -> HostObject {
+    let world = World::new(Vec::new());
+    let seen = Seen { virtual_object: Some(&pod().source), host_object: None, used: false };
+    let made = plan(&world.ctx(), &*pod().mapper, seen).steps.into_iter().find_map(|step| match step {
+        Step::CreateHost(object) => Some(object),
+        _ => None,
+    });
+    let mut host = made.expect("a pod is made").into_json();
+    merge(
+        &mut host,
+        json!({
+            "metadata": {"uid": "host-uid", "generation": 1},
+            "spec": {"nodeName": "node-1"},
+            "status": {"phase": "Running", "startTime": "2026-01-01T00:00:00Z"},
+        }),
+    );
+    HostObject::from_json(host).expect("it is an object")
+}
+
+fn merge(into: &mut Value, more: Value) {
+    match (into, more) {
+        (Value::Object(into), Value::Object(more)) => {
+            more.into_iter().for_each(|(name, value)| merge(into.entry(name).or_insert(Value::Null), value));
+        }
+        (into, more) => *into = more,
+    }
+}
+
+/// The steps that reach the host, and those that reach the tenant's object.
+fn sides(plan: &Plan) -> (Vec<&'static str>, Vec<&'static str>) {
+    plan.steps.iter().map(Step::name).partition(|name| name.ends_with("host"))
+}
+
+/// Whether the tenant's object gets the rule's condition.
+fn tells_the_condition(plan: &Plan) -> bool {
+    plan.steps.iter().any(|step| match step {
+        Step::PatchVirtual { change, .. } => {
+            change.body.to_string().contains("judge.plugins.weft.dev/Judged")
+        }
+        _ => false,
+    })
+}
+
+fn all() -> [(&'static str, Verdict); 6] {
+    let wait = Verdict::Wait { problem: problem(), until: BTreeSet::new(), after: None };
+    [
+        ("apply", Verdict::Apply(Edit::Unchanged)),
+        ("skip", Verdict::Skip(problem())),
+        ("absent", Verdict::Absent(problem())),
+        ("wait", wait),
+        ("reject", Verdict::Reject(problem())),
+        ("fail", Verdict::Fail(problem())),
+    ]
+}
+
+#[test]
+fn only_apply_makes_a_host_object_and_every_verdict_brings_its_conditions() {
+    for (name, verdict) in all() {
+        let plan = judged(verdict, None);
+        let (host, tenants) = sides(&plan);
+        assert_eq!(host, if name == "apply" { vec!["create host"] } else { Vec::new() }, "{name}");
+        // With a host object comes a status, and the conditions with it.
+        assert_eq!(tells_the_condition(&plan), name != "apply", "{name}: {tenants:?}");
+    }
+}
+
+#[test]
+fn what_is_held_back_on_the_way_to_the_host_holds_no_status_back() {
+    let host = running();
+    for (name, verdict) in all() {
+        let plan = judged(verdict, Some(&host));
+        let (to_host, tenants) = sides(&plan);
+        let expected = match name {
+            "apply" => "patch host",
+            "absent" => "delete host",
+            _ => "",
+        };
+        assert_eq!(to_host.join(", "), expected, "{name}");
+        assert!(tenants.contains(&"patch virtual"), "{name}: {tenants:?}");
+        assert!(tells_the_condition(&plan), "{name}");
+    }
+}
