@@ -47,7 +47,9 @@ pub struct Missing {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Conflict {
     /// Two want to be the one that maps a kind.
-    #[error("{kind} is mapped by {first} and by {second}: remove one of them, or have one mutate it")]
+    #[error(
+        "{kind} is mapped by {first} and by {second}, and only one can: a plugin may mutate the kind, or override what weft itself does"
+    )]
     TwoOwners {
         /// The kind.
         kind: Kind,
@@ -331,7 +333,10 @@ impl Extension for Gap {
     }
 
     fn call(&self, _: &Ctx<'_>, _: &Request<'_>) -> Result<Answer, Failure> {
-        Err(Failure::new("PluginNotLoaded", "it is not loaded; see the syncer's log"))
+        Err(Failure::new(
+            "PluginNotLoaded",
+            "it is wanted and not loaded; whoever runs the syncer finds why in its log",
+        ))
     }
 
     fn refused(&self, _: &Failure) {}

@@ -35,7 +35,8 @@ pub enum Grants {
     /// The operator, in `load`.
     #[default]
     Listed,
-    /// The plugin itself.
+    /// The plugin itself. For development: its settings are in `<name>.settings.yaml` beside `<name>.wasm`,
+    /// unless `load` has an entry for it, and a file that is gone is a plugin that is removed.
     Asked,
 }
 
@@ -55,7 +56,6 @@ impl Plugins {
                     "{name}: `limits` must be 10 to 10000 milliseconds and 1 to 1024 mebibytes"
                 ));
             }
-            let is_kind = |kind: &&str| (2..=3).contains(&kind.split('/').count());
             let lookups = entry.lookups.iter().map(|lookup| lookup.kind.as_str());
             let kinds = entry.kinds.iter().map(String::as_str).chain(lookups);
             if let Some(kind) = kinds.into_iter().find(|kind| !is_kind(kind)) {
@@ -64,4 +64,10 @@ impl Plugins {
         }
         Ok(())
     }
+}
+
+/// Whether it is written as `apiVersion/Kind`.
+pub(super) fn is_kind(text: &str) -> bool {
+    let kind = text.rsplit_once('/').map_or("", |(_, kind)| kind);
+    (2..=3).contains(&text.split('/').count()) && kind.starts_with(|first: char| first.is_ascii_uppercase())
 }

@@ -3,6 +3,8 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use weft_core::extension::Failure;
+
 /// Failures in a row that open the breaker.
 const FAILURES: u32 = 10;
 /// How long it stays open at first; doubled each time it opens again.
@@ -29,6 +31,7 @@ struct State {
     open_until: Option<Instant>,
     /// Failures in a row and the pause before the call of late that worked.
     before: (u32, Option<Duration>),
+    first_failure: Option<String>,
 }
 
 impl Breaker {
@@ -37,14 +40,21 @@ impl Breaker {
         self.at(Instant::now())
     }
 
-    /// Takes note of a call.
-    pub fn called(&self, worked: bool) {
-        self.note(worked, Instant::now());
+    /// Takes note of a call, and of why it failed if it did.
+    pub fn called(&self, failure: Option<&Failure>) {
+        self.note(failure.map(in_short).as_deref(), Instant::now());
     }
 
     /// Takes note that the answer of a call that worked was no good: the call did not work after all.
-    pub fn refused(&self) {
-        self.take_back(Instant::now());
+    pub fn refused(&self, failure: &Failure) {
+        self.take_back(&in_short(failure), Instant::now());
+    }
+
+    /// How many of the first calls failed, and what the first failure was: `2 of 3 calls: PluginTrapped`.
+    pub fn failures(&self) -> String {
+        let state = self.lock();
+        let first = state.first_failure.as_deref().unwrap_or("none");
+        format!("{} of {} calls, first with {first}", state.failures, state.calls)
     }
 
     /// Whether it is open.
@@ -67,25 +77,25 @@ impl Breaker {
         self.lock().open_until.is_none_or(|until| now >= until)
     }
 
-    fn note(&self, worked: bool, now: Instant) {
+    fn note(&self, failure: Option<&str>, now: Instant) {
         let mut state = self.lock();
         state.calls = state.calls.saturating_add(1);
-        if worked {
+        if let Some(failure) = failure {
+            state.fail(failure, now);
+        } else {
             state.before = (state.in_a_row, state.pause);
             state.in_a_row = 0;
             state.pause = None;
             state.open_until = None;
-        } else {
-            state.fail(now);
         }
     }
 
-    fn take_back(&self, now: Instant) {
+    fn take_back(&self, failure: &str, now: Instant) {
         let mut state = self.lock();
         if state.in_a_row == 0 {
             (state.in_a_row, state.pause) = state.before;
         }
-        state.fail(now);
+        state.fail(failure, now);
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
@@ -94,7 +104,8 @@ impl Breaker {
 }
 
 impl State {
-    fn fail(&mut self, now: Instant) {
+    fn fail(&mut self, failure: &str, now: Instant) {
+        self.first_failure.get_or_insert_with(|| failure.to_owned());
         self.failures = self.failures.saturating_add(1);
         self.in_a_row = self.in_a_row.saturating_add(1);
         if self.in_a_row >= FAILURES {
@@ -107,20 +118,30 @@ impl State {
     }
 }
 
+/// The reason and the field. What a plugin says in its own words may be what it read in a Secret.
+fn in_short(failure: &Failure) -> String {
+    match &failure.field {
+        Some(field) => format!("{} at {field}", failure.reason),
+        None => failure.reason.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const FAILED: Option<&str> = Some("PluginTrapped");
 
     #[test]
     fn a_plugin_whose_answers_are_all_refused_is_left_alone_as_well() {
         let (breaker, start) = (Breaker::default(), Instant::now());
         for _ in 0..FAILURES {
-            breaker.note(true, start);
-            breaker.take_back(start);
+            breaker.note(None, start);
+            breaker.take_back("PluginRefused", start);
         }
         assert!(!breaker.at(start) && breaker.at(start + FIRST_PAUSE));
-        breaker.note(true, start + FIRST_PAUSE);
-        breaker.take_back(start + FIRST_PAUSE);
+        breaker.note(None, start + FIRST_PAUSE);
+        breaker.take_back("PluginRefused", start + FIRST_PAUSE);
         assert!(!breaker.at(start + FIRST_PAUSE * 2));
     }
 
@@ -128,22 +149,25 @@ mod tests {
     fn a_plugin_that_keeps_failing_is_left_alone_for_longer_and_longer() {
         let breaker = Breaker::default();
         let start = Instant::now();
-        (0..FAILURES).for_each(|_| breaker.note(false, start));
+        (0..FAILURES).for_each(|_| breaker.note(FAILED, start));
         assert!(!breaker.at(start) && breaker.at(start + FIRST_PAUSE));
-        breaker.note(false, start + FIRST_PAUSE);
+        breaker.note(FAILED, start + FIRST_PAUSE);
         assert!(!breaker.at(start + FIRST_PAUSE * 2) && breaker.at(start + FIRST_PAUSE * 3));
-        breaker.note(true, start + FIRST_PAUSE * 3);
+        breaker.note(None, start + FIRST_PAUSE * 3);
         assert!(breaker.at(start + FIRST_PAUSE * 3));
     }
 
     #[test]
     fn failures_at_the_start_fail_the_trial_and_later_ones_do_not() {
         let breaker = Breaker::default();
-        (0..TRIAL_FAILURES).for_each(|_| breaker.called(false));
+        let failure = Failure::new("PluginRefused", "a secret").about("spec.hostNetwork");
+        breaker.called(Some(&failure));
+        (1..TRIAL_FAILURES).for_each(|_| breaker.called(Some(&Failure::new("PluginTimeout", ""))));
         assert!(breaker.has_failed_its_trial());
+        assert_eq!(breaker.failures(), "5 of 5 calls, first with PluginRefused at spec.hostNetwork");
         let old = Breaker::default();
-        (0..TRIAL).for_each(|_| old.called(true));
-        (0..TRIAL_FAILURES).for_each(|_| old.called(false));
+        (0..TRIAL).for_each(|_| old.called(None));
+        (0..TRIAL_FAILURES).for_each(|_| old.called(Some(&failure)));
         assert!(!old.has_failed_its_trial());
     }
 }

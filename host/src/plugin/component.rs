@@ -86,6 +86,14 @@ pub enum Error {
     Descriptor(#[from] Invalid),
 }
 
+impl Loaded {
+    /// The version for people: `version 0.1.0 (17e12e496937)`. Versions under development have one number.
+    pub fn title(&self) -> String {
+        let digest = self.digest.get(..12).unwrap_or_default();
+        format!("version {} ({digest})", self.descriptor.version)
+    }
+}
+
 /// Reads, checks, compiles and describes a component.
 ///
 /// # Errors

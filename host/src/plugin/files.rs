@@ -1,12 +1,28 @@
-//! Which components are in a folder.
+//! Which components are in a folder, and which settings lie beside them.
 
 use std::collections::BTreeMap;
+use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// What tells that a file is another one than before, without reading it.
+use serde_json::{Map, Value};
+
+/// A component in the folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Found {
+    pub(super) path: PathBuf,
+    pub(super) signature: Signature,
+}
+
+/// What tells that a component or its settings are others than before, without reading them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Signature {
+    component: Stamp,
+    settings: Option<Stamp>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
     device: u64,
     inode: u64,
     size: u64,
@@ -15,18 +31,43 @@ pub(super) struct Signature {
 
 /// The components of a folder by plugin name: `<name>.wasm`. Symbolic links are followed, as mounted
 /// ConfigMaps have them; names that begin with a dot are files in the making.
-pub(super) fn list(folder: &Path) -> BTreeMap<String, (PathBuf, Signature)> {
+pub(super) fn list(folder: &Path) -> BTreeMap<String, Found> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let component = |path: PathBuf| {
+    let found = |path: PathBuf| {
         let name = path.file_name()?.to_str()?.strip_suffix(".wasm")?.to_owned();
-        let metadata = std::fs::metadata(&path).ok().filter(std::fs::Metadata::is_file)?;
-        let signature = Signature {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            size: metadata.size(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-        };
-        (!name.starts_with('.')).then_some((name, (path, signature)))
+        let signature = Signature { component: stamp(&path)?, settings: stamp(&settings_file(&path)) };
+        (!name.starts_with('.')).then_some((name, Found { path, signature }))
     };
-    entries.filter_map(|entry| component(entry.path())).collect()
+    entries.filter_map(|entry| found(entry.path())).collect()
+}
+
+/// The settings beside the component `path`; none if there are none.
+///
+/// # Errors
+/// Why they cannot be read, for a developer.
+pub(super) fn settings(path: &Path) -> Result<Map<String, Value>, String> {
+    let file = settings_file(path);
+    let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let text = match std::fs::read_to_string(&file) {
+        Ok(text) if text.trim().is_empty() => return Ok(Map::new()),
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Map::new()),
+        Err(error) => return Err(format!("its {name} cannot be read: {error}")),
+    };
+    serde_saphyr::from_str(&text).map_err(|error| format!("its {name} is no YAML with settings: {error}"))
+}
+
+/// `my-mapping.settings.yaml` for `my-mapping.wasm`.
+fn settings_file(component: &Path) -> PathBuf {
+    component.with_extension("settings.yaml")
+}
+
+fn stamp(path: &Path) -> Option<Stamp> {
+    let metadata = std::fs::metadata(path).ok().filter(Metadata::is_file)?;
+    Some(Stamp {
+        device: metadata.dev(),
+        inode: metadata.ino(),
+        size: metadata.size(),
+        modified: (metadata.mtime(), metadata.mtime_nsec()),
+    })
 }

@@ -258,7 +258,7 @@ impl Extension for Rule {
         if !generation.breaker.lets_pass() {
             return Err(Failure::new(
                 "PluginPaused",
-                "it failed so often that it is not called for a while; see the syncer's log",
+                "it failed so often that it is not called for a while; whoever runs the syncer finds why in its log",
             ));
         }
         let start = Instant::now();
@@ -266,14 +266,14 @@ impl Extension for Rule {
         let verdict = answer.as_ref().map_or_else(|failure| failure.reason, |answer| word(&answer.verdict));
         let kind = self.mapping.resource.kind();
         generation.metrics.called(&generation.name, kind.as_str(), verdict, start.elapsed());
-        generation.breaker.called(answer.is_ok());
+        generation.breaker.called(answer.as_ref().err());
         answer
     }
 
     fn refused(&self, failure: &Failure) {
         let generation = &self.generation;
         generation.metrics.refused(&generation.name, root(failure.field.as_deref()));
-        generation.breaker.refused();
+        generation.breaker.refused(failure);
     }
 }
 

@@ -6,8 +6,7 @@
 
 mod trial;
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,11 +20,11 @@ use crate::engine::Rules;
 use crate::folder::Watcher;
 use crate::news::News;
 use crate::plugin::descriptor::Role;
-use crate::plugin::files::{self, Signature};
+use crate::plugin::files::{self, Found, Signature};
 use crate::plugin::generation::Generation;
 use crate::plugin::grants::Entry;
 use crate::plugin::metrics::Metrics;
-use crate::plugin::reload::{self, Candidate};
+use crate::plugin::reload::{self, Candidate, Denied};
 use crate::plugin::sandbox::Sandbox;
 use crate::plugin::status::{Shown, Status};
 use crate::registry::{Missing, Registry, Sources};
@@ -62,8 +61,8 @@ pub struct Manager {
     registry: Registry,
     running: BTreeMap<String, Running>,
     refused: BTreeMap<String, Refused>,
-    /// Digests that failed their trial: not tried again.
-    denied: HashSet<String>,
+    /// What failed its trial: not tried again.
+    denied: Vec<Denied>,
     clean_up: BTreeSet<Kind>,
     rules: watch::Sender<Arc<Rules>>,
     news: mpsc::Sender<News>,
@@ -118,7 +117,7 @@ impl Manager {
             registry,
             running: BTreeMap::new(),
             refused: BTreeMap::new(),
-            denied: HashSet::new(),
+            denied: Vec::new(),
             clean_up: BTreeSet::new(),
             rules,
             news,
@@ -143,11 +142,11 @@ impl Manager {
                 () = changed(watcher.as_ref()) => self.scan().await,
                 changed = wanted.changed(), if is_configured => {
                     is_configured = changed.is_ok();
-                    let old_folder = self.wanted.plugins.folder.clone();
-                    self.wanted = wanted.borrow_and_update().clone();
-                    if self.wanted.plugins.folder != old_folder {
+                    let old = std::mem::replace(&mut self.wanted, wanted.borrow_and_update().clone());
+                    if self.wanted.plugins.folder != old.plugins.folder {
                         watcher = self.watcher();
                     }
+                    tell_of_removed(&old, &self.wanted);
                     self.scan().await;
                     true
                 }
@@ -170,14 +169,23 @@ impl Manager {
             None => BTreeMap::new(),
         };
         let mut is_changed = self.drop_unwanted(&files);
-        for (name, (path, signature)) in &files {
+        for (name, found) in &files {
             let Some(entry) = self.wanted.entry(name) else { continue };
-            if self.is_settled(name, *signature, &entry) {
-                continue;
-            }
-            is_changed |= self.try_file(name, path.clone(), *signature, entry).await;
+            is_changed |= match self.with_settings(name, found, entry.clone()) {
+                Ok(entry) if self.is_settled(name, found.signature, &entry) => false,
+                Ok(entry) => self.try_file(name, found, entry).await,
+                Err(why) => self.refuse_once(name, found.signature, entry, why),
+            };
         }
         is_changed | self.note_missing(&files)
+    }
+
+    /// The entry with the settings that lie beside the component, where nobody else says anything of it.
+    fn with_settings(&self, name: &str, found: &Found, mut entry: Entry) -> Result<Entry, String> {
+        if self.is_development() && !self.wanted.plugins.load.contains_key(name) {
+            entry.settings = files::settings(&found.path)?;
+        }
+        Ok(entry)
     }
 
     /// Whether this file with this entry has been tried already.
@@ -199,11 +207,12 @@ impl Manager {
         self.wanted.plugins.grants == Grants::Asked
     }
 
-    async fn try_file(&mut self, name: &str, path: PathBuf, signature: Signature, entry: Entry) -> bool {
+    async fn try_file(&mut self, name: &str, found: &Found, entry: Entry) -> bool {
+        let signature = found.signature;
         let running = self.running.get(name).map(|running| running.generation.clone());
         let candidate = Candidate {
             name: name.to_owned(),
-            path,
+            path: found.path.clone(),
             entry: entry.clone(),
             is_development: self.is_development(),
             running,
@@ -226,12 +235,19 @@ impl Manager {
                 self.take_in(name, signature, &tried.generation, &tried.changes);
                 true
             }
-            Err(why) => {
-                self.refuse(name, Some(signature), entry, why);
-                self.show();
-                !self.running.contains_key(name)
-            }
+            Err(why) => self.refuse_once(name, signature, entry, why),
         }
+    }
+
+    /// Refuses a file, unless it is for the same reason as before; gives whether the rules change with it.
+    fn refuse_once(&mut self, name: &str, signature: Signature, entry: Entry, why: String) -> bool {
+        let is_known = |refused: &Refused| refused.signature == Some(signature) && refused.why == why;
+        if self.refused.get(name).is_some_and(is_known) {
+            return false;
+        }
+        self.refuse(name, Some(signature), entry, why);
+        self.show();
+        !self.running.contains_key(name)
     }
 
     fn is_running(&self, name: &str, generation: &Arc<Generation>) -> bool {
@@ -258,9 +274,8 @@ impl Manager {
         }
         self.metrics.set_loaded(name, version, digest, true);
         self.metrics.reloaded(name, "loaded");
-        let short = digest.get(..12).unwrap_or_default();
-        info!(plugin = name, version, digest = short, "the plugin is loaded{changes}");
-        self.tell(News::good(name, "PluginLoaded", format!("version {version}, digest {short}{changes}")));
+        info!(plugin = name, "{} is loaded{changes}", loaded.title());
+        self.tell(News::good(name, "PluginLoaded", format!("{}{changes}", loaded.title())));
         let running = Running {
             signature,
             generation: generation.clone(),
@@ -273,7 +288,7 @@ impl Manager {
 
     fn refuse(&mut self, name: &str, signature: Option<Signature>, entry: Entry, why: String) {
         let goes_on = match self.running.get(name) {
-            Some(running) => format!("; version {} goes on", running.generation.loaded.descriptor.version),
+            Some(running) => format!("; {} goes on", running.generation.loaded.title()),
             None => String::new(),
         };
         warn!(plugin = name, "the plugin is not loaded: {why}{goes_on}");
@@ -283,7 +298,7 @@ impl Manager {
     }
 
     /// Lets go of plugins that nobody wants any more; gives whether there were any.
-    fn drop_unwanted(&mut self, files: &BTreeMap<String, (PathBuf, Signature)>) -> bool {
+    fn drop_unwanted(&mut self, files: &BTreeMap<String, Found>) -> bool {
         self.refused
             .retain(|name, _| files.contains_key(name) || self.wanted.plugins.load.contains_key(name));
         let mut gone = Vec::new();
@@ -328,13 +343,13 @@ impl Manager {
     }
 
     /// Takes note of plugins that should be there and have no file; gives whether there are new ones.
-    fn note_missing(&mut self, files: &BTreeMap<String, (PathBuf, Signature)>) -> bool {
+    fn note_missing(&mut self, files: &BTreeMap<String, Found>) -> bool {
         let wanted = self.wanted.clone();
         let load = wanted.plugins.load.iter().filter(|(_, entry)| entry.enabled);
         let mut is_changed = false;
         for (name, entry) in load.filter(|(name, _)| !files.contains_key(*name)) {
             if !self.running.contains_key(name) && !self.refused.contains_key(name) {
-                let why = format!("there is no file {name}.wasm in `plugins.folder`");
+                let why = no_file(name, files.keys());
                 self.refuse(name, None, entry.clone(), why);
                 is_changed = true;
             }
@@ -344,7 +359,12 @@ impl Manager {
 
     fn sources(&self) -> Sources {
         let loaded = self.running.iter().map(|(name, running)| (name.clone(), running.generation.clone()));
-        let missing = self.refused.iter().filter(|(name, _)| !self.running.contains_key(*name));
+        // Where plugins come and go with their files, nothing waits for one without a file.
+        let is_awaited = |refused: &Refused| refused.signature.is_some() || !self.is_development();
+        let missing = self
+            .refused
+            .iter()
+            .filter(|(name, refused)| !self.running.contains_key(*name) && is_awaited(refused));
         let missing = missing.map(|(name, refused)| Missing {
             name: name.clone(),
             kinds: refused.entry.kinds.clone(),
@@ -389,6 +409,24 @@ impl Manager {
             debug!("nobody takes the news of plugins");
         }
     }
+}
+
+/// Says which kinds are not declared any more: nobody looks at their host objects from now on.
+fn tell_of_removed(old: &Wanted, new: &Wanted) {
+    let kinds = |wanted: &Wanted| -> BTreeSet<Kind> {
+        wanted.declared.iter().map(|mapping| mapping.declaration().resource.kind()).collect()
+    };
+    for kind in kinds(old).difference(&kinds(new)) {
+        info!(%kind, "the kind is not in `mappings` any more; its host objects stay as they are");
+    }
+}
+
+/// Says that a plugin has no file, and which one may be meant.
+fn no_file<'a>(name: &str, files: impl Iterator<Item = &'a String>) -> String {
+    let near = files.map(|file| (strsim::jaro_winkler(name, file), file));
+    let nearest = near.max_by(|one, other| one.0.total_cmp(&other.0)).filter(|(nearness, _)| *nearness > 0.8);
+    let hint = nearest.map_or_else(String::new, |(_, file)| format!("; is {file}.wasm meant?"));
+    format!("there is no file {name}.wasm in `plugins.folder`{hint}")
 }
 
 async fn changed(watcher: Option<&Watcher>) {

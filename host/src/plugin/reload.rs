@@ -1,6 +1,5 @@
 //! One try to load a version of a plugin, off the threads that others wait for.
 
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,11 +28,18 @@ pub(super) struct Candidate {
     pub(super) is_development: bool,
     /// The version that is called now.
     pub(super) running: Option<Arc<Generation>>,
-    /// Digests that failed their trial.
-    pub(super) denied: HashSet<String>,
+    /// What failed its trial.
+    pub(super) denied: Vec<Denied>,
     pub(super) sandbox: Arc<Sandbox>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) names: Names,
+}
+
+/// A version that failed on its first objects with what the operator said of it.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Denied {
+    pub(super) digest: String,
+    pub(super) entry: Entry,
 }
 
 /// A version that can be called: the one that runs already where nothing has changed.
@@ -83,6 +89,10 @@ fn try_now(candidate: &Candidate) -> Result<Tried, Failed> {
     {
         return Ok(Tried { generation: running.clone(), changes: String::new() });
     }
+    let denied = Denied { digest: loaded.digest.clone(), entry: entry.clone() };
+    if candidate.denied.contains(&denied) {
+        return Err(Failed::Final("this version failed on its first objects before".to_owned()));
+    }
     let (sandbox, metrics) = (candidate.sandbox.clone(), candidate.metrics.clone());
     let generation = Generation::new(&candidate.name, loaded, entry, sandbox, metrics);
     let generation = Arc::new(generation.map_err(|error| Failed::Final(causes(&error)))?);
@@ -97,9 +107,6 @@ fn try_now(candidate: &Candidate) -> Result<Tried, Failed> {
 fn load(candidate: &Candidate) -> Result<Loaded, Failed> {
     let bytes = read(&candidate.path)?;
     let digest = digest::of_bytes(&bytes);
-    if candidate.denied.contains(&digest) {
-        return Err(Failed::Final("this version failed on its first objects before".to_owned()));
-    }
     let running = candidate
         .running
         .as_ref()
@@ -144,8 +151,8 @@ fn replay(candidate: &Candidate, running: &Generation, new: &Generation) -> Resu
     if other + failed == 0 {
         return Ok(String::new());
     }
-    Ok(format!(
-        "; of {} recorded calls {same} have the same answer, {other} another one, {failed} fail",
-        calls.len()
-    ))
+    let parts = [(same, "answered as before"), (other, "answered in another way"), (failed, "failing")];
+    let parts = parts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"));
+    let parts: Vec<String> = parts.collect();
+    Ok(format!("; tried on {} calls of late: {}", calls.len(), parts.join(", ")))
 }

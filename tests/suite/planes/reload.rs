@@ -170,6 +170,75 @@ fn what_is_no_plugin_leaves_the_one_before_in_place_and_is_said_what_it_is() -> 
 }
 
 #[test]
+fn settings_beside_a_component_are_taken_in_while_developing() -> Result<()> {
+    in_shared_world(async |world, _| {
+        let shop = Workshop::open(world, "settings", "asked").await?;
+        let settings = shop.folder.join("team-label.settings.yaml");
+        fs::write(&settings, "team: red\n")?;
+        shop.put("team-label", &rust::example("rust-team-label").await?)?;
+        shop.both.create_pod("web", json!({})).await?;
+        shop.has_team("web", Some("red")).await?;
+        fs::write(&settings, "team: blue\n")?;
+        shop.has_team("web", Some("blue")).await?;
+
+        for (text, words) in
+            [("team: [", ["team-label.settings.yaml", "YAML"]), ("team: 7", ["settings", "team"])]
+        {
+            fs::write(&settings, text)?;
+            shop.is_refused("team-label", &words).await?;
+        }
+        shop.both.create_pod("later", json!({})).await?;
+        shop.has_team("later", Some("blue")).await?;
+
+        // What the configuration says goes before it.
+        shop.configure("asked", &team("green"))?;
+        shop.has_team("web", Some("green")).await?;
+        // And where it speaks of a plugin without a file, pods do not wait for one.
+        let absent =
+            json!({"teem-label": {"kinds": ["v1/Pod"]}, "team-label": {"settings": {"team": "green"}}});
+        shop.configure("asked", &absent)?;
+        shop.is_refused("teem-label", &["no file", "is team-label.wasm meant?"]).await?;
+        shop.both.create_pod("last", json!({})).await?;
+        shop.has_team("last", Some("green")).await
+    })
+}
+
+#[test]
+fn a_version_that_fails_on_its_first_objects_gives_way_to_the_one_before() -> Result<()> {
+    in_shared_world(async |world, _| {
+        let shop = Workshop::open(world, "failing", "asked").await?;
+        shop.configure("asked", &team("red"))?;
+        shop.put("team-label", &rust::example("rust-team-label").await?)?;
+        let pods: Vec<String> = (0..8).map(|number| format!("pod-{number}")).collect();
+        for pod in &pods {
+            shop.both.create_pod(pod, json!({})).await?;
+            shop.has_team(pod, Some("red")).await?;
+        }
+        let edited = world.dir().join("panicking");
+        rust::edited(
+            "rust-team-label",
+            &edited,
+            r#"set_label("team", &self.team)"#,
+            r#"set_label("team", &self.team[99..])"#,
+        )?;
+        shop.put("team-label", &rust::component(&edited).await?)?;
+        shop.is_refused("team-label", &["failed on its first objects", "PluginTrapped"]).await?;
+        shop.both.create_pod("later", json!({})).await?;
+        shop.has_team("later", Some("red")).await?;
+
+        // The same version with other settings is another try.
+        shop.configure("asked", &team("blue"))?;
+        shop.has_team("later", Some("red")).await?;
+        shop.put("team-label", &rust::example("rust-team-label").await?)?;
+        shop.has_team("later", Some("blue")).await?;
+        let events = shop.both.host_api::<Event>().list(&ListParams::default()).await?;
+        let mut told = events.iter().filter(|event| event.reason.as_deref() == Some("PluginPutBack"));
+        ensure!(told.next().is_some(), "no event tells of it");
+        Ok(())
+    })
+}
+
+#[test]
 fn a_mounted_folder_whose_link_is_swapped_is_taken_in() -> Result<()> {
     in_shared_world(async |world, _| {
         let shop = Workshop::open(world, "mounted", "asked").await?;

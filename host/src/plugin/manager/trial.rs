@@ -5,6 +5,7 @@ use tracing::{debug, warn};
 
 use super::{Manager, Refused};
 use crate::news::News;
+use crate::plugin::reload::Denied;
 
 impl Manager {
     /// Puts the version before back where a new one keeps failing; says when a plugin is paused.
@@ -47,14 +48,16 @@ impl Manager {
         let Some(running) = self.running.get_mut(name) else { return };
         let Some(previous) = running.previous.take() else { return };
         let failed = std::mem::replace(&mut running.generation, previous.clone());
-        self.denied.insert(failed.loaded.digest.clone());
-        let why = format!("version {} failed on its first objects", failed.loaded.descriptor.version);
+        self.denied.push(Denied { digest: failed.loaded.digest.clone(), entry: failed.entry.clone() });
+        let failures = failed.breaker.failures();
+        let why = format!("{} failed on its first objects: {failures}", failed.loaded.title());
         self.metrics.set_loaded(name, &failed.loaded.descriptor.version, &failed.loaded.digest, false);
         self.metrics.set_loaded(name, &previous.loaded.descriptor.version, &previous.loaded.digest, true);
         self.metrics.reloaded(name, "put back");
         let (signature, entry) = (running.signature, failed.entry.clone());
-        warn!(plugin = name, "{why}; version {} is back", previous.loaded.descriptor.version);
-        self.tell(News::bad(name, "PluginPutBack", format!("{why}; the version before is back")));
+        let why_and_what = format!("{why}; {} is back", previous.loaded.title());
+        warn!(plugin = name, "{why_and_what}");
+        self.tell(News::bad(name, "PluginPutBack", why_and_what));
         self.refused.insert(name.to_owned(), Refused { signature: Some(signature), entry, why });
     }
 }
