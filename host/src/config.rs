@@ -325,6 +325,22 @@ mod tests {
     }
 
     #[test]
+    fn a_declared_mapping_that_makes_no_sense_is_refused_with_its_place() {
+        let refused = |mapping: &str| {
+            let text = format!(
+                "cluster: {{name: a, namespace: b}}\nmappings: [{{apiVersion: a/v1, plural: as, {mapping}}}]"
+            );
+            parse(&text).unwrap_err().to_string()
+        };
+        let text = refused("kind: A, references: [{path: /spec/a, kind: Secret}]");
+        assert!(text.contains("A: the reference's kind \"Secret\" must be apiVersion/Kind"), "{text}");
+        let text = refused("kind: A, references: [{path: /metadata/name, kind: v1/Secret}]");
+        assert!(text.contains("A: references \"/metadata/name\" must be a path"), "{text}");
+        let text = refused("kind: A, owned: [/metadata]");
+        assert!(text.contains("A: owned "), "{text}");
+    }
+
+    #[test]
     fn an_unknown_key_is_answered_with_the_nearest_one() {
         let error = parse("cluster: {name: a, namepsace: b}\nhealht: {}").unwrap_err().to_string();
         assert!(error.contains("cluster.namepsace: did you mean `namespace`?"), "{error}");

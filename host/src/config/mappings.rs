@@ -10,6 +10,7 @@ use weft_core::object::{Kind, ResourceType};
 use weft_core::references::Reference;
 
 use crate::config::Error;
+use crate::config::plugins::is_kind;
 use crate::plugin::descriptor::{Mapping, Role};
 
 /// A kind that needs no code: where its objects name others, and what flows back.
@@ -90,9 +91,22 @@ impl DeclaredMapping {
             virtual_writes: self.back.clone(),
             installs_definition: self.install_definition,
         };
-        mapping
-            .check("entry")
-            .map_err(|invalid| value(format!("{}: {} {}", self.kind, invalid.field, invalid.why)))?;
+        mapping.check("").map_err(|invalid| {
+            let field = match invalid.field.trim_start_matches('.') {
+                "host-writes" => "owned",
+                "virtual-writes" => "back",
+                field => field,
+            };
+            value(format!("{}: {field} {}", self.kind, invalid.why).replace(":  ", ": "))
+        })?;
+        if let Some(reference) = self.references.iter().find(|reference| !is_kind(&reference.kind)) {
+            let found = &reference.kind;
+            let why = format!(
+                "{}: the reference's kind {found:?} must be apiVersion/Kind, such as v1/Secret",
+                self.kind
+            );
+            return Err(value(why));
+        }
         match self.labels.iter().find(|path| !path.starts_with('/')) {
             Some(path) => Err(value(format!("{}: the path {path:?} must begin with `/`", self.kind))),
             None => Ok(()),

@@ -312,9 +312,10 @@ impl<S: 'static> Watch<S> {
     fn tell_absent(&self, error: &Error) {
         let (kind, server) = (self.resource.kind(), self.server);
         if matches!(error, Error::Api(error) if error.is_not_found()) {
+            let plural = &self.resource.plural;
             warn!(
-                %kind, server,
-                "the server does not have this kind: nothing of it is synced until its CustomResourceDefinition is installed there"
+                %kind, %plural, server,
+                "the server does not have this kind under this plural: nothing of it is synced until its CustomResourceDefinition is installed there"
             );
         } else {
             let error = error as &dyn std::error::Error;

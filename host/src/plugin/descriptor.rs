@@ -164,7 +164,10 @@ impl Mapping {
         let (group, kind) = (&*self.resource.group, &*self.resource.kind);
         if CLOSED_GROUPS.contains(&group) || (group.is_empty() && CLOSED_CORE.contains(&kind)) {
             let kind = self.resource.kind();
-            return Err(invalid(&format!("{at}.kind"), format!("{kind} cannot be mapped by a plugin")));
+            return Err(invalid(
+                &format!("{at}.kind"),
+                format!("{kind} cannot be mapped by a plugin or a declaration"),
+            ));
         }
         if self.role == Role::Override && self.resource.kind().as_str() == "v1/Pod" {
             let why =
