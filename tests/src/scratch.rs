@@ -24,7 +24,7 @@ impl Scratch {
     pub fn new() -> Result<Self> {
         let runs = home()?.join("runs");
         fs::create_dir_all(&runs)?;
-        sweep(&runs);
+        sweep()?;
         let path = tempfile::Builder::new().prefix("run-").tempdir_in(&runs)?.keep();
         let lock = File::create(path.join(LOCK))?;
         lock.lock()?;
@@ -52,13 +52,17 @@ pub fn keep() -> bool {
     std::env::var_os(KEEP).is_some()
 }
 
-/// What cannot be removed now is left to the next sweep.
-fn sweep(runs: &Path) {
-    for entry in fs::read_dir(runs).into_iter().flatten().flatten() {
+/// Removes the folders of runs that have ended. What cannot be removed now is left to the next time.
+///
+/// # Errors
+/// There is no folder for them, and none can be made.
+pub fn sweep() -> Result<()> {
+    for entry in fs::read_dir(home()?.join("runs")).into_iter().flatten().flatten() {
         if is_abandoned(&entry.path()) {
             let _ = fs::remove_dir_all(entry.path());
         }
     }
+    Ok(())
 }
 
 /// A folder without a lock file is one that another process is just creating.

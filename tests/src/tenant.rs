@@ -95,6 +95,11 @@ impl Tenant {
         &self.host
     }
 
+    /// The program that is run as the syncer.
+    pub fn weft(&self) -> &Path {
+        &self.options.weft
+    }
+
     /// The syncer's configuration file.
     pub fn config(&self) -> PathBuf {
         self.options.dir.join("weft.yaml")

@@ -16,6 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use weft_tests::arguments::arguments;
 use weft_tests::process::tail;
 use weft_tests::progress::Progress;
+use weft_tests::scratch;
 use weft_tests::world::{Options, World};
 
 use crate::sides::Sides;
@@ -42,11 +43,13 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse_from(arguments());
-    tokio::select! {
-        outcome = demo(&arguments) => report(outcome),
+    let outcome = tokio::select! {
+        outcome = demo(&arguments) => outcome.map(|()| ExitCode::SUCCESS),
         // Dropping the demo ends every process it started.
-        () = interrupted() => ExitCode::from(INTERRUPTED),
-    }
+        () = interrupted() => Ok(ExitCode::from(INTERRUPTED)),
+    };
+    // The logs are wanted where something has failed.
+    report(outcome.and_then(|code| scratch::sweep().map(|()| code)))
 }
 
 async fn demo(arguments: &Arguments) -> Result<()> {
@@ -130,14 +133,11 @@ async fn interrupted() {
     }
 }
 
-fn report(outcome: Result<()>) -> ExitCode {
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            screen::failed(&error);
-            ExitCode::FAILURE
-        }
-    }
+fn report(outcome: Result<ExitCode>) -> ExitCode {
+    outcome.unwrap_or_else(|error| {
+        screen::failed(&error);
+        ExitCode::FAILURE
+    })
 }
 
 fn example() -> PathBuf {

@@ -59,15 +59,17 @@ Ctrl-C ends it all and leaves nothing behind.",
 pub(crate) fn how_to_map(world: &World, folder: &Path) {
     println!(
         "
-Plugins are taken from {} while you edit them:
+Plugins are taken from {folder} while you edit them; what lies there is taken again at the next start:
 
+    alias weft={weft}
     weft plugin new my-mapping --lang rust
-    weft plugin dev my-mapping --into {}
+    weft plugin dev my-mapping --into {folder} --log {log}
 
-What the syncer makes of each version stands in {}",
-        folder.display(),
-        folder.display(),
-        world.tenant().syncer_log().display(),
+Settings are taken from {folder}/<name>.settings.yaml; the syncer's whole configuration is {config}",
+        folder = folder.display(),
+        weft = world.tenant().weft().display(),
+        log = world.tenant().syncer_log().display(),
+        config = world.tenant().config().display(),
     );
 }
 
