@@ -168,6 +168,9 @@ impl Drop for Sandbox {
     }
 }
 
+/// What it can mean that a component stops without a word: bindings of scripting languages do so.
+const SILENT: &str = "it wrote no error before, as where a value has not the type that wit/types.wit gives it";
+
 /// Only what a mapping can need. What is off cannot be a way out: threads, garbage collection and shared
 /// memory are not even compiled in.
 fn config(cache: Option<&Path>) -> Result<Config, Error> {
@@ -273,7 +276,9 @@ fn explain(error: &wasmtime::Error, limits: Limits, meter: &Meter, imports: &Imp
     // The first line is a list of frames; what went wrong stands behind it.
     let cause = error.root_cause().to_string();
     let words = imports.last_words().map(|words| format!("{words} ({cause})"));
-    Error::Trap { why: words.unwrap_or(cause) }
+    let is_silent = matches!(error.downcast_ref::<Trap>(), Some(Trap::UnreachableCodeReached));
+    let why = words.unwrap_or_else(|| if is_silent { format!("{cause}; {SILENT}") } else { cause });
+    Error::Trap { why }
 }
 
 #[cfg(test)]
