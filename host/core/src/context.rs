@@ -122,11 +122,16 @@ impl Notes {
         lock(&self.events).push(event);
     }
 
-    /// Notes all the conditions that `plugin` has for the object.
+    /// Notes the conditions of one answer of `plugin`. It may be asked both ways in one decision: what it has
+    /// for the object is what both answers have.
     pub fn conditions(&self, plugin: &str, conditions: Vec<Condition>) {
-        if !self.takes_no_conditions {
-            lock(&self.conditions).insert(plugin.to_owned(), conditions);
+        if self.takes_no_conditions {
+            return;
         }
+        let mut noted = lock(&self.conditions);
+        let noted = noted.entry(plugin.to_owned()).or_default();
+        noted.retain(|old| conditions.iter().all(|new| new.kind != old.kind));
+        noted.extend(conditions);
     }
 
     /// Notes a rule that did not work but does not hold the object back.

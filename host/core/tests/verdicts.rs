@@ -44,7 +44,8 @@ impl Extension for Judge {
         Ok(Answer {
             verdict: if is_asked { self.verdict.clone() } else { Verdict::Apply(Edit::Unchanged) },
             events: Vec::new(),
-            conditions: is_asked.then(|| vec![condition]),
+            // A plugin that has none says so, each time that it is asked.
+            conditions: Some(is_asked.then_some(condition).into_iter().collect()),
         })
     }
 

@@ -23,6 +23,7 @@ pub(crate) fn act(request: &Request, key: &str) -> Outcome {
         Some(deed) => edits(deed, &with)
             .or_else(|| exhausts(deed))
             .or_else(|| verdicts(deed, &with))
+            .or_else(|| conditions(deed, &with))
             .or_else(|| reads(deed, &with, request))
             .or_else(|| tells(deed, &with))
             .unwrap_or_else(|| fail(&format!("there is no deed {deed:?}"))),
@@ -75,9 +76,32 @@ fn verdicts(deed: &str, with: &str) -> Option<Outcome> {
         "wait-zero" => Verdict::Wait(Wait { problem: problem(with), until: Vec::new(), after_ms: Some(0) }),
         "wait-for-ever" => Verdict::Wait(Wait { problem: problem(with), until: Vec::new(), after_ms: None }),
         "wait-for-much" => Verdict::Wait(Wait { problem: problem(with), until: much(), after_ms: None }),
+        // The Secret is named, and never looked up.
+        "wait-for-secret" => {
+            Verdict::Wait(Wait { problem: problem(with), until: vec![secret(with)], after_ms: None })
+        }
+        "wait-a-second" => {
+            Verdict::Wait(Wait { problem: problem(with), until: Vec::new(), after_ms: Some(1000) })
+        }
         _ => return None,
     };
     Some(outcome(verdict))
+}
+
+/// Answers with one condition, as a plugin of good faith has them. `with` is its name.
+fn conditions(deed: &str, with: &str) -> Option<Outcome> {
+    let verdict = match deed {
+        "condition" => Verdict::Apply(Edit::Unchanged),
+        "condition-skip" => Verdict::Skip(problem(with)),
+        _ => return None,
+    };
+    let condition = Condition {
+        name: with.to_owned(),
+        status: Some(true),
+        reason: "Told".to_owned(),
+        message: "as it was told to".to_owned(),
+    };
+    Some(Outcome { conditions: vec![condition], ..outcome(verdict) })
 }
 
 /// Reads what was not granted, too much, or what is to be kept.
@@ -128,6 +152,12 @@ fn get(kind_name: &str, name: &str) -> Result<Option<String>, lookup::LookupErro
 
 fn target(kind_name: &str, name: &str) -> ObjectRef {
     ObjectRef { kind: kind("", kind_name), namespace: Some("shop".to_owned()), name: name.to_owned() }
+}
+
+/// The Secret that `namespace/name` names.
+fn secret(text: &str) -> ObjectRef {
+    let (namespace, name) = text.split_once('/').unwrap_or_default();
+    ObjectRef { kind: kind("", "Secret"), namespace: Some(namespace.to_owned()), name: name.to_owned() }
 }
 
 /// How many of many questions were answered.

@@ -11,3 +11,4 @@ mod planes;
 mod reading;
 mod telling;
 pub(crate) mod unloadable;
+mod verdicts;
