@@ -2,8 +2,10 @@
 
 mod compare;
 mod complete;
+mod contains;
 mod expect;
 mod outcome;
+mod patch;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,6 +21,7 @@ use crate::plugin::workbench::{Examined, Refusal, Workbench, surroundings};
 pub use compare::{Difference, compare};
 pub use expect::{Expect, blessed, replace_expect};
 pub use outcome::{Outcome, Told, Word, plain};
+pub use patch::Patch;
 
 /// A question and its answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -99,9 +102,21 @@ impl Case {
     }
 
     fn parse(path: &str, text: &str) -> Result<Self, Error> {
-        // In one line: the text around the place is in the author's editor.
-        serde_saphyr::from_str(text)
-            .map_err(|error| Error::Parse { path: path.to_owned(), why: error.without_snippet().to_string() })
+        let mut key = String::new();
+        let case = serde_saphyr::with_deserializer_from_str(text, |deserializer| {
+            serde_path_to_error::deserialize(deserializer).map_err(|error| {
+                key = error.path().to_string();
+                error.into_inner()
+            })
+        });
+        case.map_err(|error| {
+            // In one line: the text around the place is in the author's editor.
+            let why = error.without_snippet();
+            // The path of the whole is a dot.
+            let is_inside = !key.is_empty() && key != ".";
+            let why = if is_inside { format!("`{key}`: {why}") } else { why.to_string() };
+            Error::Parse { path: path.to_owned(), why }
+        })
     }
 
     /// A case of which nothing is known yet but the question.
@@ -202,15 +217,52 @@ impl std::fmt::Display for Way {
 mod tests {
     use super::*;
 
+    /// Why a case with this in the place of what is expected cannot be used.
+    fn refused(expect: &str) -> String {
+        let text = format!("call: to-host\nvirtual: {{}}\nexpect: {expect}\n");
+        Case::parse("cases/a.yaml", &text).unwrap_err().to_string()
+    }
+
     #[test]
-    fn a_key_that_does_not_exist_is_refused_with_its_place_and_the_known_ones() {
-        let text = "call: to-host\nvirtual: {}\nexpect: {verdikt: apply}\n";
-        let error = Case::parse("cases/a.yaml", text).unwrap_err();
-        let text = error.to_string();
+    fn what_cannot_be_used_is_told_with_its_place_its_key_and_what_is_allowed() {
+        for (expect, key, allowed) in [
+            ("{verdikt: apply}", "`expect.verdikt`: unknown field", "verdict"),
+            ("{verdict: aply}", "`expect.verdict`: ", "refused"),
+            ("{verdict: apply, labels: [a]}", "`expect.labels`: ", "mapping"),
+            ("{verdict: apply, patch: {op: add}}", "`expect.patch`: ", "`none`"),
+            ("{verdict: apply, patch: [{op: put, path: /a}]}", "`expect.patch`: ", "`none`"),
+            ("{verdict: apply, events: [{type: Bad, reason: A}]}", "`expect.events[0].type`: ", "Warning"),
+        ] {
+            let why = refused(expect);
+            assert!(why.starts_with(&format!("the case cases/a.yaml cannot be used: {key}")), "{why}");
+            assert!(why.contains(allowed) && why.contains("line 3"), "{why}");
+
+            assert!(!why.contains('\n'), "{why}");
+        }
+        let why = Case::parse("a.yaml", "call: to-host\nexpct: {}\n").unwrap_err().to_string();
         assert!(
-            text.contains("cases/a.yaml") && text.contains("verdikt") && text.contains("verdict"),
-            "{text}"
+            why.contains("`expct`") && why.contains("objects, expect") && why.contains("line 2"),
+            "{why}"
         );
+    }
+
+    #[test]
+    fn the_case_in_the_manual_is_one_and_every_key_is_in_the_manual() {
+        let manual = include_str!("../../../wit/README.md");
+        let (_, section) = manual.split_once("\n## Cases\n").unwrap();
+        let (section, _) = section.split_once("\n## ").unwrap();
+        let (_, example) = section.split_once("```yaml\n").unwrap();
+        let (example, _) = example.split_once("```").unwrap();
+        let case = Case::parse("wit/README.md", example).unwrap();
+        assert_eq!(case.expect.verdict, Word::Apply);
+        for text in ["nothing: 1", "expect: {nothing: 1}"] {
+            let why = Case::parse("a.yaml", text).unwrap_err().to_string();
+            let (_, known) = why.split_once("expected one of ").unwrap();
+            let (known, _) = known.split_once(" at line").unwrap();
+            for known in known.split(", ") {
+                assert!(section.contains(&format!("`{known}`")), "`{known}` is not in the manual");
+            }
+        }
     }
 
     #[test]

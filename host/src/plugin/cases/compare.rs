@@ -7,9 +7,10 @@ use weft_core::confine::field_name;
 use weft_core::context::{Condition, Event};
 use weft_core::object::Fields;
 
+use crate::plugin::cases::contains::misses;
 use crate::plugin::cases::expect::{Expect, ExpectedCondition, ExpectedEvent, shown};
 use crate::plugin::cases::outcome::plain;
-use crate::plugin::cases::{Outcome, Word};
+use crate::plugin::cases::{Outcome, Patch, Word};
 
 /// One place where they differ.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,12 +43,13 @@ pub fn compare(expect: &Expect, outcome: &Outcome) -> Vec<Difference> {
         // The rest only repeats it.
         return differences;
     }
-    if expect.patch.is_some() && !(outcome.is_unchanged && outcome.verdict == Word::Apply) {
-        differences.push(text("patch", "none".to_owned(), "the plugin changes the draft".to_owned()));
-    }
+    let object = outcome.object.as_ref();
+    differences.extend(expect.patch.as_ref().and_then(|patch| compare_patch(patch, outcome)));
     differences.extend(compare_told(expect, outcome));
-    differences.extend(compare_labels(expect.labels.as_ref(), outcome.object.as_ref()));
-    differences.extend(compare_objects(expect.object.as_ref(), outcome.object.as_ref()));
+    differences.extend(compare_texts("labels", expect.labels.as_ref(), object));
+    differences.extend(compare_texts("annotations", expect.annotations.as_ref(), object));
+    differences.extend(compare_contents(expect.contains.as_ref(), object));
+    differences.extend(compare_objects(expect.object.as_ref(), object));
     differences.extend(compare_lists(expect, outcome));
     differences
 }
@@ -66,18 +68,46 @@ fn field(text: &str) -> String {
     if text.starts_with('/') { field_name(text) } else { text.to_owned() }
 }
 
-fn compare_labels(
+fn compare_patch(expected: &Patch, outcome: &Outcome) -> Option<Difference> {
+    if *expected == Patch::None {
+        let is_none = outcome.is_unchanged && outcome.verdict == Word::Apply;
+        let found = || text("patch", "none".to_owned(), "the plugin changes the draft".to_owned());
+        return (!is_none).then(found);
+    }
+    let Some(found) = outcome.wanted.clone() else {
+        let found = "the plugin makes no object".to_owned();
+        return Some(text("patch", "changes of the draft".to_owned(), found));
+    };
+    match expected.apply(&outcome.draft).map(plain) {
+        Ok(expected) => (expected != found).then_some(Difference::Object { expected, found }),
+        Err(why) => Some(text("patch", "operations that fit the draft".to_owned(), why)),
+    }
+}
+
+/// Labels or annotations.
+fn compare_texts(
+    key: &'static str,
     expected: Option<&BTreeMap<String, String>>,
     object: Option<&Fields>,
 ) -> Option<Difference> {
     let expected = expected?;
-    let labels = object.and_then(|object| object.get("metadata")?.get("labels"));
-    let has = |(key, value): (&String, &String)| {
-        labels.and_then(|labels| labels.get(key)).and_then(Value::as_str) == Some(value)
+    let found = object.and_then(|object| object.get("metadata")?.get(key));
+    let has = |(name, value): (&String, &String)| {
+        found.and_then(|found| found.get(name)).and_then(Value::as_str) == Some(value)
     };
-    let found = labels.map_or_else(|| "none".to_owned(), Value::to_string);
+    let shown = found.map_or_else(|| "none".to_owned(), Value::to_string);
     let wanted = serde_json::to_string(expected).unwrap_or_default();
-    (!expected.iter().all(has)).then(|| text("labels", wanted, found))
+    (!expected.iter().all(has)).then(|| text(key, wanted, shown))
+}
+
+/// Each place is told alone: an object may be long, and what is expected of it short.
+fn compare_contents(expected: Option<&Fields>, object: Option<&Fields>) -> Vec<Difference> {
+    let Some(expected) = expected else { return Vec::new() };
+    let Some(object) = object else {
+        return vec![text("contains", "an object".to_owned(), "none is written".to_owned())];
+    };
+    let difference = |(expected, found): (String, String)| text("contains", expected, found);
+    misses(expected, object).iter().map(|miss| difference(miss.sides())).collect()
 }
 
 fn compare_objects(expected: Option<&Fields>, found: Option<&Fields>) -> Option<Difference> {
@@ -165,6 +195,49 @@ mod tests {
         assert_eq!(compare(&expect("{verdict: apply, labels: {team: web}}"), &found), []);
         let differences = compare(&expect("{verdict: apply, labels: {team: shop}}"), &found);
         assert!(matches!(&differences[..], [Difference::Text { key: "labels", .. }]), "{differences:?}");
+    }
+
+    #[test]
+    fn annotations_are_a_subset() {
+        let found = outcome(Word::Apply, &json!({"metadata": {"annotations": {"a/b": "c", "d": "e"}}}));
+        assert_eq!(compare(&expect("{verdict: apply, annotations: {a/b: c}}"), &found), []);
+        let differences = compare(&expect("{verdict: apply, annotations: {a/b: x}}"), &found);
+        let shown = text("annotations", r#"{"a/b":"x"}"#.to_owned(), r#"{"a/b":"c","d":"e"}"#.to_owned());
+        assert_eq!(differences, [shown]);
+    }
+
+    #[test]
+    fn what_an_object_contains_is_compared_place_by_place() {
+        let containers = json!([{"name": "main", "image": "new"}]);
+        let found = outcome(Word::Apply, &json!({"spec": {"containers": containers, "x": 1}}));
+        let same = "{verdict: apply, contains: {spec: {containers: [{image: new}]}}}";
+        assert_eq!(compare(&expect(same), &found), []);
+        let other = "{verdict: apply, contains: {spec: {containers: [{image: old}], x: 2}}}";
+        let image = ("spec.containers[0].image: \"old\"", "spec.containers[0].image: \"new\"");
+        let differences = [image, ("spec.x: 2", "spec.x: 1")]
+            .map(|(expected, found)| text("contains", expected.to_owned(), found.to_owned()));
+        assert_eq!(compare(&expect(other), &found), differences);
+        let nothing = outcome(Word::Skip, &Value::Null);
+        assert_eq!(compare(&expect("{verdict: skip, contains: {}}"), &nothing).len(), 1);
+    }
+
+    #[test]
+    fn a_patch_says_what_the_plugin_makes_of_the_draft_in_whatever_form_it_says_so() {
+        let mut found = outcome(Word::Apply, &json!({"a": 2}));
+        found.draft = json!({"a": 1}).as_object().unwrap().clone();
+        found.wanted = found.object.clone();
+        for same in ["{op: replace, path: /a, value: 2}", "{op: add, path: /a, value: 2}"] {
+            assert_eq!(compare(&expect(&format!("{{verdict: apply, patch: [{same}]}}")), &found), []);
+        }
+        let other = expect("{verdict: apply, patch: [{op: remove, path: /a}]}");
+        assert!(matches!(&compare(&other, &found)[..], [Difference::Object { .. }]));
+        for unlike in ["none", "[{op: remove, path: /b}]"] {
+            let differences = compare(&expect(&format!("{{verdict: apply, patch: {unlike}}}")), &found);
+            assert!(matches!(&differences[..], [Difference::Text { key: "patch", .. }]), "{differences:?}");
+        }
+        let blessed = crate::plugin::cases::blessed(&other, &found);
+        assert_eq!(compare(&blessed, &found), []);
+        assert!(matches!(&blessed.patch, Some(Patch::Operations(list)) if list.len() == 1), "{blessed:?}");
     }
 
     #[test]

@@ -8,7 +8,8 @@ use serde_json::Value;
 use weft_core::context::{Condition, Event};
 use weft_core::object::Fields;
 
-use crate::plugin::cases::{Outcome, Word};
+use crate::plugin::cases::contains::renewed;
+use crate::plugin::cases::{Outcome, Patch, Word};
 
 /// What is to come of a case. What is not said is not compared.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -19,10 +20,16 @@ pub struct Expect {
     /// The whole object, without weft's annotations and without owners.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub object: Option<Fields>,
+    /// What the object says; it may say more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contains: Option<Fields>,
     /// Labels that the object has; there may be others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<BTreeMap<String, String>>,
-    /// `none`: the plugin leaves the draft as it is.
+    /// Annotations that the object has; there may be others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub annotations: Option<BTreeMap<String, String>>,
+    /// What the plugin does to the draft.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub patch: Option<Patch>,
     /// Reason of the problem.
@@ -37,14 +44,6 @@ pub struct Expect {
     /// All conditions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conditions: Option<Vec<ExpectedCondition>>,
-}
-
-/// What is expected of the edit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Patch {
-    /// There is none.
-    None,
 }
 
 /// An event.
@@ -87,8 +86,18 @@ pub struct ExpectedCondition {
 impl Expect {
     /// The verdict alone.
     pub fn verdict(verdict: Word) -> Self {
-        let (object, labels, patch, reason) = (None, None, None, None);
-        Self { verdict, object, labels, patch, reason, at: None, events: None, conditions: None }
+        Self {
+            verdict,
+            object: None,
+            contains: None,
+            labels: None,
+            annotations: None,
+            patch: None,
+            reason: None,
+            at: None,
+            events: None,
+            conditions: None,
+        }
     }
 
     /// Everything that has come of it.
@@ -99,7 +108,9 @@ impl Expect {
         Self {
             verdict: outcome.verdict,
             object: outcome.object.clone(),
+            contains: None,
             labels: None,
+            annotations: None,
             patch: is_unchanged.then_some(Patch::None),
             reason: told.and_then(|told| some(&told.reason)),
             at: told.and_then(|told| told.at.clone()),
@@ -112,15 +123,17 @@ impl Expect {
 /// What has come of it now, in as many words as were said before.
 pub fn blessed(before: &Expect, outcome: &Outcome) -> Expect {
     let now = Expect::of(outcome);
+    let object = now.object.as_ref();
+    let texts = |field: &str, before: &Option<BTreeMap<String, String>>| {
+        Some(renewed_texts(field, before.as_ref()?, object?))
+    };
     Expect {
         verdict: now.verdict,
-        labels: before
-            .labels
-            .as_ref()
-            .zip(now.object.as_ref())
-            .map(|(labels, object)| relabelled(labels, object)),
+        contains: before.contains.as_ref().zip(object).map(|(before, object)| renewed(before, object)),
+        labels: texts("labels", &before.labels),
+        annotations: texts("annotations", &before.annotations),
         object: now.object.filter(|_| before.object.is_some()),
-        patch: now.patch.filter(|_| before.patch.is_some()),
+        patch: before.patch.as_ref().and_then(|_| Patch::of(outcome)),
         reason: now.reason,
         at: now.at,
         events: before.events.as_ref().map(|_| now.events.unwrap_or_default()),
@@ -150,11 +163,15 @@ pub fn replace_expect(text: &str, expect: &Expect) -> String {
     result
 }
 
-/// The same labels with the values that they have on the object.
-fn relabelled(labels: &BTreeMap<String, String>, object: &Fields) -> BTreeMap<String, String> {
-    let found = object.get("metadata").and_then(|metadata| metadata.get("labels"));
+/// The same labels or annotations with the values that they have on the object.
+fn renewed_texts(
+    field: &str,
+    before: &BTreeMap<String, String>,
+    object: &Fields,
+) -> BTreeMap<String, String> {
+    let found = object.get("metadata").and_then(|metadata| metadata.get(field));
     let value = |key: &String| found?.get(key)?.as_str().map(|value| (key.clone(), value.to_owned()));
-    labels.keys().filter_map(value).collect()
+    before.keys().filter_map(value).collect()
 }
 
 fn list<'a, T, E: From<&'a T>>(items: &'a [T]) -> Option<Vec<E>> {
@@ -208,7 +225,7 @@ mod tests {
         let labels =
             BTreeMap::from([("team".to_owned(), "a".to_owned()), ("gone".to_owned(), "x".to_owned())]);
         let object = serde_json::json!({"metadata": {"labels": {"team": "b", "app": "c"}}});
-        let found = relabelled(&labels, object.as_object().unwrap());
+        let found = renewed_texts("labels", &labels, object.as_object().unwrap());
         assert_eq!(found, BTreeMap::from([("team".to_owned(), "b".to_owned())]));
     }
 }
