@@ -120,11 +120,17 @@ impl Chain {
     ) -> Step {
         let answer = match link.call(ctx, request) {
             Ok(answer) => answer,
-            Err(failure) => return fail(ctx, link, &failure),
+            Err(failure) => {
+                ctx.notes.heard(link.name(), false);
+                return fail(ctx, link, &failure);
+            }
         };
         answer.events.into_iter().for_each(|event| ctx.notes.event(event));
         if let Some(conditions) = answer.conditions {
             ctx.notes.conditions(link.name(), conditions);
+            if request.direction == Direction::ToHost || !link.terms().to_host {
+                ctx.notes.heard(link.name(), true);
+            }
         }
         let edit = match answer.verdict {
             Verdict::Apply(edit) => edit,

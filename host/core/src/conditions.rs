@@ -17,8 +17,8 @@ pub fn kind(plugin: &str, name: &str) -> String {
     format!("{plugin}{DOMAIN}{name}")
 }
 
-/// Brings the plugins' conditions of `desired` up to what was noted in this decision. Plugins that noted
-/// nothing keep what `current` has of them.
+/// Brings the plugins' conditions of `desired` up to what was noted in this decision. Plugins that were not
+/// heard out keep what else `current` has of them.
 pub fn merge(ctx: &Ctx<'_>, desired: &mut VirtualObject, current: &VirtualObject) {
     let noted = ctx.notes.noted_conditions();
     let before: Vec<&Value> = list(current).filter(|condition| plugin_of(condition).is_some()).collect();
@@ -27,8 +27,12 @@ pub fn merge(ctx: &Ctx<'_>, desired: &mut VirtualObject, current: &VirtualObject
     }
     let mut merged: Vec<Value> =
         list(desired).filter(|condition| plugin_of(condition).is_none()).cloned().collect();
-    let kept =
-        before.iter().filter(|condition| !plugin_of(condition).is_some_and(|by| noted.contains_key(by)));
+    let is_noted = |plugin: &str, old: &Value| {
+        noted.get(plugin).into_iter().flatten().any(|new| type_of(old) == Some(&new.kind))
+    };
+    let kept = before.iter().filter(|old| {
+        plugin_of(old).is_some_and(|plugin| !ctx.notes.has_heard(plugin) && !is_noted(plugin, old))
+    });
     merged.extend(kept.map(|condition| (*condition).clone()));
     for condition in noted.values().flatten() {
         let old = before.iter().find(|old| type_of(old) == Some(&condition.kind));
@@ -45,7 +49,7 @@ pub fn merge(ctx: &Ctx<'_>, desired: &mut VirtualObject, current: &VirtualObject
 pub fn are_new(notes: &Notes, current: &VirtualObject) -> bool {
     notes.noted_conditions().iter().any(|(plugin, noted)| {
         let of_plugin = |condition: &&Value| plugin_of(condition) == Some(plugin);
-        list(current).filter(of_plugin).count() != noted.len()
+        (notes.has_heard(plugin) && list(current).filter(of_plugin).count() != noted.len())
             || noted.iter().any(|condition| !list(current).any(|old| says_the_same(old, condition)))
     })
 }

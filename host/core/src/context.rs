@@ -68,6 +68,8 @@ pub struct Moment {
 pub struct Notes {
     events: Mutex<Vec<Event>>,
     conditions: Mutex<BTreeMap<String, Vec<Condition>>>,
+    /// Plugins that have said all they had to say; false once one of them did not answer.
+    heard: Mutex<BTreeMap<String, bool>>,
     failures: Mutex<Vec<Problem>>,
     takes_no_conditions: bool,
 }
@@ -132,6 +134,16 @@ impl Notes {
         let noted = noted.entry(plugin.to_owned()).or_default();
         noted.retain(|old| conditions.iter().all(|new| new.kind != old.kind));
         noted.extend(conditions);
+    }
+
+    /// Notes that `plugin` has given its main answer, or (not `answered`) none to something that it was asked.
+    pub fn heard(&self, plugin: &str, answered: bool) {
+        *lock(&self.heard).entry(plugin.to_owned()).or_insert(answered) &= answered;
+    }
+
+    /// Whether `plugin` has said all that it has to say: then it has no other conditions than those noted.
+    pub fn has_heard(&self, plugin: &str) -> bool {
+        lock(&self.heard).get(plugin).is_some_and(|answered| *answered)
     }
 
     /// Notes a rule that did not work but does not hold the object back.

@@ -13,7 +13,7 @@ use weft_core::chain::Chain;
 use weft_core::context::{Condition, Ctx, Problem};
 use weft_core::edit::Edit;
 use weft_core::extension::{Answer, Direction, Extension, Failure, OnFailure, Request, Terms, Verdict};
-use weft_core::object::HostObject;
+use weft_core::object::{HostObject, VirtualObject};
 use weft_core::plan::{Plan, Seen, Step, plan};
 
 use cases::{Case, World};
@@ -62,6 +62,12 @@ fn problem() -> Problem {
 
 /// A decision about the pod, whose labels the tenant has changed since `host` was made.
 fn judged(verdict: Verdict, host: Option<&HostObject>) -> Plan {
+    let mut source = pod().source.clone();
+    source.labels_mut().insert("turn".to_owned(), "next".into());
+    judged_of(&source, verdict, host)
+}
+
+fn judged_of(source: &VirtualObject, verdict: Verdict, host: Option<&HostObject>) -> Plan {
     let terms = Terms {
         to_host: true,
         to_virtual: true,
@@ -71,10 +77,8 @@ fn judged(verdict: Verdict, host: Option<&HostObject>) -> Plan {
     };
     let mut chain = Chain::new(pod().mapper.clone());
     chain.followed_by(Arc::new(Judge { terms, verdict }));
-    let mut source = pod().source.clone();
-    source.labels_mut().insert("turn".to_owned(), "next".into());
     let world = World::new(Vec::new());
-    plan(&world.ctx(), &chain, Seen { virtual_object: Some(&source), host_object: host, used: false })
+    plan(&world.ctx(), &chain, Seen { virtual_object: Some(source), host_object: host, used: false })
 }
 
 /// The host pod as it was made, with what its kubelet says by now.
@@ -159,4 +163,31 @@ fn what_is_held_back_on_the_way_to_the_host_holds_no_status_back() {
         assert!(tenants.contains(&"patch virtual"), "{name}: {tenants:?}");
         assert!(tells_the_condition(&plan), "{name}");
     }
+}
+
+#[test]
+fn conditions_stay_where_the_rule_is_not_asked_about_the_way_to_the_host() {
+    let host = running();
+    let mut ending = pod().source.clone().into_json();
+    let old = json!([{"type": "judge.plugins.weft.dev/Judged", "status": "True", "reason": "Seen"}]);
+    merge(
+        &mut ending,
+        json!({
+            "metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z", "deletionGracePeriodSeconds": 30},
+            "spec": {"nodeName": "node-1"},
+            "status": {"conditions": old},
+        }),
+    );
+    let ending = VirtualObject::from_json(ending).expect("it is an object");
+    let plan = judged_of(&ending, Verdict::Apply(Edit::Unchanged), Some(&host));
+    assert_eq!(sides(&plan).0, ["delete host"]);
+    for step in &plan.steps {
+        let conditions = match step {
+            Step::PatchVirtual { change, .. } => change.body.pointer("/status/conditions"),
+            _ => None,
+        };
+        let is_kept = conditions.is_none_or(|all| all.to_string().contains("judge.plugins.weft.dev/Judged"));
+        assert!(is_kept, "{step:?}");
+    }
+    assert!(plan.steps.len() > 1, "the status flows back: {plan:?}");
 }

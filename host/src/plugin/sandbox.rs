@@ -169,7 +169,8 @@ impl Drop for Sandbox {
 }
 
 /// What it can mean that a component stops without a word: bindings of scripting languages do so.
-const SILENT: &str = "it wrote no error before, as where a value has not the type that wit/types.wit gives it";
+const SILENT: &str =
+    "it wrote no error before, as where a value has not the type that wit/types.wit gives it";
 
 /// Only what a mapping can need. What is off cannot be a way out: threads, garbage collection and shared
 /// memory are not even compiled in.
