@@ -31,7 +31,7 @@ export const plugin = {
           selection: "all",
           references: [],
           selectors: [],
-          // Labels can always be changed; nothing else is.
+          // Labels and annotations can always be changed; beside them, what is named here, or `/spec` and `/data`.
           hostWrites: [],
           virtualWrites: [],
           installDefinition: false,
@@ -52,10 +52,7 @@ export const plugin = {
   },
 
   configure(settings) {
-    const problems = attempt(
-      () => takeSettings(JSON.parse(settings)),
-      (problem) => [problem],
-    );
+    const problems = attempt(() => takeSettings(JSON.parse(settings)));
     if (problems.length > 0) {
       throw problems;
     }
@@ -64,10 +61,7 @@ export const plugin = {
 
 export const mapper = {
   toHost(request) {
-    return attempt(
-      () => apply(label(JSON.parse(request.draft))),
-      (problem) => outcome({ tag: "fail", val: problem }),
-    );
+    return attempt(() => apply(label(JSON.parse(request.draft))));
   },
 
   // Never called, because `describe` does not ask for it; but the world has it, so it has to be there.
@@ -101,15 +95,15 @@ function label(draft) {
   return { tag: "patch", val: JSON.stringify([change]) };
 }
 
-// An error that leaves the component only says that it trapped. As a problem it can be read where the plugin is
-// used, and the log has the place in this file.
-function attempt(work, otherwise) {
+// A mistake ends the call, and a version that makes it on its first objects is put back. What leaves the component
+// by `throw` says no more than that, so what went wrong, and where, is written to the log before.
+function attempt(work) {
   try {
     return work();
   } catch (error) {
-    const message = String(error);
-    log.write("error", message, [["stack", String(error?.stack)]]);
-    return otherwise({ reason: "PluginError", message, at: null });
+    const place = String(error?.stack ?? "").trim().split("\n")[0].trim();
+    log.write("error", `${error} ${place}`.trim(), []);
+    throw error;
   }
 }
 

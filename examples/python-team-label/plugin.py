@@ -2,7 +2,7 @@
 
 The shapes of all values are those of `wit/types.wit`: a record is a data class, the case `apply` of the variant
 `verdict` is `Verdict_Apply`, an enum and flags are those of Python, and a `result` returns its value or raises
-`Err`. `componentize-py bindings` writes them out for an editor; see the README.
+`Err`. `componentize-py --wit-path ../../wit --world mapping-plugin bindings <folder>` writes them out for an editor.
 """
 
 # Whatever is imported has to be imported here: at run time there are no files to load a module from.
@@ -29,7 +29,6 @@ from wit_world.imports.types import (
     Selection,
     Verdict,
     Verdict_Apply,
-    Verdict_Fail,
 )
 
 POD = Kind(group="", version="v1", kind="Pod")
@@ -59,7 +58,8 @@ class Plugin(exports.Plugin):
                     selection=Selection.ALL,
                     references=[],
                     selectors=[],
-                    # Labels can always be changed; nothing else is.
+                    # Labels and annotations can always be changed; beside them, what is named here, or `/spec` and
+                    # `/data`.
                     host_writes=[],
                     virtual_writes=[],
                     install_definition=False,
@@ -81,17 +81,14 @@ class Plugin(exports.Plugin):
         )
 
     def configure(self, settings: str) -> None:
-        problems = attempt(lambda: take_settings(json.loads(settings)), lambda problem: [problem])
+        problems = attempt(lambda: take_settings(json.loads(settings)))
         if problems:
             raise Err(problems)
 
 
 class Mapper(exports.Mapper):
     def to_host(self, request: exports.mapper.Request) -> Outcome:
-        return attempt(
-            lambda: apply(label(json.loads(request.draft))),
-            lambda problem: outcome(Verdict_Fail(problem)),
-        )
+        return attempt(lambda: apply(label(json.loads(request.draft))))
 
     def to_virtual(self, request: exports.mapper.Request) -> Outcome:
         # Never called, because `describe` does not ask for it; but the world has it, so it has to be there.
@@ -124,17 +121,17 @@ def label(draft: dict) -> Edit:
     return Edit_Patch(json.dumps([change]))
 
 
-def attempt[T](work: Callable[[], T], otherwise: Callable[[Problem], T]) -> T:
-    """An exception that leaves the component only says that it trapped. As a problem it can be read where the
-    plugin is used, and the log has the place in this file."""
+def attempt[T](work: Callable[[], T]) -> T:
+    """A mistake ends the call, and a version that makes it on its first objects is put back. An exception that leaves
+    the component says no more than that, so what went wrong, and where, is written to the log before."""
     try:
         return work()
     except Exception as error:
-        message = f"{type(error).__name__}: {error}"
         # `traceback.format_exc` would look for the source files, and there are none.
-        stack = [f"{frame.f_code.co_qualname}:{line}" for frame, line in traceback.walk_tb(error.__traceback__)]
-        log.write(log.Level.ERROR, message, [("stack", " ".join(stack))])
-        return otherwise(Problem(reason="PluginError", message=message, at=None))
+        frame, line = list(traceback.walk_tb(error.__traceback__))[-1]
+        place = f"{frame.f_code.co_qualname}, line {line}"
+        log.write(log.Level.ERROR, f"{type(error).__name__}: {error} at {place}", [])
+        raise
 
 
 def apply(edit: Edit) -> Outcome:

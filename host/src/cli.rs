@@ -9,6 +9,7 @@ mod output;
 mod plugin;
 mod project;
 mod sheet;
+mod sources;
 mod translate;
 
 use std::path::PathBuf;
@@ -35,6 +36,9 @@ enum Command {
     #[command(subcommand)]
     Plugin(plugin::Command),
     /// Show what becomes of objects on the host, and the rule behind each field, without any cluster.
+    ///
+    /// A host name is made of the object's name, its namespace and the cluster's name. Where that would be too long,
+    /// or could be read in two ways, it is a readable beginning and a hash.
     Translate(translate::Translate),
 }
 

@@ -196,15 +196,13 @@ impl Config {
     }
 
     fn parse(path: &Path, text: &str) -> Result<Self, Error> {
-        let value: Value = serde_saphyr::from_str(text)
-            .map_err(|source| Error::Parse { path: path.into(), source: Box::new(source) })?;
+        let value: Value = serde_saphyr::from_str(text).map_err(|error| parse_error(path, error))?;
         let list = unknown_keys(&value);
         if !list.is_empty() {
             return Err(Error::UnknownKeys { path: path.into(), list });
         }
         // Read again from the text, so that a wrong type is shown with its line.
-        let config: Self = serde_saphyr::from_str(text)
-            .map_err(|source| Error::Parse { path: path.into(), source: Box::new(source) })?;
+        let config: Self = serde_saphyr::from_str(text).map_err(|error| parse_error(path, error))?;
         config.check()?;
         Ok(config)
     }
@@ -255,6 +253,15 @@ impl Config {
 
 fn cluster_domain() -> String {
     "cluster.local".to_owned()
+}
+
+/// What is wrong and where. A snippet of the file would say it twice, and a log has one line for it.
+fn parse_error(path: &Path, error: serde_saphyr::Error) -> Error {
+    let source = match error {
+        serde_saphyr::Error::WithSnippet { error, .. } => error,
+        error => Box::new(error),
+    };
+    Error::Parse { path: path.into(), source }
 }
 
 /// One line for each key of `value` that the schema does not have, with the nearest that it has.
@@ -338,6 +345,14 @@ mod tests {
         assert!(text.contains("A: references \"/metadata/name\" must be a path"), "{text}");
         let text = refused("kind: A, owned: [/metadata]");
         assert!(text.contains("A: owned "), "{text}");
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_told_once_in_one_line() {
+        let error = parse("cluster: {name: a, namespace: b}\nmappings: [{kind: X}]").unwrap_err();
+        let told = weft_core::causes::causes(&error);
+        assert_eq!((told.matches("missing field").count(), told.contains(" at line 2")), (1, true), "{told}");
+        assert!(!told.contains(" | "), "{told}");
     }
 
     #[test]

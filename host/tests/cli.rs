@@ -9,7 +9,7 @@ fn weft(folder: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_weft"));
     // No cache outside, and no colours whatever the machine says.
     let command = command.current_dir(folder).args(arguments).env("XDG_CACHE_HOME", folder.join("cache"));
-    command.env_remove("CLICOLOR_FORCE").output().unwrap()
+    command.env_remove("CLICOLOR_FORCE").env("RUST_BACKTRACE", "1").output().unwrap()
 }
 
 /// The program fails with 1, prints nothing, and says `wanted`.
@@ -30,7 +30,7 @@ fn files_that_are_no_plugin_are_refused_with_the_reason() {
     write("empty.wasm", b"\0asm\x0d\0\x01\0");
     write("torn.wasm", b"\0asm\x0d\0\x01\0\x01");
     for (file, wanted) in [
-        ("none.wasm", "there is no none.wasm"),
+        ("none.wasm", "no such file or folder: none.wasm"),
         ("text.wasm", "text.wasm: it is no WebAssembly file"),
         ("module.wasm", "module.wasm: it is a core module, not a component"),
         ("empty.wasm", "empty.wasm: it is a component, but no mapping plugin"),
@@ -44,13 +44,77 @@ fn files_that_are_no_plugin_are_refused_with_the_reason() {
 #[test]
 fn folders_that_are_no_project_are_refused_with_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
-    fails(folder.path(), &["plugin", "test"], "`weft plugin build .` makes one");
+    fails(folder.path(), &["plugin", "test"], "there is no plugin in .");
     fails(folder.path(), &["plugin", "build"], "`weft plugin new` begins one");
     fails(folder.path(), &["plugin", "new", "Mine", "--lang", "js"], "use lower-case letters");
+    fails(folder.path(), &["plugin", "new", "mine-", "--lang", "js"], "no `-` at the end");
     fails(folder.path(), &["plugin", "new", "mine", "--lang", "rust"], "--sdk <repository>/plugins/sdk");
     assert!(weft(folder.path(), &["plugin", "new", "mine", "--lang", "js"]).status.success());
     fails(folder.path(), &["plugin", "new", "mine", "--lang", "python"], "mine is not empty");
     fails(folder.path(), &["plugin", "list", "--config", "weft.yaml"], "weft.yaml");
+}
+
+/// A project of which the build says whether it is to write backtraces, and fails.
+fn project() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let file = folder.path().join(name);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(file, text).unwrap();
+    };
+    write("requirements.txt", "");
+    write("plugin.py", "");
+    write("cases/first.yaml", "");
+    write(".venv/bin/componentize-py", "");
+    write("build.sh", "echo \"backtrace: ${RUST_BACKTRACE:-none}\" >&2; exit 3");
+    write("pod.yaml", "{apiVersion: v1, kind: Pod, metadata: {name: a}}");
+    folder
+}
+
+#[test]
+fn what_is_tried_is_built_first_where_its_source_is_newer() {
+    let project = project();
+    let folder = project.path();
+    let object = ["-f", "pod.yaml"];
+    let commands: [(&str, &[&str]); 5] =
+        [("test", &[]), ("check", &[]), ("inspect", &[]), ("run", &object), ("bench", &object)];
+    let component = folder.join("dist/mine.wasm");
+    for (command, more) in commands {
+        let arguments = [&["plugin", command], more].concat();
+        let _ = std::fs::remove_dir_all(folder.join("dist"));
+        fails(
+            folder,
+            &arguments,
+            "weft: building the plugin in .\nbacktrace: none\nweft: the build of . failed",
+        );
+        std::fs::create_dir(folder.join("dist")).unwrap();
+        std::fs::write(&component, "no component").unwrap();
+        fails(folder, &arguments, "it is no WebAssembly file");
+        let file = std::fs::File::options().append(true).open(&component).unwrap();
+        file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+        fails(folder, &arguments, "the build of . failed");
+        // A file is taken as it is.
+        let named = [&["plugin", command, "dist/mine.wasm"], more].concat();
+        fails(folder, &named, "it is no WebAssembly file");
+    }
+}
+
+#[test]
+fn what_no_change_of_the_source_can_mend_ends_dev_at_once() {
+    let project = project();
+    let dev = |more: &[&'static str]| [&["plugin", "dev", "--into", "plugins"], more].concat();
+    fails(project.path(), &dev(&["nope"]), "there is no plugin in nope");
+    fails(project.path(), &dev(&["--settings", "none.yaml"]), "--settings none.yaml is no file");
+    fails(project.path(), &dev(&["-f", "none.yaml"]), "--file none.yaml is no file");
+    assert!(!project.path().join("plugins").exists());
+    fails(project.path(), &["plugin", "dev", "--into", "pod.yaml"], "--into pod.yaml is a file");
+}
+
+#[test]
+fn a_case_that_is_there_is_not_promised_to_be_written_by_bless() {
+    let project = project();
+    let record = ["plugin", "record", "-f", "pod.yaml", "-o", "pod.yaml"];
+    fails(project.path(), &record, "pod.yaml is there already; remove it");
 }
 
 #[test]
@@ -79,6 +143,40 @@ fn a_host_object_is_printed_without_colours_where_nobody_looks() {
     let text = String::from_utf8(output.stdout).unwrap();
     let wanted = "metadata.name: \"a\" -> \"a-x-b-x-my-vcluster\"  (by common part)\n";
     assert!(text.contains(wanted) && !text.contains('\u{1b}'), "{text}");
+}
+
+#[test]
+fn a_folder_of_objects_is_translated_as_kubectl_would_apply_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let map = |name| format!("{{apiVersion: v1, kind: ConfigMap, metadata: {{name: {name}}}}}");
+    std::fs::create_dir(folder.path().join("maps")).unwrap();
+    fails(folder.path(), &["translate", "-f", "maps"], "there is no *.yaml, *.yml or *.json in maps");
+    for (file, name) in [("a.yaml", "a"), ("b.yml", "b"), ("c.json", "c"), ("d.md", "d")] {
+        std::fs::write(folder.path().join("maps").join(file), map(name)).unwrap();
+    }
+    let output = weft(folder.path(), &["translate", "-f", "maps"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{text}");
+    assert_eq!(text.matches("kind: ConfigMap").count(), 3, "{text}");
+}
+
+#[test]
+fn nothing_is_said_to_be_held_for_a_plugin_that_names_no_kinds() {
+    let folder = tempfile::tempdir().unwrap();
+    let map = "{apiVersion: v1, kind: ConfigMap, metadata: {name: a}}";
+    std::fs::write(folder.path().join("map.yaml"), map).unwrap();
+    let translate = |kinds: &str| {
+        let config = format!(
+            "{{cluster: {{name: a, namespace: b}}, plugins: {{folder: ., grants: asked, load: {{mine: {{{kinds}}}}}}}}}"
+        );
+        std::fs::write(folder.path().join("weft.yaml"), config).unwrap();
+        let output = weft(folder.path(), &["translate", "-f", "map.yaml", "--config", "weft.yaml"]);
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let said = translate("");
+    assert!(said.contains("there is no mine.wasm") && !said.contains("holds for"), "{said}");
+    let said = translate("kinds: [v1/Pod]");
+    assert!(said.contains("`onFailure: hold` holds for v1/Pod"), "{said}");
 }
 
 #[test]

@@ -6,7 +6,12 @@ use weft_plugin::{Call, Descriptor, Mapping, Object, Plugin, Result};
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct TeamLabel {
+    #[serde(default = "none")]
     team: String,
+}
+
+fn none() -> String {
+    "none".to_owned()
 }
 
 impl Plugin for TeamLabel {

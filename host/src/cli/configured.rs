@@ -8,8 +8,9 @@ use weft_core::context::{Facts, Owner};
 use weft_core::offline::Offline;
 
 use crate::config::{Config, Grants, Plugins};
+use crate::plugin::component::Loaded;
 use crate::plugin::grants::Entry;
-use crate::plugin::workbench::{Workbench, surroundings};
+use crate::plugin::workbench::{Refusal, Workbench, surroundings};
 
 /// A configuration with what comes of its plugins.
 pub(super) struct Configured {
@@ -35,9 +36,26 @@ impl Configured {
             }
         }
         for (name, file) in files {
-            configured.add_unlisted(name, &file);
+            configured.add_unlisted(&name, &file);
         }
         Ok(configured)
+    }
+
+    /// What the operator says of a plugin; none if nothing is said and that means no.
+    pub(super) fn entry(&self, name: &str) -> Option<Entry> {
+        let Plugins { grants, load, .. } = &self.config.plugins;
+        let unlisted = || (*grants == Grants::Asked).then(Entry::default);
+        load.get(name).cloned().or_else(unlisted)
+    }
+
+    /// Takes a component in with what the configuration grants it.
+    ///
+    /// # Errors
+    /// Why it is not taken.
+    pub(super) fn take(&mut self, loaded: Loaded, entry: Entry) -> Result<(), Refusal> {
+        let is_asked = self.config.plugins.grants == Grants::Asked && entry.kinds.is_empty();
+        let entry = if is_asked { entry.asked_by(&loaded.descriptor) } else { entry };
+        self.bench.take(loaded, entry).map(drop)
     }
 
     fn add(&mut self, name: &str, file: Option<&Path>, entry: Entry) {
@@ -58,26 +76,19 @@ impl Configured {
             loaded.descriptor.name,
             loaded.descriptor.name
         );
-        self.bench.take(loaded, entry)?;
+        self.take(loaded, entry)?;
         Ok(())
     }
 
     /// A component that the operator says nothing of.
-    fn add_unlisted(&mut self, name: String, file: &Path) {
-        if self.config.plugins.grants == Grants::Listed {
-            let why = format!(
-                "it has no entry in `plugins.load`; `weft plugin check {}` prints one",
-                file.display()
-            );
-            self.refused.insert(name, why);
+    fn add_unlisted(&mut self, name: &str, file: &Path) {
+        if let Some(entry) = self.entry(name) {
+            self.add(name, Some(file), entry);
             return;
         }
-        match self.bench.examine(file) {
-            Ok(examined) => self.add(&name, Some(file), examined.entry()),
-            Err(error) => {
-                self.refused.insert(name, format!("{error:#}"));
-            }
-        }
+        let why =
+            format!("it has no entry in `plugins.load`; `weft plugin check {}` prints one", file.display());
+        self.refused.insert(name.to_owned(), why);
     }
 
     /// What both clusters would show, as far as the configuration says it; the rest is made up.

@@ -8,6 +8,7 @@ use clap::Args;
 use serde_json::Value;
 use weft_core::object::{Fields, child_mut};
 
+use crate::cli::project;
 use crate::plugin::cases::{Case, Way};
 
 /// Kinds of which every cluster has some and whose objects live in no namespace.
@@ -30,7 +31,7 @@ pub(super) struct Question {
     /// The tenant's object; `-` for the standard input.
     #[arg(short = 'f', long = "file", value_name = "OBJECT")]
     file: PathBuf,
-    /// The plugin's settings.
+    /// The plugin's settings; `settings.yaml` of the plugin's folder by default.
     #[arg(long, value_name = "FILE")]
     settings: Option<PathBuf>,
     /// The host object as it is now; name and identity are put in where they are missing.
@@ -50,12 +51,12 @@ impl Question {
         Self { file, settings, host: None, objects: None, back: false }
     }
 
-    /// The question as a case without its answer.
-    pub(super) fn read(&self) -> Result<Case> {
+    /// The question as a case without its answer, to the plugin in the folder `plugin`, or to the file.
+    pub(super) fn read(&self, plugin: &Path) -> Result<Case> {
         let way = if self.back { Way::ToVirtual } else { Way::ToHost };
         let mut case = Case::question(way, object(&self.file)?);
-        if let Some(file) = &self.settings {
-            case.settings = settings(file)?;
+        if let Some(file) = self.settings.clone().or_else(|| project::settings(plugin)) {
+            case.settings = settings(&file)?;
         }
         if let Some(file) = &self.host {
             let [host] =
@@ -67,6 +68,26 @@ impl Question {
         }
         Ok(case)
     }
+}
+
+/// The files at `paths`: of a folder, those that `kubectl apply -f` would take.
+pub(super) fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for path in paths {
+        if !path.is_dir() {
+            files.push(path.clone());
+            continue;
+        }
+        let found: Vec<PathBuf> = ["json", "yaml", "yml"]
+            .iter()
+            .flat_map(|extension| project::with_extension(path, extension))
+            .collect();
+        if found.is_empty() {
+            bail!("there is no *.yaml, *.yml or *.json in {}", path.display());
+        }
+        files.extend(found);
+    }
+    Ok(files)
 }
 
 /// The one object of a file.
@@ -165,6 +186,24 @@ mod tests {
         let namespaces: Vec<_> =
             found.iter().map(|object| object["metadata"].get("namespace").cloned()).collect();
         assert_eq!(namespaces, [None, Some("default".into())]);
+    }
+
+    #[test]
+    fn a_plugin_in_a_folder_is_asked_with_the_settings_that_lie_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let file = folder.path().join(name);
+            std::fs::write(&file, text).unwrap();
+            file
+        };
+        let pod = write("pod.yaml", "{apiVersion: v1, kind: Pod, metadata: {name: a}}");
+        write("settings.yaml", "team: web");
+        let team = |settings: Option<PathBuf>, plugin: &Path| {
+            Question::plain(pod.clone(), settings).read(plugin).unwrap().settings.get("team").cloned()
+        };
+        assert_eq!(team(None, folder.path()), Some("web".into()));
+        assert_eq!(team(Some(write("other.yaml", "team: shop")), folder.path()), Some("shop".into()));
+        assert_eq!(team(None, &folder.path().join("a.wasm")), None);
     }
 
     #[test]

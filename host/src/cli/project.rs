@@ -1,35 +1,49 @@
-//! A folder in which a plugin is written: where its component and its cases are.
+//! A folder in which a plugin is written: where its component, its cases and its settings are.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::cli::sources;
 use crate::plugin::workbench::Workbench;
 
 /// Where components go.
 pub(super) const DIST: &str = "dist";
 /// Where cases are.
 pub(super) const CASES: &str = "cases";
+/// Where the settings are that a plugin is tried with.
+const SETTINGS: &str = "settings.yaml";
 
-/// The component at `path`: the file itself, or the one that was built in the folder.
-pub(super) fn component(path: &Path) -> Result<PathBuf> {
-    if !path.exists() {
-        bail!("there is no {}", path.display());
-    }
-    if !path.is_dir() {
-        return Ok(path.to_owned());
-    }
-    for folder in [path.join(DIST), path.to_owned()] {
+/// The component in `folder`, if there is one: the one in [`DIST`], or one beside the source.
+pub(super) fn component(folder: &Path) -> Result<Option<PathBuf>> {
+    for folder in [folder.join(DIST), folder.to_owned()] {
         match <[PathBuf; 1]>::try_from(components(&folder)) {
-            Ok([file]) => return Ok(file),
+            Ok([file]) => return Ok(Some(file)),
             Err(found) if found.is_empty() => {}
             Err(found) => {
                 let names: Vec<String> = found.iter().map(|file| file.display().to_string()).collect();
-                bail!("there is more than one component, name one: {}", names.join(", "));
+                bail!(
+                    "there is more than one component; name one or remove the others: {}",
+                    names.join(", ")
+                );
             }
         }
     }
-    bail!("there is no component in {}; `weft plugin build {}` makes one", path.display(), path.display())
+    Ok(None)
+}
+
+/// Whether a source file of `folder` was written after `component`. What it is tried with is no part of it.
+pub(super) fn is_stale(folder: &Path, component: &Path) -> bool {
+    let Ok(built) = component.metadata().and_then(|data| data.modified()) else { return true };
+    let mut folders = sources::folders(folder);
+    folders.retain(|below| !below.starts_with(folder.join(CASES)));
+    let settings = folder.join(SETTINGS);
+    sources::files(&folders).iter().any(|(file, (written, _))| *written > built && *file != settings)
+}
+
+/// The settings that the plugin of a folder is tried with, if it has some.
+pub(super) fn settings(folder: &Path) -> Option<PathBuf> {
+    Some(folder.join(SETTINGS)).filter(|file| file.is_file())
 }
 
 /// The files of a folder that end in `.wasm`, sorted.
@@ -49,7 +63,8 @@ pub(super) fn cases(path: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-fn with_extension(folder: &Path, wanted: &str) -> Vec<PathBuf> {
+/// The files of a folder with this extension, sorted.
+pub(super) fn with_extension(folder: &Path, wanted: &str) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
     let files = entries.map(|entry| entry.path());
     let mut found: Vec<PathBuf> =
@@ -81,18 +96,40 @@ pub(super) fn workbench() -> Result<Workbench> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, SystemTime};
+
     use super::*;
 
     #[test]
     fn a_component_is_found_in_dist_first_and_two_are_one_too_many() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(component(folder.path()).unwrap_err().to_string().contains("weft plugin build"));
+        assert_eq!(component(folder.path()).unwrap(), None);
         write_whole(&folder.path().join("a.wasm"), b"").unwrap();
-        assert_eq!(component(folder.path()).unwrap(), folder.path().join("a.wasm"));
+        assert_eq!(component(folder.path()).unwrap(), Some(folder.path().join("a.wasm")));
         write_whole(&folder.path().join("dist/b.wasm"), b"").unwrap();
-        assert_eq!(component(folder.path()).unwrap(), folder.path().join("dist/b.wasm"));
+        assert_eq!(component(folder.path()).unwrap(), Some(folder.path().join("dist/b.wasm")));
         write_whole(&folder.path().join("dist/c.wasm"), b"").unwrap();
         assert!(component(folder.path()).unwrap_err().to_string().contains("more than one"));
+    }
+
+    #[test]
+    fn a_component_is_stale_when_its_source_is_newer_but_not_when_its_cases_are() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, minutes: u64| {
+            let path = folder.path().join(name);
+            write_whole(&path, b"").unwrap();
+            let time = SystemTime::UNIX_EPOCH + Duration::from_secs(60 * minutes);
+            std::fs::File::options().append(true).open(&path).unwrap().set_modified(time).unwrap();
+            path
+        };
+        let component = write("dist/a.wasm", 2);
+        write("src/lib.rs", 1);
+        for later in ["cases/a.yaml", "settings.yaml", "target/x.rs", "node_modules/a/b.js", ".venv/c.py"] {
+            write(later, 3);
+        }
+        assert!(!is_stale(folder.path(), &component));
+        write("src/deep/rule.rs", 3);
+        assert!(is_stale(folder.path(), &component));
     }
 
     #[test]

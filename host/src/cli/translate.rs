@@ -17,7 +17,8 @@ use crate::plugin::workbench::{Workbench, surroundings};
 /// Arguments of `weft translate`.
 #[derive(Debug, Args)]
 pub(super) struct Translate {
-    /// Objects of the virtual cluster; `-` for the standard input. Each can refer to the others.
+    /// Objects of the virtual cluster: a file, a folder of them, or `-` for the standard input; can be given more
+    /// than once. Each object can refer to the others.
     #[arg(short = 'f', long = "file", value_name = "OBJECTS", required = true)]
     files: Vec<PathBuf>,
     /// The configuration of a syncer, with its plugins; without one, the built-in rules and made-up names.
@@ -40,8 +41,8 @@ enum Output {
 pub(super) fn translate(arguments: &Translate) -> Result<ExitCode> {
     let (bench, mut around) = rules(arguments)?;
     let mut sources = Vec::new();
-    for file in &arguments.files {
-        sources.extend(input::objects(file)?.into_iter().map(VirtualObject::new));
+    for file in input::files(&arguments.files)? {
+        sources.extend(input::objects(&file)?.into_iter().map(VirtualObject::new));
     }
     for source in &sources {
         around.add(source.clone());
@@ -71,7 +72,9 @@ fn rules(arguments: &Translate) -> Result<(Workbench, Offline)> {
     let configured = Configured::load(config)?;
     for (name, why) in &configured.refused {
         note(&format!("the plugin {name} is left out: {why}"));
-        if let Some(entry) = configured.config.plugins.load.get(name) {
+        let entry = configured.config.plugins.load.get(name);
+        // Without `kinds` nobody knows what it would have mapped, and no object waits for it.
+        if let Some(entry) = entry.filter(|entry| !entry.kinds.is_empty()) {
             let policy = format!("{:?}", entry.on_failure).to_lowercase();
             note(&format!(
                 "as long as it does not load, `onFailure: {policy}` holds for {}",

@@ -21,8 +21,8 @@ pub struct Plugins {
     /// components are compiled at each start.
     pub cache: Option<PathBuf>,
     /// `listed`: a component gets what its entry in `load` grants, and one without an entry is not loaded.
-    /// `asked`: a component gets what it asks for. For development only: whoever can write to the folder can
-    /// then map every kind that the syncer has rights for.
+    /// `asked`: a component gets what it asks for, unless its entry in `load` names `kinds`. For development
+    /// only: whoever can write to the folder can then map every kind that the syncer has rights for.
     pub grants: Grants,
     /// What each plugin may do, by its name.
     pub load: BTreeMap<String, Entry>,

@@ -139,11 +139,14 @@ impl Entry {
     /// What `descriptor` asks for and this entry does not grant, each as a line that says what to add.
     pub fn missing(&self, descriptor: &Descriptor) -> Vec<String> {
         let has_kind = |kind: &Kind| self.kinds.iter().any(|granted| granted == kind.as_str());
+        // A slip in what is granted shows only beside what is asked for.
+        let granted =
+            if self.kinds.is_empty() { String::new() } else { format!(" beside {}", self.kinds.join(", ")) };
         let mut missing = Vec::new();
         for mapping in &descriptor.mappings {
             let kind = mapping.resource.kind();
             if !has_kind(&kind) {
-                missing.push(format!("map {kind} ({}): add it to `kinds`", mapping.role));
+                missing.push(format!("map {kind} ({}): add it to `kinds`{granted}", mapping.role));
             }
             if mapping.installs_definition && !self.install_definitions {
                 missing.push(format!("install the definition of {kind}: set `installDefinitions: true`"));

@@ -85,7 +85,8 @@ impl Mapping {
         Self::new(api_version, kind, plural, Role::Add)
     }
 
-    /// Stands in place of the rule that weft has for the kind. What weft knows of its references stays.
+    /// Stands in place of the rule that weft has for the kind: the role `override` of the interface, a word that Rust
+    /// keeps for itself. What weft knows of its references stays.
     pub fn replace(api_version: &str, kind: &str, plural: &str) -> Self {
         Self::new(api_version, kind, plural, Role::Override)
     }

@@ -134,7 +134,7 @@ impl Toolchain {
             copy_all(&sources, &copied)?;
             copy_all(&interface()?, &root.join("wit"))?;
             build(&copied).with_context(|| format!("failed to build {}", example.display()))?;
-            let made = copied.join(&file);
+            let made = copied.join("dist").join(&file);
             fs::rename(&made, &component)
                 .with_context(|| format!("the build has not made {}", made.display()))?;
             fs::remove_dir_all(root)?;

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use weft::plugin::cases::{Case, compare};
+use weft::plugin::cases::{Case, Word, compare};
 use weft::plugin::workbench::Workbench;
 use weft_tests::guests::toolchains::{self, Guest};
 use weft_tests::guests::{compiled, rust};
@@ -58,6 +58,41 @@ fn foreign_plugin(folder: &str, build: fn(&Path) -> Result<Guest>) -> Result<()>
         Guest::Built(component) => try_cases(&folder, &component),
         Guest::Skipped(why) => skip(&folder, &why),
     }
+}
+
+/// Tries a copy of an example in which the author has made a mistake: it must count as a failure of the plugin, told
+/// in the mistake's own words.
+fn mistake(name: &str, build: fn(&Path) -> Result<Guest>, edit: [&str; 3], words: &str) -> Result<()> {
+    let example = rust::root().join("examples").join(name);
+    let scratch = tempfile::tempdir()?;
+    let copy = scratch.path().join(name);
+    copy_with(&example, &copy, edit)?;
+    let component = match build(&copy)? {
+        Guest::Built(component) => component,
+        Guest::Skipped(why) => return skip(&example, &why),
+    };
+    let bench = Workbench::new(Some(&compiled()?), &[])?;
+    let plugin = bench.examine(&component)?;
+    let outcome = Case::load(&example.join("cases/labels-a-pod.yaml"))?.run(&bench, &plugin)?;
+    let told = outcome.told.context("it says nothing of the mistake")?;
+    ensure!((outcome.verdict, &*told.reason) == (Word::Fail, "PluginTrapped"), "{}: {told}", outcome.verdict);
+    ensure!(told.message.contains(words), "{words:?} is not said: {told}");
+    Ok(())
+}
+
+/// Copies the files of an example, with one replacement in one of them.
+fn copy_with(example: &Path, copy: &Path, [file, from, to]: [&str; 3]) -> Result<()> {
+    fs::create_dir(copy)?;
+    for entry in fs::read_dir(example)? {
+        let path = entry?.path();
+        if path.is_file() {
+            fs::copy(&path, copy.join(path.file_name().unwrap_or_default()))?;
+        }
+    }
+    let text = fs::read_to_string(example.join(file))?;
+    ensure!(text.contains(from), "{file} has no {from:?} to replace");
+    fs::write(copy.join(file), text.replace(from, to))?;
+    Ok(())
 }
 
 #[expect(clippy::print_stderr, reason = "a test that is skipped must say so")]
@@ -118,4 +153,17 @@ fn the_example_in_javascript_keeps_its_word() -> Result<()> {
 #[test]
 fn the_example_in_python_keeps_its_word() -> Result<()> {
     foreign_plugin("examples/python-team-label", toolchains::python)
+}
+
+#[test]
+fn a_mistake_in_javascript_is_a_failure_of_the_plugin_in_its_own_words() -> Result<()> {
+    let edit = ["plugin.js", "draft.metadata.labels", "draft.metadate.labels"];
+    let words = "TypeError: cannot read property 'labels' of undefined at label";
+    mistake("js-team-label", toolchains::javascript, edit, words)
+}
+
+#[test]
+fn a_mistake_in_python_is_a_failure_of_the_plugin_in_its_own_words() -> Result<()> {
+    let edit = ["plugin.py", r#"draft["metadata"]"#, r#"draft["metadate"]"#];
+    mistake("python-team-label", toolchains::python, edit, "KeyError: 'metadate' at label, line ")
 }

@@ -2,6 +2,7 @@
 
 mod bench;
 mod cases;
+mod commands;
 mod fixtures;
 mod guard;
 mod limits;

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::cli::input::Question;
 use crate::cli::output::{Format, print, print_value, table};
+use crate::cli::plugin::build;
 use crate::cli::project;
 use crate::cli::sheet::size;
 use crate::plugin::bench::{Measured, Spread, idle_bytes, measure};
@@ -16,8 +17,8 @@ use crate::plugin::bench::{Measured, Spread, idle_bytes, measure};
 /// Arguments of `weft plugin bench`.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Bench {
-    /// The component, or the folder that it was built in.
-    #[arg(value_name = "FILE")]
+    /// The component, or the folder of the plugin, which is built where its source is newer.
+    #[arg(value_name = "FILE", default_value = ".")]
     path: PathBuf,
     #[command(flatten)]
     question: Question,
@@ -51,9 +52,12 @@ struct Sheet {
 }
 
 pub(super) fn bench(arguments: &Bench) -> Result<ExitCode> {
-    let file = project::component(&arguments.path)?;
+    let case = arguments.question.read(&arguments.path)?;
+    let bench = project::workbench()?;
+    let file = build::component(&bench, &arguments.path)?;
+    // What cannot be loaded is told here in plain words.
+    bench.examine(&file)?;
     let bytes = read(&file)?;
-    let case = arguments.question.read()?;
     let calls = measure(&bytes, &case, usize::try_from(arguments.runs)?)
         .with_context(|| format!("failed to measure {}", file.display()))?;
     let sheet = Sheet { calls, idle_bytes: idle(&file)? };

@@ -10,7 +10,7 @@ use clap::Args;
 use serde_json::Value;
 use tokio::process::Command;
 
-use crate::cli::output::{good, print};
+use crate::cli::output::{good, note, print};
 use crate::cli::project::{self, DIST};
 use crate::cli::sheet::Sheet;
 use crate::plugin::encode::encode;
@@ -48,15 +48,45 @@ const COMPONENTIZE_PY: &str = "componentize-py";
 
 pub(super) fn build(arguments: &Build) -> Result<ExitCode> {
     let bench = project::workbench()?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let built = runtime.block_on(make(&bench, &arguments.folder))?;
+    let built = make_now(&bench, &arguments.folder)?;
     print(&format!("{} {}\n", good("built"), Sheet::new(&built.file, &built.plugin).to_text()));
     Ok(ExitCode::SUCCESS)
 }
 
+/// The component that `path` stands for: a file itself, or that of the plugin in a folder, which is built where
+/// the source is newer.
+pub(super) fn component(bench: &Workbench, path: &Path) -> Result<PathBuf> {
+    if !path.exists() {
+        bail!("no such file or folder: {}", path.display());
+    }
+    if !path.is_dir() {
+        return Ok(path.to_owned());
+    }
+    match (project::component(path)?, check_project(path)) {
+        (Some(file), Ok(())) if !project::is_stale(path, &file) => Ok(file),
+        // Somebody keeps components there that are built elsewhere.
+        (Some(file), Err(_)) => Ok(file),
+        (None, Err(nothing)) => Err(nothing),
+        (_, Ok(())) => Ok(make_now(bench, path)?.file),
+    }
+}
+
+/// Passes if there is a plugin in `folder` that can be built.
+pub(super) fn check_project(folder: &Path) -> Result<()> {
+    tools(folder).map(drop)
+}
+
+fn make_now(bench: &Workbench, folder: &Path) -> Result<Built> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(make(bench, folder))
+}
+
 /// Builds the plugin of `folder` and puts the component into its `dist`. The tools are ended when this is dropped.
 pub(super) async fn make(bench: &Workbench, folder: &Path) -> Result<Built> {
-    let made = match tools(folder)? {
+    let tools = tools(folder)?;
+    // Some tools say nothing for half a minute.
+    note(&format!("building the plugin in {}", folder.display()));
+    let made = match tools {
         Tools::Cargo => cargo(folder).await?,
         Tools::Npm => npm(folder).await?,
         Tools::Python => python(folder).await?,
@@ -69,6 +99,10 @@ pub(super) async fn make(bench: &Workbench, folder: &Path) -> Result<Built> {
         bench.examine_bytes(&bytes).with_context(|| format!("{shown} was built, but cannot be loaded"))?;
     let file = folder.join(DIST).join(format!("{}.wasm", plugin.loaded.descriptor.name));
     project::write_whole(&file, &bytes)?;
+    // A build that still writes another name would leave two components there.
+    if made.parent() == file.parent() && made != file {
+        std::fs::remove_file(&made).with_context(|| format!("failed to remove {}", made.display()))?;
+    }
     Ok(Built { file, plugin })
 }
 
@@ -186,7 +220,8 @@ const CLOCK: std::time::Duration = std::time::Duration::from_secs(1);
 /// A command in `folder` that ends with us.
 fn tool(name: &str, folder: &Path) -> Command {
     let mut command = Command::new(name);
-    command.current_dir(folder).kill_on_drop(true).stdin(Stdio::null());
+    // An author's mistake is told in one line; the frames of the tool itself would hide it.
+    command.current_dir(folder).env_remove("RUST_BACKTRACE").kill_on_drop(true).stdin(Stdio::null());
     command
 }
 

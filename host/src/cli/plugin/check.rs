@@ -10,14 +10,15 @@ use weft_core::object::Fields;
 
 use crate::cli::configured::Configured;
 use crate::cli::output::{bad, faint, good, print};
-use crate::cli::project;
-use crate::config::Grants;
+use crate::cli::plugin::build;
+use crate::cli::{input, project};
+use crate::plugin::grants::Entry;
 use crate::plugin::workbench::{Examined, Workbench};
 
 /// Arguments of `weft plugin check`.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Check {
-    /// The component, or the folder that it was built in.
+    /// The component, or the folder of the plugin, which is built where its source is newer.
     #[arg(value_name = "FILE", default_value = ".")]
     path: PathBuf,
     /// The configuration that it is to be loaded with.
@@ -27,8 +28,8 @@ pub(in crate::cli) struct Check {
 
 /// Fails if the component cannot be loaded, or not with the configuration.
 pub(super) fn check(arguments: &Check) -> Result<ExitCode> {
-    let file = project::component(&arguments.path)?;
     let bench = project::workbench()?;
+    let file = build::component(&bench, &arguments.path)?;
     let plugin = bench.examine(&file)?;
     let descriptor = &plugin.loaded.descriptor;
     let (name, version) = (&descriptor.name, &descriptor.version);
@@ -37,19 +38,23 @@ pub(super) fn check(arguments: &Check) -> Result<ExitCode> {
         print(&format!("{} in a plugin folder it has to be called {name}.wasm\n", faint("note")));
     }
     print(&format!("\n{}", grants(&plugin)));
-    note_settings(&bench, &plugin);
+    note_settings(&bench, &plugin, project::settings(&arguments.path).as_deref())?;
     match &arguments.config {
         Some(config) => check_with(&file, config),
         None => Ok(ExitCode::SUCCESS),
     }
 }
 
-/// Says what is wrong with having no settings.
-fn note_settings(bench: &Workbench, plugin: &Examined) {
-    let Ok(mut bench) = Workbench::in_sandbox(bench.sandbox().clone(), &[]) else { return };
-    if let Err(error) = bench.take(plugin.loaded.clone(), plugin.entry()) {
-        print(&format!("\n{} without `settings`: {error}\n", faint("note")));
+/// Says what is wrong with the settings that the plugin is tried with, or with having none.
+fn note_settings(bench: &Workbench, plugin: &Examined, file: Option<&Path>) -> Result<()> {
+    let mut bench = Workbench::in_sandbox(bench.sandbox().clone(), &[])?;
+    let settings = file.map(input::settings).transpose()?.unwrap_or_default();
+    if let Err(error) = bench.take(plugin.loaded.clone(), Entry { settings, ..plugin.entry() }) {
+        let with =
+            file.map_or_else(|| "without `settings`".to_owned(), |file| format!("with {}", file.display()));
+        print(&format!("\n{} {with}: {:#}\n", faint("note"), anyhow::Error::from(error)));
     }
+    Ok(())
 }
 
 /// What to write into the configuration.
@@ -106,17 +111,15 @@ fn check_with(file: &Path, config: &Path) -> Result<ExitCode> {
 
 fn fit(configured: &mut Configured, plugin: &Examined) -> Result<(), String> {
     let name = &plugin.loaded.descriptor.name;
-    let plugins = &configured.config.plugins;
-    let entry = match plugins.load.get(name).cloned() {
-        None if plugins.grants == Grants::Asked => plugin.entry(),
+    let entry = match configured.entry(name) {
         None => return Err(format!("`plugins.load` has no entry for {name}; the one above is wanted")),
         Some(entry) if !entry.enabled => {
             return Err(format!("`plugins.load.{name}` says `enabled: false`"));
         }
         Some(entry) if plugin.needs_wasi && !entry.wasi => {
-            return Err(format!("it imports WASI: `plugins.load.{name}` lacks `wasi: true`"));
+            return Err(format!("it imports WASI: it needs `plugins.load.{name}` with `wasi: true`"));
         }
         Some(entry) => entry,
     };
-    configured.bench.take(plugin.loaded.clone(), entry).map(drop).map_err(|error| error.to_string())
+    configured.take(plugin.loaded.clone(), entry).map_err(|error| format!("{:#}", anyhow::Error::from(error)))
 }

@@ -7,13 +7,14 @@ use anyhow::Result;
 use clap::Args;
 
 use crate::cli::output::{Format, print, print_value};
+use crate::cli::plugin::build;
 use crate::cli::project;
 use crate::cli::sheet::Sheet;
 
 /// Arguments of `weft plugin inspect`.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Inspect {
-    /// The component, or the folder that it was built in.
+    /// The component, or the folder of the plugin, which is built where its source is newer.
     #[arg(value_name = "FILE", default_value = ".")]
     path: PathBuf,
     /// What to print.
@@ -22,8 +23,9 @@ pub(in crate::cli) struct Inspect {
 }
 
 pub(super) fn inspect(arguments: &Inspect) -> Result<ExitCode> {
-    let file = project::component(&arguments.path)?;
-    let sheet = Sheet::new(&file, &project::workbench()?.examine(&file)?);
+    let bench = project::workbench()?;
+    let file = build::component(&bench, &arguments.path)?;
+    let sheet = Sheet::new(&file, &bench.examine(&file)?);
     match arguments.output {
         Format::Text | Format::Wide => print(&sheet.to_text()),
         format => print_value(&sheet, format)?,

@@ -10,7 +10,7 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::cli::configured::Configured;
-use crate::cli::output::{Format, bad, print, print_value, table};
+use crate::cli::output::{Format, bad, faint, print, print_value, table};
 use crate::cli::sheet::size;
 use crate::plugin::descriptor::Mapping;
 use crate::plugin::generation::Generation;
@@ -36,6 +36,9 @@ struct Listed {
     /// Why others are not loaded, by name.
     not_loaded: BTreeMap<String, String>,
 }
+
+/// A syncer may run another version than the one in its folder: one that was put back, say.
+const TITLE: &str = "what the configuration and the files in `plugins.folder` say; `/plugins` on a syncer's health port shows what runs";
 
 /// One plugin's say in one kind.
 #[derive(Debug, Clone, Serialize)]
@@ -98,9 +101,9 @@ fn in_order(rows: impl Iterator<Item = (String, Row)>) -> BTreeMap<String, Vec<R
 
 impl Listed {
     fn to_text(&self, is_wide: bool) -> String {
-        let mut text = String::new();
+        let mut text = format!("{}\n", faint(TITLE));
         if self.kinds.is_empty() && self.not_loaded.is_empty() {
-            return "no plugins\n".to_owned();
+            text.push_str("no plugins\n");
         }
         if !self.kinds.is_empty() {
             let head = ["KIND", "PLUGIN", "VERSION", "ROLE", "DIRECTIONS", "ON FAILURE", "SIZE", "DIGEST"];
@@ -150,6 +153,14 @@ mod tests {
             place: place(role),
         };
         ("v1/Pod".to_owned(), row)
+    }
+
+    #[test]
+    fn the_first_line_says_what_is_shown_and_where_the_rest_is() {
+        let listed = Listed { kinds: BTreeMap::new(), not_loaded: BTreeMap::new() };
+        let text = listed.to_text(false);
+        let first = text.lines().next().unwrap();
+        assert!(first.contains("the configuration") && first.contains("`/plugins`"), "{text}");
     }
 
     #[test]

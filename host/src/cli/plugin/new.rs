@@ -51,6 +51,8 @@ struct Project {
     sdk: String,
 }
 
+/// The package that plugins in Rust are written with.
+const SDK: &str = "weft-plugin";
 /// Where a mutation comes that has no reason to be early or late.
 const ORDER: u32 = 100;
 
@@ -91,7 +93,7 @@ fn name_of(folder: &Path) -> Result<String> {
     // Cargo and npm want a letter first.
     if !is_dns_label(name) || !name.starts_with(|c: char| c.is_ascii_lowercase()) {
         bail!(
-            "the folder's name {name:?} becomes the plugin's: use lower-case letters, digits and `-`, a letter first"
+            "the folder's name {name:?} becomes the plugin's: use lower-case letters, digits and `-`, a letter first and no `-` at the end"
         );
     }
     Ok(name.to_owned())
@@ -108,6 +110,11 @@ fn resource(text: &str) -> Result<(ResourceType, Role)> {
         [group, version, kind] => (*group, *version, *kind),
         _ => bail!("--kind {text:?} must be apiVersion/Kind, such as v1/Pod or networking.k8s.io/v1/Ingress"),
     };
+    if !kind.starts_with(|c: char| c.is_ascii_uppercase()) {
+        bail!(
+            "--kind {text:?}: {kind:?} must be written as in an object's `kind`, with a capital letter first"
+        );
+    }
     let owned = |text: &str| Cow::Owned(text.to_owned());
     let plural = Cow::Owned(plural(kind));
     let (group, version, kind) = (owned(group), owned(version), owned(kind));
@@ -148,12 +155,8 @@ fn plural(kind: &str) -> String {
 
 /// The SDK as the manifest in `folder` is to name it.
 fn sdk(folder: &Path, given: Option<&Path>) -> Result<String> {
-    let is_sdk = |place: &Path| place.join("Cargo.toml").is_file();
     if let Some(given) = given {
-        if !is_sdk(given) {
-            bail!("--sdk {} holds no Cargo.toml; give `plugins/sdk` of weft's repository", given.display());
-        }
-        return Ok(std::path::absolute(given)?.display().to_string());
+        return given_sdk(given);
     }
     let folder = std::path::absolute(folder)?;
     for (steps, above) in folder.ancestors().enumerate().skip(1) {
@@ -162,6 +165,27 @@ fn sdk(folder: &Path, given: Option<&Path>) -> Result<String> {
         }
     }
     bail!("weft's SDK is not above {}; give it with --sdk <repository>/plugins/sdk", folder.display())
+}
+
+/// The SDK that the author names, by a path without detours.
+fn given_sdk(given: &Path) -> Result<String> {
+    if is_sdk(given) {
+        let path =
+            given.canonicalize().with_context(|| format!("--sdk {} cannot be used", given.display()))?;
+        return Ok(path.display().to_string());
+    }
+    let near = ["sdk", "plugins/sdk"].into_iter().map(|below| given.join(below)).find(|place| is_sdk(place));
+    let wanted = near.map_or_else(
+        || "give `plugins/sdk` of weft's repository".to_owned(),
+        |place| format!("it is --sdk {}", place.display()),
+    );
+    bail!("--sdk {} holds no Cargo.toml of the package `{SDK}`; {wanted}", given.display())
+}
+
+/// Whether this is the folder of the package [`SDK`].
+fn is_sdk(folder: &Path) -> bool {
+    let manifest = std::fs::read_to_string(folder.join("Cargo.toml")).unwrap_or_default();
+    manifest.lines().any(|line| line.trim() == format!("name = \"{SDK}\""))
 }
 
 fn write(file: &Path, text: &str) -> Result<()> {
@@ -207,6 +231,8 @@ mod tests {
         assert_eq!(resource("networking.k8s.io/v1/Ingress").unwrap().1, Role::Add);
         let closed = resource("apps/v1/Deployment").unwrap_err().to_string();
         assert!(closed.contains("cannot be mapped"), "{closed}");
+        let small = resource("networking.k8s.io/v1/ingress").unwrap_err().to_string();
+        assert!(small.contains("capital letter"), "{small}");
     }
 
     #[test]
@@ -221,7 +247,22 @@ mod tests {
     #[test]
     fn the_sdk_is_found_above_the_folder() {
         let root = tempfile::tempdir().unwrap();
-        write(&root.path().join("plugins/sdk/Cargo.toml"), "").unwrap();
+        write(&root.path().join("plugins/sdk/Cargo.toml"), "[package]\nname = \"weft-plugin\"\n").unwrap();
         assert_eq!(sdk(&root.path().join("examples/mine"), None).unwrap(), "../../plugins/sdk");
+    }
+
+    #[test]
+    fn an_sdk_that_is_given_must_be_one_and_a_near_miss_is_answered_with_the_right_folder() {
+        let root = tempfile::tempdir().unwrap();
+        let plugins = root.path().join("plugins");
+        write(&plugins.join("Cargo.toml"), "[workspace]\n").unwrap();
+        let wrong = sdk(root.path(), Some(&plugins)).unwrap_err().to_string();
+        assert!(wrong.contains("of the package `weft-plugin`; give `plugins/sdk`"), "{wrong}");
+        write(&plugins.join("sdk/Cargo.toml"), "[package]\nname = \"weft-plugin\"\n").unwrap();
+        let wrong = sdk(root.path(), Some(&plugins)).unwrap_err().to_string();
+        assert!(wrong.ends_with(&format!("it is --sdk {}", plugins.join("sdk").display())), "{wrong}");
+        let detour = plugins.join("../plugins/sdk");
+        let straight = plugins.join("sdk").canonicalize().unwrap();
+        assert_eq!(sdk(root.path(), Some(&detour)).unwrap(), straight.display().to_string());
     }
 }

@@ -8,14 +8,15 @@ use clap::Args;
 
 use crate::cli::input::Question;
 use crate::cli::output::print;
+use crate::cli::plugin::build;
 use crate::cli::project;
 use crate::plugin::cases::Expect;
 
 /// Arguments of `weft plugin record`.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Record {
-    /// The component, or the folder that it was built in.
-    #[arg(value_name = "FILE")]
+    /// The component, or the folder of the plugin, which is built where its source is newer.
+    #[arg(value_name = "FILE", default_value = ".")]
     path: PathBuf,
     #[command(flatten)]
     question: Question,
@@ -27,11 +28,14 @@ pub(in crate::cli) struct Record {
 pub(super) fn record(arguments: &Record) -> Result<ExitCode> {
     let output = &arguments.output;
     if output.exists() {
-        bail!("{} is there already; `weft plugin test --bless` writes it anew", output.display());
+        bail!(
+            "{} is there already; remove it or give another name (`weft plugin test --bless` changes only what a case gets wrong)",
+            output.display()
+        );
     }
-    let mut case = arguments.question.read()?;
+    let mut case = arguments.question.read(&arguments.path)?;
     let bench = project::workbench()?;
-    let plugin = bench.examine(&project::component(&arguments.path)?)?;
+    let plugin = bench.examine(&build::component(&bench, &arguments.path)?)?;
     let outcome = case.run(&bench, &plugin)?;
     case.expect = Expect::of(&outcome);
     project::write_whole(output, serde_saphyr::to_string(&case)?.as_bytes())?;

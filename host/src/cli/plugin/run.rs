@@ -9,6 +9,7 @@ use clap::Args;
 
 use crate::cli::input::Question;
 use crate::cli::output::{bad, faint, good, print, strong};
+use crate::cli::plugin::build;
 use crate::cli::{diff, explain, project};
 use crate::plugin::cases::{Case, Outcome, Word};
 use crate::plugin::workbench::{Examined, Workbench};
@@ -16,8 +17,8 @@ use crate::plugin::workbench::{Examined, Workbench};
 /// Arguments of `weft plugin run`.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Run {
-    /// The component, or the folder that it was built in.
-    #[arg(value_name = "FILE")]
+    /// The component, or the folder of the plugin, which is built where its source is newer.
+    #[arg(value_name = "FILE", default_value = ".")]
     path: PathBuf,
     #[command(flatten)]
     question: Question,
@@ -28,16 +29,16 @@ pub(in crate::cli) struct Run {
 
 /// Fails if the plugin did not work or what it said was refused.
 pub(super) fn run(arguments: &Run) -> Result<ExitCode> {
-    let case = arguments.question.read()?;
+    let case = arguments.question.read(&arguments.path)?;
     let bench = project::workbench()?;
-    let plugin = bench.examine(&project::component(&arguments.path)?)?;
+    let plugin = bench.examine(&build::component(&bench, &arguments.path)?)?;
     let word = show(&bench, &plugin, &case, arguments.explain)?;
     Ok(if matches!(word, Word::Fail | Word::Refused) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// The sample at `file`, as the tenant's object without settings.
-pub(super) fn sample(file: &Path, settings: Option<&Path>) -> Result<Case> {
-    Question::plain(file.to_owned(), settings.map(Path::to_owned)).read()
+/// The sample at `file`, for the plugin in `folder`.
+pub(super) fn sample(file: &Path, settings: Option<&Path>, folder: &Path) -> Result<Case> {
+    Question::plain(file.to_owned(), settings.map(Path::to_owned)).read(folder)
 }
 
 /// Asks the plugin, and prints what comes of it.

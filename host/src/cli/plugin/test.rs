@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 
 use crate::cli::output::{bad, faint, good, print};
-use crate::cli::plugin::silently;
+use crate::cli::plugin::{build, silently};
 use crate::cli::{diff, project};
 use crate::plugin::cases::{Case, Difference, Outcome, blessed, compare, replace_expect};
 use crate::plugin::workbench::{Examined, Workbench};
@@ -19,7 +19,7 @@ pub(in crate::cli) struct Test {
     /// The folder of the plugin, with `cases/*.yaml`, or its component beside them.
     #[arg(value_name = "FOLDER", default_value = ".")]
     path: PathBuf,
-    /// The component; the one in `dist` by default.
+    /// The component; the one in `dist` by default, which is built where the source is newer.
     #[arg(long, value_name = "FILE")]
     component: Option<PathBuf>,
     /// Write what comes now into the cases that fail; look at the difference before you keep it.
@@ -37,9 +37,9 @@ enum Verdict {
 
 /// Fails if one of the cases does.
 pub(super) fn test(arguments: &Test) -> Result<ExitCode> {
-    let file = project::component(arguments.component.as_ref().unwrap_or(&arguments.path))?;
-    let files = project::cases(&arguments.path)?;
     let bench = project::workbench()?;
+    let file = build::component(&bench, arguments.component.as_ref().unwrap_or(&arguments.path))?;
+    let files = project::cases(&arguments.path)?;
     let plugin = bench.examine(&file)?;
     let (mut passed, mut failed) = (0, 0);
     for file in &files {

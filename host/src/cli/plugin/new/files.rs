@@ -38,7 +38,7 @@ const WIT: &[File] = &[
 ];
 const CASE: &str = include_str!("../../templates/case.yaml");
 /// What tools make.
-const IGNORED: &str = "/.venv\n/*.wasm\n/dist\n/node_modules\n/target\n__pycache__\n";
+const IGNORED: &str = "/.venv\n/dist\n/node_modules\n/target\n__pycache__\n";
 
 impl Project {
     /// Every file with its path.
