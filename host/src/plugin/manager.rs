@@ -24,7 +24,7 @@ use crate::plugin::files::{self, Found, Signature};
 use crate::plugin::generation::Generation;
 use crate::plugin::grants::Entry;
 use crate::plugin::metrics::Metrics;
-use crate::plugin::reload::{self, Candidate, Denied};
+use crate::plugin::reload::{self, Candidate, Denied, Tried};
 use crate::plugin::sandbox::Sandbox;
 use crate::plugin::status::{Shown, Status};
 use crate::registry::{Missing, Registry, Sources};
@@ -72,6 +72,8 @@ pub struct Manager {
 /// A plugin that is called.
 struct Running {
     signature: Signature,
+    /// What the operator says of it: what it asks for is not in it.
+    entry: Entry,
     generation: Arc<Generation>,
     /// The version before, until this one has shown that it works.
     previous: Option<Arc<Generation>>,
@@ -190,11 +192,10 @@ impl Manager {
 
     /// Whether this file with this entry has been tried already.
     fn is_settled(&self, name: &str, signature: Signature, entry: &Entry) -> bool {
-        let is_running = self.running.get(name).is_some_and(|running| {
-            let asked = || entry.clone().asked_by(&running.generation.loaded.descriptor);
-            let now = &running.generation.entry;
-            running.signature == signature && (now == entry || (self.is_development() && *now == asked()))
-        });
+        let is_running = self
+            .running
+            .get(name)
+            .is_some_and(|running| running.signature == signature && running.entry == *entry);
         let is_refused = self
             .refused
             .get(name)
@@ -228,11 +229,11 @@ impl Manager {
         });
         match tried {
             Ok(tried) if self.is_running(name, &tried.generation) => {
-                self.keep(name, signature);
+                self.keep(name, signature, entry);
                 false
             }
             Ok(tried) => {
-                self.take_in(name, signature, &tried.generation, &tried.changes);
+                self.take_in(name, signature, entry, &tried);
                 true
             }
             Err(why) => self.refuse_once(name, signature, entry, why),
@@ -255,15 +256,18 @@ impl Manager {
     }
 
     /// The file was written again with what is running.
-    fn keep(&mut self, name: &str, signature: Signature) {
-        self.running.entry(name.to_owned()).and_modify(|running| running.signature = signature);
+    fn keep(&mut self, name: &str, signature: Signature, entry: Entry) {
+        if let Some(running) = self.running.get_mut(name) {
+            (running.signature, running.entry) = (signature, entry);
+        }
         if self.refused.remove(name).is_some() {
             info!(plugin = name, "its file is the version again that goes on");
             self.show();
         }
     }
 
-    fn take_in(&mut self, name: &str, signature: Signature, generation: &Arc<Generation>, changes: &str) {
+    fn take_in(&mut self, name: &str, signature: Signature, entry: Entry, tried: &Tried) {
+        let Tried { generation, changes } = tried;
         let loaded = &generation.loaded;
         let (version, digest) = (&loaded.descriptor.version, &loaded.digest);
         self.refused.remove(name);
@@ -278,6 +282,7 @@ impl Manager {
         self.tell(News::good(name, "PluginLoaded", format!("{}{changes}", loaded.title())));
         let running = Running {
             signature,
+            entry,
             generation: generation.clone(),
             previous,
             is_paused: false,

@@ -89,7 +89,7 @@ fn try_now(candidate: &Candidate) -> Result<Tried, Failed> {
     {
         return Ok(Tried { generation: running.clone(), changes: String::new() });
     }
-    let denied = Denied { digest: loaded.digest.clone(), entry: entry.clone() };
+    let denied = Denied { digest: loaded.digest.clone(), entry: candidate.entry.clone() };
     if candidate.denied.contains(&denied) {
         return Err(Failed::Final("this version failed on its first objects before".to_owned()));
     }
@@ -154,5 +154,5 @@ fn replay(candidate: &Candidate, running: &Generation, new: &Generation) -> Resu
     let parts = [(same, "answered as before"), (other, "answered in another way"), (failed, "failing")];
     let parts = parts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"));
     let parts: Vec<String> = parts.collect();
-    Ok(format!("; tried on {} calls of late: {}", calls.len(), parts.join(", ")))
+    Ok(format!("; calls of late, tried again: {}", parts.join(", ")))
 }

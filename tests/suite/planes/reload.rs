@@ -222,7 +222,12 @@ fn a_version_that_fails_on_its_first_objects_gives_way_to_the_one_before() -> Re
             r#"set_label("team", &self.team[99..])"#,
         )?;
         shop.put("team-label", &rust::component(&edited).await?)?;
-        shop.is_refused("team-label", &["failed on its first objects", "PluginTrapped"]).await?;
+        let told = ["failed on its first objects", "PluginTrapped"];
+        shop.is_refused("team-label", &told).await?;
+        // Whoever looks later, when the folder was looked at again, is told the same.
+        shop.put("another", b"no component")?;
+        shop.is_refused("another", &["no WebAssembly"]).await?;
+        shop.is_refused("team-label", &told).await?;
         shop.both.create_pod("later", json!({})).await?;
         shop.has_team("later", Some("red")).await?;
 

@@ -28,7 +28,8 @@ pub(in crate::cli) struct New {
     /// added.
     #[arg(long, value_name = "KIND", default_value = "v1/Pod")]
     kind: String,
-    /// The folder of weft's SDK for Rust, `plugins/sdk` of its repository; looked for above FOLDER by default.
+    /// The folder of weft's SDK for Rust, `plugins/sdk` of its repository; looked for above FOLDER, then above the
+    /// folder that you are in.
     #[arg(long, value_name = "FOLDER")]
     sdk: Option<PathBuf>,
 }
@@ -62,7 +63,7 @@ pub(super) fn new(arguments: &New) -> Result<ExitCode> {
     let name = name_of(folder)?;
     let (resource, role) = resource(&arguments.kind)?;
     let sdk = match arguments.lang {
-        Language::Rust => sdk(folder, arguments.sdk.as_deref())?,
+        Language::Rust => sdk(folder, arguments.sdk.as_deref(), &std::env::current_dir()?)?,
         Language::Js | Language::Python => String::new(),
     };
     let project = Project { name, language: arguments.lang, resource, role, sdk };
@@ -153,8 +154,8 @@ fn plural(kind: &str) -> String {
     }
 }
 
-/// The SDK as the manifest in `folder` is to name it.
-fn sdk(folder: &Path, given: Option<&Path>) -> Result<String> {
+/// The SDK as the manifest in `folder` is to name it; the author is in the folder `here`.
+fn sdk(folder: &Path, given: Option<&Path>, here: &Path) -> Result<String> {
     if let Some(given) = given {
         return given_sdk(given);
     }
@@ -164,7 +165,14 @@ fn sdk(folder: &Path, given: Option<&Path>) -> Result<String> {
             return Ok(format!("{}plugins/sdk", "../".repeat(steps)));
         }
     }
-    bail!("weft's SDK is not above {}; give it with --sdk <repository>/plugins/sdk", folder.display())
+    let mut near = here.ancestors().map(|above| above.join("plugins/sdk"));
+    match near.find(|place| is_sdk(place)) {
+        Some(place) => Ok(place.display().to_string()),
+        None => bail!(
+            "weft's SDK is neither above {} nor above the folder that you are in; give it with --sdk <repository>/plugins/sdk",
+            folder.display()
+        ),
+    }
 }
 
 /// The SDK that the author names, by a path without detours.
@@ -248,7 +256,12 @@ mod tests {
     fn the_sdk_is_found_above_the_folder() {
         let root = tempfile::tempdir().unwrap();
         write(&root.path().join("plugins/sdk/Cargo.toml"), "[package]\nname = \"weft-plugin\"\n").unwrap();
-        assert_eq!(sdk(&root.path().join("examples/mine"), None).unwrap(), "../../plugins/sdk");
+        let here = tempfile::tempdir().unwrap();
+        let found = |folder: &Path, here: &Path| sdk(folder, None, here);
+        assert_eq!(found(&root.path().join("examples/mine"), here.path()).unwrap(), "../../plugins/sdk");
+        let beside = found(&here.path().join("mine"), &root.path().join("examples")).unwrap();
+        assert_eq!(beside, root.path().join("plugins/sdk").display().to_string());
+        assert!(found(&here.path().join("mine"), here.path()).is_err());
     }
 
     #[test]
@@ -256,13 +269,13 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let plugins = root.path().join("plugins");
         write(&plugins.join("Cargo.toml"), "[workspace]\n").unwrap();
-        let wrong = sdk(root.path(), Some(&plugins)).unwrap_err().to_string();
+        let wrong = sdk(root.path(), Some(&plugins), root.path()).unwrap_err().to_string();
         assert!(wrong.contains("of the package `weft-plugin`; give `plugins/sdk`"), "{wrong}");
         write(&plugins.join("sdk/Cargo.toml"), "[package]\nname = \"weft-plugin\"\n").unwrap();
-        let wrong = sdk(root.path(), Some(&plugins)).unwrap_err().to_string();
+        let wrong = sdk(root.path(), Some(&plugins), root.path()).unwrap_err().to_string();
         assert!(wrong.ends_with(&format!("it is --sdk {}", plugins.join("sdk").display())), "{wrong}");
         let detour = plugins.join("../plugins/sdk");
         let straight = plugins.join("sdk").canonicalize().unwrap();
-        assert_eq!(sdk(root.path(), Some(&detour)).unwrap(), straight.display().to_string());
+        assert_eq!(sdk(root.path(), Some(&detour), root.path()).unwrap(), straight.display().to_string());
     }
 }

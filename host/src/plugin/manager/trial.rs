@@ -48,13 +48,13 @@ impl Manager {
         let Some(running) = self.running.get_mut(name) else { return };
         let Some(previous) = running.previous.take() else { return };
         let failed = std::mem::replace(&mut running.generation, previous.clone());
-        self.denied.push(Denied { digest: failed.loaded.digest.clone(), entry: failed.entry.clone() });
+        let (signature, entry) = (running.signature, running.entry.clone());
+        self.denied.push(Denied { digest: failed.loaded.digest.clone(), entry: entry.clone() });
         let failures = failed.breaker.failures();
         let why = format!("{} failed on its first objects: {failures}", failed.loaded.title());
         self.metrics.set_loaded(name, &failed.loaded.descriptor.version, &failed.loaded.digest, false);
         self.metrics.set_loaded(name, &previous.loaded.descriptor.version, &previous.loaded.digest, true);
         self.metrics.reloaded(name, "put back");
-        let (signature, entry) = (running.signature, failed.entry.clone());
         let why_and_what = format!("{why}; {} is back", previous.loaded.title());
         warn!(plugin = name, "{why_and_what}");
         self.tell(News::bad(name, "PluginPutBack", why_and_what));
