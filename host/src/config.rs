@@ -15,6 +15,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use weft_core::names::{ClusterNameError, Names};
 
+use crate::yaml;
+
 pub use mappings::{DeclaredMapping, DeclaredReference, DeclaredSelection};
 pub use plugins::{Grants, Plugins};
 
@@ -154,12 +156,12 @@ pub enum Error {
         source: std::io::Error,
     },
     /// Not YAML, or a value of the wrong type.
-    #[error("failed to parse the configuration {path}", path = path.display())]
+    #[error("failed to parse the configuration {path}: {why}", path = path.display())]
     Parse {
         /// The file.
         path: PathBuf,
         /// What and where.
-        source: Box<serde_saphyr::Error>,
+        why: String,
     },
     /// Keys that do not exist.
     #[error("the configuration {path} has unknown keys:{list}", path = path.display())]
@@ -196,13 +198,14 @@ impl Config {
     }
 
     fn parse(path: &Path, text: &str) -> Result<Self, Error> {
-        let value: Value = serde_saphyr::from_str(text).map_err(|error| parse_error(path, error))?;
+        let parse_error = |why| Error::Parse { path: path.into(), why };
+        let value: Value = yaml::read(text).map_err(parse_error)?;
         let list = unknown_keys(&value);
         if !list.is_empty() {
             return Err(Error::UnknownKeys { path: path.into(), list });
         }
         // Read again from the text, so that a wrong type is shown with its line.
-        let config: Self = serde_saphyr::from_str(text).map_err(|error| parse_error(path, error))?;
+        let config: Self = yaml::read(text).map_err(parse_error)?;
         config.check()?;
         Ok(config)
     }
@@ -253,15 +256,6 @@ impl Config {
 
 fn cluster_domain() -> String {
     "cluster.local".to_owned()
-}
-
-/// What is wrong and where. A snippet of the file would say it twice, and a log has one line for it.
-fn parse_error(path: &Path, error: serde_saphyr::Error) -> Error {
-    let source = match error {
-        serde_saphyr::Error::WithSnippet { error, .. } => error,
-        error => Box::new(error),
-    };
-    Error::Parse { path: path.into(), source }
 }
 
 /// One line for each key of `value` that the schema does not have, with the nearest that it has.

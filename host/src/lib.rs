@@ -17,3 +17,4 @@ pub mod registry;
 pub mod rules;
 pub mod run;
 pub mod telemetry;
+mod yaml;

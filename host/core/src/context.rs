@@ -138,6 +138,8 @@ impl Notes {
 
     /// Notes that `plugin` has given its main answer, or (not `answered`) none to something that it was asked.
     pub fn heard(&self, plugin: &str, answered: bool) {
+        // What is not taken is as if it had not been said.
+        let answered = answered && !self.takes_no_conditions;
         *lock(&self.heard).entry(plugin.to_owned()).or_insert(answered) &= answered;
     }
 

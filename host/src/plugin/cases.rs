@@ -17,6 +17,7 @@ use crate::config::DeclaredMapping;
 use crate::plugin::generation;
 use crate::plugin::witness::Trace;
 use crate::plugin::workbench::{Examined, Refusal, Workbench, surroundings};
+use crate::yaml;
 
 pub use compare::{Difference, compare};
 pub use expect::{Expect, blessed, replace_expect};
@@ -102,21 +103,7 @@ impl Case {
     }
 
     fn parse(path: &str, text: &str) -> Result<Self, Error> {
-        let mut key = String::new();
-        let case = serde_saphyr::with_deserializer_from_str(text, |deserializer| {
-            serde_path_to_error::deserialize(deserializer).map_err(|error| {
-                key = error.path().to_string();
-                error.into_inner()
-            })
-        });
-        case.map_err(|error| {
-            // In one line: the text around the place is in the author's editor.
-            let why = error.without_snippet();
-            // The path of the whole is a dot.
-            let is_inside = !key.is_empty() && key != ".";
-            let why = if is_inside { format!("`{key}`: {why}") } else { why.to_string() };
-            Error::Parse { path: path.to_owned(), why }
-        })
+        yaml::read(text).map_err(|why| Error::Parse { path: path.to_owned(), why })
     }
 
     /// A case of which nothing is known yet but the question.

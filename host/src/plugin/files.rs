@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
+use crate::yaml;
+
 /// A component in the folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Found {
@@ -54,7 +56,7 @@ pub(super) fn settings(path: &Path) -> Result<Map<String, Value>, String> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Map::new()),
         Err(error) => return Err(format!("its {name} cannot be read: {error}")),
     };
-    serde_saphyr::from_str(&text).map_err(|error| format!("its {name} is no YAML with settings: {error}"))
+    yaml::read(&text).map_err(|why| format!("its {name} is no YAML with settings: {why}"))
 }
 
 /// `my-mapping.settings.yaml` for `my-mapping.wasm`.
