@@ -301,12 +301,16 @@ fn resolve<'a>(root: &'a Value, schema: &'a Value) -> &'a Value {
 fn suggestion<'a>(key: &str, known: impl Iterator<Item = &'a String> + Clone) -> String {
     /// Below this likeness a suggestion would only confuse.
     const ALIKE: f64 = 0.6;
-    let near =
-        known.clone().map(|name| (strsim::jaro_winkler(&key.to_lowercase(), &name.to_lowercase()), name));
-    match near.max_by(|a, b| a.0.total_cmp(&b.0)) {
+    match nearest(key, known.clone()) {
         Some((likeness, name)) if likeness >= ALIKE => format!("did you mean `{name}`?"),
         _ => format!("known here: {}", known.cloned().collect::<Vec<_>>().join(", ")),
     }
+}
+
+/// The name that is most like `text`, whatever the case of its letters, and how like it is: 1 for the same.
+pub(crate) fn nearest<'a>(text: &str, known: impl Iterator<Item = &'a String>) -> Option<(f64, &'a String)> {
+    let likeness = |name: &String| strsim::jaro_winkler(&text.to_lowercase(), &name.to_lowercase());
+    known.map(|name| (likeness(name), name)).max_by(|one, other| one.0.total_cmp(&other.0))
 }
 
 #[cfg(test)]

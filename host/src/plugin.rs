@@ -9,7 +9,7 @@ pub mod component;
 mod convert;
 pub mod descriptor;
 pub mod encode;
-mod files;
+pub(crate) mod files;
 pub mod generation;
 pub mod grants;
 mod imports;

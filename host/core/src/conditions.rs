@@ -66,9 +66,7 @@ fn says_the_same(old: &Value, condition: &Condition) -> bool {
 /// conditions; without a plugin's among them they are the host's, and nobody else writes them.
 pub fn guard(current: &VirtualObject, desired: &VirtualObject, changes: &mut [Change]) {
     if of_plugins(current).next().is_some() || of_plugins(desired).next().is_some() {
-        changes.iter_mut().filter(|change| change.has_conditions()).for_each(|change| {
-            change.only_for_version_of(current);
-        });
+        Change::guard_conditions(changes, current);
     }
 }
 

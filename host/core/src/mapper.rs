@@ -217,9 +217,12 @@ impl Change {
         Self { subresource, format: PatchFormat::Strategic, body }
     }
 
-    /// Whether the patch replaces `status.conditions`.
-    pub fn has_conditions(&self) -> bool {
-        self.body.pointer("/status/conditions").is_some()
+    /// Has each patch that replaces `status.conditions` be refused where `object` is no longer the version that
+    /// it was made for.
+    pub fn guard_conditions<S>(changes: &mut [Self], object: &Object<S>) {
+        let with_conditions =
+            changes.iter_mut().filter(|change| change.body.pointer("/status/conditions").is_some());
+        with_conditions.for_each(|change| change.only_for_version_of(object));
     }
 
     /// Has the patch be refused where `object` is no longer the version that it was made for.

@@ -41,20 +41,13 @@ impl Configured {
         Ok(configured)
     }
 
-    /// What the operator says of a plugin; none if nothing is said and that means no.
-    pub(super) fn entry(&self, name: &str) -> Option<Entry> {
-        let Plugins { grants, load, .. } = &self.config.plugins;
-        let unlisted = || (*grants == Grants::Asked).then(Entry::default);
-        load.get(name).cloned().or_else(unlisted)
-    }
-
     /// Takes a component in with what the configuration grants it.
     ///
     /// # Errors
     /// Why it is not taken.
     pub(super) fn take(&mut self, loaded: Loaded, entry: Entry) -> Result<(), Refusal> {
-        let is_asked = self.config.plugins.grants == Grants::Asked && entry.kinds.is_empty();
-        let entry = if is_asked { entry.asked_by(&loaded.descriptor) } else { entry };
+        let is_asked = self.config.plugins.grants == Grants::Asked;
+        let entry = if is_asked { entry.or_asked_by(&loaded.descriptor) } else { entry };
         self.bench.take(loaded, entry).map(drop)
     }
 
@@ -82,7 +75,7 @@ impl Configured {
 
     /// A component that the operator says nothing of.
     fn add_unlisted(&mut self, name: &str, file: &Path) {
-        if let Some(entry) = self.entry(name) {
+        if let Some(entry) = self.config.plugins.entry(name) {
             self.add(name, Some(file), entry);
             return;
         }

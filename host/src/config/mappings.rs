@@ -97,7 +97,7 @@ impl DeclaredMapping {
                 "virtual-writes" => "back",
                 field => field,
             };
-            value(format!("{}: {field} {}", self.kind, invalid.why).replace(":  ", ": "))
+            value(format!("{}: {}", self.kind, format!("{field} {}", invalid.why).trim_start()))
         })?;
         if let Some(reference) = self.references.iter().find(|reference| !is_kind(&reference.kind)) {
             let found = &reference.kind;

@@ -41,6 +41,12 @@ pub enum Grants {
 }
 
 impl Plugins {
+    /// What the operator says of a plugin; none if nothing is said and that means no.
+    pub fn entry(&self, name: &str) -> Option<Entry> {
+        let unlisted = || (self.grants == Grants::Asked).then(Entry::default);
+        self.load.get(name).cloned().or_else(unlisted)
+    }
+
     pub(super) fn check(&self) -> Result<(), Error> {
         let refuse = |why: String| Err(Error::Value { key: "plugins.load", why });
         if self.folder.is_none() && self.load.values().any(|entry| entry.enabled) {

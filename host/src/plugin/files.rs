@@ -60,7 +60,7 @@ pub(super) fn settings(path: &Path) -> Result<Map<String, Value>, String> {
 }
 
 /// `my-mapping.settings.yaml` for `my-mapping.wasm`.
-fn settings_file(component: &Path) -> PathBuf {
+pub(crate) fn settings_file(component: &Path) -> PathBuf {
     component.with_extension("settings.yaml")
 }
 

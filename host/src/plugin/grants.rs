@@ -136,6 +136,12 @@ impl Entry {
         self
     }
 
+    /// The same entry; where it names no `kinds`, with all that `descriptor` asks for.
+    #[must_use]
+    pub fn or_asked_by(self, descriptor: &Descriptor) -> Self {
+        if self.kinds.is_empty() { self.asked_by(descriptor) } else { self }
+    }
+
     /// What `descriptor` asks for and this entry does not grant, each as a line that says what to add.
     pub fn missing(&self, descriptor: &Descriptor) -> Vec<String> {
         let has_kind = |kind: &Kind| self.kinds.iter().any(|granted| granted == kind.as_str());

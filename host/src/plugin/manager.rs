@@ -15,7 +15,7 @@ use tracing::{debug, info, warn};
 use weft_core::names::Names;
 use weft_core::object::Kind;
 
-use crate::config::{DeclaredMapping, Grants, Plugins};
+use crate::config::{DeclaredMapping, Grants, Plugins, nearest};
 use crate::engine::Rules;
 use crate::folder::Watcher;
 use crate::news::News;
@@ -44,11 +44,7 @@ pub struct Wanted {
 impl Wanted {
     /// What the operator says of a plugin; none if it is not to be loaded.
     fn entry(&self, name: &str) -> Option<Entry> {
-        match (self.plugins.load.get(name), self.plugins.grants) {
-            (Some(entry), _) => entry.enabled.then(|| entry.clone()),
-            (None, Grants::Asked) => Some(Entry::default()),
-            (None, Grants::Listed) => None,
-        }
+        self.plugins.entry(name).filter(|entry| entry.enabled)
     }
 }
 
@@ -428,9 +424,10 @@ fn tell_of_removed(old: &Wanted, new: &Wanted) {
 
 /// Says that a plugin has no file, and which one may be meant.
 fn no_file<'a>(name: &str, files: impl Iterator<Item = &'a String>) -> String {
-    let near = files.map(|file| (strsim::jaro_winkler(name, file), file));
-    let nearest = near.max_by(|one, other| one.0.total_cmp(&other.0)).filter(|(nearness, _)| *nearness > 0.8);
-    let hint = nearest.map_or_else(String::new, |(_, file)| format!("; is {file}.wasm meant?"));
+    /// Other plugins than the one that is meant have names that are a little alike, too.
+    const ALIKE: f64 = 0.8;
+    let near = nearest(name, files).filter(|(likeness, _)| *likeness > ALIKE);
+    let hint = near.map_or_else(String::new, |(_, file)| format!("; is {file}.wasm meant?"));
     format!("there is no file {name}.wasm in `plugins.folder`{hint}")
 }
 

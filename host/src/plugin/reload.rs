@@ -80,8 +80,8 @@ async fn try_once(candidate: Candidate) -> Result<Tried, Failed> {
 fn try_now(candidate: &Candidate) -> Result<Tried, Failed> {
     let loaded = load(candidate)?;
     let mut entry = candidate.entry.clone();
-    if candidate.is_development && entry.kinds.is_empty() {
-        entry = entry.asked_by(&loaded.descriptor);
+    if candidate.is_development {
+        entry = entry.or_asked_by(&loaded.descriptor);
     }
     if let Some(running) = &candidate.running
         && running.loaded.digest == loaded.digest

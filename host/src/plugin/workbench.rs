@@ -94,7 +94,7 @@ impl Workbench {
             let examined = self.examine(file)?;
             (examined.loaded.clone(), examined.entry())
         };
-        let entry = if entry.kinds.is_empty() { entry.asked_by(&loaded.descriptor) } else { entry };
+        let entry = entry.or_asked_by(&loaded.descriptor);
         Ok(self.take(loaded, entry)?)
     }
 

@@ -37,21 +37,35 @@ const DEEDS: &[(&str, &str, &str)] = &[
 /// So many failures in a row are no reason yet to pause the plugin.
 const AT_ONCE: usize = 4;
 
-/// A tenant whose syncer has the guest, and a namespace of it.
-async fn guarded(world: &World, namespace: &str, entry: Value) -> Result<(Tenant, Place)> {
+/// A tenant whose syncer has the guest.
+pub(super) async fn with_guest(
+    world: &World,
+    cluster: &str,
+    host_namespace: &str,
+    entry: &Value,
+) -> Result<Tenant> {
     let component = Guest::Obedient.component().await?;
     let folder = component.parent().context("a file has a folder")?;
     let plugins = json!({"plugins": {"folder": folder, "grants": "asked", "load": {"guest": entry}}});
-    let tenant = world.another_tenant("guarded", &format!("{namespace}-guarded"), &plugins).await?;
+    world.another_tenant(cluster, host_namespace, &plugins).await
+}
+
+/// A tenant whose syncer has the guest, and a namespace of it.
+async fn guarded(world: &World, namespace: &str, entry: Value) -> Result<(Tenant, Place)> {
+    let tenant = with_guest(world, "guarded", &format!("{namespace}-guarded"), &entry).await?;
     let place = Place::fresh(&tenant, "shop").await?;
     place.create::<Secret>(json!({"metadata": {"name": "db"}, "stringData": {"password": PLANTED}})).await?;
     Ok((tenant, place))
 }
 
 /// A pod that makes the guest do something.
-fn doing(name: &str, deed: &str, given: &str) -> Value {
-    let annotations = json!({"guest.test/do": deed, "guest.test/with": given});
-    with(pod(name, json!({})), "annotations", annotations)
+pub(super) fn doing(name: &str, deed: &str, given: &str) -> Value {
+    with(pod(name, json!({})), "annotations", deeds(deed, given))
+}
+
+/// The annotations that tell the guest what to do.
+pub(super) fn deeds(deed: &str, given: &str) -> Value {
+    json!({"guest.test/do": deed, "guest.test/with": given})
 }
 
 /// A Service, and a pod that the guest has nothing to do with.

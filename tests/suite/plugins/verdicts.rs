@@ -6,11 +6,11 @@ use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 use weft_tests::eventually::{SOON, eventually};
-use weft_tests::guests::misbehaving::Guest;
 use weft_tests::shared::in_shared_world;
 use weft_tests::tenant::Tenant;
 use weft_tests::world::World;
 
+use super::planes::{deeds, doing, with_guest};
 use crate::planes::place::{Place, at, condition, patch, pod, with};
 
 /// The ConfigMap of every test.
@@ -38,7 +38,7 @@ impl Judged {
     /// Creates a ConfigMap, and a pod that uses it.
     async fn create_settings(&self, deed: (&str, &str)) -> Result<()> {
         let object = json!({"metadata": {"name": SETTINGS}, "data": {"mode": "old"}});
-        self.place.create::<ConfigMap>(with(object, "annotations", annotations(deed))).await?;
+        self.place.create::<ConfigMap>(with(object, "annotations", deeds(deed.0, deed.1))).await?;
         self.use_config_map("user", SETTINGS).await
     }
 
@@ -51,7 +51,7 @@ impl Judged {
 
     /// Changes the ConfigMap, and what the guest says of it.
     async fn change_settings(&self, mode: &str, deed: (&str, &str)) -> Result<()> {
-        let change = json!({"metadata": {"annotations": annotations(deed)}, "data": {"mode": mode}});
+        let change = json!({"metadata": {"annotations": deeds(deed.0, deed.1)}, "data": {"mode": mode}});
         patch(&self.place.on_virtual::<ConfigMap>(), SETTINGS, change).await?;
         Ok(())
     }
@@ -77,7 +77,7 @@ impl Judged {
 
     /// Tells the guest what to say of a pod.
     async fn change_pod(&self, name: &str, deed: (&str, &str), turn: &str) -> Result<()> {
-        let change = json!({"metadata": {"annotations": annotations(deed), "labels": {"turn": turn}}});
+        let change = json!({"metadata": {"annotations": deeds(deed.0, deed.1), "labels": {"turn": turn}}});
         patch(&self.place.on_virtual::<Pod>(), name, change).await?;
         Ok(())
     }
@@ -165,16 +165,9 @@ impl Judged {
 }
 
 async fn start(world: &World) -> Result<Tenant> {
-    let component = Guest::Obedient.component().await?;
-    let folder = component.parent().context("a file has a folder")?;
     // A busy machine is no failure of the guest.
     let entry = json!({"limits": {"milliseconds": 3000, "mebibytes": 64}});
-    let plugins = json!({"plugins": {"folder": folder, "grants": "asked", "load": {"guest": entry}}});
-    world.another_tenant("judged", "judged", &plugins).await
-}
-
-fn annotations((deed, given): (&str, &str)) -> Value {
-    json!({"guest.test/do": deed, "guest.test/with": given})
+    with_guest(world, "judged", "judged", &entry).await
 }
 
 fn ensure_condition(pod: &Pod, expected: Option<&str>) -> Result<()> {
@@ -240,7 +233,7 @@ fn what_is_to_be_absent_is_deleted_on_the_host_and_made_again_when_it_may_be() -
 fn a_pod_that_is_to_be_absent_ends_as_if_the_host_had_deleted_it() -> Result<()> {
     in_shared_world(async |world, namespace| {
         let judged = Judged::new(world, namespace).await?;
-        let object = with(pod("web", json!({})), "annotations", annotations(("absent", "not here")));
+        let object = doing("web", "absent", "not here");
         judged.place.create::<Pod>(object).await?;
         judged.called("v1/Pod", "absent", 0).await?;
         let hosts = judged.place.host_objects::<Pod>().await?;
@@ -321,7 +314,7 @@ fn what_waits_for_a_secret_is_asked_about_again_when_the_secret_comes_and_when_i
 fn what_waits_for_a_time_is_asked_about_again_by_itself() -> Result<()> {
     in_shared_world(async |world, namespace| {
         let judged = Judged::new(world, namespace).await?;
-        let object = with(pod("web", json!({})), "annotations", annotations(("wait-a-second", "soon")));
+        let object = doing("web", "wait-a-second", "soon");
         judged.place.create::<Pod>(object).await?;
         let mut calls = judged.calls_at_rest("v1/Pod", "wait").await?;
         for _ in 0..2 {
@@ -363,7 +356,7 @@ fn a_condition_comes_with_apply_and_with_skip_and_goes_with_the_answer_that_has_
 fn a_condition_of_a_pod_that_is_skipped_at_first_goes_when_the_pod_runs() -> Result<()> {
     in_shared_world(async |world, namespace| {
         let judged = Judged::new(world, namespace).await?;
-        let object = with(pod("web", json!({})), "annotations", annotations(("condition-skip", "Held")));
+        let object = doing("web", "condition-skip", "Held");
         judged.place.create::<Pod>(object).await?;
         eventually("the tenant's pod has the condition", SOON, async || {
             ensure_condition(&judged.place.on_virtual::<Pod>().get("web").await?, Some("Held"))

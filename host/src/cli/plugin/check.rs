@@ -111,7 +111,7 @@ fn check_with(file: &Path, config: &Path) -> Result<ExitCode> {
 
 fn fit(configured: &mut Configured, plugin: &Examined) -> Result<(), String> {
     let name = &plugin.loaded.descriptor.name;
-    let entry = match configured.entry(name) {
+    let entry = match configured.config.plugins.entry(name) {
         None => return Err(format!("`plugins.load` has no entry for {name}; the one above is wanted")),
         Some(entry) if !entry.enabled => {
             return Err(format!("`plugins.load.{name}` says `enabled: false`"));

@@ -15,6 +15,7 @@ use crate::cli::output::{bad, faint, good, note, print};
 use crate::cli::plugin::build::{self, Built};
 use crate::cli::plugin::run;
 use crate::cli::project;
+use crate::plugin::files::settings_file;
 use crate::plugin::workbench::Workbench;
 
 /// Arguments of `weft plugin dev`.
@@ -104,7 +105,7 @@ fn hand_over(bench: &Workbench, arguments: &Dev, built: &Built) -> Result<PathBu
     let name = &built.plugin.loaded.descriptor.name;
     let target = arguments.into.join(format!("{name}.wasm"));
     let bytes = std::fs::read(&built.file)?;
-    hand_over_settings(arguments, &target.with_extension("settings.yaml"))?;
+    hand_over_settings(arguments, &settings_file(&target))?;
     project::write_whole(&target, &bytes)?;
     if let Some(sample) = &arguments.sample {
         let case = run::sample(sample, arguments.settings.as_deref(), &arguments.folder)?;

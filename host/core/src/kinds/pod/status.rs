@@ -70,12 +70,9 @@ pub(super) fn gates_to_host(source: &VirtualObject, host: &HostObject) -> Option
 /// The patches of the virtual pod `current`, so that none undoes what the tenant has said of its gates since:
 /// a patch replaces all conditions, so it is meant for the version of the pod that they were taken from.
 pub(super) fn guard_gates(current: &VirtualObject, mut changes: Vec<Change>) -> Vec<Change> {
-    if gates(current).is_empty() {
-        return changes;
+    if !gates(current).is_empty() {
+        Change::guard_conditions(&mut changes, current);
     }
-    changes.iter_mut().filter(|change| change.has_conditions()).for_each(|change| {
-        change.only_for_version_of(current);
-    });
     changes
 }
 

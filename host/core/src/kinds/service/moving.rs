@@ -10,7 +10,7 @@ use super::allocation::{self, ADDRESSES, HEALTH_PORT};
 use crate::diff;
 use crate::mapper::Change;
 use crate::names::MOVING;
-use crate::object::{Fields, HostObject, Object, VirtualObject, child_mut};
+use crate::object::{Fields, HostObject, Object, VirtualObject};
 
 /// The external name of a Service that is halfway.
 const HALFWAY: &str = "moving.weft.dev";
@@ -141,9 +141,8 @@ fn memory(desired: &VirtualObject) -> String {
 
 /// Lets the server refuse the patch if somebody else wrote first: it replaces whole lists.
 fn guarded(mut change: Change, current: &VirtualObject) -> Change {
-    let version = current.pointer("/metadata/resourceVersion").filter(|_| change.subresource.is_none());
-    if let (Some(version), Some(body)) = (version, change.body.as_object_mut()) {
-        child_mut(body, "metadata").insert("resourceVersion".to_owned(), version.clone());
+    if change.subresource.is_none() {
+        change.only_for_version_of(current);
     }
     change
 }
