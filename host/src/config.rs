@@ -3,6 +3,7 @@
 //! Unknown keys are refused with the nearest known one; every default can be printed. The same types
 //! make the JSON Schema.
 
+pub mod grants;
 mod mappings;
 mod plugins;
 

@@ -6,31 +6,15 @@
 //! watch (host)   ──┘                                   └─ apply: host API
 //! ```
 
-mod announcements;
 mod apply;
-mod clean_up;
-mod decide;
-mod definitions;
+mod cache;
+mod companions;
 mod events;
-mod foundation;
-mod guard;
-mod index;
-mod kinds;
-mod leftovers;
-mod nodes;
-mod packed;
-mod placement;
+mod informer;
 mod queue;
-mod report;
-mod rules;
-mod state;
-mod store;
-mod syncer;
-mod telling;
-mod tokens;
-mod view;
-mod volumes;
-mod watch;
+mod reconcile;
+mod resources;
+mod upkeep;
 mod watches;
 
 use std::collections::HashMap;
@@ -45,30 +29,31 @@ use weft_core::names::Names;
 use weft_core::object::{Host, Virtual};
 
 use crate::api::Api;
-use crate::news::News;
-use announcements::Announcements;
+use crate::registry::Rules;
+use crate::registry::plugin_event::PluginEvent;
 use apply::Writer;
-use definitions::Definitions;
-use foundation::Foundation;
-use guard::Guard;
-pub use kinds::Rules;
-use leftovers::Leftovers;
-use nodes::Nodes;
+use cache::state::State;
+use companions::nodes::Nodes;
+use companions::stale_endpoints::StaleEndpoints;
+use companions::tokens::Tokens;
+use companions::volumes::Volumes;
+use companions::{Companion, Companions};
+use events::plugins::PluginEvents;
+use events::recorder::EventRecorder;
+use informer::identity::IdentityGuard;
 use queue::Outcome;
-use report::Reporter;
-use rules::Keeper;
-use state::State;
-use syncer::Syncer;
-use telling::Telling;
-use tokens::Tokens;
-use volumes::Volumes;
+use reconcile::publish::Publisher;
+use reconcile::syncer::Syncer;
+use upkeep::bootstrap::Bootstrap;
+use upkeep::crds::CrdInstaller;
+use upkeep::reconfigure::Reconfigurer;
 use watches::Watches;
 
-/// How often what nobody looks at is packed.
+/// How often objects in the caches that were not used lately are packed.
 const PACK: Duration = Duration::from_secs(3);
-/// Between two tries to lay the foundation.
-const FOUNDATION_RETRY: Duration = Duration::from_secs(2);
-/// How long work in hand may take once the end is asked for.
+/// Between two tries to bootstrap.
+const BOOTSTRAP_RETRY: Duration = Duration::from_secs(2);
+/// How long writes in flight may take once the end is asked for.
 const DRAIN: Duration = Duration::from_secs(10);
 
 /// What the engine is made of.
@@ -81,8 +66,8 @@ pub struct Parts {
     pub names: Names,
     /// The rules of each kind, which may change at any time.
     pub rules: signal::Receiver<Arc<Rules>>,
-    /// What happens to those rules that can change.
-    pub news: mpsc::Receiver<News>,
+    /// What happens to the plugins behind those rules.
+    pub plugin_events: mpsc::Receiver<PluginEvent>,
     /// What is known of both clusters so far.
     pub facts: Facts,
     /// Host Service of the virtual API server.
@@ -104,119 +89,165 @@ pub struct Engine {
 #[derive(Clone)]
 pub struct Health {
     state: Arc<State>,
-    sound: signal::Receiver<bool>,
+    ready: signal::Receiver<bool>,
 }
 
 impl Health {
     /// Why the syncer is not ready; none when it is.
     pub fn problem(&self) -> Option<&'static str> {
-        if !*self.sound.borrow() {
+        if !*self.ready.borrow() {
             return Some("the virtual cluster's Service or identity is not as it should be; see the log");
         }
         (!self.state.is_synced()).then_some("the first lists are not complete")
     }
 }
 
+/// What every part of the engine works with.
+#[derive(Clone)]
+struct Shared {
+    state: Arc<State>,
+    writer: Arc<Writer>,
+    host: Api<Host>,
+    r#virtual: Api<Virtual>,
+    guard: Arc<IdentityGuard>,
+    recorder: EventRecorder,
+    /// Whether anything may be written.
+    ready: signal::Receiver<bool>,
+}
+
 impl Engine {
     /// Starts; what is not reachable is tried again for ever.
     pub fn start(parts: Parts) -> Self {
-        let Parts { host, r#virtual, names, mut rules, news, facts, service, workers: count } = parts;
+        let Parts { host, r#virtual, names, rules, plugin_events, facts, service, workers: count } = parts;
         let writer = Arc::new(Writer::new(host.clone(), r#virtual.clone(), names.namespace()));
+        let (recorder, recording) = EventRecorder::new(writer.clone());
+        let (ready_sender, ready) = signal::channel(false);
+        let guard = Arc::new(IdentityGuard::new(r#virtual.clone()));
         let state = Arc::new(State::new(names, facts));
-        let (reporter, reports) = Reporter::new(writer.clone());
-        let (sound_sender, sound) = signal::channel(false);
+        let shared = Shared { state, writer, host, r#virtual, guard, recorder, ready };
 
         let mut tasks = JoinSet::new();
-        tasks.spawn(reports);
-        tasks.spawn(Announcements { state: state.clone(), writer: writer.clone() }.run(news));
-        let guard = Arc::new(Guard::new(r#virtual.clone()));
-        let watches = Watches {
-            state: state.clone(),
-            host: host.clone(),
-            r#virtual: r#virtual.clone(),
-            guard: guard.clone(),
-        };
-        watches.start(&writer, &mut tasks);
-        let mut keeper = Keeper::new(state.clone(), writer.clone(), watches, sound.clone(), count);
-        let first = rules.borrow_and_update().clone();
-        keeper.put_in_force(&first);
-        tasks.spawn(keeper.keep(rules.clone()));
-        let definitions = Definitions {
-            host: host.clone(),
-            r#virtual: r#virtual.clone(),
-            writer: writer.clone(),
-            reporter: reporter.clone(),
-            told: HashMap::new(),
-        };
-        tasks.spawn(definitions.keep(rules, sound.clone()));
-        let nodes = Arc::new(Nodes::new(state.clone(), writer.clone()));
+        tasks.spawn(recording);
+        tasks.spawn(shared.plugin_events().run(plugin_events));
+        shared.start_watches(&mut tasks, rules.clone(), count);
+        tasks.spawn(shared.crd_installer().keep(rules, shared.ready.clone()));
+        let nodes = Arc::new(Nodes::new(shared.state.clone(), shared.writer.clone()));
         tasks.spawn(nodes.clone().sweep_forever());
-        tasks.spawn(Volumes::sweep_forever(state.clone(), writer.clone()));
-        tasks.spawn(pack_forever(state.clone()));
-        let foundation = Foundation {
-            state: state.clone(),
-            writer: writer.clone(),
-            host: host.clone(),
-            r#virtual,
-            guard,
-            service,
-        };
-        tasks.spawn(keep_foundation(foundation, sound_sender));
+        tasks.spawn(Volumes::sweep_forever(shared.state.clone(), shared.writer.clone()));
+        tasks.spawn(pack_forever(shared.state.clone()));
+        tasks.spawn(keep_bootstrapped(shared.bootstrap(service), ready_sender));
 
-        let syncer = Arc::new(Syncer {
-            leftovers: Leftovers::new(state.clone(), writer.clone()),
-            nodes,
-            tokens: Tokens::new(state.clone(), writer.clone()),
-            volumes: Volumes::new(state.clone(), writer.clone()),
-            state: state.clone(),
-            writer,
-            host,
-            telling: Telling::new(state.clone(), reporter),
-        });
+        let syncer = Arc::new(shared.syncer(nodes));
         let mut workers = JoinSet::new();
         for _ in 0..count {
-            workers.spawn(work(syncer.clone(), sound.clone()));
+            workers.spawn(work(syncer.clone(), shared.ready.clone()));
         }
-        Self { health: Health { state: state.clone(), sound }, state, workers, tasks }
+        let health = Health { state: shared.state.clone(), ready: shared.ready };
+        Self { health, state: shared.state, workers, tasks }
     }
 
-    /// Tells whether the engine does its work.
+    /// Returns whether the engine does its work, now and later.
     pub fn health(&self) -> Health {
         self.health.clone()
     }
 
-    /// Ends: what is in hand is finished, nothing new is begun.
+    /// Ends: writes in flight are finished, nothing new is begun.
     pub async fn stop(mut self) {
         self.state.queue.close();
         let drained = async { while self.workers.join_next().await.is_some() {} };
         if tokio::time::timeout(DRAIN, drained).await.is_err() {
-            warn!("some writes were not answered in time; they will be looked at again at the next start");
+            warn!("some writes were not answered in time; their pairs are reconciled at the next start");
         }
         self.tasks.shutdown().await;
     }
 }
 
-/// Works on one key after the other, once every cache is full and while the foundation stands.
-async fn work(syncer: Arc<Syncer>, mut sound: signal::Receiver<bool>) {
+impl Shared {
+    /// Starts the watches of the first rules, and follows the rules as they change.
+    fn start_watches(
+        &self,
+        tasks: &mut JoinSet<()>,
+        mut rules: signal::Receiver<Arc<Rules>>,
+        workers: usize,
+    ) {
+        let watches = Watches {
+            state: self.state.clone(),
+            host: self.host.clone(),
+            r#virtual: self.r#virtual.clone(),
+            guard: self.guard.clone(),
+        };
+        watches.start(&self.writer, tasks);
+        let (state, writer) = (self.state.clone(), self.writer.clone());
+        let mut reconfigurer = Reconfigurer::new(state, writer, watches, self.ready.clone(), workers);
+        let first = rules.borrow_and_update().clone();
+        reconfigurer.apply(&first);
+        tasks.spawn(reconfigurer.keep(rules));
+    }
+
+    fn plugin_events(&self) -> PluginEvents {
+        PluginEvents { state: self.state.clone(), writer: self.writer.clone() }
+    }
+
+    fn crd_installer(&self) -> CrdInstaller {
+        CrdInstaller {
+            host: self.host.clone(),
+            r#virtual: self.r#virtual.clone(),
+            writer: self.writer.clone(),
+            recorder: self.recorder.clone(),
+            published: HashMap::new(),
+        }
+    }
+
+    fn bootstrap(&self, service: String) -> Bootstrap {
+        Bootstrap {
+            state: self.state.clone(),
+            writer: self.writer.clone(),
+            host: self.host.clone(),
+            r#virtual: self.r#virtual.clone(),
+            guard: self.guard.clone(),
+            service,
+        }
+    }
+
+    fn syncer(&self, nodes: Arc<Nodes>) -> Syncer {
+        let (state, writer) = (&self.state, &self.writer);
+        let companions: Vec<Arc<dyn Companion>> = vec![
+            nodes,
+            Arc::new(Tokens::new(state.clone(), writer.clone())),
+            Arc::new(Volumes::new(state.clone(), writer.clone())),
+            Arc::new(StaleEndpoints::new(state.clone(), writer.clone())),
+        ];
+        Syncer {
+            companions: Companions::new(companions),
+            state: state.clone(),
+            writer: writer.clone(),
+            host: self.host.clone(),
+            publisher: Publisher::new(state.clone(), self.recorder.clone()),
+        }
+    }
+}
+
+/// Reconciles one key after the other, once every cache is complete and while anything may be written.
+async fn work(syncer: Arc<Syncer>, mut ready: signal::Receiver<bool>) {
     while !syncer.state.is_synced() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    while sound.wait_for(|sound| *sound).await.is_ok() {
+    while ready.wait_for(|ready| *ready).await.is_ok() {
         let Some(key) = syncer.state.queue.next().await else { return };
         let outcome =
-            if *sound.borrow() { syncer.reconcile(&key).await } else { Outcome::Again(FOUNDATION_RETRY) };
+            if *ready.borrow() { syncer.reconcile(&key).await } else { Outcome::Again(BOOTSTRAP_RETRY) };
         syncer.state.queue.done(&key, outcome);
     }
 }
 
-async fn keep_foundation(foundation: Foundation, sound: signal::Sender<bool>) {
-    while let Err(error) = foundation.lay().await {
+async fn keep_bootstrapped(bootstrap: Bootstrap, ready: signal::Sender<bool>) {
+    while let Err(error) = bootstrap.run().await {
         warn!(error = &error as &dyn std::error::Error, "cannot begin to sync; trying again");
-        tokio::time::sleep(FOUNDATION_RETRY).await;
+        tokio::time::sleep(BOOTSTRAP_RETRY).await;
     }
-    info!("the virtual cluster's foundation stands");
-    sound.send_replace(true);
-    foundation.keep(sound).await;
+    info!("the virtual cluster is bootstrapped");
+    ready.send_replace(true);
+    bootstrap.keep(ready).await;
 }
 
 async fn pack_forever(state: Arc<State>) {

@@ -1,4 +1,7 @@
-//! Puts the syncer together and runs it until it is told to stop.
+//! Puts the syncer together and runs it until it is asked to stop. This module alone knows all parts.
+
+mod health;
+mod rules;
 
 use std::path::Path;
 
@@ -11,7 +14,6 @@ use weft_core::object::{Host, Virtual};
 use crate::api::Api;
 use crate::config::Config;
 use crate::engine::{Engine, Parts};
-use crate::{health, rules};
 
 /// Runs until SIGTERM or SIGINT.
 ///
@@ -42,7 +44,7 @@ pub async fn run(file: &Path, config: Config) -> anyhow::Result<()> {
         r#virtual,
         names: config.names()?,
         rules: source.rules,
-        news: source.news,
+        plugin_events: source.plugin_events,
         facts,
         service: config.service().to_owned(),
         workers: config.engine.workers,

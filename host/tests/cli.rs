@@ -167,7 +167,7 @@ fn nothing_is_said_to_be_held_for_a_plugin_that_names_no_kinds() {
     std::fs::write(folder.path().join("map.yaml"), map).unwrap();
     let translate = |kinds: &str| {
         let config = format!(
-            "{{cluster: {{name: a, namespace: b}}, plugins: {{folder: ., grants: asked, load: {{mine: {{{kinds}}}}}}}}}"
+            "{{cluster: {{name: a, namespace: b}}, plugins: {{folder: ., grants: requested, load: {{mine: {{{kinds}}}}}}}}}"
         );
         std::fs::write(folder.path().join("weft.yaml"), config).unwrap();
         let output = weft(folder.path(), &["translate", "-f", "map.yaml", "--config", "weft.yaml"]);

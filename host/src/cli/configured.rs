@@ -7,10 +7,10 @@ use anyhow::{Context as _, Result};
 use weft_core::context::{Facts, Owner};
 use weft_core::offline::Offline;
 
+use crate::author::workbench::{Refusal, Workbench, surroundings};
+use crate::config::grants::Entry;
 use crate::config::{Config, Grants, Plugins};
 use crate::plugin::component::Loaded;
-use crate::plugin::grants::Entry;
-use crate::plugin::workbench::{Refusal, Workbench, surroundings};
 
 /// A configuration with what comes of its plugins.
 pub(super) struct Configured {
@@ -46,8 +46,8 @@ impl Configured {
     /// # Errors
     /// Why it is not taken.
     pub(super) fn take(&mut self, loaded: Loaded, entry: Entry) -> Result<(), Refusal> {
-        let is_asked = self.config.plugins.grants == Grants::Asked;
-        let entry = if is_asked { entry.or_asked_by(&loaded.descriptor) } else { entry };
+        let is_requested = self.config.plugins.grants == Grants::Requested;
+        let entry = if is_requested { loaded.descriptor.grant_unless_explicit(entry) } else { entry };
         self.bench.take(loaded, entry).map(drop)
     }
 

@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 use weft_core::context::Notes;
 use weft_core::mapper::Hold;
 
+use crate::author::trace::{By, Trace};
 use crate::cli::changes::changes;
 use crate::cli::output::{bad, faint, good, strong};
-use crate::plugin::witness::{By, Trace};
 
 /// A line for each field that differs from the source: `field: before -> after  (by who)`.
 pub(super) fn fields(trace: &Trace) -> String {

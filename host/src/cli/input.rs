@@ -8,8 +8,8 @@ use clap::Args;
 use serde_json::Value;
 use weft_core::object::{Fields, child_mut};
 
+use crate::author::cases::{Case, Way};
 use crate::cli::project;
-use crate::plugin::cases::{Case, Way};
 
 /// Kinds of which every cluster has some and whose objects live in no namespace.
 const CLUSTER_WIDE: &[&str] = &[

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::author::workbench::Workbench;
 use crate::cli::sources;
-use crate::plugin::workbench::Workbench;
 
 /// Where components go.
 pub(super) const DIST: &str = "dist";

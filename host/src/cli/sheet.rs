@@ -6,10 +6,10 @@ use std::path::Path;
 use serde::Serialize;
 use weft_core::mapper::Selection;
 
+use crate::author::workbench::Examined;
 use crate::cli::output::strong;
 use crate::plugin::component::Loaded;
-use crate::plugin::descriptor::Mapping;
-use crate::plugin::workbench::Examined;
+use crate::registry::descriptor::Mapping;
 
 /// What there is to know of a component.
 #[derive(Debug, Serialize)]
@@ -110,7 +110,7 @@ impl Sheet {
             line("looks up", &format!("{} ({}){fields}", lookup.kind, lookup.side));
         }
         if self.needs_wasi {
-            line("wasi", "wants stand-ins: `wasi: true`");
+            line("wasi", "wants stubs: `wasi: true`");
         }
         if self.uses_time {
             line("time", "answers depend on it");

@@ -8,11 +8,11 @@ use clap::{Args, ValueEnum};
 use weft_core::object::{Fields, VirtualObject};
 use weft_core::offline::{Offline, key_of};
 
+use crate::author::trace::Trace;
+use crate::author::workbench::{Workbench, surroundings};
 use crate::cli::configured::Configured;
 use crate::cli::output::{bad, is_read_by_a_person, note, print, strong};
 use crate::cli::{diff, explain, input, project};
-use crate::plugin::witness::Trace;
-use crate::plugin::workbench::{Workbench, surroundings};
 
 /// Arguments of `weft translate`.
 #[derive(Debug, Args)]
@@ -57,7 +57,7 @@ pub(super) fn translate(arguments: &Translate) -> Result<ExitCode> {
             continue;
         }
         translated += 1;
-        let trace = bench.watch_to_host(&around, source, None)?;
+        let trace = bench.trace_to_host(&around, source, None)?;
         held += usize::from(trace.result.is_err());
         show(source, trace, output);
     }

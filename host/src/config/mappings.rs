@@ -11,7 +11,7 @@ use weft_core::references::Reference;
 
 use crate::config::Error;
 use crate::config::plugins::is_kind;
-use crate::plugin::descriptor::{Mapping, Role};
+use crate::registry::descriptor::{Mapping, Role};
 
 /// A kind that needs no code: where its objects name others, and what flows back.
 ///

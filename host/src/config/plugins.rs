@@ -7,8 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Error;
-use crate::plugin::descriptor::is_dns_label;
-use crate::plugin::grants::Entry;
+use crate::config::grants::Entry;
+use crate::registry::descriptor::is_dns_label;
 
 /// Where plugins are, and what each may do.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -20,8 +20,8 @@ pub struct Plugins {
     /// Folder for compiled components, made where it is missing; nobody else may write to it. Without one,
     /// components are compiled at each start.
     pub cache: Option<PathBuf>,
-    /// `listed`: a component gets what its entry in `load` grants, and one without an entry is not loaded.
-    /// `asked`: a component gets what it asks for, unless its entry in `load` names `kinds`. For development
+    /// `explicit`: a component gets what its entry in `load` grants, and one without an entry is not loaded.
+    /// `requested`: a component gets what it requests, unless its entry in `load` names `kinds`. For development
     /// only: whoever can write to the folder can then map every kind that the syncer has rights for.
     pub grants: Grants,
     /// What each plugin may do, by its name.
@@ -34,16 +34,16 @@ pub struct Plugins {
 pub enum Grants {
     /// The operator, in `load`.
     #[default]
-    Listed,
+    Explicit,
     /// The plugin itself. For development: its settings are in `<name>.settings.yaml` beside `<name>.wasm`,
     /// unless `load` has an entry for it, and a file that is gone is a plugin that is removed.
-    Asked,
+    Requested,
 }
 
 impl Plugins {
     /// What the operator says of a plugin; none if nothing is said and that means no.
     pub fn entry(&self, name: &str) -> Option<Entry> {
-        let unlisted = || (self.grants == Grants::Asked).then(Entry::default);
+        let unlisted = || (self.grants == Grants::Requested).then(Entry::default);
         self.load.get(name).cloned().or_else(unlisted)
     }
 

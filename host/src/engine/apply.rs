@@ -16,6 +16,7 @@ use weft_core::object::{
 };
 
 use crate::api::{self, Api, Error};
+use crate::engine::resources::{events, service_accounts};
 
 /// Our name in `managedFields`.
 const FIELD_MANAGER: &str = "fieldManager=weft";
@@ -35,6 +36,44 @@ pub(crate) struct IssuedToken {
     pub(crate) token: String,
     /// RFC 3339.
     pub(crate) expires: String,
+}
+
+/// A request about one object that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to {action} {name} {}", side.place())]
+pub(crate) struct Failed {
+    pub(crate) side: Side,
+    /// A verb in its plain form: `create`.
+    pub(crate) action: &'static str,
+    /// Which object, for people.
+    pub(crate) name: String,
+    pub(crate) source: Error,
+}
+
+/// Which cluster a request went to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    Host,
+    Virtual,
+}
+
+impl Side {
+    /// Makes an error of this side out of what the server answered, for `map_err`.
+    pub(crate) fn failed_to(
+        self,
+        action: &'static str,
+        name: impl Into<String>,
+    ) -> impl FnOnce(Error) -> Failed {
+        let name = name.into();
+        move |source| Failed { side: self, action, name, source }
+    }
+
+    fn place(self) -> &'static str {
+        match self {
+            Self::Host => "on the host",
+            Self::Virtual => "in the virtual cluster",
+        }
+    }
 }
 
 impl Writer {
@@ -95,8 +134,7 @@ impl Writer {
 
     /// Counts an event that was written before.
     pub(crate) async fn count_event(&self, name: &VirtualName, event: &VirtualObject) -> Result<(), Error> {
-        let events = ResourceType::core("Event", "events");
-        let path = api::object_path(&events, &name.namespace, &name.name, None);
+        let path = api::object_path(&events(), &name.namespace, &name.name, None);
         let counted =
             json!({"count": event.pointer("/count"), "lastTimestamp": event.pointer("/lastTimestamp")});
         self.r#virtual.send(write(Method::PATCH, &path, MERGE_PATCH, &counted)).await.map(drop)
@@ -147,9 +185,8 @@ impl Writer {
                 "boundObjectRef": {"apiVersion": "v1", "kind": "Pod", "name": pod, "uid": pod_uid},
             },
         });
-        let accounts = ResourceType::core("ServiceAccount", "serviceaccounts");
-        let path =
-            api::object_path(&accounts, &service_account.namespace, &service_account.name, Some("token"));
+        let VirtualName { namespace, name } = service_account;
+        let path = api::object_path(&service_accounts(), namespace, name, Some("token"));
         let reply = self.r#virtual.send(write(Method::POST, &path, JSON, &body)).await?;
         let reply: Value = serde_json::from_slice(&reply).map_err(Error::Decode)?;
         let text =

@@ -4,6 +4,7 @@
 //! come out like all others. Bounded by construction: a key is held at most once.
 
 mod lanes;
+mod outcome;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,6 +17,7 @@ use weft_core::object::{Key, Kind};
 
 use lanes::Lanes;
 pub(crate) use lanes::Limits;
+pub(crate) use outcome::Outcome;
 
 /// First pause after a failure; doubled with each further one.
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
@@ -50,30 +52,6 @@ struct Failure {
     count: u32,
     /// Not even a change of the object brings the key out before this time.
     not_before: Instant,
-}
-
-/// How the work on a key ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    /// Nothing is left to do until something changes.
-    Done,
-    /// To be looked at again after this time, though nothing failed.
-    Again(Duration),
-    /// Failed: again after a pause that grows, or after the time the server asked for.
-    Failed(Option<Duration>),
-}
-
-impl Outcome {
-    /// Both: a failure counts, and of two looks the sooner one.
-    pub(crate) fn and(self, other: Self) -> Self {
-        match (self, other) {
-            (Self::Failed(one), Self::Failed(other)) => Self::Failed(one.max(other)),
-            (Self::Failed(asked), _) | (_, Self::Failed(asked)) => Self::Failed(asked),
-            (Self::Again(one), Self::Again(other)) => Self::Again(one.min(other)),
-            (Self::Again(time), Self::Done) | (Self::Done, Self::Again(time)) => Self::Again(time),
-            (Self::Done, Self::Done) => Self::Done,
-        }
-    }
 }
 
 impl Queue {
@@ -333,16 +311,6 @@ mod tests {
         // What failed before its kind was forgotten begins anew.
         queue.add(key("a", "1"));
         assert_eq!(next(&queue).await.as_deref(), Some("a/1"));
-    }
-
-    #[test]
-    fn of_two_outcomes_the_worse_and_the_sooner_counts() {
-        let (soon, late) = (Duration::from_secs(1), Duration::from_secs(2));
-        assert_eq!(Outcome::Again(soon).and(Outcome::Again(late)), Outcome::Again(soon));
-        assert_eq!(Outcome::Done.and(Outcome::Again(late)), Outcome::Again(late));
-        assert_eq!(Outcome::Again(soon).and(Outcome::Failed(None)), Outcome::Failed(None));
-        assert_eq!(Outcome::Failed(Some(late)).and(Outcome::Failed(None)), Outcome::Failed(Some(late)));
-        assert_eq!(Outcome::Done.and(Outcome::Done), Outcome::Done);
     }
 
     #[tokio::test(start_paused = true)]

@@ -10,13 +10,15 @@ use weft_core::object::{Host, Kind, ResourceType, Virtual};
 
 use crate::api::Api;
 use crate::engine::apply::Writer;
-use crate::engine::events::{self, Events};
-use crate::engine::guard::{self, Guard};
-use crate::engine::kinds::{LookedUp, Pair};
-use crate::engine::state::State;
-use crate::engine::store::Store;
-use crate::engine::watch::{Changed, Watch};
-use crate::engine::{nodes, volumes};
+use crate::engine::cache::changed::Changed;
+use crate::engine::cache::kinds::{LookedUp, SyncedKind};
+use crate::engine::cache::state::State;
+use crate::engine::cache::store::Store;
+use crate::engine::companions::volumes;
+use crate::engine::events::mirror::{self, Events};
+use crate::engine::informer::identity::IdentityGuard;
+use crate::engine::informer::watch::Watch;
+use crate::engine::resources::{events, namespaces, nodes, persistent_volumes};
 
 /// Pods are what people wait for: a watch of them that died is noticed soonest.
 const POD_WATCH: Duration = Duration::from_secs(10);
@@ -28,7 +30,7 @@ pub(crate) struct Watches {
     pub(crate) state: Arc<State>,
     pub(crate) host: Api<Host>,
     pub(crate) r#virtual: Api<Virtual>,
-    pub(crate) guard: Arc<Guard>,
+    pub(crate) guard: Arc<IdentityGuard>,
 }
 
 /// Called with every change of a store.
@@ -41,9 +43,9 @@ impl Watches {
         let relabelled = Arc::new(move |changed: Changed<Virtual>| state.look_at_pods(&changed.name));
         let mirrored = format!("{}%3Dtrue", volumes::MIRRORED_LABEL.replace('/', "%2F"));
         let state = &self.state;
-        let namespaces = self.of_virtual(&guard::namespaces(), state.namespaces.clone(), relabelled);
-        let nodes = self.of_virtual(&nodes::nodes(), state.nodes.clone(), Arc::new(|_| {}));
-        let volumes = self.of_virtual(&volumes::volumes(), state.volumes.clone(), Arc::new(|_| {}));
+        let namespaces = self.of_virtual(&namespaces(), state.namespaces.clone(), relabelled);
+        let nodes = self.of_virtual(&nodes(), state.nodes.clone(), Arc::new(|_| {}));
+        let volumes = self.of_virtual(&persistent_volumes(), state.volumes.clone(), Arc::new(|_| {}));
         for watch in [namespaces, nodes, Watch { selector: mirrored, ..volumes }] {
             tasks.spawn(watch.run());
         }
@@ -51,15 +53,15 @@ impl Watches {
     }
 
     /// Starts both watches of a pair; they end with what is given.
-    pub(crate) fn start_pair(&self, kind: &Kind, pair: &Pair) -> JoinSet<()> {
-        let (resource, may_lack) = (pair.mapper.resource(), !pair.mapper.is_essential());
+    pub(crate) fn start_synced(&self, kind: &Kind, synced: &SyncedKind) -> JoinSet<()> {
+        let (resource, may_lack) = (synced.mapper.resource(), !synced.mapper.is_essential());
         let (state, changed_kind) = (self.state.clone(), kind.clone());
         let changed =
             Arc::new(move |changed: Changed<Virtual>| state.virtual_changed(&changed_kind, &changed));
-        let r#virtual = self.of_virtual(resource, pair.r#virtual.clone(), changed);
+        let r#virtual = self.of_virtual(resource, synced.r#virtual.clone(), changed);
         let (state, changed_kind) = (self.state.clone(), kind.clone());
         let changed = Arc::new(move |changed: Changed<Host>| state.host_changed(&changed_kind, &changed));
-        let host = self.of_host(resource, pair.host.clone(), changed);
+        let host = self.of_host(resource, synced.host.clone(), changed);
         let listed = self.listed(kind);
         let mut watches = JoinSet::new();
         watches.spawn(Watch { may_lack, listed: listed.clone(), ..r#virtual }.run());
@@ -128,7 +130,7 @@ impl Watches {
     }
 
     fn start_events(&self, writer: &Arc<Writer>, tasks: &mut JoinSet<()>) {
-        let (sender, receiver) = mpsc::channel(events::WAITING);
+        let (sender, receiver) = mpsc::channel(mirror::WAITING);
         let store: Arc<Store<Host>> = Arc::default();
         let seen = store.clone();
         let changed = Arc::new(move |changed: Changed<Host>| {
@@ -139,7 +141,7 @@ impl Watches {
             }
         });
         // Those of others as well: none of them has our label.
-        let watch = Watch { selector: String::new(), ..self.of_host(&events::events(), store, changed) };
+        let watch = Watch { selector: String::new(), ..self.of_host(&events(), store, changed) };
         tasks.spawn(watch.run());
         let (state, writer, r#virtual) = (self.state.clone(), writer.clone(), self.r#virtual.clone());
         tasks.spawn(Events { state, writer, r#virtual }.run(receiver));

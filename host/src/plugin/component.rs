@@ -7,10 +7,10 @@ use weft_core::causes::causes;
 use weft_core::digest;
 
 use crate::plugin::convert;
-use crate::plugin::descriptor::{Descriptor, Invalid};
 use crate::plugin::imports::{Imports, Lines};
 use crate::plugin::sandbox::{self, Limits, Prepared, Sandbox};
-use crate::plugin::stand_ins;
+use crate::plugin::wasi_stubs;
+use crate::registry::descriptor::{Descriptor, Invalid};
 
 /// Larger than a component with a whole Python in it.
 pub const MAX_BYTES: usize = 32 * 1024 * 1024;
@@ -68,9 +68,7 @@ pub enum Error {
         built_for: String,
     },
     /// It wants WASI.
-    #[error(
-        "it imports {import}; build it without WASI, or allow stand-ins with `wasi: true` for this plugin"
-    )]
+    #[error("it imports {import}; build it without WASI, or allow stubs with `wasi: true` for this plugin")]
     Wasi {
         /// The interface.
         import: String,
@@ -98,12 +96,12 @@ impl Loaded {
 ///
 /// # Errors
 /// Why it cannot be loaded, in words for the person who put it there.
-pub fn load(sandbox: &Sandbox, bytes: &[u8], stand_ins: bool) -> Result<Loaded, Error> {
+pub fn load(sandbox: &Sandbox, bytes: &[u8], wasi: bool) -> Result<Loaded, Error> {
     check_head(bytes)?;
     let component = sandbox.compile(bytes).map_err(|error| Error::Compile(causes(&error)))?;
     let (imports, exports) = names(sandbox, &component);
-    check_interface(&imports, &exports, stand_ins)?;
-    let prepared = sandbox.prepare(&component, stand_ins).map_err(|error| Error::Link(causes(&error)))?;
+    check_interface(&imports, &exports, wasi)?;
+    let prepared = sandbox.prepare(&component, wasi).map_err(|error| Error::Link(causes(&error)))?;
     let closed = Imports::closed(Arc::from("?"), "describe", Lines::per_second(20));
     let (described, _) = sandbox
         .run(&prepared, closed, START, |store, plugin| plugin.weft_mapping_plugin().call_describe(store));
@@ -124,7 +122,7 @@ fn check_head(bytes: &[u8]) -> Result<(), Error> {
 }
 
 /// Whether the component is for this interface at all, said before the linker says it in its own words.
-fn check_interface(imports: &[String], exports: &[String], stand_ins: bool) -> Result<(), Error> {
+fn check_interface(imports: &[String], exports: &[String], wasi: bool) -> Result<(), Error> {
     let ours = imports.iter().chain(exports).filter_map(|name| name.strip_prefix(PACKAGE));
     for (_, version) in ours.filter_map(|name| name.split_once('@')) {
         if !version.starts_with(TRACK) {
@@ -135,13 +133,10 @@ fn check_interface(imports: &[String], exports: &[String], stand_ins: bool) -> R
     {
         return Err(Error::NoPlugin);
     }
-    let is_offered =
-        |name: &str| stand_ins && stand_ins::OFFERED.iter().any(|package| name.starts_with(package));
+    let is_offered = |name: &str| wasi && wasi_stubs::OFFERED.iter().any(|package| name.starts_with(package));
     let foreign = imports.iter().find(|name| !name.starts_with(PACKAGE) && !is_offered(name));
     match foreign {
-        Some(import) if import.starts_with("wasi:") && !stand_ins => {
-            Err(Error::Wasi { import: import.clone() })
-        }
+        Some(import) if import.starts_with("wasi:") && !wasi => Err(Error::Wasi { import: import.clone() }),
         Some(import) => Err(Error::Link(format!("{import} is not offered to plugins"))),
         None => Ok(()),
     }

@@ -15,8 +15,9 @@ use weft_core::mapper::Selection;
 use weft_core::object::{Key, Kind, ResourceType, VirtualName};
 use weft_core::references::Reference;
 
+use crate::config::grants::Side;
 use crate::plugin::bindings::weft::mapping::types;
-use crate::plugin::descriptor::{Descriptor, LookupPermission, Mapping, Role, Side};
+use crate::registry::descriptor::{Descriptor, LookupPermission, Mapping, Role};
 
 /// Bytes that are kept of a message.
 const MESSAGE: usize = 1024;

@@ -1,26 +1,27 @@
 //! One version of a plugin with its settings: never changes, and is called until another takes its place.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use weft_core::causes::causes;
 use weft_core::context::Ctx;
 use weft_core::extension::{Answer, Direction, Extension, Failure, Request, Terms, Verdict};
 use weft_core::names::Names;
-use weft_core::object::{Fields, ResourceType};
+use weft_core::object::Fields;
 
+use crate::config::grants::{Entry, LimitsEntry, RemovalPolicy};
 use crate::plugin::bindings::exports::weft::mapping::mapper;
 use crate::plugin::bindings::weft::mapping::types;
 use crate::plugin::breaker::Breaker;
 use crate::plugin::component::{Loaded, START};
 use crate::plugin::convert;
-use crate::plugin::descriptor::{LookupPermission, Mapping};
-use crate::plugin::grants::{Entry, RemovalPolicy};
 use crate::plugin::imports::{Imports, Lines, Read};
 use crate::plugin::metrics::Metrics;
 use crate::plugin::recorder::{Recorded, Recorder};
 use crate::plugin::sandbox::{self, Limits, Sandbox};
+use crate::registry::Plugin;
+use crate::registry::descriptor::{Descriptor, LookupPermission, Mapping};
 
 /// Lines of the log that one plugin may write at once, and a second.
 const LINES: u32 = 100;
@@ -33,11 +34,11 @@ pub struct Generation {
     pub loaded: Loaded,
     /// What the operator says of it.
     pub entry: Entry,
-    settings: String,
-    limits: Limits,
+    pub(super) settings: String,
+    pub(super) limits: Limits,
     permissions: Arc<[LookupPermission]>,
     lines: Lines,
-    sandbox: Arc<Sandbox>,
+    pub(super) sandbox: Arc<Sandbox>,
     metrics: Arc<Metrics>,
     /// Opens when the plugin keeps failing.
     pub breaker: Breaker,
@@ -83,7 +84,7 @@ pub enum Error {
 }
 
 /// A rule of a plugin for one kind.
-pub struct Rule {
+struct Rule {
     generation: Arc<Generation>,
     mapping: Mapping,
     terms: Terms,
@@ -102,7 +103,7 @@ impl Generation {
         metrics: Arc<Metrics>,
     ) -> Result<Self, Error> {
         check_identity(name, &loaded, &entry)?;
-        let missing = entry.missing(&loaded.descriptor);
+        let missing = loaded.descriptor.missing_grants(&entry);
         if !missing.is_empty() {
             return Err(Error::Grants { list: lines(&missing) });
         }
@@ -110,7 +111,7 @@ impl Generation {
         let settings = Value::Object(entry.settings.clone()).to_string();
         let generation = Self {
             name: Arc::from(name),
-            limits: entry.limits.into(),
+            limits: limits(entry.limits),
             permissions: loaded.descriptor.lookups.clone().into(),
             lines: Lines::per_second(LINES),
             breaker: Breaker::default(),
@@ -123,17 +124,6 @@ impl Generation {
         };
         generation.configure()?;
         Ok(generation)
-    }
-
-    /// The rules of this version, one for each kind.
-    pub fn rules(self: &Arc<Self>) -> Vec<Arc<Rule>> {
-        let rule = |mapping: &Mapping| Arc::new(Rule::new(self.clone(), mapping.clone()));
-        self.loaded.descriptor.mappings.iter().map(rule).collect()
-    }
-
-    /// Kinds that it looks up in the virtual cluster.
-    pub fn looks_up(&self) -> Vec<ResourceType> {
-        self.permissions.iter().map(|permission| permission.resource.clone()).collect()
     }
 
     /// Whether host objects of kinds that it added are deleted when it is removed.
@@ -187,10 +177,29 @@ impl Generation {
     /// # Errors
     /// The call fails.
     pub fn replay(&self, names: &Names, recorded: &Recorded) -> Result<Answer, Failure> {
-        let imports = self.imports("a recorded call");
-        let imports = imports.recorded(names.clone(), &recorded.reads, self.permissions.clone());
+        let imports = self.replaying(names, recorded);
         let (answer, _) = self.run(recorded.direction, &recorded.to_request(), imports);
         convert::answer(&self.name, &answer?)
+    }
+
+    /// Answers what `recorded` looked up as it was answered then.
+    pub(super) fn replaying(&self, names: &Names, recorded: &Recorded) -> Imports {
+        let imports = self.imports("a recorded call");
+        imports.recorded(names.clone(), &recorded.reads, self.permissions.clone())
+    }
+}
+
+impl Plugin for Generation {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn descriptor(&self) -> &Descriptor {
+        &self.loaded.descriptor
+    }
+
+    fn extension(self: Arc<Self>, mapping: &Mapping) -> Arc<dyn Extension> {
+        Arc::new(Rule::new(self, mapping.clone()))
     }
 }
 
@@ -204,16 +213,6 @@ impl Rule {
             on_failure: generation.entry.on_failure.into(),
         };
         Self { generation, mapping, terms }
-    }
-
-    /// The kind's part of the descriptor.
-    pub fn mapping(&self) -> &Mapping {
-        &self.mapping
-    }
-
-    /// The version of the plugin.
-    pub fn generation(&self) -> &Arc<Generation> {
-        &self.generation
     }
 
     fn request(&self, ctx: &Ctx<'_>, request: &Request<'_>) -> mapper::Request {
@@ -303,6 +302,12 @@ fn failure(error: &sandbox::Error) -> Failure {
         _ => "PluginTrapped",
     };
     Failure::new(reason, causes(error))
+}
+
+/// What one call may take, in the sandbox's units.
+fn limits(entry: LimitsEntry) -> Limits {
+    let memory = usize::try_from(entry.mebibytes).unwrap_or(usize::MAX).saturating_mul(1024 * 1024);
+    Limits { time: Duration::from_millis(entry.milliseconds), memory }
 }
 
 fn check_identity(name: &str, loaded: &Loaded, entry: &Entry) -> Result<(), Error> {

@@ -15,9 +15,10 @@ use weft_core::object::{Fields, Kind, Object, VirtualName};
 use weft_core::paths;
 
 use crate::bucket::Bucket;
+use crate::config::grants::Side;
 use crate::plugin::bindings::weft::mapping::{log, lookup, names, types};
 use crate::plugin::convert;
-use crate::plugin::descriptor::{LookupPermission, Side};
+use crate::registry::descriptor::LookupPermission;
 
 /// Text that one call may read in all.
 const READ_BYTES: usize = 8 * 1024 * 1024;
@@ -139,7 +140,7 @@ impl Imports {
         self.last_words.as_deref()
     }
 
-    /// What a stand-in for a file was given: whole lines go to the log.
+    /// What a stubbed file was given: whole lines go to the log.
     pub(super) fn print(&mut self, bytes: &[u8]) {
         self.printed.push_str(&String::from_utf8_lossy(bytes));
         while let Some((line, rest)) = self.printed.split_once('\n') {

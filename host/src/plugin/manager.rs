@@ -15,19 +15,18 @@ use tracing::{debug, info, warn};
 use weft_core::names::Names;
 use weft_core::object::Kind;
 
+use crate::config::grants::Entry;
 use crate::config::{DeclaredMapping, Grants, Plugins, nearest};
-use crate::engine::Rules;
 use crate::folder::Watcher;
-use crate::news::News;
-use crate::plugin::descriptor::Role;
 use crate::plugin::files::{self, Found, Signature};
 use crate::plugin::generation::Generation;
-use crate::plugin::grants::Entry;
 use crate::plugin::metrics::Metrics;
 use crate::plugin::reload::{self, Candidate, Denied, Tried};
 use crate::plugin::sandbox::Sandbox;
 use crate::plugin::status::{Shown, Status};
-use crate::registry::{Missing, Registry, Sources};
+use crate::registry::descriptor::Role;
+use crate::registry::plugin_event::PluginEvent;
+use crate::registry::{Missing, Plugin, Registry, Rules, Sources};
 
 /// How often it is looked whether a plugin keeps failing.
 const WATCH: Duration = Duration::from_millis(500);
@@ -61,7 +60,7 @@ pub struct Manager {
     denied: Vec<Denied>,
     clean_up: BTreeSet<Kind>,
     rules: watch::Sender<Arc<Rules>>,
-    news: mpsc::Sender<News>,
+    events: mpsc::Sender<PluginEvent>,
     status: Arc<Status>,
 }
 
@@ -96,8 +95,8 @@ pub struct Parts {
     pub metrics: Arc<Metrics>,
     /// Puts rules together.
     pub registry: Registry,
-    /// What happens is told here; when nobody listens it is only logged.
-    pub news: mpsc::Sender<News>,
+    /// Receives what happens; when nobody does, it is only logged.
+    pub events: mpsc::Sender<PluginEvent>,
     /// Shows what is loaded.
     pub status: Arc<Status>,
 }
@@ -105,7 +104,7 @@ pub struct Parts {
 impl Manager {
     /// A manager, and the rules as they change. Nothing is loaded before [`Self::load`].
     pub fn new(parts: Parts) -> (Self, watch::Receiver<Arc<Rules>>) {
-        let Parts { wanted, sandbox, names, metrics, registry, news, status } = parts;
+        let Parts { wanted, sandbox, names, metrics, registry, events, status } = parts;
         let (rules, receiver) = watch::channel(Arc::default());
         let manager = Self {
             wanted,
@@ -118,7 +117,7 @@ impl Manager {
             denied: Vec::new(),
             clean_up: BTreeSet::new(),
             rules,
-            news,
+            events,
             status,
         };
         (manager, receiver)
@@ -201,7 +200,7 @@ impl Manager {
 
     /// Whether plugins get what they ask for.
     fn is_development(&self) -> bool {
-        self.wanted.plugins.grants == Grants::Asked
+        self.wanted.plugins.grants == Grants::Requested
     }
 
     async fn try_file(&mut self, name: &str, found: &Found, entry: Entry) -> bool {
@@ -275,7 +274,7 @@ impl Manager {
         self.metrics.set_loaded(name, version, digest, true);
         self.metrics.reloaded(name, "loaded");
         info!(plugin = name, "{} is loaded{changes}", loaded.title());
-        self.tell(News::good(name, "PluginLoaded", format!("{}{changes}", loaded.title())));
+        self.publish_event(PluginEvent::normal(name, "PluginLoaded", format!("{}{changes}", loaded.title())));
         let running = Running {
             signature,
             entry,
@@ -294,7 +293,7 @@ impl Manager {
         };
         warn!(plugin = name, "the plugin is not loaded: {why}{goes_on}");
         self.metrics.reloaded(name, "refused");
-        self.tell(News::bad(name, "PluginRefused", format!("{why}{goes_on}")));
+        self.publish_event(PluginEvent::warning(name, "PluginRefused", format!("{why}{goes_on}")));
         self.refused.insert(name.to_owned(), Refused { signature, entry, why });
     }
 
@@ -306,7 +305,7 @@ impl Manager {
         for (name, running) in &mut self.running {
             let is_listed = self.wanted.plugins.load.get(name).is_some_and(|entry| entry.enabled);
             let is_there = files.contains_key(name);
-            let is_kept = is_listed && self.wanted.plugins.grants == Grants::Listed;
+            let is_kept = is_listed && self.wanted.plugins.grants == Grants::Explicit;
             if self.wanted.entry(name).is_none() || (!is_there && !is_kept) {
                 gone.push(name.clone());
             } else if is_there == running.is_file_gone {
@@ -336,7 +335,7 @@ impl Manager {
         self.metrics.set_loaded(name, &loaded.descriptor.version, &loaded.digest, false);
         self.metrics.reloaded(name, "removed");
         info!(plugin = name, "the plugin is removed");
-        self.tell(News::good(
+        self.publish_event(PluginEvent::normal(
             name,
             "PluginRemoved",
             "its kinds have the rules that they had without it".into(),
@@ -359,7 +358,8 @@ impl Manager {
     }
 
     fn sources(&self) -> Sources {
-        let loaded = self.running.iter().map(|(name, running)| (name.clone(), running.generation.clone()));
+        let plugin = |running: &Running| running.generation.clone() as Arc<dyn Plugin>;
+        let loaded = self.running.iter().map(|(name, running)| (name.clone(), plugin(running)));
         // Where plugins come and go with their files, nothing waits for one without a file.
         let is_awaited = |refused: &Refused| refused.signature.is_some() || !self.is_development();
         let missing = self
@@ -370,7 +370,6 @@ impl Manager {
             name: name.clone(),
             kinds: refused.entry.kinds.clone(),
             on_failure: refused.entry.on_failure.into(),
-            why: refused.why.clone(),
         });
         Sources {
             declared: self.wanted.declared.iter().map(DeclaredMapping::declaration).collect(),
@@ -388,7 +387,7 @@ impl Manager {
             }
             Err(conflict) => {
                 warn!("the rules do not fit together and stay as they were: {conflict}");
-                self.tell(News::bad("", "RulesRefused", conflict.to_string()));
+                self.publish_event(PluginEvent::warning("", "RulesRefused", conflict.to_string()));
             }
         }
         self.show();
@@ -405,9 +404,9 @@ impl Manager {
         self.status.show(running.chain(refused).collect());
     }
 
-    fn tell(&self, news: News) {
-        if self.news.try_send(news).is_err() {
-            debug!("nobody takes the news of plugins");
+    fn publish_event(&self, event: PluginEvent) {
+        if self.events.try_send(event).is_err() {
+            debug!("nobody receives the events of plugins");
         }
     }
 }

@@ -8,9 +8,9 @@ use weft_core::causes::causes;
 use weft_core::digest;
 use weft_core::names::Names;
 
+use crate::config::grants::Entry;
 use crate::plugin::component::{self, Loaded, MAX_BYTES};
 use crate::plugin::generation::{Generation, word};
-use crate::plugin::grants::Entry;
 use crate::plugin::metrics::Metrics;
 use crate::plugin::sandbox::Sandbox;
 
@@ -81,7 +81,7 @@ fn try_now(candidate: &Candidate) -> Result<Tried, Failed> {
     let loaded = load(candidate)?;
     let mut entry = candidate.entry.clone();
     if candidate.is_development {
-        entry = entry.or_asked_by(&loaded.descriptor);
+        entry = loaded.descriptor.grant_unless_explicit(entry);
     }
     if let Some(running) = &candidate.running
         && running.loaded.digest == loaded.digest

@@ -14,7 +14,7 @@ use wasmtime::{Cache, CacheConfig, Config, Engine, ResourceLimiter, Store, Trap}
 
 use crate::plugin::bindings::{MappingPlugin, MappingPluginPre};
 use crate::plugin::imports::Imports;
-use crate::plugin::stand_ins;
+use crate::plugin::wasi_stubs;
 
 /// How often the engine looks whether a call has had its time.
 const TICK: Duration = Duration::from_millis(10);
@@ -31,7 +31,7 @@ const PARTS: usize = 100;
 pub struct Sandbox {
     engine: Engine,
     bare: Linker<Inside>,
-    with_stand_ins: Linker<Inside>,
+    with_wasi_stubs: Linker<Inside>,
     stop: Arc<AtomicBool>,
 }
 
@@ -101,11 +101,11 @@ impl Sandbox {
             &mut inside.imports
         })
         .map_err(Error::Engine)?;
-        let mut with_stand_ins = bare.clone();
-        stand_ins::add_to_linker(&mut with_stand_ins).map_err(Error::Engine)?;
+        let mut with_wasi_stubs = bare.clone();
+        wasi_stubs::add_to_linker(&mut with_wasi_stubs).map_err(Error::Engine)?;
         let stop = Arc::new(AtomicBool::new(false));
         tick(&engine, stop.clone()).map_err(|error| Error::Engine(error.into()))?;
-        Ok(Self { engine, bare, with_stand_ins, stop })
+        Ok(Self { engine, bare, with_wasi_stubs, stop })
     }
 
     /// The engine, to ask about types.
@@ -121,13 +121,13 @@ impl Sandbox {
         Component::from_binary(&self.engine, bytes).map_err(Error::Compile)
     }
 
-    /// Connects what the component imports; `stand_ins` for WASI are offered only where they are allowed.
+    /// Connects what the component imports; stubs for WASI are offered only where they are allowed.
     ///
     /// # Errors
     /// It imports something else, or does not export what a mapping plugin has to.
-    pub fn prepare(&self, component: &Component, stand_ins: bool) -> Result<Prepared, Error> {
-        let pre = if stand_ins {
-            let mut linker = self.with_stand_ins.clone();
+    pub fn prepare(&self, component: &Component, wasi: bool) -> Result<Prepared, Error> {
+        let pre = if wasi {
+            let mut linker = self.with_wasi_stubs.clone();
             // What has no answer traps; what is not offered at all was refused before.
             linker.define_unknown_imports_as_traps(component).map_err(Error::Link)?;
             linker.instantiate_pre(component)

@@ -35,7 +35,7 @@ impl Guest {
     /// The component `guest.wasm`, alone in its folder.
     pub async fn component(self) -> Result<PathBuf> {
         let module = rust::module(&package(), self.feature()).await?;
-        self.keep("component", &weft::plugin::encode::encode(module)?)
+        self.keep("component", &weft::author::encode::encode(module)?)
     }
 
     /// The core module that the component is made of.

@@ -28,7 +28,7 @@ pub async fn example(name: &str) -> Result<Vec<u8>> {
 
 /// The component of the crate in `folder`, built unless it is up to date.
 pub async fn component(folder: &Path) -> Result<Vec<u8>> {
-    weft::plugin::encode::encode(module(folder, None).await?)
+    weft::author::encode::encode(module(folder, None).await?)
 }
 
 /// The core module of the crate in `folder` with a feature of it.

@@ -11,7 +11,8 @@ use serde_json::Value;
 use tokio::sync::{mpsc, oneshot, watch};
 use weft::api::Api;
 use weft::config::Connection;
-use weft::engine::{Engine, Parts, Rules};
+use weft::engine::{Engine, Parts};
+use weft::registry::Rules;
 use weft_core::chain::Chain;
 use weft_core::context::{Ctx, Facts, Problem, Version};
 use weft_core::edit::Edit;
@@ -103,9 +104,10 @@ async fn run(place: Place, ready: oneshot::Sender<()>, ended: oneshot::Receiver<
         ..Facts::default()
     };
     let names = Names::new(&cluster, &namespace)?;
-    // Nobody has news.
-    let (_, news) = mpsc::channel(1);
-    let parts = Parts { host, r#virtual, names, rules, news, facts, service: cluster, workers: WORKERS };
+    // No plugin has events.
+    let (_, plugin_events) = mpsc::channel(1);
+    let parts =
+        Parts { host, r#virtual, names, rules, plugin_events, facts, service: cluster, workers: WORKERS };
     let engine = Engine::start(parts);
     while engine.health().problem().is_some() {
         tokio::time::sleep(Duration::from_millis(50)).await;

@@ -28,7 +28,7 @@ async fn tenant_with(
     for name in plugins {
         fs::write(folder.join(format!("{name}.wasm")), rust::plugin(name).await?)?;
     }
-    let mut config = json!({"plugins": {"folder": folder, "grants": "asked"}});
+    let mut config = json!({"plugins": {"folder": folder, "grants": "requested"}});
     if let (Some(config), Value::Object(more)) = (config.as_object_mut(), more) {
         config.extend(more);
     }

@@ -87,18 +87,18 @@ fn team(name: &str) -> Value {
 #[test]
 fn a_plugin_is_taken_in_exchanged_and_removed_while_the_syncer_runs() -> Result<()> {
     in_shared_world(async |world, _| {
-        let shop = Workshop::open(world, "reload", "asked").await?;
+        let shop = Workshop::open(world, "reload", "requested").await?;
         shop.both.create_pod("web", json!({})).await?;
         shop.both.runs("web").await?;
         let first = shop.both.host::<Pod>("web").await?;
 
-        shop.configure("asked", &team("red"))?;
+        shop.configure("requested", &team("red"))?;
         let component = rust::example("rust-team-label").await?;
         shop.put("team-label", &component)?;
         shop.has_team("web", Some("red")).await?;
 
         // New settings, the same file.
-        shop.configure("asked", &team("blue"))?;
+        shop.configure("requested", &team("blue"))?;
         shop.has_team("web", Some("blue")).await?;
 
         // An edit.
@@ -145,8 +145,8 @@ fn a_plugin_is_taken_in_exchanged_and_removed_while_the_syncer_runs() -> Result<
 fn what_is_no_plugin_leaves_the_one_before_in_place_and_is_said_what_it_is() -> Result<()> {
     let files = unloadable::files()?;
     in_shared_world(async |world, _| {
-        let shop = Workshop::open(world, "unloadable", "asked").await?;
-        shop.configure("asked", &team("red"))?;
+        let shop = Workshop::open(world, "unloadable", "requested").await?;
+        shop.configure("requested", &team("red"))?;
         let component = rust::example("rust-team-label").await?;
         shop.put("team-label", &component)?;
         shop.both.create_pod("web", json!({})).await?;
@@ -172,7 +172,7 @@ fn what_is_no_plugin_leaves_the_one_before_in_place_and_is_said_what_it_is() -> 
 #[test]
 fn settings_beside_a_component_are_taken_in_while_developing() -> Result<()> {
     in_shared_world(async |world, _| {
-        let shop = Workshop::open(world, "settings", "asked").await?;
+        let shop = Workshop::open(world, "settings", "requested").await?;
         let settings = shop.folder.join("team-label.settings.yaml");
         fs::write(&settings, "team: red\n")?;
         shop.put("team-label", &rust::example("rust-team-label").await?)?;
@@ -191,12 +191,12 @@ fn settings_beside_a_component_are_taken_in_while_developing() -> Result<()> {
         shop.has_team("later", Some("blue")).await?;
 
         // What the configuration says goes before it.
-        shop.configure("asked", &team("green"))?;
+        shop.configure("requested", &team("green"))?;
         shop.has_team("web", Some("green")).await?;
         // And where it speaks of a plugin without a file, pods do not wait for one.
         let absent =
             json!({"teem-label": {"kinds": ["v1/Pod"]}, "team-label": {"settings": {"team": "green"}}});
-        shop.configure("asked", &absent)?;
+        shop.configure("requested", &absent)?;
         shop.is_refused("teem-label", &["no file", "is team-label.wasm meant?"]).await?;
         shop.both.create_pod("last", json!({})).await?;
         shop.has_team("last", Some("green")).await
@@ -206,8 +206,8 @@ fn settings_beside_a_component_are_taken_in_while_developing() -> Result<()> {
 #[test]
 fn a_version_that_fails_on_its_first_objects_gives_way_to_the_one_before() -> Result<()> {
     in_shared_world(async |world, _| {
-        let shop = Workshop::open(world, "failing", "asked").await?;
-        shop.configure("asked", &team("red"))?;
+        let shop = Workshop::open(world, "failing", "requested").await?;
+        shop.configure("requested", &team("red"))?;
         shop.put("team-label", &rust::example("rust-team-label").await?)?;
         let pods: Vec<String> = (0..8).map(|number| format!("pod-{number}")).collect();
         for pod in &pods {
@@ -232,7 +232,7 @@ fn a_version_that_fails_on_its_first_objects_gives_way_to_the_one_before() -> Re
         shop.has_team("later", Some("red")).await?;
 
         // The same version with other settings is another try.
-        shop.configure("asked", &team("blue"))?;
+        shop.configure("requested", &team("blue"))?;
         shop.has_team("later", Some("red")).await?;
         shop.put("team-label", &rust::example("rust-team-label").await?)?;
         shop.has_team("later", Some("blue")).await?;
@@ -246,8 +246,8 @@ fn a_version_that_fails_on_its_first_objects_gives_way_to_the_one_before() -> Re
 #[test]
 fn a_mounted_folder_whose_link_is_swapped_is_taken_in() -> Result<()> {
     in_shared_world(async |world, _| {
-        let shop = Workshop::open(world, "mounted", "asked").await?;
-        shop.configure("asked", &team("red"))?;
+        let shop = Workshop::open(world, "mounted", "requested").await?;
+        shop.configure("requested", &team("red"))?;
         let component = rust::example("rust-team-label").await?;
         // As the kubelet lays out a ConfigMap: `name -> ..data/name`, `..data -> ..<time>`.
         for (version, bytes) in [("..1", b"not yet".as_slice()), ("..2", component.as_slice())] {
@@ -268,9 +268,9 @@ fn a_mounted_folder_whose_link_is_swapped_is_taken_in() -> Result<()> {
 fn no_object_is_lost_or_mapped_by_half_a_plugin_while_versions_change() -> Result<()> {
     in_shared_world(async |world, _| {
         const OBJECTS: usize = 60;
-        let shop = Workshop::open(world, "swapped", "asked").await?;
+        let shop = Workshop::open(world, "swapped", "requested").await?;
         let teams = ["t0", "t1", "t2", "t3", "t4", "t5"];
-        shop.configure("asked", &team("t0"))?;
+        shop.configure("requested", &team("t0"))?;
         shop.put("team-label", &rust::example("rust-team-label").await?)?;
         eventually("the plugin is loaded", SOON, async || {
             let shown = shop.shown("team-label").await?;
@@ -281,7 +281,7 @@ fn no_object_is_lost_or_mapped_by_half_a_plugin_while_versions_change() -> Resul
         for number in 0..OBJECTS {
             if number % (OBJECTS / teams.len()) == 0 {
                 let name = teams.get(number * teams.len() / OBJECTS).context("a team for each part")?;
-                shop.configure("asked", &team(name))?;
+                shop.configure("requested", &team(name))?;
             }
             shop.both.create_pod(&format!("pod-{number}"), json!({})).await?;
             let seen = shop.both.find_host::<Pod>(&format!("pod-{number}")).await?;
@@ -301,7 +301,7 @@ fn no_object_is_lost_or_mapped_by_half_a_plugin_while_versions_change() -> Resul
 #[test]
 fn two_owners_of_a_kind_are_refused_with_both_names() -> Result<()> {
     in_shared_world(async |world, _| {
-        let shop = Workshop::open(world, "owners", "asked").await?;
+        let shop = Workshop::open(world, "owners", "requested").await?;
         shop.put("ingress", &rust::plugin("ingress").await?)?;
         eventually("the first one is loaded", SOON, async || {
             let shown = shop.shown("ingress").await?;
@@ -316,7 +316,7 @@ fn two_owners_of_a_kind_are_refused_with_both_names() -> Result<()> {
             r#"Mapping::mutate("v1", "Pod", "pods", 200)"#,
             r#"Mapping::add("networking.k8s.io/v1", "Ingress", "ingresses")"#,
         )?;
-        shop.configure("asked", &team("red"))?;
+        shop.configure("requested", &team("red"))?;
         shop.put("team-label", &rust::component(&edited).await?)?;
         shop.is_refused(
             "team-label",

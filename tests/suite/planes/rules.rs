@@ -154,7 +154,7 @@ fn rules_that_misbehave_hurt_only_what_they_map() -> Result<()> {
         engine.set(&[misbehaving(calls.clone())], BTreeSet::new());
 
         all.create("panics").await?;
-        all.told("panics", "RuleBroken").await?;
+        all.told("panics", "MapperPanicked").await?;
         all.create("rejected").await?;
         let told = all.told("rejected", "NotLikeThis").await?;
         ensure!(told == "because of NotLikeThis (plugin outside)", "{told}");

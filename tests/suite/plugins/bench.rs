@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
-use weft::plugin::grants::Entry;
-use weft::plugin::workbench::{self, Translated, Workbench};
+use weft::author::workbench::{self, Translated, Workbench};
+use weft::config::grants::Entry;
 use weft_core::context::{Notes, Problem};
 use weft_core::mapper::Hold;
 use weft_core::object::{HostObject, VirtualObject};

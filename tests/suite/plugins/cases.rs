@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use weft::plugin::cases::{Case, Word, compare};
-use weft::plugin::workbench::Workbench;
+use weft::author::cases::{Case, Word, compare};
+use weft::author::workbench::Workbench;
 use weft_tests::guests::toolchains::{self, Guest};
 use weft_tests::guests::{compiled, rust};
 use weft_tests::shared::in_runtime;

@@ -59,9 +59,9 @@ fn what_asks_for_its_grants_gets_them_from_the_commands_as_well() -> Result<()> 
     let desk = Desk::new()?;
     let explain = ["translate", "-f", "pod.yaml", "-o", "explain"];
     for (load, team) in [(json!({"team-label": {"settings": {"team": "web"}}}), "web"), (json!({}), "none")] {
-        desk.prints(&["plugin", "list"], "asked", &load, "team-label")?;
-        desk.prints(&["plugin", "check", "team-label.wasm"], "asked", &load, "has all that it needs")?;
-        desk.prints(&explain, "asked", &load, &format!("metadata.labels.team: - -> {team:?}"))?;
+        desk.prints(&["plugin", "list"], "requested", &load, "team-label")?;
+        desk.prints(&["plugin", "check", "team-label.wasm"], "requested", &load, "has all that it needs")?;
+        desk.prints(&explain, "requested", &load, &format!("metadata.labels.team: - -> {team:?}"))?;
     }
     Ok(())
 }
@@ -70,7 +70,7 @@ fn what_asks_for_its_grants_gets_them_from_the_commands_as_well() -> Result<()> 
 fn a_slip_in_what_is_granted_is_shown_beside_what_is_asked_for() -> Result<()> {
     let desk = Desk::new()?;
     let load = json!({"team-label": {"kinds": ["v1/Pods"]}});
-    for grants in ["listed", "asked"] {
+    for grants in ["explicit", "requested"] {
         let output = desk.run(&["plugin", "list"], grants, &load)?;
         let printed = String::from_utf8_lossy(&output.stdout);
         ensure!(printed.contains("map v1/Pod (mutate(200)): add it to `kinds` beside v1/Pods"), "{printed}");
@@ -92,7 +92,7 @@ fn a_project_is_built_when_it_is_tried_and_leaves_one_component_under_the_plugin
         fs::write(project.join(file), text)?;
     }
     for is_built in [true, false] {
-        let output = desk.run(&["plugin", "check", "project"], "asked", &json!({}))?;
+        let output = desk.run(&["plugin", "check", "project"], "requested", &json!({}))?;
         let told = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success() && told.contains("building the plugin") == is_built, "{told}");
         let made = fs::read_dir(project.join("dist"))?.map(|entry| Ok(entry?.file_name()));

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
-use weft::plugin::grants::Entry;
-use weft::plugin::workbench::{self, Workbench};
+use weft::author::workbench::{self, Workbench};
+use weft::config::grants::Entry;
 use weft_core::object::VirtualObject;
 
 #[test]

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
+use weft::author::workbench::Workbench;
+use weft::config::grants::Entry;
+use weft::config::grants::Side;
 use weft::plugin::component::{self, Loaded};
-use weft::plugin::descriptor::{Descriptor, LookupPermission, Mapping, Side};
 use weft::plugin::generation::{self, Generation};
-use weft::plugin::grants::Entry;
 use weft::plugin::metrics::Metrics;
 use weft::plugin::sandbox::Sandbox;
-use weft::plugin::workbench::Workbench;
+use weft::registry::descriptor::{Descriptor, LookupPermission, Mapping};
 use weft_core::digest;
 use weft_core::object::ResourceType;
 use weft_core::references::Reference;
@@ -82,7 +83,7 @@ fn a_damaged_file_is_refused_or_works_and_never_brings_the_syncer_down() -> Resu
         if bench.load(&path, None).is_ok() {
             // Whatever it answers: the guard has seen it.
             drop(bench.to_host(
-                &weft::plugin::workbench::surroundings()?,
+                &weft::author::workbench::surroundings()?,
                 &pod("patch", &json!([]))?,
                 None,
             )?);
@@ -121,7 +122,7 @@ fn generation(name: &str, entry: Value) -> Result<Result<Generation, generation:
     let loaded = component::load(&sandbox, &bytes(Guest::Obedient)?, false)?;
     let mut entry: Entry = serde_json::from_value(entry)?;
     if entry.kinds.is_empty() {
-        entry = entry.asked_by(&loaded.descriptor);
+        entry = loaded.descriptor.grant_all(entry);
     }
     Ok(Generation::new(name, loaded, entry, sandbox, Arc::new(Metrics::default())))
 }

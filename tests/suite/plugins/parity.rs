@@ -3,7 +3,7 @@
 use std::fs;
 
 use anyhow::{Context as _, Result, ensure};
-use weft::plugin::workbench::{self, Workbench};
+use weft::author::workbench::{self, Workbench};
 use weft_core::object::VirtualObject;
 use weft_tests::guests::{compiled, rust};
 use weft_tests::shared::in_runtime;

@@ -46,7 +46,7 @@ pub(super) async fn with_guest(
 ) -> Result<Tenant> {
     let component = Guest::Obedient.component().await?;
     let folder = component.parent().context("a file has a folder")?;
-    let plugins = json!({"plugins": {"folder": folder, "grants": "asked", "load": {"guest": entry}}});
+    let plugins = json!({"plugins": {"folder": folder, "grants": "requested", "load": {"guest": entry}}});
     world.another_tenant(cluster, host_namespace, &plugins).await
 }
 

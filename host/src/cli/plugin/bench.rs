@@ -7,12 +7,12 @@ use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 use serde::Serialize;
 
+use crate::author::bench::{Measured, Spread, idle_bytes, measure};
 use crate::cli::input::Question;
 use crate::cli::output::{Format, print, print_value, table};
 use crate::cli::plugin::build;
 use crate::cli::project;
 use crate::cli::sheet::size;
-use crate::plugin::bench::{Measured, Spread, idle_bytes, measure};
 
 /// Arguments of `weft plugin bench`.
 #[derive(Debug, Args)]

@@ -10,11 +10,11 @@ use clap::Args;
 use serde_json::Value;
 use tokio::process::Command;
 
+use crate::author::encode::encode;
+use crate::author::workbench::{Examined, Workbench};
 use crate::cli::output::{good, note, print};
 use crate::cli::project::{self, DIST};
 use crate::cli::sheet::Sheet;
-use crate::plugin::encode::encode;
-use crate::plugin::workbench::{Examined, Workbench};
 
 /// Arguments of `weft plugin build`.
 #[derive(Debug, Args)]

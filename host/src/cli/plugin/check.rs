@@ -8,12 +8,12 @@ use clap::Args;
 use serde_json::{Value, json};
 use weft_core::object::Fields;
 
+use crate::author::workbench::{Examined, Workbench};
 use crate::cli::configured::Configured;
 use crate::cli::output::{bad, faint, good, print};
 use crate::cli::plugin::build;
 use crate::cli::{input, project};
-use crate::plugin::grants::Entry;
-use crate::plugin::workbench::{Examined, Workbench};
+use crate::config::grants::Entry;
 
 /// Arguments of `weft plugin check`.
 #[derive(Debug, Args)]

@@ -11,12 +11,12 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
 
+use crate::author::workbench::Workbench;
 use crate::cli::output::{bad, faint, good, note, print};
 use crate::cli::plugin::build::{self, Built};
 use crate::cli::plugin::run;
 use crate::cli::project;
 use crate::plugin::files::settings_file;
-use crate::plugin::workbench::Workbench;
 
 /// Arguments of `weft plugin dev`.
 #[derive(Debug, Args)]

@@ -12,9 +12,8 @@ use serde::Serialize;
 use crate::cli::configured::Configured;
 use crate::cli::output::{Format, bad, faint, print, print_value, table};
 use crate::cli::sheet::size;
-use crate::plugin::descriptor::Mapping;
 use crate::plugin::generation::Generation;
-use crate::plugin::witness::place;
+use crate::registry::descriptor::Mapping;
 
 /// Arguments of `weft plugin list`.
 #[derive(Debug, Args)]
@@ -82,7 +81,7 @@ fn rows(plugin: &Generation) -> Vec<(String, Row)> {
             on_failure: format!("{:?}", plugin.entry.on_failure).to_lowercase(),
             size_bytes: plugin.loaded.size,
             digest: plugin.loaded.digest.clone(),
-            place: place(mapping.role),
+            place: mapping.role.order(),
         };
         (mapping.resource.kind().to_string(), row)
     };
@@ -138,7 +137,7 @@ impl Row {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plugin::descriptor::Role;
+    use crate::registry::descriptor::Role;
 
     fn row(plugin: &str, role: Role) -> (String, Row) {
         let empty = String::new;
@@ -150,7 +149,7 @@ mod tests {
             on_failure: empty(),
             size_bytes: 0,
             digest: empty(),
-            place: place(role),
+            place: role.order(),
         };
         ("v1/Pod".to_owned(), row)
     }

@@ -13,7 +13,7 @@ use weft_core::mapper::Selection;
 use weft_core::object::ResourceType;
 
 use crate::cli::output::{good, note, print};
-use crate::plugin::descriptor::{Mapping, Role, is_dns_label};
+use crate::registry::descriptor::{Mapping, Role, is_dns_label};
 
 /// Arguments of `weft plugin new`.
 #[derive(Debug, Args)]

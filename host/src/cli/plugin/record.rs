@@ -6,11 +6,11 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use clap::Args;
 
+use crate::author::cases::Expect;
 use crate::cli::input::Question;
 use crate::cli::output::print;
 use crate::cli::plugin::build;
 use crate::cli::project;
-use crate::plugin::cases::Expect;
 
 /// Arguments of `weft plugin record`.
 #[derive(Debug, Args)]

@@ -7,12 +7,12 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Args;
 
+use crate::author::cases::{Case, Outcome, Word};
+use crate::author::workbench::{Examined, Workbench};
 use crate::cli::input::Question;
 use crate::cli::output::{bad, faint, good, print, strong};
 use crate::cli::plugin::build;
 use crate::cli::{diff, explain, project};
-use crate::plugin::cases::{Case, Outcome, Word};
-use crate::plugin::workbench::{Examined, Workbench};
 
 /// Arguments of `weft plugin run`.
 #[derive(Debug, Args)]
@@ -63,7 +63,7 @@ fn changed(outcome: &Outcome) -> String {
         None => ("refused", outcome.wanted.as_ref()),
     };
     let Some(result) = result else { return String::new() };
-    let draft = crate::plugin::cases::plain(outcome.draft.clone());
+    let draft = crate::author::cases::plain(outcome.draft.clone());
     match diff::unified(("draft", name), &draft, result) {
         text if text.is_empty() => faint("the draft is left as it is\n"),
         text => text,

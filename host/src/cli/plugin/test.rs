@@ -7,11 +7,11 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use clap::Args;
 
+use crate::author::cases::{Case, Difference, Outcome, blessed, compare, replace_expect};
+use crate::author::workbench::{Examined, Workbench};
 use crate::cli::output::{bad, faint, good, print};
 use crate::cli::plugin::{build, silently};
 use crate::cli::{diff, project};
-use crate::plugin::cases::{Case, Difference, Outcome, blessed, compare, replace_expect};
-use crate::plugin::workbench::{Examined, Workbench};
 
 /// Arguments of `weft plugin test`.
 #[derive(Debug, Args)]

@@ -4,8 +4,8 @@
 use tracing::{debug, warn};
 
 use super::{Manager, Refused};
-use crate::news::News;
 use crate::plugin::reload::Denied;
+use crate::registry::plugin_event::PluginEvent;
 
 impl Manager {
     /// Puts the version before back where a new one keeps failing; says when a plugin is paused.
@@ -29,7 +29,7 @@ impl Manager {
         for (name, is_paused) in told {
             if is_paused {
                 warn!(plugin = name, "the plugin keeps failing and is not called for a while");
-                self.tell(News::bad(
+                self.publish_event(PluginEvent::warning(
                     &name,
                     "PluginPaused",
                     "it keeps failing and is not called for a while".into(),
@@ -57,7 +57,7 @@ impl Manager {
         self.metrics.reloaded(name, "put back");
         let why_and_what = format!("{why}; {} is back", previous.loaded.title());
         warn!(plugin = name, "{why_and_what}");
-        self.tell(News::bad(name, "PluginPutBack", why_and_what));
+        self.publish_event(PluginEvent::warning(name, "PluginPutBack", why_and_what));
         self.refused.insert(name.to_owned(), Refused { signature: Some(signature), entry, why });
     }
 }

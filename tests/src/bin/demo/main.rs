@@ -77,7 +77,7 @@ fn plugins(folder: &Path) -> Result<Value> {
     std::fs::create_dir_all(folder).with_context(|| format!("failed to make {}", folder.display()))?;
     let folder = folder.canonicalize().with_context(|| format!("failed to find {}", folder.display()))?;
     let cache = weft_tests::binaries::cache("compiled")?;
-    Ok(json!({"plugins": {"folder": folder, "cache": cache, "grants": "asked"}}))
+    Ok(json!({"plugins": {"folder": folder, "cache": cache, "grants": "requested"}}))
 }
 
 async fn start(options: Options) -> Result<World> {

@@ -202,7 +202,7 @@ fn configure(bench: &Bench, folder: &Path) -> Result<()> {
     let present = |(name, _): &(String, Value)| folder.join(format!("{name}.wasm")).is_file();
     let load: serde_json::Map<String, Value> =
         load.as_object().cloned().unwrap_or_default().into_iter().filter(present).collect();
-    bench.tenant.configure(&json!({"plugins": {"folder": folder, "grants": "asked", "load": load}}))
+    bench.tenant.configure(&json!({"plugins": {"folder": folder, "grants": "requested", "load": load}}))
 }
 
 /// The example in Rust under another name, that sets the label `color` as well.

@@ -3,7 +3,7 @@
 use weft_core::object::ResourceType;
 
 use super::{Language, Project};
-use crate::plugin::descriptor::Role;
+use crate::registry::descriptor::Role;
 
 /// A file of an example that authors get, under its path.
 type File = (&'static str, &'static str);
@@ -147,8 +147,8 @@ fn pascal(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::author::cases::Case;
     use crate::cli::plugin::new::resource;
-    use crate::plugin::cases::Case;
 
     fn project(language: Language, kind: &str) -> Project {
         let (resource, role) = resource(kind).unwrap();

@@ -1,0 +1,298 @@
+//! A translation that is traced: what every rule was given, and what came of it.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use weft_core::context::{Ctx, Notes};
+use weft_core::extension::{Answer, Extension, Failure, Request, Terms, Verdict};
+use weft_core::kinds;
+use weft_core::mapper::{Hold, Mapper};
+use weft_core::names::{APPLIED, DIGEST};
+use weft_core::object::{Fields, HostObject, Kind, ResourceType, VirtualObject};
+use weft_core::offline::Offline;
+use weft_core::references::Reference;
+use weft_core::translate;
+
+use crate::registry::descriptor::{Descriptor, Mapping};
+use crate::registry::{Owner, Plugin, Registry, Sources};
+
+/// One translation, step by step.
+pub struct Trace {
+    /// Whose rules the kind has where no plugin has a say.
+    pub base: By,
+    /// The object that is translated.
+    pub source: Fields,
+    /// What the common part made of it, before the first rule.
+    pub draft: Fields,
+    /// The calls of plugins, in order.
+    pub calls: Vec<Call>,
+    /// The object that would be written, or why none is.
+    pub result: Result<Fields, Hold>,
+    /// What the rules had to tell beside it.
+    pub notes: Notes,
+}
+
+/// One call of a plugin.
+pub struct Call {
+    /// Name of the plugin.
+    pub plugin: String,
+    /// What it was given.
+    pub draft: Fields,
+    /// What it said.
+    pub answer: Result<Answer, Failure>,
+    /// Why what it said was not carried out.
+    pub refusal: Option<Failure>,
+    /// From the request to the answer: writing out, instantiation and settings included.
+    pub took: Duration,
+}
+
+/// A part of the way from the source to the result.
+pub struct Stage {
+    /// Who had it.
+    pub by: By,
+    /// The object before it.
+    pub before: Fields,
+    /// The object after it.
+    pub after: Fields,
+}
+
+/// Who changes objects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum By {
+    /// What is the same for every kind: names, labels, references, and what flows back.
+    Common,
+    /// The built-in rules of a kind.
+    Builtin(String),
+    /// `mappings` of the configuration.
+    Declared(String),
+    /// A plugin.
+    Plugin(String),
+}
+
+/// A plugin whose calls are recorded.
+struct Traced {
+    plugin: Arc<dyn Plugin>,
+    calls: Calls,
+}
+
+/// A rule whose calls are recorded.
+struct TracedRule {
+    rule: Arc<dyn Extension>,
+    calls: Calls,
+}
+
+type Calls = Arc<Mutex<Vec<Call>>>;
+
+/// The rules of one kind, with a record of the calls of plugins.
+pub(super) struct Tracer {
+    mapper: Arc<dyn Mapper>,
+    base: By,
+    calls: Calls,
+}
+
+impl Tracer {
+    /// The rules that `sources` make for `kind`.
+    ///
+    /// # Errors
+    /// Nobody maps the kind.
+    pub(super) fn new(kind: &Kind, sources: &Sources) -> Result<Self> {
+        let calls = Calls::default();
+        let traced = |(name, plugin): (&String, &Arc<dyn Plugin>)| {
+            let traced = Traced { plugin: plugin.clone(), calls: calls.clone() };
+            (name.clone(), Arc::new(traced) as Arc<dyn Plugin>)
+        };
+        let loaded = sources.loaded.iter().map(traced).collect();
+        let mut registry = Registry::new(kinds::builtin());
+        let mappers = registry.compose(&Sources { loaded, ..sources.clone() })?;
+        let mapper = mappers.into_iter().find(|mapper| mapper.resource().kind() == *kind);
+        let (Some(mapper), Some(owner)) = (mapper, registry.base_owner(kind)) else {
+            bail!("{kind} is not mapped: neither built in, nor declared, nor added by a plugin");
+        };
+        let name = mapper.resource().kind.to_string();
+        let base = match owner {
+            Owner::Builtin => By::Builtin(name),
+            Owner::Declared => By::Declared(name),
+            Owner::Plugin(plugin) => By::Plugin(plugin),
+        };
+        Ok(Self { mapper, base, calls })
+    }
+
+    /// The translation of `source` to the host, with a record of each call.
+    pub(super) fn to_host(
+        self,
+        around: &Offline,
+        source: &VirtualObject,
+        host: Option<&HostObject>,
+    ) -> Trace {
+        let notes = Notes::default();
+        let ctx = around.ctx(host, &notes);
+        let draft = draft(&ctx, &*self.mapper, source);
+        let result = self.mapper.before_create(source);
+        let result = result.and_then(|()| translate::to_host(&ctx, &*self.mapper, source));
+        let mut fields = source.fields().clone();
+        // It never goes this way.
+        fields.remove("status");
+        self.trace(fields, draft.into_fields(), result.map(HostObject::into_fields), notes)
+    }
+
+    /// The translation of `host` back to `current`, with a record of each call.
+    pub(super) fn to_virtual(self, around: &Offline, host: &HostObject, current: &VirtualObject) -> Trace {
+        let notes = Notes::default();
+        let result = translate::to_virtual(&around.ctx(Some(host), &notes), &*self.mapper, host, current);
+        let fields = current.fields().clone();
+        self.trace(fields.clone(), fields, Ok(result.into_fields()), notes)
+    }
+
+    fn trace(self, source: Fields, draft: Fields, result: Result<Fields, Hold>, notes: Notes) -> Trace {
+        let calls = std::mem::take(&mut *self.calls.lock().unwrap_or_else(PoisonError::into_inner));
+        Trace { base: self.base, source, draft, calls, result, notes }
+    }
+}
+
+impl Trace {
+    /// The way from the source to the result, as far as it went; parts that changed nothing are left out.
+    pub fn stages(&self) -> Vec<Stage> {
+        let mut path = Path { now: self.source.clone(), stages: Vec::new() };
+        path.go(By::Common, self.draft.clone());
+        for call in &self.calls {
+            // What has happened between two calls is the work of the rules that are no plugin's.
+            path.go(self.base.clone(), call.draft.clone());
+            if let Some(after) = call.result() {
+                path.go(By::Plugin(call.plugin.clone()), after);
+            }
+        }
+        if let Ok(result) = &self.result {
+            path.go(self.base.clone(), unsigned(result.clone()));
+            path.go(By::Common, result.clone());
+        }
+        path.stages
+    }
+}
+
+/// A way through versions of one object.
+struct Path {
+    now: Fields,
+    stages: Vec<Stage>,
+}
+
+impl Path {
+    fn go(&mut self, by: By, after: Fields) {
+        if self.now != after {
+            let before = std::mem::replace(&mut self.now, after.clone());
+            self.stages.push(Stage { by, before, after });
+        }
+    }
+}
+
+impl Call {
+    /// The draft with the edit, if there is one and it was carried out.
+    pub fn result(&self) -> Option<Fields> {
+        self.wanted().filter(|_| self.refusal.is_none())
+    }
+
+    /// The draft with the edit, if there is one that fits.
+    pub fn wanted(&self) -> Option<Fields> {
+        match &self.answer {
+            Ok(Answer { verdict: Verdict::Apply(edit), .. }) => edit.apply(&self.draft).ok(),
+            _ => None,
+        }
+    }
+}
+
+impl Plugin for Traced {
+    fn name(&self) -> &str {
+        self.plugin.name()
+    }
+
+    fn descriptor(&self) -> &Descriptor {
+        self.plugin.descriptor()
+    }
+
+    fn extension(self: Arc<Self>, mapping: &Mapping) -> Arc<dyn Extension> {
+        let rule = self.plugin.clone().extension(mapping);
+        Arc::new(TracedRule { rule, calls: self.calls.clone() })
+    }
+}
+
+impl Extension for TracedRule {
+    fn name(&self) -> &str {
+        self.rule.name()
+    }
+
+    fn terms(&self) -> &Terms {
+        self.rule.terms()
+    }
+
+    fn call(&self, ctx: &Ctx<'_>, request: &Request<'_>) -> Result<Answer, Failure> {
+        let start = Instant::now();
+        let answer = self.rule.call(ctx, request);
+        let took = start.elapsed();
+        let (plugin, draft) = (self.name().to_owned(), request.draft.clone());
+        let call = Call { plugin, draft, answer: answer.clone(), refusal: None, took };
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner).push(call);
+        answer
+    }
+
+    fn refused(&self, failure: &Failure) {
+        // It is always the last call that is refused: the next one is made afterwards.
+        if let Some(call) = self.calls.lock().unwrap_or_else(PoisonError::into_inner).last_mut() {
+            call.refusal = Some(failure.clone());
+        }
+        self.rule.refused(failure);
+    }
+}
+
+/// The common part of translation alone.
+pub(super) fn draft(ctx: &Ctx<'_>, mapper: &dyn Mapper, source: &VirtualObject) -> HostObject {
+    let drafting = Drafting { mapper, draft: Mutex::default() };
+    // Stops where the draft is made; that is what it is here for.
+    let _ = translate::to_host(ctx, &drafting, source);
+    HostObject::new(drafting.draft.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// Takes the draft and goes no further.
+struct Drafting<'a> {
+    mapper: &'a dyn Mapper,
+    draft: Mutex<Fields>,
+}
+
+impl Mapper for Drafting<'_> {
+    fn resource(&self) -> &ResourceType {
+        self.mapper.resource()
+    }
+
+    fn references(&self) -> &[Reference] {
+        self.mapper.references()
+    }
+
+    fn to_host(&self, _: &Ctx<'_>, _: &VirtualObject, draft: HostObject) -> Result<HostObject, Hold> {
+        *self.draft.lock().unwrap_or_else(PoisonError::into_inner) = draft.into_fields();
+        Err(Hold::Absent)
+    }
+}
+
+/// The result without the two annotations that are put on it at the very end.
+fn unsigned(mut result: Fields) -> Fields {
+    if let Some(annotations) = annotations_mut(&mut result) {
+        annotations.remove(DIGEST);
+        annotations.remove(APPLIED);
+    }
+    result
+}
+
+fn annotations_mut(object: &mut Fields) -> Option<&mut Fields> {
+    object.get_mut("metadata")?.get_mut("annotations")?.as_object_mut()
+}
+
+impl fmt::Display for By {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Common => f.write_str("common part"),
+            Self::Builtin(kind) => write!(f, "built-in {kind}"),
+            Self::Declared(kind) => write!(f, "declared {kind}"),
+            Self::Plugin(name) => write!(f, "plugin {name}"),
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! Plugins without clusters: for authors, for tests, and for the question what would become of an object.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, bail};
+use weft_core::context::{Facts, Notes, Owner, Version};
+use weft_core::kinds;
+use weft_core::mapper::{Hold, Mapper};
+use weft_core::names::Names;
+use weft_core::object::{HostObject, Kind, VirtualObject};
+use weft_core::offline::Offline;
+use weft_core::translate;
+
+use crate::author::trace::{Trace, Tracer};
+use crate::config::DeclaredMapping;
+use crate::config::grants::Entry;
+use crate::plugin::component::{self, Loaded};
+use crate::plugin::generation::{self, Generation};
+use crate::plugin::metrics::Metrics;
+use crate::plugin::sandbox::Sandbox;
+use crate::registry::{Conflict, Registry, Sources};
+
+/// A sandbox and the rules of every kind, beside any cluster.
+pub struct Workbench {
+    sandbox: Arc<Sandbox>,
+    sources: Sources,
+    plugins: BTreeMap<String, Arc<Generation>>,
+    mappers: Vec<Arc<dyn Mapper>>,
+}
+
+/// A component with what it would have to be granted.
+#[derive(Clone)]
+pub struct Examined {
+    /// The component.
+    pub loaded: Loaded,
+    /// Whether it imports WASI.
+    pub needs_wasi: bool,
+}
+
+/// Why a component that loads is not taken in.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// It does not fit what is said of it.
+    #[error(transparent)]
+    Unfit(#[from] generation::Error),
+    /// It does not fit the other rules.
+    #[error(transparent)]
+    Conflict(#[from] Conflict),
+}
+
+/// What has become of an object.
+pub struct Translated {
+    /// The object that would be written, or why none is.
+    pub result: Result<HostObject, Hold>,
+    /// What the rules had to tell beside it.
+    pub notes: Notes,
+}
+
+impl Workbench {
+    /// A workbench with the built-in rules and what is declared.
+    ///
+    /// # Errors
+    /// The sandbox cannot be set up, or what is declared is built in already.
+    pub fn new(cache: Option<&Path>, declared: &[DeclaredMapping]) -> Result<Self> {
+        Self::in_sandbox(Arc::new(Sandbox::new(cache)?), declared)
+    }
+
+    /// The same in a sandbox that is there already.
+    ///
+    /// # Errors
+    /// What is declared is built in already.
+    pub fn in_sandbox(sandbox: Arc<Sandbox>, declared: &[DeclaredMapping]) -> Result<Self> {
+        let declared = declared.iter().map(DeclaredMapping::declaration).collect();
+        let sources = Sources { declared, ..Sources::default() };
+        let mappers = Registry::new(kinds::builtin()).compose(&sources)?;
+        Ok(Self { sandbox, sources, plugins: BTreeMap::new(), mappers })
+    }
+
+    /// The sandbox.
+    pub fn sandbox(&self) -> &Arc<Sandbox> {
+        &self.sandbox
+    }
+
+    /// Loads the component `file` with what `entry` grants it, or with all that it asks for.
+    ///
+    /// # Errors
+    /// Why it is not loaded, in words for its author.
+    pub fn load(&mut self, file: &Path, entry: Option<Entry>) -> Result<Arc<Generation>> {
+        let (loaded, entry) = if let Some(entry) = entry {
+            (self.read(file, entry.wasi)?, entry)
+        } else {
+            let examined = self.examine(file)?;
+            (examined.loaded.clone(), examined.entry())
+        };
+        let entry = loaded.descriptor.grant_unless_explicit(entry);
+        Ok(self.take(loaded, entry)?)
+    }
+
+    /// Reads, checks, compiles and describes the component `file`.
+    ///
+    /// # Errors
+    /// Why it cannot be loaded.
+    pub fn read(&self, file: &Path, wasi: bool) -> Result<Loaded> {
+        let bytes = read(file)?;
+        component::load(&self.sandbox, &bytes, wasi).with_context(|| file.display().to_string())
+    }
+
+    /// The same, whether it needs stubs for WASI or not.
+    ///
+    /// # Errors
+    /// Why it cannot be loaded.
+    pub fn examine(&self, file: &Path) -> Result<Examined> {
+        let bytes = read(file)?;
+        self.examine_bytes(&bytes).with_context(|| file.display().to_string())
+    }
+
+    /// The same with the bytes of a file.
+    ///
+    /// # Errors
+    /// Why it cannot be loaded.
+    pub fn examine_bytes(&self, bytes: &[u8]) -> Result<Examined, component::Error> {
+        match component::load(&self.sandbox, bytes, false) {
+            Ok(loaded) => Ok(Examined { loaded, needs_wasi: false }),
+            Err(component::Error::Wasi { .. }) => {
+                let loaded = component::load(&self.sandbox, bytes, true)?;
+                Ok(Examined { loaded, needs_wasi: true })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Takes a component in with what `entry` says of it.
+    ///
+    /// # Errors
+    /// Why it is not taken; nothing has changed then.
+    pub fn take(&mut self, loaded: Loaded, entry: Entry) -> Result<Arc<Generation>, Refusal> {
+        let name = loaded.descriptor.name.clone();
+        let metrics = Arc::new(Metrics::default());
+        let generation = Arc::new(Generation::new(&name, loaded, entry, self.sandbox.clone(), metrics)?);
+        let before = self.sources.loaded.insert(name.clone(), generation.clone());
+        match Registry::new(kinds::builtin()).compose(&self.sources) {
+            Ok(mappers) => self.mappers = mappers,
+            Err(conflict) => {
+                self.sources.loaded.remove(&name);
+                self.sources.loaded.extend(before.map(|before| (name, before)));
+                return Err(conflict.into());
+            }
+        }
+        self.plugins.insert(name, generation.clone());
+        Ok(generation)
+    }
+
+    /// The plugins that are loaded, in the order of their names.
+    pub fn plugins(&self) -> impl Iterator<Item = &Arc<Generation>> {
+        self.plugins.values()
+    }
+
+    /// The rules of a kind.
+    ///
+    /// # Errors
+    /// Nobody maps it.
+    pub fn mapper(&self, kind: &Kind) -> Result<&Arc<dyn Mapper>> {
+        match self.mappers.iter().find(|mapper| mapper.resource().kind() == *kind) {
+            Some(mapper) => Ok(mapper),
+            None => bail!("{kind} is not mapped: neither built in, nor declared, nor added by a plugin"),
+        }
+    }
+
+    /// What would become of `source` on the host.
+    ///
+    /// # Errors
+    /// Nobody maps its kind.
+    pub fn to_host(
+        &self,
+        surroundings: &Offline,
+        source: &VirtualObject,
+        host: Option<&HostObject>,
+    ) -> Result<Translated> {
+        let mapper = self.mapper(&weft_core::offline::key_of(source).kind)?;
+        let notes = Notes::default();
+        let ctx = surroundings.ctx(host, &notes);
+        let result = mapper.before_create(source);
+        let result = result.and_then(|()| translate::to_host(&ctx, mapper.as_ref(), source));
+        Ok(Translated { result, notes })
+    }
+
+    /// What would flow back from `host` to `current`.
+    ///
+    /// # Errors
+    /// Nobody maps its kind.
+    pub fn to_virtual(
+        &self,
+        surroundings: &Offline,
+        host: &HostObject,
+        current: &VirtualObject,
+    ) -> Result<(VirtualObject, Notes)> {
+        let mapper = self.mapper(&weft_core::offline::key_of(current).kind)?;
+        let notes = Notes::default();
+        let ctx = surroundings.ctx(Some(host), &notes);
+        Ok((translate::to_virtual(&ctx, mapper.as_ref(), host, current), notes))
+    }
+
+    /// What would become of `source` on the host, step by step.
+    ///
+    /// # Errors
+    /// Nobody maps its kind.
+    pub fn trace_to_host(
+        &self,
+        surroundings: &Offline,
+        source: &VirtualObject,
+        host: Option<&HostObject>,
+    ) -> Result<Trace> {
+        let tracer = Tracer::new(&weft_core::offline::key_of(source).kind, &self.sources)?;
+        Ok(tracer.to_host(surroundings, source, host))
+    }
+
+    /// What would flow back from `host` to `current`, step by step.
+    ///
+    /// # Errors
+    /// Nobody maps its kind.
+    pub fn trace_to_virtual(
+        &self,
+        surroundings: &Offline,
+        host: &HostObject,
+        current: &VirtualObject,
+    ) -> Result<Trace> {
+        let tracer = Tracer::new(&weft_core::offline::key_of(current).kind, &self.sources)?;
+        Ok(tracer.to_virtual(surroundings, host, current))
+    }
+}
+
+fn read(file: &Path) -> Result<Vec<u8>> {
+    std::fs::read(file).with_context(|| format!("failed to read {}", file.display()))
+}
+
+impl Examined {
+    /// An entry that grants just what the component asks for.
+    pub fn entry(&self) -> Entry {
+        self.loaded.descriptor.grant_all(Entry { wasi: self.needs_wasi, ..Entry::default() })
+    }
+}
+
+/// The surroundings that cases are translated in: the virtual cluster `my-vcluster` in the host namespace
+/// `team-a`.
+pub fn surroundings() -> Result<Offline> {
+    let version = Version { major: 1, minor: 36 };
+    let facts = Facts {
+        owner: Some(Owner {
+            name: "my-vcluster".to_owned(),
+            uid: "11111111-1111-1111-1111-111111111111".to_owned(),
+        }),
+        kubernetes: vec!["10.96.0.1".parse()?],
+        dns: vec!["10.96.0.10".parse()?],
+        cluster_domain: "cluster.local".to_owned(),
+        workload_service_account: "weft-workload-my-vcluster".to_owned(),
+        host_version: version,
+        virtual_version: version,
+    };
+    Ok(Offline::new(Names::new("my-vcluster", "team-a")?, facts))
+}

@@ -1,0 +1,136 @@
+//! What an operator allows a plugin.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use weft_core::extension::OnFailure;
+
+/// What an operator says of one plugin.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Entry {
+    /// Whether it is loaded.
+    pub enabled: bool,
+    /// Handed to the plugin; its own schema says what may stand here.
+    pub settings: Map<String, Value>,
+    /// Kinds that it may map, as `apiVersion/Kind`: `v1/Pod`, `networking.k8s.io/v1/Ingress`.
+    pub kinds: Vec<String>,
+    /// What it may look up.
+    pub lookups: Vec<LookupGrant>,
+    /// Whether it may have `CustomResourceDefinitions` of the host installed in the virtual cluster.
+    pub install_definitions: bool,
+    /// Whether it may import WASI: it gets stubs that read nothing and always answer the same.
+    pub wasi: bool,
+    /// What happens to an object when the plugin fails: `hold` writes nothing and tries again, `core` writes
+    /// it as if the plugin were not there, `deny` writes nothing until the object or the plugin changes.
+    pub on_failure: FailurePolicy,
+    /// What happens to host objects of kinds that it added, when it is removed: `leave` or `delete`.
+    pub on_removal: RemovalPolicy,
+    /// SHA-256 of the file, in hexadecimal: a file with another one is not loaded.
+    pub digest: Option<String>,
+    /// What one call may take.
+    pub limits: LimitsEntry,
+}
+
+/// Something that a plugin may look up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LookupGrant {
+    /// Of which kind, as `apiVersion/Kind`.
+    pub kind: String,
+    /// Of which cluster; `host` means the host objects of this virtual cluster only.
+    #[serde(default = "virtual_side")]
+    pub side: Side,
+}
+
+/// One of the two clusters of a pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Side {
+    /// The tenant's.
+    Virtual,
+    /// The one that runs the workload.
+    Host,
+}
+
+/// What happens to an object when a plugin fails.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum FailurePolicy {
+    /// Nothing is written; tried again with growing pauses.
+    #[default]
+    Hold,
+    /// Written as if the plugin were not there.
+    Core,
+    /// Nothing is written until the object or the plugin changes.
+    Deny,
+}
+
+/// What happens to the host objects of an added kind when its plugin is removed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum RemovalPolicy {
+    /// They stay as they are.
+    #[default]
+    Leave,
+    /// They are deleted.
+    Delete,
+}
+
+/// What one call may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct LimitsEntry {
+    /// Milliseconds of one call, 10 to 10000.
+    pub milliseconds: u64,
+    /// Mebibytes of memory, 1 to 1024.
+    pub mebibytes: u32,
+}
+
+impl Default for Entry {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            settings: Map::new(),
+            kinds: Vec::new(),
+            lookups: Vec::new(),
+            install_definitions: false,
+            wasi: false,
+            on_failure: FailurePolicy::default(),
+            on_removal: RemovalPolicy::default(),
+            digest: None,
+            limits: LimitsEntry::default(),
+        }
+    }
+}
+
+impl Default for LimitsEntry {
+    fn default() -> Self {
+        Self { milliseconds: 250, mebibytes: 64 }
+    }
+}
+
+impl From<FailurePolicy> for OnFailure {
+    fn from(policy: FailurePolicy) -> Self {
+        match policy {
+            FailurePolicy::Hold => Self::Hold,
+            FailurePolicy::Core => Self::Core,
+            FailurePolicy::Deny => Self::Deny,
+        }
+    }
+}
+
+impl fmt::Display for Side {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Virtual => "virtual",
+            Self::Host => "host",
+        })
+    }
+}
+
+fn virtual_side() -> Side {
+    Side::Virtual
+}

@@ -1,0 +1,309 @@
+//! Which kinds are synced and looked up, and by which rules: one picture, which changes as a whole.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::Semaphore;
+use weft_core::mapper::Mapper;
+use weft_core::object::{Host, Key, Kind, ResourceType, Virtual};
+
+use crate::engine::cache::store::Store;
+use crate::registry::Rules;
+
+/// The stores and rules of one kind.
+pub(crate) struct SyncedKind {
+    pub(crate) mapper: Arc<dyn Mapper>,
+    pub(crate) r#virtual: Arc<Store<Virtual>>,
+    pub(crate) host: Arc<Store<Host>>,
+    /// Rules that take long run on so many threads at once.
+    pub(crate) threads: Arc<Semaphore>,
+    /// Keys that came out before both stores were complete.
+    early: Arc<Mutex<HashSet<Key>>>,
+}
+
+/// The virtual objects of a kind that is looked up and not synced.
+pub(crate) struct LookedUp {
+    pub(crate) resource: ResourceType,
+    pub(crate) store: Arc<Store<Virtual>>,
+}
+
+/// Every kind there is.
+#[derive(Default)]
+pub(crate) struct Kinds {
+    synced: BTreeMap<Kind, Arc<SyncedKind>>,
+    looked_up: BTreeMap<Kind, Arc<LookedUp>>,
+}
+
+/// What is different in another picture.
+#[derive(Default)]
+pub(crate) struct Difference {
+    /// Synced now, with new stores.
+    pub(crate) added: Vec<Kind>,
+    /// Synced by other rules, with the stores there were.
+    pub(crate) replaced: Vec<Kind>,
+    /// Synced no more, with the rules there were.
+    pub(crate) removed: Vec<(Kind, Arc<SyncedKind>)>,
+    /// Looked up now.
+    pub(crate) looked_up: Vec<Kind>,
+    /// Looked up no more.
+    pub(crate) not_looked_up: Vec<Kind>,
+}
+
+impl Kinds {
+    /// The picture that `rules` make of this one, and what is different in it. Rules that take long get
+    /// `threads` threads each.
+    pub(crate) fn under(&self, rules: &Rules, threads: usize) -> (Self, Difference) {
+        let mut difference = Difference::default();
+        let mut synced = BTreeMap::new();
+        for mapper in &rules.mappers {
+            let kind = mapper.resource().kind();
+            let under = self.synced_under(mapper, &kind, threads, &mut difference);
+            synced.insert(kind, under);
+        }
+        let gone =
+            |kind: &Kind, old: &SyncedKind| !synced.get(kind).is_some_and(|new| new.has_stores_of(old));
+        let removed = self.synced.iter().filter(|(kind, old)| gone(kind, old));
+        difference.removed = removed.map(|(kind, old)| (kind.clone(), old.clone())).collect();
+        let looked_up = self.looked_up_beside(&synced, &mut difference);
+        (Self { synced, looked_up }, difference)
+    }
+
+    fn synced_under(
+        &self,
+        mapper: &Arc<dyn Mapper>,
+        kind: &Kind,
+        threads: usize,
+        difference: &mut Difference,
+    ) -> Arc<SyncedKind> {
+        match self.synced.get(kind) {
+            Some(old) if Arc::ptr_eq(&old.mapper, mapper) => old.clone(),
+            Some(old) if old.mapper.resource() == mapper.resource() => {
+                difference.replaced.push(kind.clone());
+                Arc::new(old.under(mapper.clone(), threads))
+            }
+            _ => {
+                difference.added.push(kind.clone());
+                Arc::new(SyncedKind::new(mapper.clone(), threads))
+            }
+        }
+    }
+
+    /// What the rules of `synced` look up beside the kinds that are synced.
+    fn looked_up_beside(
+        &self,
+        synced: &BTreeMap<Kind, Arc<SyncedKind>>,
+        difference: &mut Difference,
+    ) -> BTreeMap<Kind, Arc<LookedUp>> {
+        let mut looked_up = BTreeMap::new();
+        for resource in synced.values().flat_map(|kind| kind.mapper.looks_up()) {
+            let kind = resource.kind();
+            if synced.contains_key(&kind) || looked_up.contains_key(&kind) {
+                continue;
+            }
+            let same = self.looked_up.get(&kind).filter(|old| old.resource == *resource);
+            let new = || {
+                difference.looked_up.push(kind.clone());
+                Arc::new(LookedUp { resource: resource.clone(), store: Arc::default() })
+            };
+            let found = same.cloned().unwrap_or_else(new);
+            looked_up.insert(kind, found);
+        }
+        let stays = |(kind, old): &(&Kind, &Arc<LookedUp>)| {
+            looked_up.get(*kind).is_some_and(|found: &Arc<LookedUp>| Arc::ptr_eq(found, old))
+        };
+        let gone = self.looked_up.iter().filter(|entry| !stays(entry));
+        difference.not_looked_up = gone.map(|(kind, _)| kind.clone()).collect();
+        looked_up
+    }
+
+    /// The stores and rules of a kind, if it is synced.
+    pub(crate) fn synced(&self, kind: &Kind) -> Option<&Arc<SyncedKind>> {
+        self.synced.get(kind)
+    }
+
+    /// Every kind that is synced.
+    pub(crate) fn each_synced(&self) -> impl Iterator<Item = (&Kind, &Arc<SyncedKind>)> {
+        self.synced.iter()
+    }
+
+    /// A kind that is looked up and not synced.
+    pub(crate) fn looked_up(&self, kind: &Kind) -> Option<&Arc<LookedUp>> {
+        self.looked_up.get(kind)
+    }
+
+    /// The virtual objects of a kind that is synced or looked up.
+    pub(crate) fn virtual_store(&self, kind: &Kind) -> Option<&Arc<Store<Virtual>>> {
+        let synced = self.synced.get(kind).map(|kind| &kind.r#virtual);
+        synced.or_else(|| self.looked_up.get(kind).map(|looked_up| &looked_up.store))
+    }
+
+    /// Packs what nobody looks at.
+    pub(crate) fn pack_older(&self) {
+        for kind in self.synced.values() {
+            kind.r#virtual.pack_older();
+            kind.host.pack_older();
+        }
+        self.looked_up.values().for_each(|looked_up| looked_up.store.pack_older());
+    }
+}
+
+impl SyncedKind {
+    fn new(mapper: Arc<dyn Mapper>, threads: usize) -> Self {
+        Self {
+            mapper,
+            r#virtual: Arc::default(),
+            host: Arc::default(),
+            threads: Arc::new(Semaphore::new(threads)),
+            early: Arc::default(),
+        }
+    }
+
+    /// The same objects under other rules, which do not wait for the threads of the old ones.
+    fn under(&self, mapper: Arc<dyn Mapper>, threads: usize) -> Self {
+        Self {
+            mapper,
+            r#virtual: self.r#virtual.clone(),
+            host: self.host.clone(),
+            threads: Arc::new(Semaphore::new(threads)),
+            early: self.early.clone(),
+        }
+    }
+
+    fn has_stores_of(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.r#virtual, &other.r#virtual)
+    }
+
+    /// Whether both stores have their first complete list.
+    pub(crate) fn is_synced(&self) -> bool {
+        self.r#virtual.is_synced() && self.host.is_synced()
+    }
+
+    /// Whether `key` can be worked on; if not, [`Self::take_early`] gives it once it can.
+    pub(crate) fn is_ready_for(&self, key: &Key) -> bool {
+        if self.is_synced() {
+            return true;
+        }
+        let mut early = self.early.lock().unwrap_or_else(PoisonError::into_inner);
+        early.insert(key.clone());
+        // The last list may have come in meanwhile, and found nothing here.
+        self.is_synced()
+    }
+
+    /// The keys that came out too early, once both stores are complete.
+    pub(crate) fn take_early(&self) -> HashSet<Key> {
+        if !self.is_synced() {
+            return HashSet::new();
+        }
+        std::mem::take(&mut *self.early.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use weft_core::context::Ctx;
+    use weft_core::mapper::Hold;
+    use weft_core::object::{HostObject, VirtualName, VirtualObject};
+
+    struct Plain {
+        resource: ResourceType,
+        looks_up: Vec<ResourceType>,
+    }
+
+    impl Mapper for Plain {
+        fn resource(&self) -> &ResourceType {
+            &self.resource
+        }
+
+        fn looks_up(&self) -> &[ResourceType] {
+            &self.looks_up
+        }
+
+        fn to_host(&self, _: &Ctx<'_>, _: &VirtualObject, draft: HostObject) -> Result<HostObject, Hold> {
+            Ok(draft)
+        }
+    }
+
+    fn resource(kind: &'static str) -> ResourceType {
+        ResourceType::core(kind, "plural")
+    }
+
+    fn mapper(kind: &'static str, looks_up: &[&'static str]) -> Arc<dyn Mapper> {
+        let looks_up = looks_up.iter().map(|kind| resource(kind)).collect();
+        Arc::new(Plain { resource: resource(kind), looks_up })
+    }
+
+    fn rules(mappers: &[&Arc<dyn Mapper>]) -> Rules {
+        Rules { mappers: mappers.iter().map(|mapper| Arc::clone(mapper)).collect(), ..Rules::default() }
+    }
+
+    /// Added, replaced, removed, looked up, not looked up.
+    fn summary(difference: &Difference) -> [String; 5] {
+        let text = |kinds: Vec<&Kind>| kinds.iter().map(|kind| kind.short()).collect::<Vec<_>>().join(" ");
+        [
+            text(difference.added.iter().collect()),
+            text(difference.replaced.iter().collect()),
+            text(difference.removed.iter().map(|(kind, _)| kind).collect()),
+            text(difference.looked_up.iter().collect()),
+            text(difference.not_looked_up.iter().collect()),
+        ]
+    }
+
+    #[test]
+    fn what_stays_the_same_is_not_touched() {
+        let (one, two) = (mapper("One", &[]), mapper("Two", &[]));
+        let (first, difference) = Kinds::default().under(&rules(&[&one, &two]), 1);
+        assert_eq!(summary(&difference), ["One Two", "", "", "", ""]);
+        let (second, difference) = first.under(&rules(&[&two, &one]), 1);
+        assert_eq!(summary(&difference), ["", "", "", "", ""]);
+        let same =
+            |kind: &str| [&first, &second].map(|kinds| kinds.synced(&Kind::new(kind)).unwrap().clone());
+        let [before, after] = same("v1/One");
+        assert!(Arc::ptr_eq(&before, &after));
+    }
+
+    #[test]
+    fn other_rules_for_a_kind_keep_its_stores() {
+        let (first, _) = Kinds::default().under(&rules(&[&mapper("One", &[])]), 1);
+        let (second, difference) = first.under(&rules(&[&mapper("One", &[])]), 1);
+        assert_eq!(summary(&difference), ["", "One", "", "", ""]);
+        let store = |kinds: &Kinds| kinds.synced(&Kind::new("v1/One")).unwrap().host.clone();
+        assert!(Arc::ptr_eq(&store(&first), &store(&second)));
+    }
+
+    #[test]
+    fn a_kind_that_is_served_elsewhere_begins_anew() {
+        let moved = Arc::new(Plain {
+            resource: ResourceType { plural: "others".into(), ..resource("One") },
+            looks_up: Vec::new(),
+        });
+        let (first, _) = Kinds::default().under(&rules(&[&mapper("One", &[])]), 1);
+        let (_, difference) = first.under(&Rules { mappers: vec![moved], ..Rules::default() }, 1);
+        assert_eq!(summary(&difference), ["One", "", "One", "", ""]);
+    }
+
+    #[test]
+    fn a_kind_is_looked_up_while_somebody_wants_it_and_nobody_syncs_it() {
+        let (one, two) = (mapper("One", &["Two", "Three"]), mapper("Two", &["Three"]));
+        let (kinds, difference) = Kinds::default().under(&rules(&[&one]), 1);
+        assert_eq!(summary(&difference), ["One", "", "", "Two Three", ""]);
+        let (kinds, difference) = kinds.under(&rules(&[&one, &two]), 1);
+        assert_eq!(summary(&difference), ["Two", "", "", "", "Two"]);
+        let (kinds, difference) = kinds.under(&rules(&[&two]), 1);
+        assert_eq!(summary(&difference), ["", "", "One", "", ""]);
+        let (_, difference) = kinds.under(&Rules::default(), 1);
+        assert_eq!(summary(&difference), ["", "", "Two", "", "Three"]);
+    }
+
+    #[test]
+    fn keys_that_come_out_early_come_again_once_everything_is_known() {
+        let (kinds, _) = Kinds::default().under(&rules(&[&mapper("One", &[])]), 1);
+        let synced = kinds.synced(&Kind::new("v1/One")).unwrap();
+        let key = Key { kind: Kind::new("v1/One"), name: VirtualName::new("a", "b") };
+        synced.r#virtual.set_synced();
+        assert!(!synced.is_ready_for(&key) && synced.take_early().is_empty());
+        synced.host.set_synced();
+        assert_eq!(synced.take_early(), [key.clone()].into());
+        assert!(synced.is_ready_for(&key));
+    }
+}

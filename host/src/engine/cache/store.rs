@@ -1,0 +1,431 @@
+//! What one cluster shows of one kind: a cache that never lets an older version replace a newer one.
+//!
+//! Watch events and the replies to our own writes both come in here, so a decision sees what we wrote
+//! without waiting for the watch. Objects are kept as trees while they are looked at and packed
+//! afterwards: a tree takes fifty times the memory.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use weft_core::object::Object;
+
+use crate::engine::cache::packed::{Packed, Packer};
+
+/// How many gone objects are remembered, so that a late reply does not bring one back.
+const REMEMBERED_GONE: usize = 1024;
+
+/// A server's version of an object: digits, compared as numbers of any length.
+///
+/// Since Kubernetes 1.35 resource versions of one resource can be ordered this way (KEP-5504); servers
+/// before did the same without promising it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct ResourceVersion(String);
+
+impl ResourceVersion {
+    /// Reads `metadata.resourceVersion`.
+    pub(crate) fn new(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+
+    /// The text, to be sent back to the server.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether this version is newer than `other`.
+    pub(crate) fn is_newer_than(&self, other: &Self) -> bool {
+        let (ours, others) = (self.0.trim_start_matches('0'), other.0.trim_start_matches('0'));
+        (ours.len(), ours) > (others.len(), others)
+    }
+}
+
+/// Whether an object that the cache does not show is known to be gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Absence {
+    /// The server said that it was deleted.
+    Deleted,
+    /// It left the view, or never was in it: ask the server before anything is destroyed.
+    Unseen,
+}
+
+/// What an object coming in did to the store.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// It is new or newer than what was there.
+    Stored,
+    /// It is as old as what is there, or older.
+    Known,
+}
+
+/// How many objects of one store are trees at a time: what a burst is working on, and no more, so that
+/// memory does not grow with the burst.
+const TREES: usize = 64;
+
+/// One side's objects of one kind, by namespace and name.
+pub(crate) struct Store<S> {
+    state: Mutex<State<S>>,
+}
+
+struct State<S> {
+    objects: HashMap<Name, Entry<S>>,
+    /// Names of the trees, oldest first.
+    trees: VecDeque<Name>,
+    packer: Packer,
+    gone: HashMap<Name, Gone>,
+    /// Names in `gone`, oldest first.
+    gone_order: VecDeque<Name>,
+    synced: bool,
+}
+
+/// Namespace and name of an object that a list does not have, and the object.
+type Unlisted<S> = (String, String, Option<Arc<Object<S>>>);
+
+/// `namespace/name`, or `name`.
+type Name = Box<str>;
+
+struct Gone {
+    version: ResourceVersion,
+    absence: Absence,
+}
+
+struct Entry<S> {
+    version: ResourceVersion,
+    body: Body<S>,
+}
+
+enum Body<S> {
+    Tree(Arc<Object<S>>),
+    Packed(Packed),
+    /// Only that it was seen is kept.
+    Forgotten,
+}
+
+impl<S> Default for Store<S> {
+    fn default() -> Self {
+        let (objects, gone) = (HashMap::new(), HashMap::new());
+        let (trees, gone_order) = (VecDeque::new(), VecDeque::new());
+        Self {
+            state: Mutex::new(State {
+                objects,
+                trees,
+                packer: Packer::default(),
+                gone,
+                gone_order,
+                synced: false,
+            }),
+        }
+    }
+}
+
+impl<S> Store<S> {
+    /// The object of this name.
+    pub(crate) fn get(&self, namespace: &str, name: &str) -> Option<Arc<Object<S>>> {
+        let name = join(namespace, name);
+        let mut state = self.lock();
+        let entry = state.objects.get_mut(&name)?;
+        let object = entry.peek()?;
+        if matches!(entry.body, Body::Packed(_)) {
+            entry.body = Body::Tree(object.clone());
+            state.keep_tree(name);
+        }
+        Some(object)
+    }
+
+    /// The object of this name, for one look: it is packed again at once.
+    pub(crate) fn peek(&self, namespace: &str, name: &str) -> Option<Arc<Object<S>>> {
+        self.lock().objects.get(&join(namespace, name)).and_then(Entry::peek)
+    }
+
+    /// Whether there is an object of this name.
+    pub(crate) fn contains(&self, namespace: &str, name: &str) -> bool {
+        self.lock().objects.contains_key(&join(namespace, name))
+    }
+
+    /// Whether the version of an object is in the store already, or newer than it.
+    pub(crate) fn knows(&self, namespace: &str, name: &str, version: &ResourceVersion) -> bool {
+        let state = self.lock();
+        state.objects.get(&join(namespace, name)).is_some_and(|entry| !version.is_newer_than(&entry.version))
+    }
+
+    /// Takes in an object, unless a newer version of it is here or was deleted.
+    pub(crate) fn put(&self, object: Arc<Object<S>>) -> Change {
+        let name = join(object.namespace(), object.name());
+        let version = version_of(&object);
+        let mut state = self.lock();
+        let old = state.objects.get(&name).map(|entry| &entry.version);
+        let old = old.or_else(|| state.gone.get(&name).map(|gone| &gone.version));
+        if old.is_some_and(|old| !version.is_newer_than(old)) {
+            return Change::Known;
+        }
+        state.objects.insert(name.clone(), Entry { version, body: Body::Tree(object) });
+        state.keep_tree(name);
+        Change::Stored
+    }
+
+    /// Takes in an object that the server was asked for because it is not in view: that it left the view
+    /// does not make it gone, so its version may be the one at which it left.
+    pub(crate) fn readmit(&self, object: Arc<Object<S>>) -> Change {
+        let name = join(object.namespace(), object.name());
+        if let Some(gone) = self.lock().gone.get_mut(&name)
+            && gone.absence == Absence::Unseen
+        {
+            gone.version = ResourceVersion::default();
+        }
+        self.put(object)
+    }
+
+    /// Takes out an object that the server says is gone as of `version`; gives what was there.
+    pub(crate) fn remove(
+        &self,
+        namespace: &str,
+        name: &str,
+        version: ResourceVersion,
+        absence: Absence,
+    ) -> Option<Arc<Object<S>>> {
+        let name = join(namespace, name);
+        let mut state = self.lock();
+        if state.objects.get(&name).is_some_and(|entry| entry.version.is_newer_than(&version)) {
+            return None;
+        }
+        let last = state.objects.remove(&name).as_ref().and_then(Entry::peek);
+        state.remember_gone(name, Gone { version, absence });
+        last
+    }
+
+    /// Takes out what a complete list of version `version` does not have; gives it, as
+    /// `(namespace, name, object)`.
+    pub(crate) fn retain(
+        &self,
+        listed: &dyn Fn(&str, &str) -> bool,
+        version: &ResourceVersion,
+    ) -> Vec<Unlisted<S>> {
+        let mut state = self.lock();
+        let is_gone = |(name, entry): &(&Name, &Entry<S>)| {
+            let (namespace, name) = split(name);
+            !listed(namespace, name) && !entry.version.is_newer_than(version)
+        };
+        let gone: Vec<Name> = state.objects.iter().filter(is_gone).map(|(name, _)| name.clone()).collect();
+        let take = |name: Name| {
+            let last = state.objects.remove(&name).as_ref().and_then(Entry::peek);
+            let (namespace, plain) = split(&name);
+            let unlisted = (namespace.to_owned(), plain.to_owned(), last);
+            state.remember_gone(name, Gone { version: version.clone(), absence: Absence::Unseen });
+            unlisted
+        };
+        gone.into_iter().map(take).collect()
+    }
+
+    /// Keeps of an object only that it was seen.
+    pub(crate) fn forget_content(&self, namespace: &str, name: &str) {
+        if let Some(entry) = self.lock().objects.get_mut(&join(namespace, name)) {
+            entry.body = Body::Forgotten;
+        }
+    }
+
+    /// What is known of an object that [`Self::get`] does not give.
+    pub(crate) fn absence(&self, namespace: &str, name: &str) -> Absence {
+        self.lock().gone.get(&join(namespace, name)).map_or(Absence::Unseen, |gone| gone.absence)
+    }
+
+    /// Whether there was an object of this name, not long ago.
+    pub(crate) fn was_there(&self, namespace: &str, name: &str) -> bool {
+        self.lock().gone.contains_key(&join(namespace, name))
+    }
+
+    /// Records that the server was asked and has no such object.
+    pub(crate) fn confirm_absent(&self, namespace: &str, name: &str) {
+        let name = join(namespace, name);
+        let mut state = self.lock();
+        let version = state.gone.get(&name).map(|gone| gone.version.clone()).unwrap_or_default();
+        state.remember_gone(name, Gone { version, absence: Absence::Deleted });
+    }
+
+    /// Calls `visit` with each object of a namespace, or with all for an empty one.
+    pub(crate) fn each(&self, namespace: &str, visit: &mut dyn FnMut(&Arc<Object<S>>)) {
+        // Trees made for this visit only are not kept.
+        let names: Vec<Name> = {
+            let state = self.lock();
+            let wanted = |name: &&Name| namespace.is_empty() || split(name).0 == namespace;
+            state.objects.keys().filter(wanted).cloned().collect()
+        };
+        for name in names {
+            let object = self.lock().objects.get(&name).and_then(Entry::peek);
+            if let Some(object) = object {
+                visit(&object);
+            }
+        }
+    }
+
+    /// The names of the objects that are not newer than `version`, as `(namespace, name)`.
+    pub(crate) fn names_until(&self, version: &ResourceVersion) -> Vec<(String, String)> {
+        let state = self.lock();
+        let old = state.objects.iter().filter(|(_, entry)| !entry.version.is_newer_than(version));
+        old.map(|(name, _)| split(name))
+            .map(|(namespace, name)| (namespace.to_owned(), name.to_owned()))
+            .collect()
+    }
+
+    /// Whether an object here is newer than `version`, which the server gives as its newest.
+    pub(crate) fn is_ahead_of(&self, version: &ResourceVersion) -> bool {
+        let state = self.lock();
+        state.synced && state.objects.values().any(|entry| entry.version.is_newer_than(version))
+    }
+
+    /// Takes whatever the server shows next for newer.
+    pub(crate) fn forget_versions(&self) {
+        let mut state = self.lock();
+        state.objects.values_mut().for_each(|entry| entry.version = ResourceVersion::default());
+        state.gone.clear();
+        state.gone_order.clear();
+    }
+
+    /// The names of all objects, as `(namespace, name)`.
+    pub(crate) fn names(&self) -> Vec<(String, String)> {
+        let owned = |name: &Name| (split(name).0.to_owned(), split(name).1.to_owned());
+        self.lock().objects.keys().map(owned).collect()
+    }
+
+    /// Packs the older half of what is not packed.
+    pub(crate) fn pack_older(&self) {
+        let mut state = self.lock();
+        let keep = state.trees.len() / 2;
+        state.pack_until(keep);
+    }
+
+    /// Whether a first complete list is in.
+    pub(crate) fn is_synced(&self) -> bool {
+        self.lock().synced
+    }
+
+    /// Records that a first complete list is in.
+    pub(crate) fn set_synced(&self) {
+        self.lock().synced = true;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<S>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<S> State<S> {
+    /// Notes that the object of this name is a tree now; packs the oldest for it.
+    fn keep_tree(&mut self, name: Name) {
+        self.trees.push_back(name);
+        self.pack_until(TREES);
+    }
+
+    fn pack_until(&mut self, keep: usize) {
+        while self.trees.len() > keep
+            && let Some(oldest) = self.trees.pop_front()
+        {
+            if let Some(entry) = self.objects.get_mut(&oldest) {
+                entry.pack(&mut self.packer);
+            }
+        }
+    }
+
+    fn remember_gone(&mut self, name: Name, gone: Gone) {
+        if self.gone.insert(name.clone(), gone).is_none() {
+            self.gone_order.push_back(name);
+        }
+        if self.gone_order.len() > REMEMBERED_GONE
+            && let Some(oldest) = self.gone_order.pop_front()
+        {
+            self.gone.remove(&oldest);
+        }
+    }
+}
+
+impl<S> Entry<S> {
+    fn peek(&self) -> Option<Arc<Object<S>>> {
+        match &self.body {
+            Body::Tree(object) => Some(object.clone()),
+            Body::Packed(packed) => packed.open().map(Object::new).map(Arc::new),
+            Body::Forgotten => None,
+        }
+    }
+
+    fn pack(&mut self, packer: &mut Packer) {
+        if let Body::Tree(object) = &self.body
+            && let Some(packed) = packer.pack(object.fields())
+        {
+            self.body = Body::Packed(packed);
+        }
+    }
+}
+
+/// The version that an object carries.
+pub(crate) fn version_of<S>(object: &Object<S>) -> ResourceVersion {
+    ResourceVersion::new(object.text("/metadata/resourceVersion").unwrap_or_default())
+}
+
+fn join(namespace: &str, name: &str) -> Name {
+    if namespace.is_empty() { name.into() } else { format!("{namespace}/{name}").into() }
+}
+
+fn split(name: &str) -> (&str, &str) {
+    name.split_once('/').unwrap_or(("", name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use weft_core::object::VirtualObject;
+
+    fn object(version: &str) -> Arc<VirtualObject> {
+        let json = json!({"metadata": {"namespace": "a", "name": "b", "resourceVersion": version}});
+        Arc::new(VirtualObject::from_json(json).unwrap())
+    }
+
+    #[test]
+    fn an_object_that_only_left_the_view_comes_back_when_asked_for() {
+        let store: Store<weft_core::object::Virtual> = Store::default();
+        for (absence, expected) in [(Absence::Unseen, Change::Stored), (Absence::Deleted, Change::Known)] {
+            store.remove("a", "b", ResourceVersion::new("7"), absence);
+            assert_eq!(store.put(object("7")), Change::Known);
+            assert_eq!(store.readmit(object("7")), expected);
+        }
+    }
+
+    #[test]
+    fn versions_are_compared_as_numbers() {
+        let newer = |a: &str, b: &str| ResourceVersion::new(a).is_newer_than(&ResourceVersion::new(b));
+        assert!(newer("10", "9") && !newer("9", "10") && !newer("7", "7") && newer("100", "099"));
+    }
+
+    #[test]
+    fn an_older_version_never_replaces_a_newer_one() {
+        let store = Store::default();
+        assert_eq!(store.put(object("10")), Change::Stored);
+        assert_eq!(store.put(object("9")), Change::Known);
+        assert_eq!(version_of(&store.get("a", "b").unwrap()).as_str(), "10");
+    }
+
+    #[test]
+    fn a_late_reply_does_not_bring_back_what_was_deleted() {
+        let store = Store::default();
+        store.put(object("10"));
+        store.remove("a", "b", ResourceVersion::new("12"), Absence::Deleted);
+        assert_eq!(store.put(object("11")), Change::Known);
+        assert_eq!(store.absence("a", "b"), Absence::Deleted);
+        assert_eq!(store.put(object("13")), Change::Stored);
+    }
+
+    #[test]
+    fn what_a_list_does_not_have_is_gone_but_unconfirmed() {
+        let store = Store::default();
+        store.put(object("10"));
+        let gone = store.retain(&|_, _| false, &ResourceVersion::new("20"));
+        assert_eq!(gone, [("a".to_owned(), "b".to_owned(), Some(object("10")))]);
+        assert_eq!(store.absence("a", "b"), Absence::Unseen);
+    }
+
+    #[test]
+    fn a_packed_object_opens_to_the_same() {
+        let store = Store::default();
+        store.put(object("10"));
+        store.pack_older();
+        assert_eq!(*store.get("a", "b").unwrap(), *object("10"));
+    }
+}

@@ -1,0 +1,124 @@
+//! Decides about one pair, with everything that its rules may read.
+//!
+//! Rules that may take long run on a thread of their own, while the engine goes on.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use weft_core::context::{Ctx, Moment, Notes};
+use weft_core::mapper::Hold;
+use weft_core::object::{HostObject, Key, VirtualObject};
+use weft_core::plan::{self, Plan, Seen};
+
+use crate::engine::cache::kinds::{Kinds, SyncedKind};
+use crate::engine::cache::state::State;
+use crate::engine::cache::view::View;
+
+/// What the caches show of a pair, held while it is decided about.
+#[derive(Clone)]
+pub(crate) struct Observed {
+    pub(crate) source: Option<Arc<VirtualObject>>,
+    pub(crate) host: Option<Arc<HostObject>>,
+}
+
+/// What was decided.
+pub(crate) struct Decision {
+    pub(crate) plan: Plan,
+    pub(crate) notes: Notes,
+}
+
+/// The mapper panicked, which only a bug in it can do.
+#[derive(Debug, thiserror::Error)]
+#[error("the mapper panicked")]
+pub(crate) struct Panicked(#[source] tokio::task::JoinError);
+
+/// Decides by the rules of `pair`, one of `kinds`. Rules tell what they have to tell in `notes`.
+pub(crate) async fn decide(
+    state: &Arc<State>,
+    kinds: &Arc<Kinds>,
+    synced: &Arc<SyncedKind>,
+    key: &Key,
+    observed: &Observed,
+    notes: Notes,
+) -> Result<Decision, Panicked> {
+    let (decision, reads) = if synced.mapper.is_lengthy() {
+        apart(state.clone(), kinds.clone(), synced.clone(), key.clone(), observed.clone(), notes).await?
+    } else {
+        ask(state, View::new(state.clone(), kinds.clone()), synced, key, observed, notes)
+    };
+    state.set_reads(key, reads);
+    Ok(decision)
+}
+
+/// The same, while others go on.
+async fn apart(
+    state: Arc<State>,
+    kinds: Arc<Kinds>,
+    synced: Arc<SyncedKind>,
+    key: Key,
+    observed: Observed,
+    notes: Notes,
+) -> Result<(Decision, BTreeSet<Key>), Panicked> {
+    // Never closed, so there is always an answer.
+    let thread = synced.threads.clone().acquire_owned().await;
+    let decision = tokio::task::spawn_blocking(move || {
+        let view = View::beside_changes(state.clone(), kinds.clone(), key.clone());
+        let decision = ask(&state, view, &synced, &key, &observed, notes);
+        drop(thread);
+        decision
+    });
+    decision.await.map_err(Panicked)
+}
+
+/// Asks the rules; gives what the answer depends on as well.
+fn ask(
+    state: &State,
+    view: View,
+    synced: &SyncedKind,
+    key: &Key,
+    observed: &Observed,
+    notes: Notes,
+) -> (Decision, BTreeSet<Key>) {
+    let (facts, now) = (state.facts(), now());
+    let ctx = Ctx {
+        names: &state.names,
+        facts: &facts,
+        lookup: &view,
+        now: &now,
+        host_object: observed.host.as_deref(),
+        notes: &notes,
+    };
+    let seen = Seen {
+        virtual_object: observed.source.as_deref(),
+        host_object: observed.host.as_deref(),
+        used: state.is_used(key),
+    };
+    let plan = plan::plan(&ctx, &*synced.mapper, seen);
+    if let Some(Hold::Wait { on, .. }) = &plan.hold {
+        for awaited in on {
+            view.note(awaited.clone());
+        }
+    }
+    (Decision { plan, notes }, view.into_reads())
+}
+
+/// The time, which stands still for one decision.
+fn now() -> Moment {
+    let now = Timestamp::now();
+    // Digits of a second are cut off.
+    Moment { millis: u64::try_from(now.as_millisecond()).unwrap_or_default(), text: format!("{now:.0}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_is_told_to_the_second_and_to_the_millisecond() {
+        let now = now();
+        let text: Timestamp = now.text.parse().unwrap();
+        assert_eq!(u64::try_from(text.as_second()).unwrap(), now.millis / 1000);
+        assert_eq!(now.text.len(), "2026-11-20T10:00:00Z".len());
+    }
+}

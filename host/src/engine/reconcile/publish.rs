@@ -1,0 +1,164 @@
+//! Tells what there is to say about a pair beside the writes: why it is held back, and what rules have noted.
+//!
+//! Rules from outside may say much, and often: see [`EventRecorder`] for events. Conditions that change with every
+//! look would make a loop, because each write of them is a change to look at.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rand::Rng;
+use tokio::time::Instant;
+use tracing::debug;
+use weft_core::conditions;
+use weft_core::context::{Event, Notes, Problem};
+use weft_core::mapper::{Hold, Mapper};
+use weft_core::object::{Key, VirtualObject};
+use weft_core::plan::{Plan, Step};
+
+use crate::bucket::Buckets;
+use crate::engine::cache::state::State;
+use crate::engine::events::recorder::{EventRecorder, ObjectEvent, Reason};
+use crate::engine::queue::Outcome;
+
+/// Nobody waits for less.
+const SHORTEST_WAIT: Duration = Duration::from_secs(1);
+/// What was not told, or did not quite work, is looked at again after about this time.
+const LATER: Duration = Duration::from_secs(30);
+/// So many changes of one object's conditions are written at once.
+const CONDITION_CHANGES: u32 = 5;
+/// After this time one change more is.
+const CONDITION_CHANGE: Duration = Duration::from_secs(10);
+
+/// Tells on the virtual objects.
+pub(crate) struct Publisher {
+    state: Arc<State>,
+    recorder: EventRecorder,
+    /// Changes of the conditions of each object.
+    conditions: Mutex<Buckets<Key>>,
+}
+
+impl Publisher {
+    pub(crate) fn new(state: Arc<State>, recorder: EventRecorder) -> Self {
+        Self { state, recorder, conditions: Mutex::new(Buckets::new(CONDITION_CHANGES, CONDITION_CHANGE)) }
+    }
+
+    /// Notes for a decision about `key`: without conditions, if they have changed too often.
+    pub(crate) fn notes(&self, key: &Key, mapper: &dyn Mapper) -> Notes {
+        if !mapper.has_conditions() {
+            return Notes::default();
+        }
+        let conditions = self.conditions.lock().unwrap_or_else(PoisonError::into_inner);
+        if conditions.has_any(key, Instant::now()) { Notes::default() } else { Notes::without_conditions() }
+    }
+
+    /// Tells what a decision about `source` has to say; says when to look again because of it.
+    pub(crate) fn tell(
+        &self,
+        key: &Key,
+        mapper: &dyn Mapper,
+        source: &Arc<VirtualObject>,
+        plan: &Plan,
+        notes: Notes,
+    ) -> Outcome {
+        let of_conditions = if mapper.has_conditions() {
+            self.count_conditions(key, source, plan, &notes)
+        } else {
+            Outcome::Done
+        };
+        let of_hold = plan.hold.as_ref().map_or(Outcome::Done, |hold| self.tell_hold(key, source, hold));
+        let (events, failures) = notes.into_told();
+        for event in events {
+            self.tell_event(key, source, event);
+        }
+        let worked = failures.is_empty();
+        for problem in &failures {
+            self.tell_problem(key, source, problem);
+        }
+        let of_failures = if worked { Outcome::Done } else { later() };
+        of_hold.and(of_conditions).and(of_failures)
+    }
+
+    /// Tells something of the engine's own.
+    pub(crate) fn tell_reason(&self, key: &Key, object: &Arc<VirtualObject>, reason: Reason, message: &str) {
+        self.report(key, object, None, true, reason.as_str().to_owned(), message);
+    }
+
+    fn tell_hold(&self, key: &Key, source: &Arc<VirtualObject>, hold: &Hold) -> Outcome {
+        match hold {
+            Hold::Absent => Outcome::Done,
+            Hold::Wait { why, after, .. } => {
+                debug!(%key, why, "waiting");
+                after.map_or(Outcome::Done, |after| Outcome::Again(about(after.max(SHORTEST_WAIT))))
+            }
+            Hold::Refuse { field, why } => {
+                self.tell_reason(key, source, Reason::Refused, &format!("{field}: {why}"));
+                Outcome::Done
+            }
+            Hold::Skip(problem) => {
+                // What a rule says in words may be what it read in a Secret.
+                debug!(%key, by = problem.by, reason = problem.reason, "the other side is left as it is");
+                Outcome::Done
+            }
+            // Who was not told why cannot know what to change.
+            Hold::Reject(problem) if self.tell_problem(key, source, problem) => Outcome::Done,
+            Hold::Reject(_) => later(),
+            Hold::Fail(problem) => {
+                self.tell_problem(key, source, problem);
+                Outcome::Failed(None)
+            }
+        }
+    }
+
+    /// Counts a change of conditions; what was not taken is to be looked at again.
+    fn count_conditions(&self, key: &Key, source: &VirtualObject, plan: &Plan, notes: &Notes) -> Outcome {
+        if !notes.takes_conditions() {
+            debug!(%key, "the conditions that rules set change too often; they are written later");
+            return Outcome::Again(about(CONDITION_CHANGE));
+        }
+        let writes = plan.steps.iter().any(|step| matches!(step, Step::PatchVirtual { .. }));
+        if writes && conditions::are_new(notes, source) {
+            self.conditions.lock().unwrap_or_else(PoisonError::into_inner).take(key, Instant::now());
+        }
+        Outcome::Done
+    }
+
+    fn tell_event(&self, key: &Key, source: &Arc<VirtualObject>, event: Event) {
+        let Event { by, is_warning, reason, message } = event;
+        self.report(key, source, Some(by), is_warning, reason, &message);
+    }
+
+    /// Whether it was told now, or not long ago.
+    fn tell_problem(&self, key: &Key, source: &Arc<VirtualObject>, problem: &Problem) -> bool {
+        let (by, reason) = (problem.by.clone(), problem.reason.clone());
+        self.report(key, source, Some(by), true, reason, &problem.to_string())
+    }
+
+    fn report(
+        &self,
+        key: &Key,
+        object: &Arc<VirtualObject>,
+        by: Option<String>,
+        is_warning: bool,
+        reason: String,
+        message: &str,
+    ) -> bool {
+        let message = self.state.names.reveal(message, &key.name.namespace);
+        self.recorder.tell(ObjectEvent {
+            object: object.clone(),
+            key: key.clone(),
+            by,
+            is_warning,
+            reason,
+            message,
+        })
+    }
+}
+
+fn later() -> Outcome {
+    Outcome::Again(about(LATER))
+}
+
+/// Not all at the same time, and never sooner.
+fn about(time: Duration) -> Duration {
+    time.mul_f64(rand::rng().random_range(1.0..1.25))
+}

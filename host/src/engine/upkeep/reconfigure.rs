@@ -1,0 +1,165 @@
+//! Puts rules in force, and others in their place while the engine runs.
+//!
+//! What has the same rules as before is not touched. Objects of a kind with other rules are looked at again;
+//! their stores and watches stay.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio::sync::watch as signal;
+use tokio::task::JoinSet;
+use tracing::info;
+use weft_core::object::{Key, Kind, VirtualName};
+
+use crate::engine::apply::Writer;
+use crate::engine::cache::kinds::{Difference, Kinds, SyncedKind};
+use crate::engine::cache::state::State;
+use crate::engine::cache::store::Store;
+use crate::engine::queue::Limits;
+use crate::engine::upkeep::clean_up::CleanUp;
+use crate::engine::watches::Watches;
+use crate::registry::Rules;
+
+/// Objects that are looked at before others get a turn: about a millisecond's work.
+const BATCH: usize = 32;
+/// Rules compute and do not wait: more threads than this for each processor make nothing faster.
+const THREADS_A_PROCESSOR: usize = 2;
+
+/// Keeps the rules in force.
+pub(crate) struct Reconfigurer {
+    state: Arc<State>,
+    writer: Arc<Writer>,
+    watches: Watches,
+    /// Whether anything may be written.
+    ready: signal::Receiver<bool>,
+    /// How many pairs are worked on at once.
+    workers: usize,
+    /// The watches of each kind: they end when they are taken out.
+    of_synced: HashMap<Kind, JoinSet<()>>,
+    of_looked_up: HashMap<Kind, JoinSet<()>>,
+    clean_ups: HashMap<Kind, JoinSet<()>>,
+}
+
+impl Reconfigurer {
+    pub(crate) fn new(
+        state: Arc<State>,
+        writer: Arc<Writer>,
+        watches: Watches,
+        ready: signal::Receiver<bool>,
+        workers: usize,
+    ) -> Self {
+        let (of_synced, of_looked_up, clean_ups) = (HashMap::new(), HashMap::new(), HashMap::new());
+        Self { state, writer, watches, ready, workers, of_synced, of_looked_up, clean_ups }
+    }
+
+    /// Puts rules in force whenever there are others, for ever. Watches end with it.
+    pub(crate) async fn keep(mut self, mut rules: signal::Receiver<Arc<Rules>>) {
+        while rules.changed().await.is_ok() {
+            let next = rules.borrow_and_update().clone();
+            let replaced = self.apply(&next);
+            for kind in replaced {
+                self.look_at_all(&kind).await;
+            }
+        }
+        // Nobody is left who could change them.
+        std::future::pending::<()>().await;
+    }
+
+    /// Puts `rules` in force at once; gives the kinds whose objects are to be looked at again.
+    pub(crate) fn apply(&mut self, rules: &Rules) -> Vec<Kind> {
+        let (kinds, difference) = self.state.kinds().under(rules, threads(self.workers));
+        self.state.queue.limit(limits(&kinds, self.workers));
+        self.state.set_kinds(kinds);
+        let kinds = self.state.kinds();
+        self.end_watches(&difference);
+        for (kind, synced) in &difference.removed {
+            self.state.forget_kind(kind);
+            if kinds.synced(kind).is_none() && rules.clean_up.contains(kind) {
+                self.start_clean_up(kind, synced);
+            }
+        }
+        self.start_watches(&kinds, &difference);
+        tell(&difference);
+        difference.replaced
+    }
+
+    fn end_watches(&mut self, difference: &Difference) {
+        for (kind, _) in &difference.removed {
+            self.of_synced.remove(kind);
+        }
+        for kind in &difference.not_looked_up {
+            self.of_looked_up.remove(kind);
+        }
+        for kind in &difference.added {
+            self.clean_ups.remove(kind);
+        }
+    }
+
+    fn start_watches(&mut self, kinds: &Kinds, difference: &Difference) {
+        for kind in &difference.added {
+            if let Some(synced) = kinds.synced(kind) {
+                self.of_synced.insert(kind.clone(), self.watches.start_synced(kind, synced));
+            }
+        }
+        for kind in &difference.looked_up {
+            if let Some(looked_up) = kinds.looked_up(kind) {
+                self.of_looked_up.insert(kind.clone(), self.watches.start_looked_up(kind, looked_up));
+            }
+        }
+    }
+
+    fn start_clean_up(&mut self, kind: &Kind, synced: &SyncedKind) {
+        let store: Arc<Store<_>> = Arc::default();
+        let mut watch = self.watches.of_host(synced.mapper.resource(), store.clone(), Arc::new(|_| {}));
+        watch.may_lack = true;
+        let clean_up = CleanUp {
+            state: self.state.clone(),
+            writer: self.writer.clone(),
+            kind: kind.clone(),
+            mapper: synced.mapper.clone(),
+            store,
+            ready: self.ready.clone(),
+        };
+        let mut tasks = JoinSet::new();
+        tasks.spawn(clean_up.run(watch));
+        self.clean_ups.insert(kind.clone(), tasks);
+    }
+
+    /// Looks at every object of a kind as its rules of now see it.
+    async fn look_at_all(&self, kind: &Kind) {
+        let Some(synced) = self.state.synced(kind) else { return };
+        for (number, (namespace, name)) in synced.r#virtual.names().into_iter().enumerate() {
+            if number % BATCH == BATCH - 1 {
+                tokio::task::yield_now().await;
+            }
+            if let Some(object) = synced.r#virtual.peek(&namespace, &name) {
+                let key = Key { kind: kind.clone(), name: VirtualName { namespace, name } };
+                self.state.rules_changed(key, &*synced.mapper, &object);
+            }
+        }
+    }
+}
+
+/// How many threads the rules of one kind get that take long.
+fn threads(workers: usize) -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    (workers / 2).min(processors * THREADS_A_PROCESSOR).max(1)
+}
+
+/// Rules that take long leave workers to others, and to each other.
+fn limits(kinds: &Kinds, workers: usize) -> Limits {
+    let lengthy = kinds.each_synced().filter(|(_, synced)| synced.mapper.is_lengthy());
+    let each = (workers / 2).max(1);
+    Limits {
+        kinds: lengthy.map(|(kind, _)| (kind.clone(), each)).collect(),
+        together: (workers - workers / 4).max(1),
+    }
+}
+
+fn tell(difference: &Difference) {
+    let removed: Vec<&Kind> = difference.removed.iter().map(|(kind, _)| kind).collect();
+    info!(
+        added = ?difference.added, replaced = ?difference.replaced, ?removed,
+        looked_up = ?difference.looked_up, "rules are in force"
+    );
+}

@@ -1,0 +1,131 @@
+//! What a plugin requests, held against what the operator grants.
+
+use weft_core::object::Kind;
+
+use crate::config::grants::{Entry, LookupGrant};
+use crate::registry::descriptor::Descriptor;
+
+impl Descriptor {
+    /// `entry` with just what this descriptor requests: for development.
+    #[must_use]
+    pub fn grant_all(&self, entry: Entry) -> Entry {
+        let lookup = |kind: Kind, side| LookupGrant { kind: kind.to_string(), side };
+        Entry {
+            kinds: self.mappings.iter().map(|mapping| mapping.resource.kind().to_string()).collect(),
+            lookups: self.lookups.iter().map(|wanted| lookup(wanted.kind(), wanted.side)).collect(),
+            install_definitions: self.mappings.iter().any(|mapping| mapping.installs_definition),
+            ..entry
+        }
+    }
+
+    /// `entry`; where it names no `kinds`, with all that this descriptor requests.
+    #[must_use]
+    pub fn grant_unless_explicit(&self, entry: Entry) -> Entry {
+        if entry.kinds.is_empty() { self.grant_all(entry) } else { entry }
+    }
+
+    /// What this descriptor requests and `entry` does not grant, each as a line that says what to add.
+    pub fn missing_grants(&self, entry: &Entry) -> Vec<String> {
+        let has_kind = |kind: &Kind| entry.kinds.iter().any(|granted| granted == kind.as_str());
+        // A typo in what is granted shows only beside what is requested.
+        let granted = if entry.kinds.is_empty() {
+            String::new()
+        } else {
+            format!(" beside {}", entry.kinds.join(", "))
+        };
+        let mut missing = Vec::new();
+        for mapping in &self.mappings {
+            let kind = mapping.resource.kind();
+            if !has_kind(&kind) {
+                missing.push(format!("map {kind} ({}): add it to `kinds`{granted}", mapping.role));
+            }
+            if mapping.installs_definition && !entry.install_definitions {
+                missing.push(format!("install the definition of {kind}: set `installDefinitions: true`"));
+            }
+        }
+        for lookup in &self.lookups {
+            let (kind, side) = (lookup.kind(), lookup.side);
+            let is_granted = |grant: &LookupGrant| grant.kind == kind.as_str() && grant.side == side;
+            if !entry.lookups.iter().any(is_granted) {
+                missing.push(format!(
+                    "look up {kind} ({side}): add {{kind: {kind}, side: {side}}} to `lookups`"
+                ));
+            }
+        }
+        missing
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use weft_core::mapper::Selection;
+    use weft_core::object::ResourceType;
+
+    use crate::config::grants::Side;
+    use crate::registry::descriptor::{LookupPermission, Mapping, Role};
+
+    fn descriptor() -> Descriptor {
+        let mapping = Mapping {
+            resource: ResourceType::core("ConfigMap", "configmaps"),
+            role: Role::Mutate(5),
+            to_host: true,
+            to_virtual: false,
+            wants_virtual: false,
+            wants_host: false,
+            selection: Selection::All,
+            references: Vec::new(),
+            selectors: Vec::new(),
+            host_writes: Vec::new(),
+            virtual_writes: Vec::new(),
+            installs_definition: true,
+        };
+        let lookup = LookupPermission {
+            side: Side::Host,
+            resource: ResourceType::core("Secret", "secrets"),
+            fields: Vec::new(),
+        };
+        Descriptor {
+            name: "p".to_owned(),
+            version: "0.1.0".to_owned(),
+            summary: String::new(),
+            mappings: vec![mapping],
+            lookups: vec![lookup],
+            settings_schema: None,
+            uses_time: false,
+        }
+    }
+
+    #[test]
+    fn what_is_requested_and_not_granted_is_named_with_what_to_add() {
+        let missing =
+            descriptor().missing_grants(&Entry { kinds: vec!["v1/Pod".to_owned()], ..Entry::default() });
+        assert_eq!(
+            missing,
+            [
+                "map v1/ConfigMap (mutate(5)): add it to `kinds` beside v1/Pod",
+                "install the definition of v1/ConfigMap: set `installDefinitions: true`",
+                "look up v1/Secret (host): add {kind: v1/Secret, side: host} to `lookups`",
+            ]
+        );
+    }
+
+    #[test]
+    fn an_entry_that_grants_all_lacks_nothing_and_explicit_kinds_stay() {
+        let descriptor = descriptor();
+        let granted = descriptor.grant_unless_explicit(Entry::default());
+        assert_eq!(descriptor.missing_grants(&granted), Vec::<String>::new());
+        let explicit = Entry { kinds: vec!["v1/Pod".to_owned()], ..Entry::default() };
+        assert_eq!(descriptor.grant_unless_explicit(explicit.clone()), explicit);
+    }
+
+    #[test]
+    fn a_grant_for_one_side_is_none_for_the_other() {
+        let descriptor = descriptor();
+        let mut granted = descriptor.grant_all(Entry::default());
+        for lookup in &mut granted.lookups {
+            lookup.side = Side::Virtual;
+        }
+        assert_eq!(descriptor.missing_grants(&granted).len(), 1);
+    }
+}

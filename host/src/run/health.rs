@@ -1,0 +1,70 @@
+//! What the syncer says of itself over HTTP: `/livez` and `/readyz` for probes, `/metrics` for collectors
+//! and `/plugins` for people.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use prometheus_client::registry::Registry;
+
+use crate::engine::Health;
+use crate::plugin::status::Status;
+
+/// What `OpenMetrics` text is called.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// What is asked.
+#[derive(Clone, Default)]
+pub(super) struct Shared {
+    /// The engine's health, once there is an engine.
+    pub(super) health: Arc<OnceLock<Health>>,
+    /// What is counted.
+    pub(super) metrics: Arc<Mutex<Registry>>,
+    /// Which plugins are loaded.
+    pub(super) plugins: Arc<Status>,
+}
+
+/// Serves until it is dropped.
+pub(super) async fn serve(listener: tokio::net::TcpListener, shared: Shared) -> std::io::Result<()> {
+    let router = Router::new()
+        .route("/livez", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .route("/plugins", get(plugins))
+        .with_state(shared);
+    axum::serve(listener, router).await
+}
+
+/// Opens the port, before anything else is begun: a port in use is said at once.
+pub(super) async fn listen(address: SocketAddr) -> std::io::Result<tokio::net::TcpListener> {
+    tokio::net::TcpListener::bind(address).await
+}
+
+async fn ready(State(shared): State<Shared>) -> impl IntoResponse {
+    // Until both servers have said who they are there is no engine to ask.
+    let unanswered = Some("an API server has not answered yet; see the log");
+    match shared.health.get().map_or(unanswered, Health::problem) {
+        None => (StatusCode::OK, "ok\n".to_owned()),
+        Some(problem) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {problem}\n")),
+    }
+}
+
+async fn metrics(State(shared): State<Shared>) -> impl IntoResponse {
+    let mut text = String::new();
+    let registry = shared.metrics.lock().unwrap_or_else(PoisonError::into_inner);
+    match prometheus_client::encoding::text::encode(&mut text, &registry) {
+        Ok(()) => (StatusCode::OK, [(header::CONTENT_TYPE, OPEN_METRICS)], text),
+        Err(error) => {
+            (StatusCode::INTERNAL_SERVER_ERROR, [(header::CONTENT_TYPE, "text/plain")], error.to_string())
+        }
+    }
+}
+
+async fn plugins(State(shared): State<Shared>) -> impl IntoResponse {
+    let text = serde_json::to_string_pretty(&shared.plugins.shown()).unwrap_or_default();
+    ([(header::CONTENT_TYPE, "application/json")], text)
+}
