@@ -147,7 +147,7 @@ impl Registry {
     fn recipes(&self, sources: &Sources) -> Result<BTreeMap<Kind, Recipe>, Conflict> {
         let mut recipes: BTreeMap<Kind, Recipe> = BTreeMap::new();
         for mapper in &self.builtin {
-            let recipe = recipes.entry(mapper.resource().kind()).or_default();
+            let recipe = recipes.entry(mapper.spec().resource.kind()).or_default();
             recipe.own("weft itself", Base::Builtin(mapper.clone()));
         }
         for declaration in &sources.declared {
@@ -231,7 +231,7 @@ pub(crate) fn declaration(mapping: &Mapping) -> Declaration {
         references: mapping.references.clone(),
         selectors: mapping.selectors.clone(),
         labels: Vec::new(),
-        owned: mapping.host_writes.clone(),
+        managed: mapping.host_writes.clone(),
         back: if mapping.to_virtual { mapping.virtual_writes.clone() } else { Vec::new() },
         installs_definition: mapping.installs_definition,
     }
@@ -247,7 +247,7 @@ impl Base {
 
     fn plural(&self) -> String {
         match self {
-            Self::Builtin(mapper) => mapper.resource().plural.to_string(),
+            Self::Builtin(mapper) => mapper.spec().resource.plural.to_string(),
             Self::Declared(declaration) => declaration.resource.plural.to_string(),
         }
     }
@@ -282,7 +282,7 @@ impl Recipe {
         }
         let mut chain = Chain::new(mapper);
         for rule in self.instead.iter().chain(self.after.iter().map(|(_, rule)| rule)) {
-            chain.knowing(&rule.mapping().references, &rule.generation().looks_up());
+            chain.add_declared(&rule.mapping().references, &rule.generation().looks_up());
         }
         if let Some(rule) = self.instead {
             chain.overridden_by(rule);

@@ -5,8 +5,8 @@
 
 use serde_json::{Value, json};
 
+use crate::change::Change;
 use crate::context::{Condition, Ctx, Notes};
-use crate::mapper::Change;
 use crate::object::{Fields, VirtualObject, child_mut};
 
 /// Ends the prefix of every condition type that is a plugin's.

@@ -12,10 +12,12 @@ use serde_json::Value;
 use crate::conditions;
 use crate::context::Ctx;
 use crate::labels;
-use crate::mapper::{Hold, Mapper};
+use crate::mapper::Mapper;
 use crate::names::IDENTITY;
-use crate::object::{Fields, HostObject, Kind, VirtualObject};
+use crate::object::{Fields, HostObject, VirtualObject};
 use crate::references::{self, Reference};
+use crate::spec::KindSpec;
+use crate::verdict::Hold;
 
 /// Annotations of our domain that rules may set: answers for the downward API.
 pub const DOWNWARD_DOMAIN: &str = "downward.weft.dev/";
@@ -50,13 +52,14 @@ pub fn confine(
 ) -> Result<(), Hold> {
     same_identity(draft, result)?;
     same_reserved_metadata(draft, result)?;
-    known(ctx, &mapper.resource().kind(), mapper.references(), result)
+    known(ctx, mapper.spec(), result)
 }
 
-/// Passes `result`, a host object of `kind`, if whatever it names and selects is this tenant's.
-pub fn known(ctx: &Ctx<'_>, kind: &Kind, references: &[Reference], result: &HostObject) -> Result<(), Hold> {
-    known_references(ctx, references, result)?;
-    if let Some(pointer) = selectors::foreign(ctx.names.cluster(), kind, result) {
+/// Passes `result`, a host object of the kind `spec`, if whatever it names and selects is this tenant's.
+pub fn known(ctx: &Ctx<'_>, spec: &KindSpec, result: &HostObject) -> Result<(), Hold> {
+    known_references(ctx, &spec.references, result)?;
+    let kind = spec.resource.kind();
+    if let Some(pointer) = selectors::foreign(ctx.names.cluster(), &kind, result) {
         return Err(refuse(
             &pointer,
             "it must select pods of this virtual cluster only: the host namespace may hold others".to_owned(),

@@ -15,6 +15,7 @@
 
 pub mod causes;
 pub mod chain;
+pub mod change;
 pub mod conditions;
 pub mod confine;
 pub mod context;
@@ -32,4 +33,6 @@ pub mod offline;
 pub mod paths;
 pub mod plan;
 pub mod references;
+pub mod spec;
 pub mod translate;
+pub mod verdict;

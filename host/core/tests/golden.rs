@@ -12,8 +12,8 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use weft_core::kinds;
-use weft_core::mapper::Hold;
 use weft_core::translate;
+use weft_core::verdict::Hold;
 
 use cases::Case;
 
@@ -78,7 +78,7 @@ fn check(case: &Case) -> Vec<String> {
 
 fn forward(case: &Case) -> Result<Value, Hold> {
     if case.shown.is_none() {
-        case.mapper.before_create(&case.source)?;
+        case.mapper.patcher().before_create(&case.source)?;
     }
     translate::to_host(&case.world.ctx(), case.mapper.as_ref(), &case.source)
         .map(weft_core::object::HostObject::into_json)

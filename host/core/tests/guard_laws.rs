@@ -110,7 +110,7 @@ fn a_rule_is_not_blamed_for_what_the_tenant_asks_for() {
 }
 
 fn is_guarded(case: &Case) -> bool {
-    matches!(case.mapper.resource().kind().as_str(), "v1/Pod" | "v1/ConfigMap" | "v1/Service")
+    matches!(case.mapper.spec().resource.kind().as_str(), "v1/Pod" | "v1/ConfigMap" | "v1/Service")
 }
 
 /// What a rule answers.
@@ -192,7 +192,7 @@ fn check_host(
     prop_assert_eq!(reserved(fair.labels()), reserved(result.labels()));
     prop_assert_eq!(fair.annotation(IDENTITY), result.annotation(IDENTITY));
     prop_assert!(confine(ctx, mapper, fair, result).is_ok());
-    for used in references::host_names(mapper.references(), result) {
+    for used in references::host_names(&mapper.spec().references, result) {
         prop_assert!(ctx.names.is_ours(used.name), "{} is {}", used.path, used.name);
     }
     match result.text("/kind") {

@@ -6,16 +6,34 @@ use std::path::{Path, PathBuf};
 
 /// What each file of the core may use of the others. Folders go with the file of their name.
 const MAY_USE: &[(&str, &[&str])] = &[
-    ("plan", &["conditions", "context", "mapper", "names", "object", "translate"]),
+    (
+        "plan",
+        &["change", "conditions", "context", "mapper", "names", "object", "spec", "translate", "verdict"],
+    ),
     (
         "translate",
-        &["conditions", "confine", "context", "digest", "labels", "mapper", "names", "object", "references"],
+        &[
+            "conditions",
+            "confine",
+            "context",
+            "digest",
+            "labels",
+            "mapper",
+            "names",
+            "object",
+            "references",
+            "verdict",
+        ],
     ),
-    ("confine", &["conditions", "context", "labels", "mapper", "names", "object", "references"]),
-    // Of confine, the domain of the annotations that a rule may set.
+    (
+        "confine",
+        &["conditions", "context", "labels", "mapper", "names", "object", "references", "spec", "verdict"],
+    ),
+    // Of confine, the domain of the annotations that a mapper may set.
     (
         "kinds",
         &[
+            "change",
             "confine",
             "context",
             "diff",
@@ -26,21 +44,31 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "object",
             "paths",
             "references",
+            "spec",
+            "verdict",
         ],
     ),
-    ("mapper", &["context", "diff", "object", "references"]),
+    ("mapper", &["change", "context", "diff", "object", "references", "spec", "verdict"]),
+    ("spec", &["object", "references"]),
+    ("verdict", &["context", "object"]),
+    ("change", &["object"]),
     ("causes", &[]),
-    ("chain", &["causes", "confine", "context", "extension", "mapper", "object", "references"]),
-    ("declared", &["context", "labels", "mapper", "names", "object", "paths", "references"]),
+    (
+        "chain",
+        &["causes", "confine", "context", "extension", "mapper", "object", "references", "spec", "verdict"],
+    ),
+    (
+        "declared",
+        &["context", "labels", "mapper", "names", "object", "paths", "references", "spec", "verdict"],
+    ),
     ("extension", &["context", "edit", "object"]),
     ("edit", &["object"]),
-    ("conditions", &["context", "mapper", "object"]),
+    ("conditions", &["change", "context", "object"]),
     ("offline", &["context", "names", "object"]),
     ("references", &["names", "object", "paths"]),
     ("labels", &["digest", "names", "object"]),
     ("context", &["names", "object"]),
-    // A patch is the mapper's word; nothing else of it is used.
-    ("diff", &["mapper", "names", "object"]),
+    ("diff", &["change", "names", "object"]),
     ("names", &["object"]),
     ("digest", &[]),
     ("object", &[]),

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use weft_core::context::Notes;
-use weft_core::mapper::Hold;
+use weft_core::verdict::Hold;
 
 use crate::cli::changes::changes;
 use crate::cli::output::{bad, faint, good, strong};

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use weft_core::context::{Ctx, Moment, Notes};
-use weft_core::mapper::Hold;
 use weft_core::object::{HostObject, Key, VirtualObject};
 use weft_core::plan::{self, Plan, Seen};
+use weft_core::verdict::Hold;
 
 use crate::engine::kinds::{Kinds, Pair};
 use crate::engine::state::State;
@@ -42,7 +42,7 @@ pub(crate) async fn decide(
     sight: &Sight,
     notes: Notes,
 ) -> Result<Decision, Broken> {
-    let (decision, reads) = if pair.mapper.is_lengthy() {
+    let (decision, reads) = if pair.mapper.spec().may_block {
         apart(state.clone(), kinds.clone(), pair.clone(), key.clone(), sight.clone(), notes).await?
     } else {
         ask(state, View::new(state.clone(), kinds.clone()), pair, key, sight, notes)

@@ -55,8 +55,8 @@ impl Definitions {
     ) {
         while sound.wait_for(|sound| *sound).await.is_ok() {
             let current = rules.borrow_and_update().clone();
-            for mapper in current.mappers.iter().filter(|mapper| mapper.installs_definition()) {
-                self.look_at(mapper.resource()).await;
+            for mapper in current.mappers.iter().filter(|mapper| mapper.spec().installs_definition) {
+                self.look_at(&mapper.spec().resource).await;
             }
             tokio::select! {
                 () = tokio::time::sleep(PERIOD) => {}

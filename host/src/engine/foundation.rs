@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use serde_json::json;
 use tracing::{info, warn};
+use weft_core::change::Change;
 use weft_core::context::Owner;
 use weft_core::context::cluster_ips;
 use weft_core::kinds::service;
-use weft_core::mapper::Change;
 use weft_core::names::HostName;
 use weft_core::object::{Host, HostObject, ResourceType, Virtual, VirtualName, VirtualObject};
 

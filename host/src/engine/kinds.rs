@@ -64,7 +64,7 @@ impl Kinds {
         let mut difference = Difference::default();
         let mut pairs = BTreeMap::new();
         for mapper in &rules.mappers {
-            let kind = mapper.resource().kind();
+            let kind = mapper.spec().resource.kind();
             let pair = self.pair_under(mapper, &kind, threads, &mut difference);
             pairs.insert(kind, pair);
         }
@@ -84,7 +84,7 @@ impl Kinds {
     ) -> Arc<Pair> {
         match self.pairs.get(kind) {
             Some(old) if Arc::ptr_eq(&old.mapper, mapper) => old.clone(),
-            Some(old) if old.mapper.resource() == mapper.resource() => {
+            Some(old) if old.mapper.spec().resource == mapper.spec().resource => {
                 difference.replaced.push(kind.clone());
                 Arc::new(old.under(mapper.clone(), threads))
             }
@@ -102,7 +102,7 @@ impl Kinds {
         difference: &mut Difference,
     ) -> BTreeMap<Kind, Arc<LookedUp>> {
         let mut looked_up = BTreeMap::new();
-        for resource in pairs.values().flat_map(|pair| pair.mapper.looks_up()) {
+        for resource in pairs.values().flat_map(|pair| &pair.mapper.spec().looks_up) {
             let kind = resource.kind();
             if pairs.contains_key(&kind) || looked_up.contains_key(&kind) {
                 continue;
@@ -209,21 +209,15 @@ impl Pair {
 mod tests {
     use super::*;
     use weft_core::context::Ctx;
-    use weft_core::mapper::Hold;
     use weft_core::object::{HostObject, VirtualName, VirtualObject};
+    use weft_core::spec::KindSpec;
+    use weft_core::verdict::Hold;
 
-    struct Plain {
-        resource: ResourceType,
-        looks_up: Vec<ResourceType>,
-    }
+    struct Plain(KindSpec);
 
     impl Mapper for Plain {
-        fn resource(&self) -> &ResourceType {
-            &self.resource
-        }
-
-        fn looks_up(&self) -> &[ResourceType] {
-            &self.looks_up
+        fn spec(&self) -> &KindSpec {
+            &self.0
         }
 
         fn to_host(&self, _: &Ctx<'_>, _: &VirtualObject, draft: HostObject) -> Result<HostObject, Hold> {
@@ -237,7 +231,7 @@ mod tests {
 
     fn mapper(kind: &'static str, looks_up: &[&'static str]) -> Arc<dyn Mapper> {
         let looks_up = looks_up.iter().map(|kind| resource(kind)).collect();
-        Arc::new(Plain { resource: resource(kind), looks_up })
+        Arc::new(Plain(KindSpec { looks_up, ..KindSpec::new(resource(kind)) }))
     }
 
     fn rules(mappers: &[&Arc<dyn Mapper>]) -> Rules {
@@ -279,10 +273,8 @@ mod tests {
 
     #[test]
     fn a_kind_that_is_served_elsewhere_begins_anew() {
-        let moved = Arc::new(Plain {
-            resource: ResourceType { plural: "others".into(), ..resource("One") },
-            looks_up: Vec::new(),
-        });
+        let moved =
+            Arc::new(Plain(KindSpec::new(ResourceType { plural: "others".into(), ..resource("One") })));
         let (first, _) = Kinds::default().under(&rules(&[&mapper("One", &[])]), 1);
         let (_, difference) = first.under(&Rules { mappers: vec![moved], ..Rules::default() }, 1);
         assert_eq!(summary(&difference), ["One", "", "One", "", ""]);

@@ -78,7 +78,7 @@ impl Leftovers {
     /// Removes one, if it still is the object that was looked at.
     pub(crate) async fn remove(&self, kind: &Kind, object: &HostObject) -> Result<(), api::Error> {
         let Some(pair) = self.state.pair(kind) else { return Ok(()) };
-        let (resource, name) = (pair.mapper.resource(), HostName::of(object));
+        let (resource, name) = (&pair.mapper.spec().resource, HostName::of(object));
         self.writer.delete_host(resource, &name, object.uid(), None).await.map(drop)
     }
 }

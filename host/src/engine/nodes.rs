@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tracing::{debug, warn};
+use weft_core::change::Change;
 use weft_core::kinds::pod::status::node_address;
-use weft_core::mapper::Change;
 use weft_core::object::{ResourceType, VirtualObject};
 
 use crate::api;

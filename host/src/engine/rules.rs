@@ -109,7 +109,7 @@ impl Keeper {
 
     fn start_clean_up(&mut self, kind: &Kind, pair: &Pair) {
         let store: Arc<Store<_>> = Arc::default();
-        let mut watch = self.watches.of_host(pair.mapper.resource(), store.clone(), Arc::new(|_| {}));
+        let mut watch = self.watches.of_host(&pair.mapper.spec().resource, store.clone(), Arc::new(|_| {}));
         watch.may_lack = true;
         let clean_up = CleanUp {
             state: self.state.clone(),
@@ -147,7 +147,7 @@ fn threads(workers: usize) -> usize {
 
 /// Rules that take long leave workers to others, and to each other.
 fn limits(kinds: &Kinds, workers: usize) -> Limits {
-    let lengthy = kinds.pairs().filter(|(_, pair)| pair.mapper.is_lengthy());
+    let lengthy = kinds.pairs().filter(|(_, pair)| pair.mapper.spec().may_block);
     let each = (workers / 2).max(1);
     Limits {
         kinds: lengthy.map(|(kind, _)| (kind.clone(), each)).collect(),

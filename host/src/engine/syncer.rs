@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use tracing::{debug, warn};
 use weft_core::causes::causes;
-use weft_core::mapper::Life;
 use weft_core::names::{CLUSTER_LABEL, HostName};
 use weft_core::object::{HostObject, Key, VirtualObject};
 use weft_core::plan::{self, Plan, Step};
+use weft_core::spec::Life;
 
 use crate::api::{self, Api};
 use crate::engine::apply::Writer;
@@ -106,7 +106,7 @@ impl Syncer {
         let mut host = self.state.host_object(pair, key);
         // The virtual pod would be deleted for want of a host pod, so the host itself is asked, unless it
         // has said that the pod was deleted.
-        let is_process = pair.mapper.policy().life == Life::Process;
+        let is_process = pair.mapper.spec().policy.life == Life::Process;
         if let (Some(source), None, true) = (&source, &host, is_process)
             && plan::has_run(source)
         {
@@ -121,7 +121,7 @@ impl Syncer {
         if pair.host.absence(namespace, name.as_str()) == Absence::Deleted {
             return Ok(None);
         }
-        match self.host.get(pair.mapper.resource(), namespace, name.as_str()).await {
+        match self.host.get(&pair.mapper.spec().resource, namespace, name.as_str()).await {
             Ok(object) => {
                 let is_marked = object.label(CLUSTER_LABEL) == Some(self.state.names.cluster());
                 pair.host.readmit(Arc::new(object));
@@ -164,7 +164,7 @@ impl Syncer {
         desired: Option<&HostObject>,
         step: Step,
     ) -> Result<Option<Arc<HostObject>>, Error> {
-        let resource = pair.mapper.resource();
+        let resource = &pair.mapper.spec().resource;
         let failed_host = |action| move |source| Error::Host { action, name: key.to_string(), source };
         let failed_virtual = |action| move |source| Error::Virtual { action, name: key.to_string(), source };
         match step {
@@ -226,7 +226,7 @@ impl Syncer {
     /// Creates a host object; leaves to the host what it cannot give as asked; finds out whose object is
     /// there when there is one already.
     async fn create(&self, key: &Key, pair: &Pair, object: &HostObject) -> Result<Arc<HostObject>, Error> {
-        let resource = pair.mapper.resource();
+        let resource = &pair.mapper.spec().resource;
         let mut relaxed: Option<HostObject> = None;
         let was_there = pair.host.was_there(self.state.names.namespace(), object.name());
         let mut patience = if was_there { RELEASES } else { 0 };
@@ -279,7 +279,7 @@ impl Syncer {
         host: &mut Arc<HostObject>,
     ) -> Result<(), api::Error> {
         for change in plan::host_patches(&*pair.mapper, desired, host) {
-            let (resource, name) = (pair.mapper.resource(), HostName::of(host));
+            let (resource, name) = (&pair.mapper.spec().resource, HostName::of(host));
             *host = self.writer.patch_host(resource, &name, host.uid(), &change).await?;
             self.state.host_answered(&key.kind, host);
         }
@@ -288,7 +288,7 @@ impl Syncer {
 
     async fn adopt(&self, key: &Key, pair: &Pair, object: &HostObject) -> Result<Arc<HostObject>, Error> {
         let failed = |action| move |source| Error::Host { action, name: key.to_string(), source };
-        let (resource, namespace) = (pair.mapper.resource(), self.state.names.namespace());
+        let (resource, namespace) = (&pair.mapper.spec().resource, self.state.names.namespace());
         let found = self.host.get(resource, namespace, object.name()).await.map_err(failed("read"))?;
         if self.leftovers.is_left(&found, &key.name.namespace) {
             self.leftovers.remove(&key.kind, &found).await.map_err(failed("replace"))?;
@@ -328,5 +328,5 @@ impl Syncer {
 /// What to ask for after `error` was the host's answer to `asked`; none when there is nothing to leave to
 /// the host. It names one refused field at a time, so each round leaves one more to it.
 fn relax(pair: &Pair, asked: &HostObject, error: &api::Error) -> Option<HostObject> {
-    pair.mapper.relax(asked, error.refused_fields()?).filter(|next| next != asked)
+    pair.mapper.patcher().relax(asked, error.refused_fields()?).filter(|next| next != asked)
 }

@@ -11,9 +11,10 @@ use tokio::time::Instant;
 use tracing::debug;
 use weft_core::conditions;
 use weft_core::context::{Event, Notes, Problem};
-use weft_core::mapper::{Hold, Mapper};
+use weft_core::mapper::Mapper;
 use weft_core::object::{Key, VirtualObject};
 use weft_core::plan::{Plan, Step};
+use weft_core::verdict::Hold;
 
 use crate::bucket::Buckets;
 use crate::engine::queue::Outcome;
@@ -44,7 +45,7 @@ impl Telling {
 
     /// Notes for a decision about `key`: without conditions, if they have changed too often.
     pub(crate) fn notes(&self, key: &Key, mapper: &dyn Mapper) -> Notes {
-        if !mapper.has_conditions() {
+        if !mapper.spec().has_conditions {
             return Notes::default();
         }
         let conditions = self.conditions.lock().unwrap_or_else(PoisonError::into_inner);
@@ -60,7 +61,7 @@ impl Telling {
         plan: &Plan,
         notes: Notes,
     ) -> Outcome {
-        let of_conditions = if mapper.has_conditions() {
+        let of_conditions = if mapper.spec().has_conditions {
             self.count_conditions(key, source, plan, &notes)
         } else {
             Outcome::Done

@@ -12,9 +12,9 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD as BASE64;
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use weft_core::change::Change;
 use weft_core::kinds::pod::tokens::{TokenRequest, requests};
 use weft_core::labels;
-use weft_core::mapper::Change;
 use weft_core::names::HostName;
 use weft_core::object::{HostObject, ResourceType, VirtualName, VirtualObject};
 

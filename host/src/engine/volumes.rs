@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use serde_json::json;
 use tracing::warn;
+use weft_core::change::Change;
 use weft_core::kinds::persistent_volume_claim::volume::mirror;
-use weft_core::mapper::Change;
 use weft_core::object::{HostObject, Kind, ResourceType, VirtualObject};
 
 use crate::api;

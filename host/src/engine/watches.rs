@@ -52,7 +52,7 @@ impl Watches {
 
     /// Starts both watches of a pair; they end with what is given.
     pub(crate) fn start_pair(&self, kind: &Kind, pair: &Pair) -> JoinSet<()> {
-        let (resource, may_lack) = (pair.mapper.resource(), !pair.mapper.is_essential());
+        let (resource, may_lack) = (&pair.mapper.spec().resource, !pair.mapper.spec().is_essential);
         let (state, changed_kind) = (self.state.clone(), kind.clone());
         let changed =
             Arc::new(move |changed: Changed<Virtual>| state.virtual_changed(&changed_kind, &changed));

@@ -11,9 +11,9 @@ use weft_core::confine::field_name;
 use weft_core::context::{Condition, Ctx, Event, Problem};
 use weft_core::edit::Edit;
 use weft_core::extension::{Answer, Failure, Verdict, plain};
-use weft_core::mapper::Selection;
 use weft_core::object::{Key, Kind, ResourceType, VirtualName};
 use weft_core::references::Reference;
+use weft_core::spec::Selection;
 
 use crate::plugin::bindings::weft::mapping::types;
 use crate::plugin::descriptor::{Descriptor, LookupPermission, Mapping, Role, Side};

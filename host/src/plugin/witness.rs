@@ -9,12 +9,13 @@ use weft_core::chain::Chain;
 use weft_core::context::{Ctx, Notes};
 use weft_core::declared::Declared;
 use weft_core::extension::{Answer, Extension, Failure, Request, Terms, Verdict};
-use weft_core::mapper::{Hold, Mapper};
+use weft_core::mapper::Mapper;
 use weft_core::names::{APPLIED, DIGEST};
-use weft_core::object::{Fields, HostObject, Kind, ResourceType, VirtualObject};
+use weft_core::object::{Fields, HostObject, Kind, VirtualObject};
 use weft_core::offline::Offline;
-use weft_core::references::Reference;
+use weft_core::spec::KindSpec;
 use weft_core::translate;
+use weft_core::verdict::Hold;
 
 use crate::plugin::descriptor::Role;
 use crate::plugin::generation::{Generation, Rule};
@@ -99,7 +100,7 @@ impl Watched {
         let mut rules: Vec<Arc<Rule>> =
             rules.filter(|rule| rule.mapping().resource.kind() == *kind).collect();
         rules.sort_by_key(|rule| place(rule.mapping().role));
-        let known = known.iter().find(|mapper| mapper.resource().kind() == *kind);
+        let known = known.iter().find(|mapper| mapper.spec().resource.kind() == *kind);
         let Some((mapper, base)) = base(known, is_builtin, &rules) else {
             bail!("{kind} is not mapped: neither built in, nor declared, nor added by a plugin");
         };
@@ -117,7 +118,7 @@ impl Watched {
         let notes = Notes::default();
         let ctx = around.ctx(host, &notes);
         let draft = draft(&ctx, &self.chain, source);
-        let result = self.chain.before_create(source);
+        let result = self.chain.patcher().before_create(source);
         let result = result.and_then(|()| translate::to_host(&ctx, &self.chain, source));
         let mut fields = source.fields().clone();
         // It never goes this way.
@@ -245,12 +246,8 @@ struct Drafting<'a> {
 }
 
 impl Mapper for Drafting<'_> {
-    fn resource(&self) -> &ResourceType {
-        self.mapper.resource()
-    }
-
-    fn references(&self) -> &[Reference] {
-        self.mapper.references()
+    fn spec(&self) -> &KindSpec {
+        self.mapper.spec()
     }
 
     fn to_host(&self, _: &Ctx<'_>, _: &VirtualObject, draft: HostObject) -> Result<HostObject, Hold> {
@@ -266,7 +263,7 @@ fn base(
     rules: &[Arc<Rule>],
 ) -> Option<(Arc<dyn Mapper>, By)> {
     if let Some(mapper) = known {
-        let kind = mapper.resource().kind.to_string();
+        let kind = mapper.spec().resource.kind.to_string();
         return Some((mapper.clone(), if is_builtin { By::Builtin(kind) } else { By::Declared(kind) }));
     }
     let adds = rules.first().filter(|rule| rule.mapping().role == Role::Add)?;
@@ -278,7 +275,7 @@ fn base(
 fn chain(base: Arc<dyn Mapper>, rules: Vec<Arc<Rule>>, calls: &Arc<Mutex<Vec<Call>>>) -> Chain {
     let mut chain = Chain::new(base);
     for rule in rules {
-        chain.knowing(&rule.mapping().references, &rule.generation().looks_up());
+        chain.add_declared(&rule.mapping().references, &rule.generation().looks_up());
         let is_instead = rule.mapping().role == Role::Override;
         let witness = Arc::new(Witness { rule, calls: calls.clone() });
         if is_instead {

@@ -156,7 +156,7 @@ where
     };
     let mut chain = Chain::new(base);
     chain.followed_by(Arc::new(Outside { terms, rule }));
-    chain.knowing(&[], looks_up);
+    chain.add_declared(&[], looks_up);
     Arc::new(chain)
 }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
-use weft_core::mapper::Hold;
+use weft_core::verdict::Hold;
 
 use super::bench::{Bench, ensure_one_line, ensure_plain, pod};
 

@@ -1,14 +1,14 @@
 //! EndpointSlice: those that people write, for Services without a selector or for none; controllers' are not copied.
 
-use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
 use super::endpoints::{items_mut, service_key, target_to_host, without_selector};
 use crate::context::Ctx;
-use crate::mapper::{Hold, Life, Mapper, Policy, Selection};
-use crate::object::{HostObject, Key, ResourceType, VirtualName, VirtualObject};
-
-const POLICY: Policy = Policy { selection: Selection::All, life: Life::Data };
+use crate::mapper::{Mapper, Patcher};
+use crate::object::{HostObject, Key, VirtualName, VirtualObject};
+use crate::spec::KindSpec;
+use crate::verdict::Hold;
 
 /// Label: who writes the slice.
 const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
@@ -18,37 +18,19 @@ const SERVICE: &str = "kubernetes.io/service-name";
 /// Controllers that run on the host as well and make slices of their own there.
 const CONTROLLERS: &[&str] = &["endpointslice-controller.k8s.io", "endpointslicemirroring-controller.k8s.io"];
 
-/// The rules of EndpointSlices.
+/// The mapper of EndpointSlices.
 #[derive(Debug)]
-pub struct EndpointSlice {
-    resource: ResourceType,
-}
+pub struct EndpointSlice;
 
-impl EndpointSlice {
-    /// The rules.
-    pub fn new() -> Self {
-        let core = ResourceType::core("EndpointSlice", "endpointslices");
-        Self { resource: ResourceType { group: Cow::Borrowed("discovery.k8s.io"), ..core } }
-    }
-}
-
-impl Default for EndpointSlice {
-    fn default() -> Self {
-        Self::new()
-    }
-}
+static SPEC: LazyLock<KindSpec> = LazyLock::new(|| {
+    KindSpec::core("EndpointSlice", "endpointslices")
+        .in_group("discovery.k8s.io")
+        .managed(["/endpoints", "/ports"])
+});
 
 impl Mapper for EndpointSlice {
-    fn resource(&self) -> &ResourceType {
-        &self.resource
-    }
-
-    fn policy(&self) -> &Policy {
-        &POLICY
-    }
-
-    fn owned(&self) -> Vec<&str> {
-        vec!["/endpoints", "/ports"]
+    fn spec(&self) -> &KindSpec {
+        &SPEC
     }
 
     fn targets(&self, source: &VirtualObject) -> BTreeSet<Key> {
@@ -75,8 +57,18 @@ impl Mapper for EndpointSlice {
         Ok(draft)
     }
 
+    fn patcher(&self) -> &dyn Patcher {
+        self
+    }
+}
+
+impl Patcher for EndpointSlice {
+    fn managed(&self) -> &[String] {
+        &SPEC.managed
+    }
+
     /// The type of the addresses can never change.
-    fn replace(&self, desired: &HostObject, current: &HostObject) -> bool {
+    fn must_recreate(&self, desired: &HostObject, current: &HostObject) -> bool {
         desired.pointer("/addressType") != current.pointer("/addressType")
     }
 }

@@ -1,51 +1,32 @@
 //! Endpoints: those that people write for Services without a selector; the host makes all others itself.
 
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
 use serde_json::Value;
 
 use super::service;
 use crate::context::Ctx;
-use crate::mapper::{Hold, Life, Mapper, Policy, Selection};
-use crate::object::{HostObject, Key, Kind, ResourceType, VirtualName, VirtualObject};
-
-const POLICY: Policy = Policy { selection: Selection::All, life: Life::Data };
+use crate::mapper::Mapper;
+use crate::object::{HostObject, Key, Kind, VirtualName, VirtualObject};
+use crate::spec::KindSpec;
+use crate::verdict::Hold;
 
 /// Marks the Endpoints that the endpoints controller made.
 const MANAGED_BY: &str = "endpoints.kubernetes.io/managed-by";
 /// Marks Endpoints that only serve to elect a leader.
 const LEADER: &str = "control-plane.alpha.kubernetes.io/leader";
 
-/// The rules of Endpoints.
+/// The mapper of Endpoints.
 #[derive(Debug)]
-pub struct Endpoints {
-    resource: ResourceType,
-}
+pub struct Endpoints;
 
-impl Endpoints {
-    /// The rules.
-    pub fn new() -> Self {
-        Self { resource: ResourceType::core("Endpoints", "endpoints") }
-    }
-}
-
-impl Default for Endpoints {
-    fn default() -> Self {
-        Self::new()
-    }
-}
+static SPEC: LazyLock<KindSpec> =
+    LazyLock::new(|| KindSpec::core("Endpoints", "endpoints").managed(["/subsets"]));
 
 impl Mapper for Endpoints {
-    fn resource(&self) -> &ResourceType {
-        &self.resource
-    }
-
-    fn policy(&self) -> &Policy {
-        &POLICY
-    }
-
-    fn owned(&self) -> Vec<&str> {
-        vec!["/subsets"]
+    fn spec(&self) -> &KindSpec {
+        &SPEC
     }
 
     fn targets(&self, source: &VirtualObject) -> BTreeSet<Key> {

@@ -1,22 +1,25 @@
 //! Service: the virtual server allocates its addresses, the host is asked for the same, and what the host gave wins.
 
+use std::sync::LazyLock;
+
 use serde_json::Value;
 
+use crate::change::Change;
 use crate::context::Ctx;
 use crate::diff;
 use crate::labels;
-use crate::mapper::{Change, Hold, Life, Mapper, Policy, Selection};
+use crate::mapper::{Mapper, Patcher};
 use crate::names::DIGEST;
-use crate::object::{Fields, HostObject, Object, ResourceType, VirtualName, VirtualObject};
+use crate::object::{Fields, HostObject, Object, VirtualName, VirtualObject};
+use crate::spec::KindSpec;
+use crate::verdict::Hold;
 
 mod allocation;
 mod moving;
 
 pub use moving::move_to;
 
-const POLICY: Policy = Policy { selection: Selection::All, life: Life::Data };
-
-/// Owned fields that the host fills in, or clears with a change of type, where we say nothing.
+/// Managed fields that the host fills in, or clears with a change of type, where we say nothing.
 const HOST_DEFAULTED: &[&str] = &[
     "allocateLoadBalancerNodePorts",
     "externalTrafficPolicy",
@@ -28,57 +31,34 @@ const HOST_DEFAULTED: &[&str] = &[
     "type",
 ];
 
-/// The rules of Services.
+/// The mapper of Services.
 #[derive(Debug)]
-pub struct Service {
-    resource: ResourceType,
-}
+pub struct Service;
 
-impl Service {
-    /// The rules.
-    pub fn new() -> Self {
-        Self { resource: ResourceType::core("Service", "services") }
-    }
-}
-
-impl Default for Service {
-    fn default() -> Self {
-        Self::new()
-    }
-}
+static SPEC: LazyLock<KindSpec> = LazyLock::new(|| {
+    KindSpec::core("Service", "services").with_conditions().managed([
+        "/spec/type",
+        "/spec/selector",
+        "/spec/ports",
+        "/spec/externalName",
+        "/spec/externalIPs",
+        "/spec/externalTrafficPolicy",
+        "/spec/internalTrafficPolicy",
+        "/spec/trafficDistribution",
+        "/spec/sessionAffinity",
+        "/spec/sessionAffinityConfig",
+        "/spec/publishNotReadyAddresses",
+        "/spec/ipFamilyPolicy",
+        "/spec/loadBalancerIP",
+        "/spec/loadBalancerClass",
+        "/spec/loadBalancerSourceRanges",
+        "/spec/allocateLoadBalancerNodePorts",
+    ])
+});
 
 impl Mapper for Service {
-    fn resource(&self) -> &ResourceType {
-        &self.resource
-    }
-
-    fn policy(&self) -> &Policy {
-        &POLICY
-    }
-
-    fn has_conditions(&self) -> bool {
-        true
-    }
-
-    fn owned(&self) -> Vec<&str> {
-        vec![
-            "/spec/type",
-            "/spec/selector",
-            "/spec/ports",
-            "/spec/externalName",
-            "/spec/externalIPs",
-            "/spec/externalTrafficPolicy",
-            "/spec/internalTrafficPolicy",
-            "/spec/trafficDistribution",
-            "/spec/sessionAffinity",
-            "/spec/sessionAffinityConfig",
-            "/spec/publishNotReadyAddresses",
-            "/spec/ipFamilyPolicy",
-            "/spec/loadBalancerIP",
-            "/spec/loadBalancerClass",
-            "/spec/loadBalancerSourceRanges",
-            "/spec/allocateLoadBalancerNodePorts",
-        ]
+    fn spec(&self) -> &KindSpec {
+        &SPEC
     }
 
     fn to_host(
@@ -110,6 +90,16 @@ impl Mapper for Service {
         draft
     }
 
+    fn patcher(&self) -> &dyn Patcher {
+        self
+    }
+}
+
+impl Patcher for Service {
+    fn managed(&self) -> &[String] {
+        &SPEC.managed
+    }
+
     fn host_changes(&self, desired: &HostObject, current: &HostObject) -> Vec<Change> {
         if allocation::switches_headless(desired, current) {
             return moving::host_changes(desired, current);
@@ -122,7 +112,7 @@ impl Mapper for Service {
         if desired.annotation(DIGEST) == current.annotation(DIGEST) {
             allocation::keep_node_ports(&mut wanted, current);
         }
-        let change = diff::owned(&self.owned(), &wanted, current);
+        let change = diff::managed(self.managed(), &wanted, current);
         allocation::ask(&wanted, current, change).into_iter().collect()
     }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use weft_core::mapper::Change;
+use weft_core::change::Change;
 use weft_core::names::PREFIX;
 use weft_core::object::{HostObject, Object, ResourceType, VirtualObject};
 use weft_core::{diff, digest};

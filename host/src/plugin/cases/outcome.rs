@@ -8,8 +8,8 @@ use serde_json::Value;
 use weft_core::context::{Condition, Event, Problem};
 use weft_core::edit::Edit;
 use weft_core::extension::{Answer, Failure, Verdict};
-use weft_core::mapper::Hold;
 use weft_core::object::Fields;
+use weft_core::verdict::Hold;
 
 use crate::plugin::witness::{Call, Trace};
 

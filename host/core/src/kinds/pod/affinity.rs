@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 use super::parts;
 use crate::context::Ctx;
 use crate::labels;
-use crate::mapper::Hold;
 use crate::names::{CLUSTER_LABEL, NAMESPACE_LABEL};
 use crate::object::{Fields, HostObject, VirtualObject};
+use crate::verdict::Hold;
 
 const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
 const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";

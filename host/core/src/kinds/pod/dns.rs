@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use super::environment::{kubernetes_address, wait_for_service};
 use super::parts;
 use crate::context::{Ctx, Version};
-use crate::mapper::Hold;
 use crate::object::{Fields, HostObject, VirtualObject, child_mut};
+use crate::verdict::Hold;
 
 /// Longest DNS label, and so longest host name.
 const MAX_LABEL: usize = 63;

@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 use super::downward;
 use super::parts::{self, CONTAINER_LISTS};
 use crate::context::{Ctx, PortFact, ServiceFact};
-use crate::mapper::Hold;
 use crate::object::{Fields, HostObject, Key, Kind, VirtualName, VirtualObject};
+use crate::verdict::Hold;
 
 /// The one Service that every pod learns of.
 const KUBERNETES: &str = "kubernetes";

@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use super::{affinity, parts};
 use crate::context::Ctx;
-use crate::mapper::Hold;
 use crate::object::{Fields, HostObject, Key, Kind, VirtualObject};
+use crate::verdict::Hold;
 
 const DEFAULT_SCHEDULER: &str = "default-scheduler";
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::parts::{self, CONTAINER_LISTS};
 use super::quantity;
-use crate::mapper::Change;
+use crate::change::Change;
 use crate::names::DIGEST;
 use crate::object::{Fields, HostObject};
 
@@ -163,7 +163,7 @@ fn insert_list(spec: &mut Fields, name: &str, list: Vec<Value>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mapper::PatchFormat;
+    use crate::change::PatchFormat;
 
     fn host(spec: &Value) -> HostObject {
         HostObject::from_json(json!({"metadata": {"name": "web"}, "spec": spec})).unwrap()

@@ -7,8 +7,8 @@
 use serde_json::{Value, json};
 
 use super::allocation::{self, ADDRESSES, HEALTH_PORT};
+use crate::change::Change;
 use crate::diff;
-use crate::mapper::Change;
 use crate::names::MOVING;
 use crate::object::{Fields, HostObject, Object, VirtualObject};
 
