@@ -15,6 +15,7 @@ use crate::labels;
 use crate::mapper::Mapper;
 use crate::names::IDENTITY;
 use crate::object::{Fields, HostObject, VirtualObject};
+use crate::paths;
 use crate::references::{self, Reference};
 use crate::spec::KindSpec;
 use crate::verdict::Hold;
@@ -58,14 +59,13 @@ pub fn confine(
 /// Passes `result`, a host object of the kind `spec`, if whatever it names and selects is this tenant's.
 pub fn known(ctx: &Ctx<'_>, spec: &KindSpec, result: &HostObject) -> Result<(), Hold> {
     known_references(ctx, &spec.references, result)?;
-    let kind = spec.resource.kind();
-    if let Some(pointer) = selectors::foreign(ctx.names.cluster(), &kind, result) {
+    if let Some(pointer) = selectors::foreign(ctx.names.cluster(), spec, result) {
         return Err(refuse(
             &pointer,
             "it must select pods of this virtual cluster only: the host namespace may hold others".to_owned(),
         ));
     }
-    if kind.as_str() == "v1/Pod" {
+    if spec.resource.kind().as_str() == "v1/Pod" {
         known_pod(ctx, result)?;
     }
     Ok(())
@@ -138,7 +138,7 @@ fn changed_outside(before: &Fields, after: &Fields, open: &[&str]) -> Option<Str
     fn walk_fields(before: &Fields, after: &Fields, at: &str, open: &[&str]) -> Option<String> {
         let names = before.keys().chain(after.keys().filter(|name| !before.contains_key(*name)));
         names.into_iter().find_map(|name| {
-            let at = format!("{at}/{}", name.replace('~', "~0").replace('/', "~1"));
+            let at = format!("{at}/{}", paths::escape(name));
             walk(before.get(name), after.get(name), &at, open)
         })
     }

@@ -12,6 +12,7 @@ use crate::names::Names;
 use crate::object::{Fields, HostObject, ResourceType, VirtualObject, child_mut};
 use crate::paths;
 use crate::references::Reference;
+use crate::selectors::Selector;
 use crate::spec::{KindSpec, Life, Policy, Selection};
 use crate::verdict::Hold;
 
@@ -24,7 +25,8 @@ pub struct Declaration {
     pub selection: Selection,
     /// Where objects name other objects.
     pub references: Vec<Reference>,
-    /// Label selectors of pods: limited to the pods of the object's virtual namespace.
+    /// Paths to `LabelSelector`s of pods: limited to the pods of the object's virtual namespace. A missing one
+    /// selects no pods.
     pub selectors: Vec<String>,
     /// Labels that host controllers give to the pods they make, such as `/spec/template/metadata/labels`.
     pub labels: Vec<String>,
@@ -48,6 +50,7 @@ impl Declared {
     pub fn new(declaration: Declaration) -> Self {
         let spec = KindSpec {
             references: declaration.references.clone(),
+            selectors: declaration.selectors.iter().map(|path| Selector::label_selector(path)).collect(),
             policy: Policy { selection: declaration.selection, life: Life::Data },
             managed: declaration.managed.clone(),
             has_conditions: declaration.back.iter().any(|path| path == "/status"),

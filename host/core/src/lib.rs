@@ -33,6 +33,7 @@ pub mod offline;
 pub mod paths;
 pub mod plan;
 pub mod references;
+pub mod selectors;
 pub mod spec;
 pub mod translate;
 pub mod verdict;

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use crate::object::ResourceType;
 use crate::references::Reference;
+use crate::selectors::Selector;
 
 /// What a kind is. The defaults are those of [`KindSpec::new`]; a kind states only what differs.
 #[expect(clippy::struct_excessive_bools, reason = "independent facts about a kind, each with its own reader")]
@@ -13,6 +14,8 @@ pub struct KindSpec {
     pub resource: ResourceType,
     /// Where objects name other objects of their namespace.
     pub references: Vec<Reference>,
+    /// Where objects select pods. The guard refuses a host object that selects pods of others there.
+    pub selectors: Vec<Selector>,
     /// How pairs live and die.
     pub policy: Policy,
     /// Managed fields, as pointers: managed by the syncer, and removed on the host when the tenant removes them.
@@ -35,6 +38,7 @@ impl KindSpec {
         Self {
             resource,
             references: Vec::new(),
+            selectors: Vec::new(),
             policy: Policy { selection: Selection::All, life: Life::Data },
             managed: ["/spec", "/data"].map(str::to_owned).into(),
             looks_up: Vec::new(),
@@ -89,6 +93,13 @@ impl KindSpec {
     #[must_use]
     pub fn references(mut self, references: impl IntoIterator<Item = Reference>) -> Self {
         self.references.extend(references);
+        self
+    }
+
+    /// Adds places that select pods.
+    #[must_use]
+    pub fn selectors(mut self, selectors: impl IntoIterator<Item = Selector>) -> Self {
+        self.selectors.extend(selectors);
         self
     }
 }

@@ -39,7 +39,12 @@ mod volumes;
 pub struct Pod;
 
 static SPEC: LazyLock<KindSpec> = LazyLock::new(|| {
-    KindSpec::core("Pod", "pods").references(places::table()).process().with_conditions().managed([])
+    KindSpec::core("Pod", "pods")
+        .references(places::references())
+        .selectors(places::selectors())
+        .process()
+        .with_conditions()
+        .managed([])
 });
 
 impl Mapper for Pod {

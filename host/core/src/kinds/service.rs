@@ -11,6 +11,7 @@ use crate::labels;
 use crate::mapper::{Mapper, Patcher};
 use crate::names::DIGEST;
 use crate::object::{Fields, HostObject, Object, VirtualName, VirtualObject};
+use crate::selectors::Selector;
 use crate::spec::KindSpec;
 use crate::verdict::Hold;
 
@@ -36,24 +37,27 @@ const HOST_DEFAULTED: &[&str] = &[
 pub struct Service;
 
 static SPEC: LazyLock<KindSpec> = LazyLock::new(|| {
-    KindSpec::core("Service", "services").with_conditions().managed([
-        "/spec/type",
-        "/spec/selector",
-        "/spec/ports",
-        "/spec/externalName",
-        "/spec/externalIPs",
-        "/spec/externalTrafficPolicy",
-        "/spec/internalTrafficPolicy",
-        "/spec/trafficDistribution",
-        "/spec/sessionAffinity",
-        "/spec/sessionAffinityConfig",
-        "/spec/publishNotReadyAddresses",
-        "/spec/ipFamilyPolicy",
-        "/spec/loadBalancerIP",
-        "/spec/loadBalancerClass",
-        "/spec/loadBalancerSourceRanges",
-        "/spec/allocateLoadBalancerNodePorts",
-    ])
+    KindSpec::core("Service", "services")
+        .selectors([Selector::labels("/spec/selector")])
+        .with_conditions()
+        .managed([
+            "/spec/type",
+            "/spec/selector",
+            "/spec/ports",
+            "/spec/externalName",
+            "/spec/externalIPs",
+            "/spec/externalTrafficPolicy",
+            "/spec/internalTrafficPolicy",
+            "/spec/trafficDistribution",
+            "/spec/sessionAffinity",
+            "/spec/sessionAffinityConfig",
+            "/spec/publishNotReadyAddresses",
+            "/spec/ipFamilyPolicy",
+            "/spec/loadBalancerIP",
+            "/spec/loadBalancerClass",
+            "/spec/loadBalancerSourceRanges",
+            "/spec/allocateLoadBalancerNodePorts",
+        ])
 });
 
 impl Mapper for Service {

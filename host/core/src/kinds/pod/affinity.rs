@@ -16,8 +16,8 @@ use crate::names::{CLUSTER_LABEL, NAMESPACE_LABEL};
 use crate::object::{Fields, HostObject, VirtualObject};
 use crate::verdict::Hold;
 
-const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
-const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
+pub(super) const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
+pub(super) const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
 /// The label by which every Namespace carries its own name.
 const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 
