@@ -11,17 +11,14 @@ use serde_json::Value;
 
 use crate::conditions;
 use crate::context::Ctx;
+use crate::keys::{DOWNWARD_PREFIX, IDENTITY};
 use crate::labels;
 use crate::mapper::Mapper;
-use crate::names::IDENTITY;
 use crate::object::{Fields, HostObject, VirtualObject};
 use crate::paths;
 use crate::references::{self, Reference};
 use crate::spec::KindSpec;
 use crate::verdict::Hold;
-
-/// Annotations of our domain that rules may set: answers for the downward API.
-pub const DOWNWARD_DOMAIN: &str = "downward.weft.dev/";
 
 /// Volume sources that stay inside the pod or name objects in the reference table; `name` is no source but
 /// stands beside it. Those of [`powers::OUTSIDE_VOLUMES`] are known as well.
@@ -197,7 +194,7 @@ fn same_reserved_metadata(draft: &HostObject, result: &HostObject) -> Result<(),
     }
     let reserved = |object: &HostObject| -> Fields {
         let map = reserved(object.annotations());
-        map.into_iter().filter(|(key, _)| !key.starts_with(DOWNWARD_DOMAIN)).collect()
+        map.into_iter().filter(|(key, _)| !key.starts_with(DOWNWARD_PREFIX)).collect()
     };
     if reserved(draft) != reserved(result) || result.annotation(IDENTITY).is_none() {
         return Err(refuse(

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::change::Change;
-use crate::names::DIGEST;
+use crate::keys::DIGEST;
 use crate::object::{Fields, HostObject, VirtualObject};
 
 /// The RFC 7386 patch that brings the managed fields of `current` to `desired`, if they differ.

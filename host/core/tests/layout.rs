@@ -8,11 +8,23 @@ use std::path::{Path, PathBuf};
 const MAY_USE: &[(&str, &[&str])] = &[
     (
         "plan",
-        &["change", "conditions", "context", "mapper", "names", "object", "spec", "translate", "verdict"],
+        &[
+            "keys",
+            "change",
+            "conditions",
+            "context",
+            "mapper",
+            "names",
+            "object",
+            "spec",
+            "translate",
+            "verdict",
+        ],
     ),
     (
         "translate",
         &[
+            "keys",
             "conditions",
             "confine",
             "context",
@@ -28,6 +40,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "confine",
         &[
+            "keys",
             "conditions",
             "context",
             "labels",
@@ -41,12 +54,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "verdict",
         ],
     ),
-    // Of confine, the domain of the annotations that a mapper may set.
     (
         "kinds",
         &[
+            "keys",
             "change",
-            "confine",
             "context",
             "diff",
             "digest",
@@ -86,16 +98,18 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "verdict",
         ],
     ),
-    ("extension", &["context", "edit", "object"]),
+    ("extension", &["context", "edit", "object", "text"]),
     ("edit", &["object"]),
-    ("conditions", &["change", "context", "object"]),
+    ("conditions", &["keys", "change", "context", "object"]),
     ("offline", &["context", "names", "object"]),
     ("references", &["names", "object", "paths"]),
-    ("labels", &["digest", "names", "object"]),
+    ("labels", &["keys", "digest", "names", "object"]),
     ("context", &["names", "object"]),
-    ("diff", &["change", "names", "object"]),
-    ("names", &["object"]),
+    ("diff", &["keys", "change", "names", "object"]),
+    ("names", &["keys", "object", "text"]),
+    ("keys", &[]),
     ("digest", &[]),
+    ("text", &[]),
     ("object", &[]),
     ("paths", &["object"]),
     ("lib", &[]),
@@ -133,13 +147,25 @@ fn imports_go_one_way() {
     }
 }
 
+#[test]
+fn keys_of_weft_are_spelt_out_in_one_file() {
+    for path in files().iter().filter(|path| top(path) != "keys") {
+        for line in code(&text(path)) {
+            assert!(!line.contains("weft.dev/"), "{}: use keys.rs instead of {line}", path.display());
+        }
+    }
+}
+
+/// The lines of a file, documentation and tests aside.
+fn code(text: &str) -> impl Iterator<Item = &str> {
+    let lines = text.lines().take_while(|line| line.trim() != "mod tests {");
+    lines.filter(|line| !line.trim_start().starts_with("//"))
+}
+
 /// The modules that follow `crate::` anywhere in a file, documentation and tests aside.
 fn uses(text: &str) -> BTreeSet<String> {
-    let code = text
-        .lines()
-        .take_while(|line| line.trim() != "mod tests {")
-        .filter(|line| !line.trim_start().starts_with("//"));
-    code.flat_map(|line| line.split("crate::").skip(1))
+    code(text)
+        .flat_map(|line| line.split("crate::").skip(1))
         .map(|rest| {
             rest.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_')
                 .next()

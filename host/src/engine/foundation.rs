@@ -9,6 +9,7 @@ use tracing::{info, warn};
 use weft_core::change::Change;
 use weft_core::context::Owner;
 use weft_core::context::cluster_ips;
+use weft_core::keys::VIRTUAL_CLUSTER_UID;
 use weft_core::kinds::service;
 use weft_core::names::HostName;
 use weft_core::object::{Host, HostObject, ResourceType, Virtual, VirtualName, VirtualObject};
@@ -18,9 +19,6 @@ use crate::engine::apply::Writer;
 use crate::engine::guard::{self, Guard};
 use crate::engine::state::{State, dns_service};
 
-/// Host annotation on the virtual cluster's Service: UID of the virtual `kube-system`, which is as old as
-/// the virtual cluster's storage.
-const VIRTUAL_UID: &str = "weft.dev/virtual-cluster-uid";
 /// How often all this is looked at again.
 const PERIOD: Duration = Duration::from_secs(30);
 
@@ -46,7 +44,7 @@ pub(crate) enum Error {
     NoAddress(String),
     #[error(
         "the virtual cluster is not the one whose objects are on the host: its kube-system has the UID {found}, expected \
-         {expected}. Nothing is written. If its storage was replaced on purpose, remove the annotation {VIRTUAL_UID} \
+         {expected}. Nothing is written. If its storage was replaced on purpose, remove the annotation {VIRTUAL_CLUSTER_UID} \
          from the host Service {service}"
     )]
     OtherCluster { found: String, expected: String, service: String },
@@ -106,7 +104,7 @@ impl Foundation {
             }
             guard::Error::OtherCluster { found, expected } => self.other_cluster(found, expected),
         })?;
-        match service.annotation(VIRTUAL_UID) {
+        match service.annotation(VIRTUAL_CLUSTER_UID) {
             Some(expected) if expected == found => {
                 self.guard.expect(&found);
                 Ok(())
@@ -114,7 +112,8 @@ impl Foundation {
             Some(expected) => Err(self.other_cluster(found, expected.to_owned())),
             None => {
                 info!(uid = found, "recording the virtual cluster's identity on the host");
-                let change = Change::merge(json!({"metadata": {"annotations": {VIRTUAL_UID: found}}}));
+                let change =
+                    Change::merge(json!({"metadata": {"annotations": {VIRTUAL_CLUSTER_UID: found}}}));
                 let (services, name) = (services(), HostName::of(service));
                 let patched = self.writer.patch_host(&services, &name, service.uid(), &change);
                 let failed = |source| Error::Api {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tracing::{debug, warn};
 use weft_core::change::Change;
+use weft_core::keys::FAKE_NODE_LABEL;
 use weft_core::kinds::pod::status::node_address;
 use weft_core::object::{ResourceType, VirtualObject};
 
@@ -16,8 +17,6 @@ use crate::api;
 use crate::engine::apply::Writer;
 use crate::engine::state::State;
 
-/// Marks the nodes that we made: others are the tenant's.
-const FAKE_NODE_LABEL: &str = "weft.dev/fake-node";
 /// How often nodes are compared with the pods on them. The virtual cluster's own controllers remove the pods
 /// of a node that is gone after 40 s.
 const SWEEP: Duration = Duration::from_secs(10);

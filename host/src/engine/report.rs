@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 use weft_core::digest;
 use weft_core::object::{Key, VirtualName, VirtualObject};
+use weft_core::text::truncate;
 
 use crate::bucket::Buckets;
 use crate::engine::apply::Writer;
@@ -214,16 +215,11 @@ fn event(admitted: &Admitted) -> VirtualObject {
             "namespace": object.namespace(), "name": object.name(), "uid": object.uid(),
         },
         "type": if report.is_warning { "Warning" } else { "Normal" },
-        "reason": report.reason, "message": shortened(&report.message),
+        "reason": report.reason, "message": truncate(&report.message, LONGEST_MESSAGE),
         "source": {"component": component}, "reportingComponent": "weft",
         "firstTimestamp": now, "lastTimestamp": now, "count": count,
     });
     VirtualObject::new(fields.as_object().cloned().unwrap_or_default())
-}
-
-fn shortened(message: &str) -> &str {
-    let end = message.floor_char_boundary(LONGEST_MESSAGE);
-    message.split_at_checked(end).map_or(message, |(kept, _)| kept)
 }
 
 #[cfg(test)]

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use tracing::{debug, warn};
 use weft_core::causes::causes;
-use weft_core::names::{CLUSTER_LABEL, HostName};
+use weft_core::keys::CLUSTER_LABEL;
+use weft_core::names::HostName;
 use weft_core::object::{HostObject, Key, VirtualObject};
 use weft_core::plan::{self, Plan, Step};
 use weft_core::spec::Life;

@@ -18,8 +18,6 @@ use crate::engine::queue::Outcome;
 use crate::engine::state::State;
 use crate::engine::syncer::Error;
 
-/// Label of the mirrors; other volumes are the tenant's.
-pub(crate) const MIRRORED_LABEL: &str = "weft.dev/mirrored";
 /// How often mirrors whose claim is gone are looked for.
 const SWEEP: Duration = Duration::from_secs(5);
 

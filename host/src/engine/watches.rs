@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use weft_core::names::CLUSTER_LABEL;
+use weft_core::keys::{CLUSTER_LABEL, MIRRORED_LABEL};
 use weft_core::object::{Host, Kind, ResourceType, Virtual};
 
 use crate::api::Api;
@@ -39,7 +39,7 @@ impl Watches {
     pub(crate) fn start(&self, writer: &Arc<Writer>, tasks: &mut JoinSet<()>) {
         let state = self.state.clone();
         let relabelled = Arc::new(move |changed: Changed<Virtual>| state.look_at_pods(&changed.name));
-        let mirrored = format!("{}%3Dtrue", volumes::MIRRORED_LABEL.replace('/', "%2F"));
+        let mirrored = format!("{}%3Dtrue", MIRRORED_LABEL.replace('/', "%2F"));
         let state = &self.state;
         let namespaces = self.of_virtual(&guard::namespaces(), state.namespaces.clone(), relabelled);
         let nodes = self.of_virtual(&nodes::nodes(), state.nodes.clone(), Arc::new(|_| {}));

@@ -10,10 +10,11 @@ use weft_core::conditions;
 use weft_core::confine::field_name;
 use weft_core::context::{Condition, Ctx, Event, Problem};
 use weft_core::edit::Edit;
-use weft_core::extension::{Answer, Failure, Verdict, plain};
+use weft_core::extension::{Answer, Failure, Verdict};
 use weft_core::object::{Key, Kind, ResourceType, VirtualName};
 use weft_core::references::Reference;
 use weft_core::spec::Selection;
+use weft_core::text::one_line;
 
 use crate::plugin::bindings::weft::mapping::types;
 use crate::plugin::descriptor::{Descriptor, LookupPermission, Mapping, Role, Side};
@@ -79,8 +80,8 @@ pub(super) fn kind_record(resource: &ResourceType) -> types::Kind {
 pub(super) fn descriptor(descriptor: types::Descriptor) -> Descriptor {
     Descriptor {
         name: descriptor.name,
-        version: plain(&descriptor.version, REASON),
-        summary: plain(&descriptor.summary, MESSAGE),
+        version: one_line(&descriptor.version, REASON),
+        summary: one_line(&descriptor.summary, MESSAGE),
         mappings: descriptor.mappings.into_iter().map(mapping).collect(),
         lookups: descriptor.lookups.iter().map(lookup).collect(),
         settings_schema: descriptor.settings_schema,
@@ -173,7 +174,7 @@ pub(super) fn answer(plugin: &str, outcome: &types::Outcome) -> Result<Answer, F
         by: plugin.to_owned(),
         is_warning: matches!(event.severity, types::Severity::Warning),
         reason: reason(&event.reason),
-        message: plain(&event.message, MESSAGE),
+        message: one_line(&event.message, MESSAGE),
     });
     let conditions = outcome.conditions.iter().take(TOLD).map(|condition| Condition {
         kind: conditions::kind(plugin, &reason(&condition.name)),
@@ -183,7 +184,7 @@ pub(super) fn answer(plugin: &str, outcome: &types::Outcome) -> Result<Answer, F
             None => "Unknown",
         },
         reason: reason(&condition.reason),
-        message: plain(&condition.message, MESSAGE),
+        message: one_line(&condition.message, MESSAGE),
     });
     Ok(Answer { verdict, events: events.collect(), conditions: Some(conditions.collect()) })
 }
@@ -192,12 +193,12 @@ pub(super) fn problem(plugin: &str, problem: &types::Problem) -> Problem {
     Problem {
         by: plugin.to_owned(),
         reason: reason(&problem.reason),
-        why: plain(&problem.message, MESSAGE),
+        why: one_line(&problem.message, MESSAGE),
         field: problem
             .at
             .as_deref()
             .filter(|at| !at.is_empty())
-            .map(|pointer| plain(&field_name(pointer), FIELD)),
+            .map(|pointer| one_line(&field_name(pointer), FIELD)),
     }
 }
 

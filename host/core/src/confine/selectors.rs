@@ -7,7 +7,7 @@
 
 use serde_json::Value;
 
-use crate::names::CLUSTER_LABEL;
+use crate::keys::CLUSTER_LABEL;
 use crate::object::{Fields, HostObject};
 use crate::paths;
 use crate::selectors::{Form, Missing, Selector};

@@ -6,17 +6,19 @@ use std::sync::LazyLock;
 use super::endpoints::{items_mut, service_key, target_to_host, without_selector};
 use crate::context::Ctx;
 use crate::mapper::{Mapper, Patcher};
-use crate::object::{HostObject, Key, VirtualName, VirtualObject};
+use crate::object::{HostObject, Key, Object, VirtualName, VirtualObject};
 use crate::spec::KindSpec;
 use crate::verdict::Hold;
 
 /// Label: who writes the slice.
 const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 /// Label: the Service that the slice belongs to.
-const SERVICE: &str = "kubernetes.io/service-name";
+pub const SERVICE_LABEL: &str = "kubernetes.io/service-name";
 
-/// Controllers that run on the host as well and make slices of their own there.
-const CONTROLLERS: &[&str] = &["endpointslice-controller.k8s.io", "endpointslicemirroring-controller.k8s.io"];
+/// Makes slices from the selectors of Services.
+const CONTROLLER: &str = "endpointslice-controller.k8s.io";
+/// Makes slices from Endpoints.
+const MIRRORING_CONTROLLER: &str = "endpointslicemirroring-controller.k8s.io";
 
 /// The mapper of EndpointSlices.
 #[derive(Debug)]
@@ -43,13 +45,14 @@ impl Mapper for EndpointSlice {
         source: &VirtualObject,
         mut draft: HostObject,
     ) -> Result<HostObject, Hold> {
-        if source.label(MANAGED_BY).is_some_and(|manager| CONTROLLERS.contains(&manager)) {
+        // Both controllers run on the host as well, and make slices of their own there.
+        if is_made_by_controller(source) || source.label(MANAGED_BY) == Some(MIRRORING_CONTROLLER) {
             return Err(Hold::Absent);
         }
         if let Some(service) = service_of(source) {
             let host_name = ctx.names.host_name(&service);
             without_selector(ctx, service)?;
-            draft.labels_mut().insert(SERVICE.to_owned(), host_name.as_str().into());
+            draft.labels_mut().insert(SERVICE_LABEL.to_owned(), host_name.as_str().into());
         }
         for endpoint in items_mut(draft.pointer_mut("/endpoints")) {
             target_to_host(ctx, source.namespace(), endpoint);
@@ -73,7 +76,12 @@ impl Patcher for EndpointSlice {
     }
 }
 
+/// Whether the slice controller made this from the selector of a Service.
+pub fn is_made_by_controller<S>(slice: &Object<S>) -> bool {
+    slice.label(MANAGED_BY) == Some(CONTROLLER)
+}
+
 fn service_of(source: &VirtualObject) -> Option<VirtualName> {
-    let name = source.label(SERVICE).filter(|name| !name.is_empty())?;
+    let name = source.label(SERVICE_LABEL).filter(|name| !name.is_empty())?;
     Some(VirtualName::new(source.namespace(), name))
 }

@@ -8,12 +8,12 @@ use serde_json::Value;
 use super::service;
 use crate::context::Ctx;
 use crate::mapper::Mapper;
-use crate::object::{HostObject, Key, Kind, VirtualName, VirtualObject};
+use crate::object::{HostObject, Key, Kind, Object, VirtualName, VirtualObject};
 use crate::spec::KindSpec;
 use crate::verdict::Hold;
 
-/// Marks the Endpoints that the endpoints controller made.
-const MANAGED_BY: &str = "endpoints.kubernetes.io/managed-by";
+/// The label and value by which the endpoints controller marks what it makes from the selector of a Service.
+const CONTROLLER: (&str, &str) = ("endpoints.kubernetes.io/managed-by", "endpoint-controller");
 /// Marks Endpoints that only serve to elect a leader.
 const LEADER: &str = "control-plane.alpha.kubernetes.io/leader";
 
@@ -39,7 +39,7 @@ impl Mapper for Endpoints {
         source: &VirtualObject,
         mut draft: HostObject,
     ) -> Result<HostObject, Hold> {
-        if source.label(MANAGED_BY) == Some("endpoint-controller") || source.annotation(LEADER).is_some() {
+        if is_made_by_controller(source) || source.annotation(LEADER).is_some() {
             return Err(Hold::Absent);
         }
         without_selector(ctx, source.virtual_name())?;
@@ -52,6 +52,12 @@ impl Mapper for Endpoints {
         }
         Ok(draft)
     }
+}
+
+/// Whether the endpoints controller made these Endpoints from the selector of a Service.
+pub fn is_made_by_controller<S>(endpoints: &Object<S>) -> bool {
+    let (label, value) = CONTROLLER;
+    endpoints.label(label) == Some(value)
 }
 
 /// Passes if the endpoints of the Service `name` are the tenant's to write.

@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 use weft_core::context::Notes;
+use weft_core::keys::IDENTITY;
 use weft_core::mapper::Mapper;
-use weft_core::names::IDENTITY;
 use weft_core::object::{Fields, HostObject, VirtualObject, child_mut};
 use weft_core::offline::Offline;
 

@@ -185,7 +185,7 @@ pub fn plain(mut object: Fields) -> Fields {
         metadata.remove("ownerReferences");
         let annotations = metadata.get_mut("annotations").and_then(Value::as_object_mut);
         let is_empty = annotations.is_some_and(|annotations| {
-            annotations.retain(|key, _| !key.starts_with(weft_core::names::PREFIX));
+            annotations.retain(|key, _| !key.starts_with(weft_core::keys::PREFIX));
             annotations.is_empty()
         });
         if is_empty {

@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 
 use super::parts;
 use crate::context::Ctx;
+use crate::keys::{CLUSTER_LABEL, NAMESPACE_LABEL};
 use crate::labels;
-use crate::names::{CLUSTER_LABEL, NAMESPACE_LABEL};
 use crate::object::{Fields, HostObject, VirtualObject};
 use crate::verdict::Hold;
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::parts::{self, CONTAINER_LISTS};
 use super::quantity;
 use crate::change::Change;
-use crate::names::DIGEST;
+use crate::keys::DIGEST;
 use crate::object::{Fields, HostObject};
 
 /// Containers that are part of the pod from the start.
