@@ -8,13 +8,13 @@ use std::sync::Arc;
 
 use crate::causes::causes;
 use crate::confine::{confine_edit, confine_virtual_edit, known};
-use crate::context::{Ctx, Problem};
-use crate::extension::{Direction, Extension, Failure, OnFailure, Request, Verdict};
+use crate::context::Ctx;
+use crate::extension::{Direction, Extension, Failure, OnFailure, Request};
 use crate::mapper::{Mapper, Patcher};
 use crate::object::{Fields, HostObject, Key, ResourceType, VirtualObject};
 use crate::references::{self, Reference};
 use crate::spec::KindSpec;
-use crate::verdict::Hold;
+use crate::verdict::{Hold, Problem};
 
 /// One kind's rules with extensions in their place or behind them.
 pub struct Chain {
@@ -127,16 +127,9 @@ impl Chain {
             }
         }
         let edit = match answer.verdict {
-            Verdict::Apply(edit) => edit,
-            Verdict::Skip(problem) => return Step::Stop(Hold::Skip(problem)),
-            Verdict::Absent(_) => return Step::Stop(Hold::Absent),
-            Verdict::Reject(problem) => return Step::Stop(Hold::Reject(problem)),
-            Verdict::Fail(problem) => return on_failure(ctx, link, problem),
-            Verdict::Wait { problem, until, after } => {
-                // Its words may be what it read in a Secret, and this goes into the log.
-                let why = format!("the plugin {} says {}", problem.by, problem.reason);
-                return Step::Stop(Hold::Wait { on: until, why, after });
-            }
+            Ok(edit) => edit,
+            Err(Hold::Fail(problem)) => return on_failure(ctx, link, problem),
+            Err(hold) => return Step::Stop(hold),
         };
         let edited =
             edit.apply(request.draft).map_err(|error| Failure::new("PluginEditUnfit", causes(&error)));
@@ -235,8 +228,10 @@ fn on_failure(ctx: &Ctx<'_>, link: &dyn Extension, problem: Problem) -> Step {
 
 /// What the guard says, as the failure of the extension that made it speak.
 fn refusal(hold: &Hold) -> Failure {
-    match hold {
-        Hold::Refuse { field, why } => Failure::new("PluginRefused", why.as_str()).about(field),
-        other => Failure::new("PluginRefused", format!("{other:?}")),
+    let problem = hold.problem();
+    let failure = Failure::new("PluginRefused", problem.why.as_str());
+    match &problem.field {
+        Some(field) => failure.about(field),
+        None => failure,
     }
 }

@@ -18,7 +18,7 @@ use crate::object::{Fields, HostObject, VirtualObject};
 use crate::paths;
 use crate::references::{self, Reference};
 use crate::spec::KindSpec;
-use crate::verdict::Hold;
+use crate::verdict::{By, Hold};
 
 /// Volume sources that stay inside the pod or name objects in the reference table; `name` is no source but
 /// stands beside it. Those of [`powers::OUTSIDE_VOLUMES`] are known as well.
@@ -299,7 +299,7 @@ fn is_empty(value: &Value) -> bool {
 }
 
 fn refuse(pointer: &str, why: String) -> Hold {
-    Hold::Refuse { field: field_name(pointer), why }
+    Hold::refuse(By::Guard, field_name(pointer), why)
 }
 
 /// Kubernetes' notation of a pointer: `/spec/volumes/2/hostPath` is `spec.volumes[2].hostPath`.

@@ -2,13 +2,11 @@
 //!
 //! An extension answers with data; [`crate::chain::Chain`] carries the answer out after it has checked it.
 
-use std::collections::BTreeSet;
-use std::time::Duration;
-
-use crate::context::{Condition, Ctx, Event, Problem};
+use crate::context::{Condition, Ctx, Event};
 use crate::edit::Edit;
-use crate::object::{Fields, HostObject, Key, VirtualObject};
+use crate::object::{Fields, HostObject, VirtualObject};
 use crate::text::one_line;
+use crate::verdict::{By, Problem, Verdict};
 
 /// One rule from outside for one kind.
 pub trait Extension: Send + Sync {
@@ -80,36 +78,12 @@ pub struct Request<'a> {
 /// What a rule answers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
-    /// What is to be done.
-    pub verdict: Verdict,
+    /// The edit of the draft that is to be written, or why nothing is.
+    pub verdict: Verdict<Edit>,
     /// To be told on the virtual object.
     pub events: Vec<Event>,
     /// All the plugin's conditions of the virtual object; none: they stay as they are.
     pub conditions: Option<Vec<Condition>>,
-}
-
-/// What is to be done.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Verdict {
-    /// Write the draft with this edit.
-    Apply(Edit),
-    /// Leave the other side as it is.
-    Skip(Problem),
-    /// The other side must not have the object.
-    Absent(Problem),
-    /// Something else has to come first.
-    Wait {
-        /// What, in words.
-        problem: Problem,
-        /// The rule runs again when one of these changes.
-        until: BTreeSet<Key>,
-        /// The rule also runs again after this time.
-        after: Option<Duration>,
-    },
-    /// The tenant has to change the object.
-    Reject(Problem),
-    /// It did not work.
-    Fail(Problem),
 }
 
 /// Why there is no answer, or none that can be carried out.
@@ -143,7 +117,7 @@ impl Failure {
     /// The failure as a problem of the plugin `by`.
     pub fn problem(&self, by: &str) -> Problem {
         Problem {
-            by: by.to_owned(),
+            by: By::Plugin(by.to_owned()),
             reason: self.reason.to_owned(),
             why: self.why.clone(),
             field: self.field.clone(),

@@ -200,7 +200,7 @@ impl Plan {
                 asks = self.patch_host(mapper, &desired, host);
                 self.desired = Some(desired);
             }
-            Err(Hold::Absent) => return self.delete_host(host, None),
+            Err(Hold::Absent(_)) => return self.delete_host(host, None),
             Err(hold) => self.hold = Some(hold),
         }
         if !matches!(self.hold, Some(Hold::Skip(_))) {

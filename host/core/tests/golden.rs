@@ -86,12 +86,12 @@ fn forward(case: &Case) -> Result<Value, Hold> {
 
 fn hold_to_json(hold: &Hold) -> Value {
     match hold {
-        Hold::Absent => json!({"absent": true}),
-        Hold::Wait { on, .. } => json!({"wait": on.iter().map(ToString::to_string).collect::<Vec<_>>()}),
-        Hold::Refuse { field, why } => json!({"refuse": {"field": field, "why": why}}),
-        Hold::Reject(problem) | Hold::Skip(problem) | Hold::Fail(problem) => {
-            json!({"problem": problem.to_string()})
+        Hold::Absent(_) => json!({"absent": true}),
+        Hold::Wait(wait) => {
+            json!({"wait": wait.until.iter().map(ToString::to_string).collect::<Vec<_>>()})
         }
+        Hold::Reject(problem) => json!({"refuse": {"field": problem.field, "why": problem.why}}),
+        Hold::Skip(problem) | Hold::Fail(problem) => json!({"problem": problem.to_string()}),
     }
 }
 

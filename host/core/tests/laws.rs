@@ -369,7 +369,7 @@ fn check_content(case: &Case, other: &Case, pair: &Pair, changed: &VirtualObject
             }
         }
         (Ok(_), None) => panic!("{title}: the host object is gone"),
-        (Err(Hold::Absent), host) => assert!(host.is_none(), "{title}: the host object is still there"),
+        (Err(Hold::Absent(_)), host) => assert!(host.is_none(), "{title}: the host object is still there"),
         (Err(_), _) => {}
     }
 }

@@ -91,7 +91,7 @@ fn a_selector_that_is_no_label_selector_cannot_be_limited_and_is_refused() {
         &chain,
         &widget(&json!({"selector": "app == 'web'"})),
     );
-    assert!(matches!(held, Err(Hold::Refuse { field, .. }) if field == "spec.selector"));
+    assert!(matches!(held, Err(Hold::Reject(problem)) if problem.field.as_deref() == Some("spec.selector")));
 }
 
 #[test]

@@ -95,8 +95,8 @@ fn ask(
         used: state.is_used(key),
     };
     let plan = plan::plan(&ctx, &*pair.mapper, seen);
-    if let Some(Hold::Wait { on, .. }) = &plan.hold {
-        for awaited in on {
+    if let Some(Hold::Wait(wait)) = &plan.hold {
+        for awaited in &wait.until {
             view.note(awaited.clone());
         }
     }

@@ -36,8 +36,6 @@ const LONGEST_MESSAGE: usize = 1024;
 /// A stable reason, for people and for scripts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reason {
-    /// The object asks for something that a tenant cannot have.
-    Refused,
     /// The host's API server does not take the object.
     HostRefused,
     /// The virtual API server does not take what flows back.
@@ -164,7 +162,6 @@ impl Reason {
     /// As scripts and people know it.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
-            Self::Refused => "SyncRefused",
             Self::HostRefused => "HostRefused",
             Self::VirtualRefused => "StatusRefused",
             Self::NameTaken => "HostNameTaken",

@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use weft_core::chain::Chain;
 use weft_core::context::{Ctx, Notes};
 use weft_core::declared::Declared;
-use weft_core::extension::{Answer, Extension, Failure, Request, Terms, Verdict};
+use weft_core::extension::{Answer, Extension, Failure, Request, Terms};
 use weft_core::keys::{APPLIED, DIGEST};
 use weft_core::mapper::Mapper;
 use weft_core::object::{Fields, HostObject, Kind, VirtualObject};
@@ -189,7 +189,7 @@ impl Call {
     /// The draft with the edit, if there is one that fits.
     pub fn wanted(&self) -> Option<Fields> {
         match &self.answer {
-            Ok(Answer { verdict: Verdict::Apply(edit), .. }) => edit.apply(&self.draft).ok(),
+            Ok(Answer { verdict: Ok(edit), .. }) => edit.apply(&self.draft).ok(),
             _ => None,
         }
     }
@@ -252,7 +252,7 @@ impl Mapper for Drafting<'_> {
 
     fn to_host(&self, _: &Ctx<'_>, _: &VirtualObject, draft: HostObject) -> Result<HostObject, Hold> {
         *self.draft.lock().unwrap_or_else(PoisonError::into_inner) = draft.into_fields();
-        Err(Hold::Absent)
+        Err(Hold::absent("only the draft is wanted"))
     }
 }
 

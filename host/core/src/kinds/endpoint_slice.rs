@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
-use super::endpoints::{items_mut, service_key, target_to_host, without_selector};
+use super::endpoints::{self, items_mut, service_key, target_to_host, without_selector};
 use crate::context::Ctx;
 use crate::mapper::{Mapper, Patcher};
 use crate::object::{HostObject, Key, Object, VirtualName, VirtualObject};
@@ -47,7 +47,7 @@ impl Mapper for EndpointSlice {
     ) -> Result<HostObject, Hold> {
         // Both controllers run on the host as well, and make slices of their own there.
         if is_made_by_controller(source) || source.label(MANAGED_BY) == Some(MIRRORING_CONTROLLER) {
-            return Err(Hold::Absent);
+            return Err(endpoints::made_by_the_host());
         }
         if let Some(service) = service_of(source) {
             let host_name = ctx.names.host_name(&service);

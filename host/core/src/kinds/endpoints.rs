@@ -39,8 +39,11 @@ impl Mapper for Endpoints {
         source: &VirtualObject,
         mut draft: HostObject,
     ) -> Result<HostObject, Hold> {
-        if is_made_by_controller(source) || source.annotation(LEADER).is_some() {
-            return Err(Hold::Absent);
+        if is_made_by_controller(source) {
+            return Err(made_by_the_host());
+        }
+        if source.annotation(LEADER).is_some() {
+            return Err(Hold::absent("they only serve to elect a leader"));
         }
         without_selector(ctx, source.virtual_name())?;
         for subset in items_mut(draft.pointer_mut("/subsets")) {
@@ -60,19 +63,23 @@ pub fn is_made_by_controller<S>(endpoints: &Object<S>) -> bool {
     endpoints.label(label) == Some(value)
 }
 
+/// The host's controllers make their own from the Service there.
+pub(super) fn made_by_the_host() -> Hold {
+    Hold::absent("the controllers of the host make their own")
+}
+
 /// Passes if the endpoints of the Service `name` are the tenant's to write.
 pub(super) fn without_selector(ctx: &Ctx<'_>, name: VirtualName) -> Result<(), Hold> {
     if service::is_api(&name) {
-        return Err(Hold::Absent);
+        return Err(service::api_server());
     }
     let key = service_key(name);
     let Some(service) = ctx.lookup.object(&key) else {
         let why = format!("the {key} does not exist");
-        return Err(Hold::Wait { on: BTreeSet::from([key]), why, after: None });
+        return Err(Hold::wait(key, why));
     };
     let selector = service.pointer("/spec/selector").and_then(Value::as_object);
-    // Others make these on the host as they made these here.
-    if selector.is_some_and(|selector| !selector.is_empty()) { Err(Hold::Absent) } else { Ok(()) }
+    if selector.is_some_and(|selector| !selector.is_empty()) { Err(made_by_the_host()) } else { Ok(()) }
 }
 
 /// The key of the Service `name`.

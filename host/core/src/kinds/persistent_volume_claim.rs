@@ -14,7 +14,7 @@ use crate::mapper::{Mapper, Patcher};
 use crate::object::{Fields, HostObject, Object, VirtualObject};
 use crate::references::Reference;
 use crate::spec::KindSpec;
-use crate::verdict::Hold;
+use crate::verdict::{By, Hold};
 
 pub mod volume;
 
@@ -90,7 +90,7 @@ impl Patcher for PersistentVolumeClaim {
             "the host has no claim that is bound to {volume:?}, and a new one would begin empty; to begin anew, \
              delete this claim and make one without a volume name"
         );
-        Err(Hold::Refuse { field: "spec.volumeName".to_owned(), why })
+        Err(Hold::refuse(By::Mapper, "spec.volumeName", why))
     }
 }
 
@@ -108,11 +108,11 @@ fn source_to_host(field: &str, namespace: &str, spec: &mut Fields) -> Result<(),
             "a {} is not on the host; fill the volume from a PersistentVolumeClaim, or in a pod",
             text("kind")
         );
-        return Err(Hold::Refuse { field: format!("spec.{field}"), why });
+        return Err(Hold::refuse(By::Mapper, format!("spec.{field}"), why));
     }
     if !text("namespace").is_empty() && text("namespace") != namespace {
-        let why = "the claim to copy must be in the same namespace; copy it in a pod".to_owned();
-        return Err(Hold::Refuse { field: format!("spec.{field}.namespace"), why });
+        let why = "the claim to copy must be in the same namespace; copy it in a pod";
+        return Err(Hold::refuse(By::Mapper, format!("spec.{field}.namespace"), why));
     }
     source.remove("namespace");
     Ok(())

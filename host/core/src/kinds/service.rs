@@ -72,7 +72,7 @@ impl Mapper for Service {
         mut draft: HostObject,
     ) -> Result<HostObject, Hold> {
         if is_api(&source.virtual_name()) {
-            return Err(Hold::Absent);
+            return Err(api_server());
         }
         if let Some(remembered) = moving::remembered(source) {
             moving::restore(draft.spec_mut(), remembered);
@@ -133,6 +133,11 @@ impl Patcher for Service {
 /// virtual cluster's Service on the host.
 pub(super) fn is_api(name: &VirtualName) -> bool {
     name.namespace == "default" && name.name == "kubernetes"
+}
+
+/// It stays in the virtual cluster.
+pub(super) fn api_server() -> Hold {
+    Hold::absent("it is the virtual API server's own")
 }
 
 fn scope_selector(ctx: &Ctx<'_>, namespace: &str, spec: &mut Fields) {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use weft_core::chain::Chain;
 use weft_core::context::Ctx;
 use weft_core::edit::Edit;
-use weft_core::extension::{Answer, Extension, Failure, OnFailure, Request, Terms, Verdict};
+use weft_core::extension::{Answer, Extension, Failure, OnFailure, Request, Terms};
 use weft_core::mapper::Mapper;
 use weft_core::object::Fields;
 
@@ -84,7 +84,7 @@ impl Extension for Liar {
     }
 
     fn call(&self, _: &Ctx<'_>, request: &Request<'_>) -> Result<Answer, Failure> {
-        let verdict = Verdict::Apply(self.lie.edit(request.draft));
+        let verdict = Ok(self.lie.edit(request.draft));
         Ok(Answer { verdict, events: Vec::new(), conditions: None })
     }
 

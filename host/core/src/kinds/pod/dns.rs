@@ -171,13 +171,16 @@ mod tests {
         let mut world = World::new();
         world.facts.dns.clear();
         let held = applied(&world, "shop", "web", &json!({"dnsPolicy": "ClusterFirst"}));
-        let Err(Hold::Wait { on, .. }) = held else { panic!("does not wait for DNS") };
-        assert_eq!(on.iter().map(ToString::to_string).collect::<Vec<_>>(), ["Service kube-system/kube-dns"]);
+        let Err(Hold::Wait(wait)) = held else { panic!("does not wait for DNS") };
+        assert_eq!(
+            wait.until.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            ["Service kube-system/kube-dns"]
+        );
         assert!(applied(&world, "shop", "web", &json!({"dnsPolicy": "Default"})).is_ok());
         world.facts.kubernetes.clear();
         assert!(matches!(
             applied(&world, "shop", "web", &json!({"dnsPolicy": "Default"})),
-            Err(Hold::Wait { .. })
+            Err(Hold::Wait(_))
         ));
     }
 
