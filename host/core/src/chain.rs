@@ -6,15 +6,15 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use serde_json::Value;
-
 use crate::causes::causes;
 use crate::confine::{confine_edit, confine_virtual_edit, known};
-use crate::context::{Ctx, Problem};
-use crate::extension::{Direction, Extension, Failure, OnFailure, Request, Verdict};
-use crate::mapper::{Change, Hold, Mapper, Policy};
+use crate::context::Ctx;
+use crate::extension::{Direction, Extension, Failure, OnFailure, Request};
+use crate::mapper::{Mapper, Patcher};
 use crate::object::{Fields, HostObject, Key, ResourceType, VirtualObject};
 use crate::references::{self, Reference};
+use crate::spec::KindSpec;
+use crate::verdict::{Hold, Problem};
 
 /// One kind's rules with extensions in their place or behind them.
 pub struct Chain {
@@ -22,8 +22,7 @@ pub struct Chain {
     /// Says in place of `base` what the content is. How objects live and are patched stays with `base`.
     instead: Option<Arc<dyn Extension>>,
     after: Vec<Arc<dyn Extension>>,
-    references: Vec<Reference>,
-    looks_up: Vec<ResourceType>,
+    spec: KindSpec,
 }
 
 /// What asking an extension has led to.
@@ -37,10 +36,10 @@ enum Step {
 }
 
 impl Chain {
-    /// `base` alone: the same rules.
+    /// `base` alone: it decides the same.
     pub fn new(base: Arc<dyn Mapper>) -> Self {
-        let (references, looks_up) = (base.references().to_vec(), base.looks_up().to_vec());
-        Self { base, instead: None, after: Vec::new(), references, looks_up }
+        let spec = KindSpec { may_block: true, ..base.spec().clone() };
+        Self { base, instead: None, after: Vec::new(), spec }
     }
 
     /// Has `extension` say what the content is.
@@ -53,14 +52,10 @@ impl Chain {
         self.after.push(extension);
     }
 
-    /// Adds places that name other objects, and kinds that are looked up.
-    pub fn knowing(&mut self, references: &[Reference], looks_up: &[ResourceType]) {
-        let new = |more: &&Reference| !self.references.contains(more);
-        let references: Vec<Reference> = references.iter().filter(new).cloned().collect();
-        self.references.extend(references);
-        let new = |more: &&ResourceType| !self.looks_up.contains(more);
-        let looks_up: Vec<ResourceType> = looks_up.iter().filter(new).cloned().collect();
-        self.looks_up.extend(looks_up);
+    /// Adds what an extension declares: places that name other objects, and kinds that it looks up.
+    pub fn add_declared(&mut self, references: &[Reference], looks_up: &[ResourceType]) {
+        add_new(&mut self.spec.references, references);
+        add_new(&mut self.spec.looks_up, looks_up);
     }
 
     fn edit_host(
@@ -70,8 +65,7 @@ impl Chain {
         source: &VirtualObject,
         object: &HostObject,
     ) -> Step {
-        let kind = self.base.resource().kind();
-        let is_known = |object: &HostObject| known(ctx, &kind, &self.references, object);
+        let is_known = |object: &HostObject| known(ctx, &self.spec, object);
         let request = Request {
             direction: Direction::ToHost,
             virtual_object: source,
@@ -133,16 +127,9 @@ impl Chain {
             }
         }
         let edit = match answer.verdict {
-            Verdict::Apply(edit) => edit,
-            Verdict::Skip(problem) => return Step::Stop(Hold::Skip(problem)),
-            Verdict::Absent(_) => return Step::Stop(Hold::Absent),
-            Verdict::Reject(problem) => return Step::Stop(Hold::Reject(problem)),
-            Verdict::Fail(problem) => return on_failure(ctx, link, problem),
-            Verdict::Wait { problem, until, after } => {
-                // Its words may be what it read in a Secret, and this goes into the log.
-                let why = format!("the plugin {} says {}", problem.by, problem.reason);
-                return Step::Stop(Hold::Wait { on: until, why, after });
-            }
+            Ok(edit) => edit,
+            Err(Hold::Fail(problem)) => return on_failure(ctx, link, problem),
+            Err(hold) => return Step::Stop(hold),
         };
         let edited =
             edit.apply(request.draft).map_err(|error| Failure::new("PluginEditUnfit", causes(&error)));
@@ -157,6 +144,14 @@ impl Chain {
 }
 
 impl Mapper for Chain {
+    fn spec(&self) -> &KindSpec {
+        &self.spec
+    }
+
+    fn patcher(&self) -> &dyn Patcher {
+        self.base.patcher()
+    }
+
     fn to_host(&self, ctx: &Ctx<'_>, source: &VirtualObject, draft: HostObject) -> Result<HostObject, Hold> {
         let instead = self.instead.as_ref().filter(|link| link.terms().to_host);
         let mut object = match instead.map(|link| self.edit_host(ctx, link.as_ref(), source, &draft)) {
@@ -198,80 +193,21 @@ impl Mapper for Chain {
         object
     }
 
-    fn references(&self) -> &[Reference] {
-        &self.references
-    }
-
-    fn looks_up(&self) -> &[ResourceType] {
-        &self.looks_up
-    }
-
-    fn is_lengthy(&self) -> bool {
-        true
-    }
-
-    fn resource(&self) -> &ResourceType {
-        self.base.resource()
-    }
-
     fn targets(&self, source: &VirtualObject) -> BTreeSet<Key> {
         let mut targets = self.base.targets(source);
         // Those of the base come first, and are in already.
-        let more = self.references.get(self.base.references().len()..).unwrap_or_default();
+        let more = self.spec.references.get(self.base.spec().references.len()..).unwrap_or_default();
         targets.extend(references::targets(more, source));
         targets
     }
+}
 
-    fn policy(&self) -> &Policy {
-        self.base.policy()
-    }
-
-    fn owned(&self) -> Vec<&str> {
-        self.base.owned()
-    }
-
-    fn is_essential(&self) -> bool {
-        self.base.is_essential()
-    }
-
-    fn has_conditions(&self) -> bool {
-        self.base.has_conditions()
-    }
-
-    fn installs_definition(&self) -> bool {
-        self.base.installs_definition()
-    }
-
-    fn before_create(&self, source: &VirtualObject) -> Result<(), Hold> {
-        self.base.before_create(source)
-    }
-
-    fn creatable(&self, desired: HostObject) -> HostObject {
-        self.base.creatable(desired)
-    }
-
-    fn host_changes(&self, desired: &HostObject, current: &HostObject) -> Vec<Change> {
-        self.base.host_changes(desired, current)
-    }
-
-    fn status_changes(&self, source: &VirtualObject, current: &HostObject) -> Vec<Change> {
-        self.base.status_changes(source, current)
-    }
-
-    fn replace(&self, desired: &HostObject, current: &HostObject) -> bool {
-        self.base.replace(desired, current)
-    }
-
-    fn virtual_changes(&self, desired: &VirtualObject, current: &VirtualObject) -> Vec<Change> {
-        self.base.virtual_changes(desired, current)
-    }
-
-    fn digest_view(&self, desired: &HostObject) -> Value {
-        self.base.digest_view(desired)
-    }
-
-    fn relax(&self, desired: &HostObject, refused: &[String]) -> Option<HostObject> {
-        self.base.relax(desired, refused)
+/// Adds those of `more` that `list` does not have.
+fn add_new<T: Clone + PartialEq>(list: &mut Vec<T>, more: &[T]) {
+    for item in more {
+        if !list.contains(item) {
+            list.push(item.clone());
+        }
     }
 }
 
@@ -292,8 +228,10 @@ fn on_failure(ctx: &Ctx<'_>, link: &dyn Extension, problem: Problem) -> Step {
 
 /// What the guard says, as the failure of the extension that made it speak.
 fn refusal(hold: &Hold) -> Failure {
-    match hold {
-        Hold::Refuse { field, why } => Failure::new("PluginRefused", why.as_str()).about(field),
-        other => Failure::new("PluginRefused", format!("{other:?}")),
+    let problem = hold.problem();
+    let failure = Failure::new("PluginRefused", problem.why.as_str());
+    match &problem.field {
+        Some(field) => failure.about(field),
+        None => failure,
     }
 }

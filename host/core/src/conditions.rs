@@ -5,16 +5,14 @@
 
 use serde_json::{Value, json};
 
+use crate::change::Change;
 use crate::context::{Condition, Ctx, Notes};
-use crate::mapper::Change;
+use crate::keys::PLUGIN_CONDITIONS;
 use crate::object::{Fields, VirtualObject, child_mut};
-
-/// Ends the prefix of every condition type that is a plugin's.
-const DOMAIN: &str = ".plugins.weft.dev/";
 
 /// The type of the condition `name` of `plugin`.
 pub fn kind(plugin: &str, name: &str) -> String {
-    format!("{plugin}{DOMAIN}{name}")
+    format!("{plugin}{PLUGIN_CONDITIONS}{name}")
 }
 
 /// Brings the plugins' conditions of `desired` up to what was noted in this decision. Plugins that were not
@@ -97,5 +95,5 @@ fn type_of(condition: &Value) -> Option<&str> {
 
 /// The plugin that a condition belongs to, if it is a plugin's.
 fn plugin_of(condition: &Value) -> Option<&str> {
-    type_of(condition)?.split_once(DOMAIN).map(|(plugin, _)| plugin)
+    type_of(condition)?.split_once(PLUGIN_CONDITIONS).map(|(plugin, _)| plugin)
 }

@@ -11,14 +11,14 @@ use serde_json::Value;
 
 use crate::conditions;
 use crate::context::Ctx;
+use crate::keys::{DOWNWARD_PREFIX, IDENTITY};
 use crate::labels;
-use crate::mapper::{Hold, Mapper};
-use crate::names::IDENTITY;
-use crate::object::{Fields, HostObject, Kind, VirtualObject};
+use crate::mapper::Mapper;
+use crate::object::{Fields, HostObject, VirtualObject};
+use crate::paths;
 use crate::references::{self, Reference};
-
-/// Annotations of our domain that rules may set: answers for the downward API.
-pub const DOWNWARD_DOMAIN: &str = "downward.weft.dev/";
+use crate::spec::KindSpec;
+use crate::verdict::{By, Hold};
 
 /// Volume sources that stay inside the pod or name objects in the reference table; `name` is no source but
 /// stands beside it. Those of [`powers::OUTSIDE_VOLUMES`] are known as well.
@@ -50,19 +50,19 @@ pub fn confine(
 ) -> Result<(), Hold> {
     same_identity(draft, result)?;
     same_reserved_metadata(draft, result)?;
-    known(ctx, &mapper.resource().kind(), mapper.references(), result)
+    known(ctx, mapper.spec(), result)
 }
 
-/// Passes `result`, a host object of `kind`, if whatever it names and selects is this tenant's.
-pub fn known(ctx: &Ctx<'_>, kind: &Kind, references: &[Reference], result: &HostObject) -> Result<(), Hold> {
-    known_references(ctx, references, result)?;
-    if let Some(pointer) = selectors::foreign(ctx.names.cluster(), kind, result) {
+/// Passes `result`, a host object of the kind `spec`, if whatever it names and selects is this tenant's.
+pub fn known(ctx: &Ctx<'_>, spec: &KindSpec, result: &HostObject) -> Result<(), Hold> {
+    known_references(ctx, &spec.references, result)?;
+    if let Some(pointer) = selectors::foreign(ctx.names.cluster(), spec, result) {
         return Err(refuse(
             &pointer,
             "it must select pods of this virtual cluster only: the host namespace may hold others".to_owned(),
         ));
     }
-    if kind.as_str() == "v1/Pod" {
+    if spec.resource.kind().as_str() == "v1/Pod" {
         known_pod(ctx, result)?;
     }
     Ok(())
@@ -135,7 +135,7 @@ fn changed_outside(before: &Fields, after: &Fields, open: &[&str]) -> Option<Str
     fn walk_fields(before: &Fields, after: &Fields, at: &str, open: &[&str]) -> Option<String> {
         let names = before.keys().chain(after.keys().filter(|name| !before.contains_key(*name)));
         names.into_iter().find_map(|name| {
-            let at = format!("{at}/{}", name.replace('~', "~0").replace('/', "~1"));
+            let at = format!("{at}/{}", paths::escape(name));
             walk(before.get(name), after.get(name), &at, open)
         })
     }
@@ -194,7 +194,7 @@ fn same_reserved_metadata(draft: &HostObject, result: &HostObject) -> Result<(),
     }
     let reserved = |object: &HostObject| -> Fields {
         let map = reserved(object.annotations());
-        map.into_iter().filter(|(key, _)| !key.starts_with(DOWNWARD_DOMAIN)).collect()
+        map.into_iter().filter(|(key, _)| !key.starts_with(DOWNWARD_PREFIX)).collect()
     };
     if reserved(draft) != reserved(result) || result.annotation(IDENTITY).is_none() {
         return Err(refuse(
@@ -299,7 +299,7 @@ fn is_empty(value: &Value) -> bool {
 }
 
 fn refuse(pointer: &str, why: String) -> Hold {
-    Hold::Refuse { field: field_name(pointer), why }
+    Hold::refuse(By::Guard, field_name(pointer), why)
 }
 
 /// Kubernetes' notation of a pointer: `/spec/volumes/2/hostPath` is `spec.volumes[2].hostPath`.

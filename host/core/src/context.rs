@@ -3,7 +3,6 @@
 //! The engine fills these in before it calls a rule; a rule never asks a server, a clock or a file.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -11,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::names::Names;
 use crate::object::{HostObject, Key, Kind, Object, VirtualObject};
+use crate::verdict::Problem;
 
 /// What a rule may read: names, facts of both clusters, and the tenant's other objects.
 #[derive(Clone, Copy)]
@@ -100,19 +100,6 @@ pub struct Condition {
     pub message: String,
 }
 
-/// What a loaded rule says is wrong, or what is wrong with the rule.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
-    /// Name of the plugin.
-    pub by: String,
-    /// Stable, in CamelCase: the reason of the event.
-    pub reason: String,
-    /// For people: what is wrong and what to do.
-    pub why: String,
-    /// The field, in Kubernetes notation.
-    pub field: Option<String>,
-}
-
 impl Notes {
     /// Notes that take no conditions: those of the object stay as they are.
     pub fn without_conditions() -> Self {
@@ -174,15 +161,6 @@ impl Notes {
 
 fn lock<T>(notes: &Mutex<T>) -> MutexGuard<'_, T> {
     notes.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.field {
-            Some(field) => write!(f, "{field}: {} (plugin {})", self.why, self.by),
-            None => write!(f, "{} (plugin {})", self.why, self.by),
-        }
-    }
 }
 
 /// What is true of both clusters and changes rarely.

@@ -7,11 +7,14 @@ use serde_json::Value;
 
 use crate::context::Ctx;
 use crate::labels;
-use crate::mapper::{Hold, Life, Mapper, Policy, Selection};
+use crate::mapper::Mapper;
 use crate::names::Names;
 use crate::object::{Fields, HostObject, ResourceType, VirtualObject, child_mut};
 use crate::paths;
 use crate::references::Reference;
+use crate::selectors::Selector;
+use crate::spec::{KindSpec, Life, Policy, Selection};
+use crate::verdict::Hold;
 
 /// What is said of a kind. Paths are pointers in which `*` means every element.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,60 +25,46 @@ pub struct Declaration {
     pub selection: Selection,
     /// Where objects name other objects.
     pub references: Vec<Reference>,
-    /// Label selectors of pods: limited to the pods of the object's virtual namespace.
+    /// Paths to `LabelSelector`s of pods: limited to the pods of the object's virtual namespace. A missing one
+    /// selects no pods.
     pub selectors: Vec<String>,
     /// Labels that host controllers give to the pods they make, such as `/spec/template/metadata/labels`.
     pub labels: Vec<String>,
-    /// What is wholly ours on the host, as pointers.
-    pub owned: Vec<String>,
+    /// Managed fields, as pointers: see [`KindSpec::managed`].
+    pub managed: Vec<String>,
     /// What flows back, as pointers.
     pub back: Vec<String>,
     /// Whether the host's definition is to be installed in the virtual cluster.
     pub installs_definition: bool,
 }
 
-/// The rules that follow from a declaration.
+/// The mapper that follows from a declaration.
 #[derive(Debug)]
 pub struct Declared {
+    spec: KindSpec,
     declaration: Declaration,
-    policy: Policy,
 }
 
 impl Declared {
-    /// The rules of `declaration`.
+    /// The mapper of `declaration`.
     pub fn new(declaration: Declaration) -> Self {
-        let policy = Policy { selection: declaration.selection, life: Life::Data };
-        Self { declaration, policy }
+        let spec = KindSpec {
+            references: declaration.references.clone(),
+            selectors: declaration.selectors.iter().map(|path| Selector::label_selector(path)).collect(),
+            policy: Policy { selection: declaration.selection, life: Life::Data },
+            managed: declaration.managed.clone(),
+            has_conditions: declaration.back.iter().any(|path| path == "/status"),
+            is_essential: false,
+            installs_definition: declaration.installs_definition,
+            ..KindSpec::new(declaration.resource.clone())
+        };
+        Self { spec, declaration }
     }
 }
 
 impl Mapper for Declared {
-    fn resource(&self) -> &ResourceType {
-        &self.declaration.resource
-    }
-
-    fn references(&self) -> &[Reference] {
-        &self.declaration.references
-    }
-
-    fn policy(&self) -> &Policy {
-        &self.policy
-    }
-
-    fn owned(&self) -> Vec<&str> {
-        self.declaration.owned.iter().map(String::as_str).collect()
-    }
-
-    fn is_essential(&self) -> bool {
-        false
-    }
-
-    fn has_conditions(&self) -> bool {
-        self.declaration.back.iter().any(|path| path == "/status")
-    }
-
-    fn installs_definition(&self) -> bool {
-        self.declaration.installs_definition
+    fn spec(&self) -> &KindSpec {
+        &self.spec
     }
 
     fn to_host(

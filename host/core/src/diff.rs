@@ -1,20 +1,20 @@
-//! Compares objects by the fields we own and says what to patch.
+//! Compares objects by their managed fields and says what to patch.
 
 use serde_json::{Value, json};
 
-use crate::mapper::Change;
-use crate::names::DIGEST;
+use crate::change::Change;
+use crate::keys::DIGEST;
 use crate::object::{Fields, HostObject, VirtualObject};
 
-/// The RFC 7386 patch that brings the owned subtrees of `current` to `desired`, if they differ.
+/// The RFC 7386 patch that brings the managed fields of `current` to `desired`, if they differ.
 ///
-/// What `desired` says must be there. What it leaves open inside an owned list is left alone, because the
+/// What `desired` says must be there. What it leaves open inside a managed list is left alone, because the
 /// host may have filled it in; unless `desired` is something else than what we wrote last: the tenant
 /// may have removed just that, so the list is sent once more as it is.
-pub fn owned(owned: &[&str], desired: &HostObject, current: &HostObject) -> Option<Change> {
+pub fn managed(managed: &[String], desired: &HostObject, current: &HostObject) -> Option<Change> {
     let asked_before = desired.annotation(DIGEST) == current.annotation(DIGEST);
     let mut patch = Value::Null;
-    for path in owned {
+    for path in managed {
         match (desired.pointer(path), current.pointer(path)) {
             (Some(want), Some(have)) => {
                 if let Some(change) = merge_patch(want, have, asked_before) {
@@ -29,16 +29,16 @@ pub fn owned(owned: &[&str], desired: &HostObject, current: &HostObject) -> Opti
     (!patch.is_null()).then(|| Change::merge(patch))
 }
 
-/// The owned subtrees of `object` alone, to take a digest of.
-pub fn view(owned: &[&str], object: &HostObject) -> Value {
-    owned
+/// The managed fields of `object` alone, to take a digest of.
+pub fn view(managed: &[String], object: &HostObject) -> Value {
+    managed
         .iter()
-        .filter_map(|path| Some(((*path).to_owned(), object.pointer(path)?.clone())))
+        .filter_map(|path| Some((path.clone(), object.pointer(path)?.clone())))
         .collect::<Fields>()
         .into()
 }
 
-/// The patch of one owned value: fields that `want` lacks are removed; lists are replaced unless they
+/// The patch of one managed value: fields that `want` lacks are removed; lists are replaced unless they
 /// are equal or, if `asked_before`, each element of `want` is contained in the one of `have` at its place.
 fn merge_patch(want: &Value, have: &Value, asked_before: bool) -> Option<Value> {
     match (want, have) {
@@ -147,7 +147,7 @@ mod tests {
     fn what_the_host_defaulted_stays() {
         let desired = host(json!({"spec": {"ports": [{"port": 80}]}}));
         let current = host(json!({"spec": {"ports": [{"port": 80, "nodePort": 30000}]}}));
-        assert_eq!(owned(&["/spec/ports"], &desired, &current), None);
+        assert_eq!(managed(&["/spec/ports".to_owned()], &desired, &current), None);
     }
 
     #[test]
@@ -157,7 +157,7 @@ mod tests {
         let current = host(
             json!({"metadata": {"annotations": {DIGEST: "old"}}, "spec": {"ports": [{"port": 80, "appProtocol": "http"}]}}),
         );
-        let change = owned(&["/spec/ports"], &desired, &current).unwrap();
+        let change = managed(&["/spec/ports".to_owned()], &desired, &current).unwrap();
         assert_eq!(change.body, json!({"spec": {"ports": [{"port": 80}]}}));
     }
 
@@ -165,7 +165,7 @@ mod tests {
     fn what_the_tenant_removed_goes() {
         let desired = host(json!({"data": {"a": "1"}}));
         let current = host(json!({"data": {"a": "2", "b": "1"}, "binaryData": {"c": ""}}));
-        let change = owned(&["/data", "/binaryData"], &desired, &current).unwrap();
+        let change = managed(&["/data", "/binaryData"].map(str::to_owned), &desired, &current).unwrap();
         assert_eq!(change.body, json!({"data": {"a": "1", "b": null}, "binaryData": null}));
     }
 

@@ -2,12 +2,11 @@
 //!
 //! An extension answers with data; [`crate::chain::Chain`] carries the answer out after it has checked it.
 
-use std::collections::BTreeSet;
-use std::time::Duration;
-
-use crate::context::{Condition, Ctx, Event, Problem};
+use crate::context::{Condition, Ctx, Event};
 use crate::edit::Edit;
-use crate::object::{Fields, HostObject, Key, VirtualObject};
+use crate::object::{Fields, HostObject, VirtualObject};
+use crate::text::one_line;
+use crate::verdict::{By, Problem, Verdict};
 
 /// One rule from outside for one kind.
 pub trait Extension: Send + Sync {
@@ -79,36 +78,12 @@ pub struct Request<'a> {
 /// What a rule answers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
-    /// What is to be done.
-    pub verdict: Verdict,
+    /// The edit of the draft that is to be written, or why nothing is.
+    pub verdict: Verdict<Edit>,
     /// To be told on the virtual object.
     pub events: Vec<Event>,
     /// All the plugin's conditions of the virtual object; none: they stay as they are.
     pub conditions: Option<Vec<Condition>>,
-}
-
-/// What is to be done.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Verdict {
-    /// Write the draft with this edit.
-    Apply(Edit),
-    /// Leave the other side as it is.
-    Skip(Problem),
-    /// The other side must not have the object.
-    Absent(Problem),
-    /// Something else has to come first.
-    Wait {
-        /// What, in words.
-        problem: Problem,
-        /// The rule runs again when one of these changes.
-        until: BTreeSet<Key>,
-        /// The rule also runs again after this time.
-        after: Option<Duration>,
-    },
-    /// The tenant has to change the object.
-    Reject(Problem),
-    /// It did not work.
-    Fail(Problem),
 }
 
 /// Why there is no answer, or none that can be carried out.
@@ -128,48 +103,24 @@ const MESSAGE: usize = 1024;
 const FIELD: usize = 256;
 
 impl Failure {
-    /// A failure that is about no field. What comes of `why` is one line: see [`plain`].
+    /// A failure that is about no field. What comes of `why` is one line: see [`one_line`].
     pub fn new(reason: &'static str, why: impl Into<String>) -> Self {
-        Self { reason, why: plain(&why.into(), MESSAGE), field: None }
+        Self { reason, why: one_line(&why.into(), MESSAGE), field: None }
     }
 
     /// The same about a field, in Kubernetes notation.
     #[must_use]
     pub fn about(self, field: &str) -> Self {
-        Self { field: Some(plain(field, FIELD)), ..self }
+        Self { field: Some(one_line(field, FIELD)), ..self }
     }
 
     /// The failure as a problem of the plugin `by`.
     pub fn problem(&self, by: &str) -> Problem {
         Problem {
-            by: by.to_owned(),
+            by: By::Plugin(by.to_owned()),
             reason: self.reason.to_owned(),
             why: self.why.clone(),
             field: self.field.clone(),
         }
-    }
-}
-
-/// The first `length` bytes of a text that foreign code has chosen, as one line in which nothing can move or
-/// colour a terminal, begin another line, or make it run backwards.
-pub fn plain(text: &str, length: usize) -> String {
-    let end = text.floor_char_boundary(length);
-    let kept = text.get(..end).unwrap_or_default();
-    kept.chars().map(|c| if c.is_control() || is_layout(c) { ' ' } else { c }).collect()
-}
-
-/// Separators of lines and paragraphs, and marks that change the direction of text.
-fn is_layout(c: char) -> bool {
-    matches!(c, '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_text_of_foreign_code_stays_one_plain_line() {
-        assert_eq!(plain("a\r\n\u{1b}[31mb\u{9b}2J\u{2028}c\u{202e}d", 1024), "a   [31mb 2J c d");
-        assert_eq!(plain("wörter", 2), "w");
     }
 }

@@ -1,4 +1,4 @@
-//! The built-in kinds. This is the only such list: what is watched, what rights are needed and what the
+//! The built-in kinds. This is the only such list: what is watched, which permissions are needed and what the
 //! documentation says is derived from it.
 
 use std::sync::Arc;
@@ -13,15 +13,15 @@ pub mod pod;
 pub mod secret;
 pub mod service;
 
-/// The rules of every built-in kind.
+/// The mapper of every built-in kind.
 pub fn builtin() -> Vec<Arc<dyn Mapper>> {
     vec![
-        Arc::new(config_map::ConfigMap::new()),
-        Arc::new(endpoint_slice::EndpointSlice::new()),
-        Arc::new(endpoints::Endpoints::new()),
-        Arc::new(persistent_volume_claim::PersistentVolumeClaim::new()),
-        Arc::new(pod::Pod::new()),
-        Arc::new(secret::Secret::new()),
-        Arc::new(service::Service::new()),
+        Arc::new(config_map::ConfigMap),
+        Arc::new(endpoint_slice::EndpointSlice),
+        Arc::new(endpoints::Endpoints),
+        Arc::new(persistent_volume_claim::PersistentVolumeClaim),
+        Arc::new(pod::Pod),
+        Arc::new(secret::Secret),
+        Arc::new(service::Service),
     ]
 }

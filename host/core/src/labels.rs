@@ -7,13 +7,10 @@
 use serde_json::{Value, json};
 
 use crate::digest;
-use crate::names::{CLUSTER_LABEL, DOMAIN, NAMESPACE_LABEL, Names};
+use crate::keys::{CLUSTER_LABEL, DOMAIN, NAMESPACE_LABEL, NAMESPACE_LABELS_DOMAIN, TENANT_SUFFIX};
+use crate::names::Names;
 use crate::object::Fields;
 
-/// Appended to the prefix of a tenant's key that lies in our domain.
-const TENANT_SUFFIX: &str = ".tenant.weft.dev";
-/// Prefix of the labels that carry the labels of a pod's virtual Namespace.
-const NAMESPACE_LABELS_DOMAIN: &str = "ns.weft.dev";
 /// Longest prefix of a label key (RFC 1123 subdomain).
 const MAX_PREFIX: usize = 253;
 

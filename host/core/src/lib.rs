@@ -15,6 +15,7 @@
 
 pub mod causes;
 pub mod chain;
+pub mod change;
 pub mod conditions;
 pub mod confine;
 pub mod context;
@@ -23,6 +24,7 @@ pub mod diff;
 pub mod digest;
 pub mod edit;
 pub mod extension;
+pub mod keys;
 pub mod kinds;
 pub mod labels;
 pub mod mapper;
@@ -32,4 +34,8 @@ pub mod offline;
 pub mod paths;
 pub mod plan;
 pub mod references;
+pub mod selectors;
+pub mod spec;
+pub mod text;
 pub mod translate;
+pub mod verdict;

@@ -9,24 +9,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::keys::IDENTITY;
 use crate::object::{HostObject, Key, Kind, VirtualName};
-
-/// The prefix of every label and annotation key that is ours.
-pub const PREFIX: &str = "weft.dev/";
-/// The domain of [`PREFIX`], whose subdomains are ours too.
-pub const DOMAIN: &str = "weft.dev";
-/// Host label: the virtual cluster that an object belongs to.
-pub const CLUSTER_LABEL: &str = "weft.dev/cluster";
-/// Host label: the virtual namespace of an object.
-pub const NAMESPACE_LABEL: &str = "weft.dev/namespace";
-/// Host annotation: the [`Identity`] of the virtual object, as JSON.
-pub const IDENTITY: &str = "weft.dev/identity";
-/// Host annotation: digest of what we last wrote.
-pub const DIGEST: &str = "weft.dev/digest";
-/// Host annotation: the tenant's label and annotation keys that we last wrote, as JSON.
-pub const APPLIED: &str = "weft.dev/applied";
-/// Virtual annotation: what a Service that is being moved to another address gets back at the end, as JSON.
-pub const MOVING: &str = "weft.dev/moving";
+use crate::text::truncate;
 
 /// Labels, and the names that host controllers derive from ours, end at 63 bytes (RFC 1123).
 const MAX_NAME: usize = 63;
@@ -174,11 +159,8 @@ impl Names {
 
     fn hashed(&self, readable: &str, parts: &[&str]) -> HostName {
         let room = MAX_NAME - HASH_CHARS - 1 - SEPARATOR.len() - self.cluster.len();
-        let end =
-            (0..=room.min(readable.len())).rev().find(|&end| readable.is_char_boundary(end)).unwrap_or(0);
-        let (prefix, _) = readable.split_at(end);
         // A hashed name must not look like a readable one, so the prefix holds no separator.
-        let prefix = prefix.replace(SEPARATOR, "-");
+        let prefix = truncate(readable, room).replace(SEPARATOR, "-");
         let prefix = trim_separator(&prefix);
         let hash = base32_hash(&self.cluster, parts);
         HostName(format!("{prefix}-{hash}{SEPARATOR}{}", self.cluster))

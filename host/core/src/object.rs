@@ -289,6 +289,12 @@ impl Kind {
     pub fn short(&self) -> &str {
         self.0.rsplit('/').next().unwrap_or(&self.0)
     }
+
+    /// Whether objects of this kind are Secrets, whose content must be kept nowhere else. What another group
+    /// calls a Secret is treated alike.
+    pub fn is_secret(&self) -> bool {
+        self.short() == "Secret"
+    }
 }
 
 impl fmt::Display for Kind {

@@ -2,12 +2,16 @@
 
 use serde_json::{Value, json};
 
+use crate::change::Change;
 use crate::conditions;
 use crate::context::Ctx;
-use crate::mapper::{Change, Hold, Life, Mapper, Selection};
-use crate::names::{APPLIED, HostName, Identity};
+use crate::keys::APPLIED;
+use crate::mapper::Mapper;
+use crate::names::{HostName, Identity};
 use crate::object::{Fields, HostObject, VirtualName, VirtualObject, child_mut};
+use crate::spec::{Life, Selection};
 use crate::translate;
+use crate::verdict::Hold;
 
 /// What both caches show of one pair.
 #[derive(Debug, Clone, Copy, Default)]
@@ -112,15 +116,15 @@ pub fn plan(ctx: &Ctx<'_>, mapper: &dyn Mapper, seen: Seen<'_>) -> Plan {
 
 impl Plan {
     fn without_host(&mut self, ctx: &Ctx<'_>, mapper: &dyn Mapper, seen: Seen<'_>, source: &VirtualObject) {
-        if mapper.policy().life == Life::Process && (source.is_terminating() || has_run(source)) {
+        if mapper.spec().policy.life == Life::Process && (source.is_terminating() || has_run(source)) {
             // What ran cannot run again, and what is being deleted has nothing left to wait for.
             return self.delete_virtual(source, 0);
         }
         if source.is_terminating() || !wanted(mapper, seen) {
             return;
         }
-        match mapper.before_create(source).and_then(|()| translate::to_host(ctx, mapper, source)) {
-            Ok(desired) => self.steps.push(Step::CreateHost(Box::new(mapper.creatable(desired)))),
+        match mapper.patcher().before_create(source).and_then(|()| translate::to_host(ctx, mapper, source)) {
+            Ok(desired) => self.steps.push(Step::CreateHost(Box::new(mapper.patcher().creatable(desired)))),
             Err(hold) => {
                 self.hold = Some(hold);
                 self.tell_conditions(ctx, mapper, source);
@@ -130,7 +134,7 @@ impl Plan {
 
     /// Writes the conditions that were noted where nothing else flows back.
     fn tell_conditions(&mut self, ctx: &Ctx<'_>, mapper: &dyn Mapper, source: &VirtualObject) {
-        if !mapper.has_conditions() {
+        if !mapper.spec().has_conditions {
             return;
         }
         let mut desired = source.clone();
@@ -151,7 +155,7 @@ impl Plan {
             // The virtual object was deleted and made again under its name: the host object is of the old one.
             return self.delete_host(host, None);
         }
-        match mapper.policy().life {
+        match mapper.spec().policy.life {
             Life::Process => self.process(ctx, mapper, source, host),
             Life::Data if !wanted(mapper, seen) => self.delete_host(host, None),
             Life::Data => self.in_step(ctx, mapper, source, host),
@@ -181,7 +185,7 @@ impl Plan {
 
     /// Both live: spec and data go to the host, status comes back.
     fn in_step(&mut self, ctx: &Ctx<'_>, mapper: &dyn Mapper, source: &VirtualObject, host: &HostObject) {
-        let is_process = mapper.policy().life == Life::Process;
+        let is_process = mapper.spec().policy.life == Life::Process;
         let translated = translate::to_host(ctx, mapper, source);
         if is_process {
             // What runs is told first: a change that the host refuses, such as a resize, must not keep it back.
@@ -189,16 +193,18 @@ impl Plan {
         }
         let mut asks = false;
         match translated {
-            Ok(desired) if mapper.replace(&desired, host) => return self.delete_host(host, None),
+            Ok(desired) if mapper.patcher().must_recreate(&desired, host) => {
+                return self.delete_host(host, None);
+            }
             Ok(desired) => {
                 asks = self.patch_host(mapper, &desired, host);
                 self.desired = Some(desired);
             }
-            Err(Hold::Absent) => return self.delete_host(host, None),
+            Err(Hold::Absent(_)) => return self.delete_host(host, None),
             Err(hold) => self.hold = Some(hold),
         }
         if !matches!(self.hold, Some(Hold::Skip(_))) {
-            self.push_host_changes(host, mapper.status_changes(source, host));
+            self.push_host_changes(host, mapper.patcher().status_changes(source, host));
         }
         // What the host shows is its answer to what we asked last. Where we ask for something else now, it
         // would undo the tenant's change; the host's next answer brings us here again.
@@ -209,8 +215,9 @@ impl Plan {
 
     /// Whether the host is asked for anything but other metadata.
     fn patch_host(&mut self, mapper: &dyn Mapper, desired: &HostObject, host: &HostObject) -> bool {
-        let asks = !mapper.host_changes(desired, host).is_empty();
-        self.push_host_changes(host, host_patches(mapper, desired, host));
+        let changes = mapper.patcher().host_changes(desired, host);
+        let asks = !changes.is_empty();
+        self.push_host_changes(host, with_metadata(changes, desired, host));
         asks
     }
 
@@ -223,7 +230,7 @@ impl Plan {
     fn back(&mut self, ctx: &Ctx<'_>, mapper: &dyn Mapper, source: &VirtualObject, host: &HostObject) {
         let mut desired = translate::to_virtual(ctx, mapper, host, source);
         let (name, uid) = (source.virtual_name(), source.uid().to_owned());
-        if mapper.policy().life == Life::Process {
+        if mapper.spec().policy.life == Life::Process {
             match (node(source), node(&desired)) {
                 ("", "") => {}
                 ("", assigned) => {
@@ -252,7 +259,7 @@ impl Plan {
     }
 
     fn push_virtual_changes(&mut self, mapper: &dyn Mapper, source: &VirtualObject, desired: &VirtualObject) {
-        let mut changes = mapper.virtual_changes(desired, source);
+        let mut changes = mapper.patcher().virtual_changes(desired, source);
         conditions::guard(source, desired, &mut changes);
         for change in changes {
             let (name, uid) = (source.virtual_name(), source.uid().to_owned());
@@ -285,7 +292,11 @@ impl Plan {
 
 /// The patches, in order, that bring `host` to `desired`.
 pub fn host_patches(mapper: &dyn Mapper, desired: &HostObject, host: &HostObject) -> Vec<Change> {
-    let mut changes = mapper.host_changes(desired, host);
+    with_metadata(mapper.patcher().host_changes(desired, host), desired, host)
+}
+
+/// The patches `changes` with the one of the metadata, in the object's own patch where there is one.
+fn with_metadata(mut changes: Vec<Change>, desired: &HostObject, host: &HostObject) -> Vec<Change> {
     if let Some(metadata) = metadata_patch(desired, host) {
         match changes.iter_mut().find(|change| change.subresource.is_none()) {
             Some(main) => merge_metadata(&mut main.body, metadata),
@@ -296,7 +307,7 @@ pub fn host_patches(mapper: &dyn Mapper, desired: &HostObject, host: &HostObject
 }
 
 fn wanted(mapper: &dyn Mapper, seen: Seen<'_>) -> bool {
-    mapper.policy().selection == Selection::All || seen.used
+    mapper.spec().policy.selection == Selection::All || seen.used
 }
 
 /// Whether a virtual pod was placed: from then on its containers may have run.

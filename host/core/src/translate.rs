@@ -6,11 +6,13 @@ use crate::conditions;
 use crate::confine::confine;
 use crate::context::Ctx;
 use crate::digest;
+use crate::keys::{APPLIED, DIGEST, IDENTITY, MOVING};
 use crate::labels;
-use crate::mapper::{Hold, Mapper};
-use crate::names::{APPLIED, DIGEST, IDENTITY, Identity, MOVING};
+use crate::mapper::Mapper;
+use crate::names::Identity;
 use crate::object::{Fields, HostObject, VirtualObject};
 use crate::references;
+use crate::verdict::Hold;
 
 /// Written by kubectl with the whole object in it: on the host it would be a second, stale copy.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -31,7 +33,7 @@ pub fn to_virtual(
     current: &VirtualObject,
 ) -> VirtualObject {
     let mut result = mapper.to_virtual(ctx, host, current.clone());
-    if mapper.has_conditions() {
+    if mapper.spec().has_conditions {
         conditions::merge(ctx, &mut result, current);
     }
     for field in ["name", "namespace", "uid", "ownerReferences", "finalizers", "deletionTimestamp"] {
@@ -47,21 +49,26 @@ pub fn to_virtual(
 /// The common part: everything but `status`, under its host name, with our metadata and with every
 /// name of the reference table rewritten.
 fn draft(ctx: &Ctx<'_>, mapper: &dyn Mapper, source: &VirtualObject) -> HostObject {
-    let resource = mapper.resource();
-    let mut fields: Fields = source.fields().clone();
-    fields.remove("status");
+    let resource = &mapper.spec().resource;
+    let is_copied = |name: &str| !matches!(name, "metadata" | "status");
+    let mut fields: Fields = source
+        .fields()
+        .iter()
+        .filter(|(name, _)| is_copied(name))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
     fields.insert("apiVersion".into(), resource.api_version().into());
     fields.insert("kind".into(), resource.kind.as_ref().into());
     fields.insert("metadata".into(), draft_metadata(ctx, mapper, source));
     let mut draft = HostObject::new(fields);
-    references::rewrite(mapper.references(), ctx.names, source.namespace(), &mut draft);
+    references::rewrite(&mapper.spec().references, ctx.names, source.namespace(), &mut draft);
     draft
 }
 
 fn draft_metadata(ctx: &Ctx<'_>, mapper: &dyn Mapper, source: &VirtualObject) -> Value {
     let names = ctx.names;
     let mut all_labels = source.labels().map(labels::map_to_host).unwrap_or_default();
-    if mapper.resource().kind().as_str() == "v1/Pod" {
+    if mapper.spec().resource.kind().as_str() == "v1/Pod" {
         for (key, value) in ctx.lookup.namespace_labels(source.namespace()).iter() {
             all_labels.insert(labels::namespace_label_key(key), value.as_str().into());
         }
@@ -89,7 +96,7 @@ fn draft_metadata(ctx: &Ctx<'_>, mapper: &dyn Mapper, source: &VirtualObject) ->
 fn identity(ctx: &Ctx<'_>, mapper: &dyn Mapper, source: &VirtualObject) -> Identity {
     Identity {
         cluster: ctx.names.cluster().to_owned(),
-        kind: mapper.resource().kind().as_str().to_owned(),
+        kind: mapper.spec().resource.kind().as_str().to_owned(),
         namespace: source.namespace().to_owned(),
         name: source.name().to_owned(),
         uid: source.uid().to_owned(),
@@ -106,7 +113,7 @@ fn sign(mapper: &dyn Mapper, mut object: HostObject) -> HostObject {
     let written = json!([
         object.pointer("/metadata/labels"),
         object.pointer("/metadata/annotations"),
-        mapper.digest_view(&object)
+        mapper.patcher().digest_view(&object)
     ]);
     let annotations = object.annotations_mut();
     annotations.insert(DIGEST.into(), digest::of_value(&written).into());

@@ -12,8 +12,8 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use weft_core::kinds;
-use weft_core::mapper::Hold;
 use weft_core::translate;
+use weft_core::verdict::Hold;
 
 use cases::Case;
 
@@ -78,7 +78,7 @@ fn check(case: &Case) -> Vec<String> {
 
 fn forward(case: &Case) -> Result<Value, Hold> {
     if case.shown.is_none() {
-        case.mapper.before_create(&case.source)?;
+        case.mapper.patcher().before_create(&case.source)?;
     }
     translate::to_host(&case.world.ctx(), case.mapper.as_ref(), &case.source)
         .map(weft_core::object::HostObject::into_json)
@@ -86,12 +86,12 @@ fn forward(case: &Case) -> Result<Value, Hold> {
 
 fn hold_to_json(hold: &Hold) -> Value {
     match hold {
-        Hold::Absent => json!({"absent": true}),
-        Hold::Wait { on, .. } => json!({"wait": on.iter().map(ToString::to_string).collect::<Vec<_>>()}),
-        Hold::Refuse { field, why } => json!({"refuse": {"field": field, "why": why}}),
-        Hold::Reject(problem) | Hold::Skip(problem) | Hold::Fail(problem) => {
-            json!({"problem": problem.to_string()})
+        Hold::Absent(_) => json!({"absent": true}),
+        Hold::Wait(wait) => {
+            json!({"wait": wait.until.iter().map(ToString::to_string).collect::<Vec<_>>()})
         }
+        Hold::Reject(problem) => json!({"refuse": {"field": problem.field, "why": problem.why}}),
+        Hold::Skip(problem) | Hold::Fail(problem) => json!({"problem": problem.to_string()}),
     }
 }
 

@@ -8,14 +8,18 @@ mod servers;
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use weft_core::chain::Chain;
 use weft_core::context::Ctx;
+use weft_core::keys::{CLUSTER_LABEL, IDENTITY, NAMESPACE_LABEL};
 use weft_core::labels;
-use weft_core::mapper::{Hold, Life, Mapper, Policy};
-use weft_core::names::{CLUSTER_LABEL, IDENTITY, Identity, NAMESPACE_LABEL, Names};
-use weft_core::object::{Fields, HostObject, ResourceType, VirtualName, VirtualObject};
+use weft_core::mapper::Mapper;
+use weft_core::names::{Identity, Names};
+use weft_core::object::{Fields, HostObject, VirtualName, VirtualObject};
 use weft_core::plan::Step;
-use weft_core::references::{self, Reference};
+use weft_core::references;
+use weft_core::spec::{KindSpec, Life};
 use weft_core::translate;
+use weft_core::verdict::Hold;
 
 use cases::{Case, World};
 use servers::Pair;
@@ -34,6 +38,27 @@ fn what_was_created_is_left_alone() {
 }
 
 #[test]
+fn a_chain_without_extensions_decides_what_its_base_decides() {
+    for case in cases::all() {
+        let chain = Chain::new(case.mapper.clone());
+        let pair = Pair::new(case.source.clone());
+        check_same_plan(case, &chain, &pair);
+        let created = created().into_iter().find(|(other, _)| other.title == case.title);
+        let Some((_, mut pair)) = created else { continue };
+        check_same_plan(case, &chain, &pair);
+        show(case, &mut pair);
+        check_same_plan(case, &chain, &pair);
+        pair.source = None;
+        check_same_plan(case, &chain, &pair);
+    }
+}
+
+fn check_same_plan(case: &Case, chain: &Chain, pair: &Pair) {
+    let (of_base, of_chain) = (pair.plan(&case.world, case.mapper.as_ref()), pair.plan(&case.world, chain));
+    assert_eq!(of_base, of_chain, "{}", case.title);
+}
+
+#[test]
 fn translation_is_deterministic_and_survives_text() {
     for case in cases::all() {
         let text = case.source.clone().into_json().to_string();
@@ -48,24 +73,25 @@ fn translation_is_deterministic_and_survives_text() {
 #[test]
 fn what_flows_back_comes_to_rest() {
     for (case, mut pair) in created() {
-        let (Some(shown), Some(host)) = (&case.shown, &mut pair.host) else { continue };
-        let mut json = host.clone().into_json();
-        servers::merge(&mut json, &shown.clone().into_json());
-        let identity = host.annotation(IDENTITY).map(str::to_owned);
-        *host = HostObject::from_json(json).expect("an object stays an object");
-        assert_eq!(
-            host.annotation(IDENTITY).map(str::to_owned),
-            identity,
-            "{}: leave out our annotations",
-            case.title
-        );
+        show(case, &mut pair);
         pair.settle(&case.world, case.mapper.as_ref());
     }
 }
 
+/// Gives the host object what the case's status file shows.
+fn show(case: &Case, pair: &mut Pair) {
+    let (Some(shown), Some(host)) = (&case.shown, &mut pair.host) else { return };
+    let mut json = host.clone().into_json();
+    servers::merge(&mut json, &shown.clone().into_json());
+    let identity = host.annotation(IDENTITY).map(str::to_owned);
+    *host = HostObject::from_json(json).expect("an object stays an object");
+    let now = host.annotation(IDENTITY).map(str::to_owned);
+    assert_eq!(now, identity, "{}: leave out our annotations", case.title);
+}
+
 #[test]
 fn a_changed_object_comes_to_rest_and_the_host_has_the_change() {
-    for (case, pair) in created().iter().filter(|(case, _)| case.mapper.policy().life == Life::Data) {
+    for (case, pair) in created().iter().filter(|(case, _)| case.mapper.spec().policy.life == Life::Data) {
         for other in cases::all().iter().filter(|other| is_same_kind(case, other)) {
             let mut pair = pair.clone();
             let changed = content_of(other, &case.source);
@@ -78,10 +104,11 @@ fn a_changed_object_comes_to_rest_and_the_host_has_the_change() {
 
 #[test]
 fn an_outsiders_change_on_the_host_is_put_back() {
-    for (case, mut pair) in created().into_iter().filter(|(case, _)| case.mapper.policy().life == Life::Data)
+    for (case, mut pair) in
+        created().into_iter().filter(|(case, _)| case.mapper.spec().policy.life == Life::Data)
     {
         let before = pair.host.clone().expect("it was just created");
-        for path in case.mapper.owned().iter().filter(|path| before.text(path).is_some()) {
+        for path in case.mapper.spec().managed.iter().filter(|path| before.text(path).is_some()) {
             let host = pair.host.as_mut().expect("it was just created");
             *host.pointer_mut(path).expect("it was just seen") = "changed".into();
             pair.settle(&case.world, case.mapper.as_ref());
@@ -194,16 +221,8 @@ struct Hostile<'a> {
 }
 
 impl Mapper for Hostile<'_> {
-    fn resource(&self) -> &ResourceType {
-        self.inner.resource()
-    }
-
-    fn references(&self) -> &[Reference] {
-        self.inner.references()
-    }
-
-    fn policy(&self) -> &Policy {
-        self.inner.policy()
+    fn spec(&self) -> &KindSpec {
+        self.inner.spec()
     }
 
     fn to_host(&self, ctx: &Ctx<'_>, source: &VirtualObject, draft: HostObject) -> Result<HostObject, Hold> {
@@ -279,7 +298,7 @@ fn check_confined(
     };
     prop_assert_eq!(reserved(result), reserved(fair));
     prop_assert_eq!(result.annotation(IDENTITY), fair.annotation(IDENTITY));
-    for references::Used { path, name, .. } in references::host_names(mapper.references(), result) {
+    for references::Used { path, name, .. } in references::host_names(&mapper.spec().references, result) {
         prop_assert!(world.ctx().names.is_ours(name), "{} is {}", path, name);
     }
     Ok(())
@@ -308,7 +327,7 @@ fn created() -> Vec<(&'static Case, Pair)> {
 }
 
 fn is_same_kind(one: &Case, other: &Case) -> bool {
-    one.mapper.resource() == other.mapper.resource()
+    one.mapper.spec().resource == other.mapper.spec().resource
 }
 
 /// Whether a step leaves the host object itself alone: subresources can only be written once it is there.
@@ -335,14 +354,22 @@ fn check_content(case: &Case, other: &Case, pair: &Pair, changed: &VirtualObject
     let title = format!("{} changed to {}", case.title, other.title);
     match (translate::to_host(&other.world.ctx(), case.mapper.as_ref(), changed), &pair.host) {
         (Ok(desired), Some(host)) => {
-            for path in case.mapper.owned().iter().chain(FIXED).filter(|path| **path != "/spec/ports") {
+            for path in case
+                .mapper
+                .spec()
+                .managed
+                .iter()
+                .map(String::as_str)
+                .chain(FIXED.iter().copied())
+                .filter(|path| *path != "/spec/ports")
+            {
                 let (want, have) = (desired.pointer(path), host.pointer(path));
                 let is_right = want.is_none() || want == have;
                 assert!(is_right, "{title}: {path} is {have:?} and not {want:?}");
             }
         }
         (Ok(_), None) => panic!("{title}: the host object is gone"),
-        (Err(Hold::Absent), host) => assert!(host.is_none(), "{title}: the host object is still there"),
+        (Err(Hold::Absent(_)), host) => assert!(host.is_none(), "{title}: the host object is still there"),
         (Err(_), _) => {}
     }
 }

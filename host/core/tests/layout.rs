@@ -6,17 +6,59 @@ use std::path::{Path, PathBuf};
 
 /// What each file of the core may use of the others. Folders go with the file of their name.
 const MAY_USE: &[(&str, &[&str])] = &[
-    ("plan", &["conditions", "context", "mapper", "names", "object", "translate"]),
+    (
+        "plan",
+        &[
+            "keys",
+            "change",
+            "conditions",
+            "context",
+            "mapper",
+            "names",
+            "object",
+            "spec",
+            "translate",
+            "verdict",
+        ],
+    ),
     (
         "translate",
-        &["conditions", "confine", "context", "digest", "labels", "mapper", "names", "object", "references"],
+        &[
+            "keys",
+            "conditions",
+            "confine",
+            "context",
+            "digest",
+            "labels",
+            "mapper",
+            "names",
+            "object",
+            "references",
+            "verdict",
+        ],
     ),
-    ("confine", &["conditions", "context", "labels", "mapper", "names", "object", "references"]),
-    // Of confine, the domain of the annotations that a rule may set.
+    (
+        "confine",
+        &[
+            "keys",
+            "conditions",
+            "context",
+            "labels",
+            "mapper",
+            "names",
+            "object",
+            "paths",
+            "references",
+            "selectors",
+            "spec",
+            "verdict",
+        ],
+    ),
     (
         "kinds",
         &[
-            "confine",
+            "keys",
+            "change",
             "context",
             "diff",
             "digest",
@@ -26,25 +68,50 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "object",
             "paths",
             "references",
+            "selectors",
+            "spec",
+            "verdict",
         ],
     ),
-    ("mapper", &["context", "diff", "object", "references"]),
+    ("mapper", &["change", "context", "diff", "object", "references", "spec", "verdict"]),
+    ("spec", &["object", "references", "selectors"]),
+    ("selectors", &[]),
+    ("verdict", &["object"]),
+    ("change", &["object"]),
     ("causes", &[]),
-    ("chain", &["causes", "confine", "context", "extension", "mapper", "object", "references"]),
-    ("declared", &["context", "labels", "mapper", "names", "object", "paths", "references"]),
-    ("extension", &["context", "edit", "object"]),
+    (
+        "chain",
+        &["causes", "confine", "context", "extension", "mapper", "object", "references", "spec", "verdict"],
+    ),
+    (
+        "declared",
+        &[
+            "context",
+            "labels",
+            "mapper",
+            "names",
+            "object",
+            "paths",
+            "references",
+            "selectors",
+            "spec",
+            "verdict",
+        ],
+    ),
+    ("extension", &["context", "edit", "object", "text", "verdict"]),
     ("edit", &["object"]),
-    ("conditions", &["context", "mapper", "object"]),
+    ("conditions", &["keys", "change", "context", "object"]),
     ("offline", &["context", "names", "object"]),
     ("references", &["names", "object", "paths"]),
-    ("labels", &["digest", "names", "object"]),
-    ("context", &["names", "object"]),
-    // A patch is the mapper's word; nothing else of it is used.
-    ("diff", &["mapper", "names", "object"]),
-    ("names", &["object"]),
+    ("labels", &["keys", "digest", "names", "object"]),
+    ("context", &["names", "object", "verdict"]),
+    ("diff", &["keys", "change", "names", "object"]),
+    ("names", &["keys", "object", "text"]),
+    ("keys", &[]),
     ("digest", &[]),
+    ("text", &[]),
     ("object", &[]),
-    ("paths", &[]),
+    ("paths", &["object"]),
     ("lib", &[]),
 ];
 
@@ -80,13 +147,25 @@ fn imports_go_one_way() {
     }
 }
 
+#[test]
+fn keys_of_weft_are_spelt_out_in_one_file() {
+    for path in files().iter().filter(|path| top(path) != "keys") {
+        for line in code(&text(path)) {
+            assert!(!line.contains("weft.dev/"), "{}: use keys.rs instead of {line}", path.display());
+        }
+    }
+}
+
+/// The lines of a file, documentation and tests aside.
+fn code(text: &str) -> impl Iterator<Item = &str> {
+    let lines = text.lines().take_while(|line| line.trim() != "mod tests {");
+    lines.filter(|line| !line.trim_start().starts_with("//"))
+}
+
 /// The modules that follow `crate::` anywhere in a file, documentation and tests aside.
 fn uses(text: &str) -> BTreeSet<String> {
-    let code = text
-        .lines()
-        .take_while(|line| line.trim() != "mod tests {")
-        .filter(|line| !line.trim_start().starts_with("//"));
-    code.flat_map(|line| line.split("crate::").skip(1))
+    code(text)
+        .flat_map(|line| line.split("crate::").skip(1))
         .map(|rest| {
             rest.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_')
                 .next()

@@ -10,18 +10,19 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use weft_core::chain::Chain;
-use weft_core::context::{Condition, Ctx, Problem};
+use weft_core::context::{Condition, Ctx};
 use weft_core::edit::Edit;
-use weft_core::extension::{Answer, Direction, Extension, Failure, OnFailure, Request, Terms, Verdict};
+use weft_core::extension::{Answer, Direction, Extension, Failure, OnFailure, Request, Terms};
 use weft_core::object::{HostObject, VirtualObject};
 use weft_core::plan::{Plan, Seen, Step, plan};
+use weft_core::verdict::{By, Hold, Problem, Verdict, Wait};
 
 use cases::{Case, World};
 
 /// A rule that has one answer on the way to the host, and lets pass what comes back.
 struct Judge {
     terms: Terms,
-    verdict: Verdict,
+    verdict: Verdict<Edit>,
 }
 
 impl Extension for Judge {
@@ -42,7 +43,7 @@ impl Extension for Judge {
             message: String::new(),
         };
         Ok(Answer {
-            verdict: if is_asked { self.verdict.clone() } else { Verdict::Apply(Edit::Unchanged) },
+            verdict: if is_asked { self.verdict.clone() } else { Ok(Edit::Unchanged) },
             events: Vec::new(),
             // A plugin that has none says so, each time that it is asked.
             conditions: Some(is_asked.then_some(condition).into_iter().collect()),
@@ -57,17 +58,17 @@ fn pod() -> &'static Case {
 }
 
 fn problem() -> Problem {
-    Problem { by: "judge".to_owned(), reason: "Judged".to_owned(), why: "so it is".to_owned(), field: None }
+    Problem::of(By::Plugin("judge".to_owned()), "Judged", "so it is")
 }
 
 /// A decision about the pod, whose labels the tenant has changed since `host` was made.
-fn judged(verdict: Verdict, host: Option<&HostObject>) -> Plan {
+fn judged(verdict: Verdict<Edit>, host: Option<&HostObject>) -> Plan {
     let mut source = pod().source.clone();
     source.labels_mut().insert("turn".to_owned(), "next".into());
     judged_of(&source, verdict, host)
 }
 
-fn judged_of(source: &VirtualObject, verdict: Verdict, host: Option<&HostObject>) -> Plan {
+fn judged_of(source: &VirtualObject, verdict: Verdict<Edit>, host: Option<&HostObject>) -> Plan {
     let terms = Terms {
         to_host: true,
         to_virtual: true,
@@ -125,15 +126,15 @@ fn tells_the_condition(plan: &Plan) -> bool {
     })
 }
 
-fn all() -> [(&'static str, Verdict); 6] {
-    let wait = Verdict::Wait { problem: problem(), until: BTreeSet::new(), after: None };
+fn all() -> [(&'static str, Verdict<Edit>); 6] {
+    let wait = Err(Hold::Wait(Box::new(Wait { problem: problem(), until: BTreeSet::new(), after: None })));
     [
-        ("apply", Verdict::Apply(Edit::Unchanged)),
-        ("skip", Verdict::Skip(problem())),
-        ("absent", Verdict::Absent(problem())),
+        ("apply", Ok(Edit::Unchanged)),
+        ("skip", Err(Hold::Skip(problem()))),
+        ("absent", Err(Hold::Absent(problem()))),
         ("wait", wait),
-        ("reject", Verdict::Reject(problem())),
-        ("fail", Verdict::Fail(problem())),
+        ("reject", Err(Hold::Reject(problem()))),
+        ("fail", Err(Hold::Fail(problem()))),
     ]
 }
 
@@ -179,7 +180,7 @@ fn conditions_stay_where_the_rule_is_not_asked_about_the_way_to_the_host() {
         }),
     );
     let ending = VirtualObject::from_json(ending).expect("it is an object");
-    let plan = judged_of(&ending, Verdict::Apply(Edit::Unchanged), Some(&host));
+    let plan = judged_of(&ending, Ok(Edit::Unchanged), Some(&host));
     assert_eq!(sides(&plan).0, ["delete host"]);
     for step in &plan.steps {
         let conditions = match step {

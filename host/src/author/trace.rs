@@ -6,14 +6,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use weft_core::context::{Ctx, Notes};
-use weft_core::extension::{Answer, Extension, Failure, Request, Terms, Verdict};
+use weft_core::extension::{Answer, Extension, Failure, Request, Terms};
+use weft_core::keys::{APPLIED, DIGEST};
 use weft_core::kinds;
-use weft_core::mapper::{Hold, Mapper};
-use weft_core::names::{APPLIED, DIGEST};
-use weft_core::object::{Fields, HostObject, Kind, ResourceType, VirtualObject};
+use weft_core::mapper::Mapper;
+use weft_core::object::{Fields, HostObject, Kind, VirtualObject};
 use weft_core::offline::Offline;
-use weft_core::references::Reference;
+use weft_core::spec::KindSpec;
 use weft_core::translate;
+use weft_core::verdict::Hold;
 
 use crate::registry::descriptor::{Descriptor, Mapping};
 use crate::registry::{Owner, Plugin, Registry, Sources};
@@ -106,11 +107,11 @@ impl Tracer {
         let loaded = sources.loaded.iter().map(traced).collect();
         let mut registry = Registry::new(kinds::builtin());
         let mappers = registry.compose(&Sources { loaded, ..sources.clone() })?;
-        let mapper = mappers.into_iter().find(|mapper| mapper.resource().kind() == *kind);
+        let mapper = mappers.into_iter().find(|mapper| mapper.spec().resource.kind() == *kind);
         let (Some(mapper), Some(owner)) = (mapper, registry.base_owner(kind)) else {
             bail!("{kind} is not mapped: neither built in, nor declared, nor added by a plugin");
         };
-        let name = mapper.resource().kind.to_string();
+        let name = mapper.spec().resource.kind.to_string();
         let base = match owner {
             Owner::Builtin => By::Builtin(name),
             Owner::Declared => By::Declared(name),
@@ -129,7 +130,7 @@ impl Tracer {
         let notes = Notes::default();
         let ctx = around.ctx(host, &notes);
         let draft = draft(&ctx, &*self.mapper, source);
-        let result = self.mapper.before_create(source);
+        let result = self.mapper.patcher().before_create(source);
         let result = result.and_then(|()| translate::to_host(&ctx, &*self.mapper, source));
         let mut fields = source.fields().clone();
         // It never goes this way.
@@ -195,7 +196,7 @@ impl Call {
     /// The draft with the edit, if there is one that fits.
     pub fn wanted(&self) -> Option<Fields> {
         match &self.answer {
-            Ok(Answer { verdict: Verdict::Apply(edit), .. }) => edit.apply(&self.draft).ok(),
+            Ok(Answer { verdict: Ok(edit), .. }) => edit.apply(&self.draft).ok(),
             _ => None,
         }
     }
@@ -259,17 +260,13 @@ struct Drafting<'a> {
 }
 
 impl Mapper for Drafting<'_> {
-    fn resource(&self) -> &ResourceType {
-        self.mapper.resource()
-    }
-
-    fn references(&self) -> &[Reference] {
-        self.mapper.references()
+    fn spec(&self) -> &KindSpec {
+        self.mapper.spec()
     }
 
     fn to_host(&self, _: &Ctx<'_>, _: &VirtualObject, draft: HostObject) -> Result<HostObject, Hold> {
         *self.draft.lock().unwrap_or_else(PoisonError::into_inner) = draft.into_fields();
-        Err(Hold::Absent)
+        Err(Hold::absent("only the draft is wanted"))
     }
 }
 

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, bail};
 use weft_core::context::{Facts, Notes, Owner, Version};
 use weft_core::kinds;
-use weft_core::mapper::{Hold, Mapper};
+use weft_core::mapper::Mapper;
 use weft_core::names::Names;
 use weft_core::object::{HostObject, Kind, VirtualObject};
 use weft_core::offline::Offline;
 use weft_core::translate;
+use weft_core::verdict::Hold;
 
 use crate::author::trace::{Trace, Tracer};
 use crate::config::DeclaredMapping;
@@ -162,7 +163,7 @@ impl Workbench {
     /// # Errors
     /// Nobody maps it.
     pub fn mapper(&self, kind: &Kind) -> Result<&Arc<dyn Mapper>> {
-        match self.mappers.iter().find(|mapper| mapper.resource().kind() == *kind) {
+        match self.mappers.iter().find(|mapper| mapper.spec().resource.kind() == *kind) {
             Some(mapper) => Ok(mapper),
             None => bail!("{kind} is not mapped: neither built in, nor declared, nor added by a plugin"),
         }
@@ -181,7 +182,7 @@ impl Workbench {
         let mapper = self.mapper(&weft_core::offline::key_of(source).kind)?;
         let notes = Notes::default();
         let ctx = surroundings.ctx(host, &notes);
-        let result = mapper.before_create(source);
+        let result = mapper.patcher().before_create(source);
         let result = result.and_then(|()| translate::to_host(&ctx, mapper.as_ref(), source));
         Ok(Translated { result, notes })
     }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use weft_core::context::Notes;
-use weft_core::mapper::Hold;
+use weft_core::verdict::Hold;
 
 use crate::author::trace::{By, Trace};
 use crate::cli::changes::changes;
@@ -28,13 +28,10 @@ pub(super) fn fields(trace: &Trace) -> String {
 
 /// Why there is no object, in one line.
 pub(super) fn hold(hold: &Hold) -> String {
-    match hold {
-        Hold::Absent => "absent: it belongs in the virtual cluster only".to_owned(),
-        Hold::Wait { why, .. } => format!("wait: {why}"),
-        Hold::Refuse { field, why } => format!("refused: {field}: {why}"),
-        Hold::Reject(problem) => format!("reject: {}: {problem}", problem.reason),
-        Hold::Skip(problem) => format!("skip: {}: {problem}", problem.reason),
-        Hold::Fail(problem) => format!("fail: {}: {problem}", problem.reason),
+    let (word, problem) = (hold.word(), hold.problem());
+    match problem.by.plugin() {
+        Some(_) => format!("{word}: {}: {problem}", problem.reason),
+        None => format!("{word}: {problem}"),
     }
 }
 

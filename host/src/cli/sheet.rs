@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use serde::Serialize;
-use weft_core::mapper::Selection;
+use weft_core::spec::Selection;
 
 use crate::author::workbench::Examined;
 use crate::cli::output::strong;

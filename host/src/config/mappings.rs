@@ -5,9 +5,9 @@ use std::borrow::Cow;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use weft_core::declared::Declaration;
-use weft_core::mapper::Selection;
 use weft_core::object::{Kind, ResourceType};
 use weft_core::references::Reference;
+use weft_core::spec::Selection;
 
 use crate::config::Error;
 use crate::config::plugins::is_kind;
@@ -121,7 +121,7 @@ impl DeclaredMapping {
             references: self.references(),
             selectors: self.selectors.clone(),
             labels: self.labels.clone(),
-            owned: self.owned.clone(),
+            managed: self.owned.clone(),
             back: self.back.clone(),
             installs_definition: self.install_definition,
         }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use http::Method;
 use serde_json::{Value, json};
-use weft_core::mapper::{Change, PatchFormat};
+use weft_core::change::{Change, PatchFormat};
 use weft_core::names::HostName;
 use weft_core::object::{
     Fields, Host, HostObject, Object, ResourceType, Virtual, VirtualName, VirtualObject,

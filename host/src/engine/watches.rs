@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use weft_core::names::CLUSTER_LABEL;
+use weft_core::keys::{CLUSTER_LABEL, MIRRORED_LABEL};
 use weft_core::object::{Host, Kind, ResourceType, Virtual};
 
 use crate::api::Api;
@@ -14,7 +14,6 @@ use crate::engine::cache::changed::Changed;
 use crate::engine::cache::kinds::{LookedUp, SyncedKind};
 use crate::engine::cache::state::State;
 use crate::engine::cache::store::Store;
-use crate::engine::companions::volumes;
 use crate::engine::events::mirror::{self, Events};
 use crate::engine::informer::identity::IdentityGuard;
 use crate::engine::informer::watch::Watch;
@@ -41,7 +40,7 @@ impl Watches {
     pub(crate) fn start(&self, writer: &Arc<Writer>, tasks: &mut JoinSet<()>) {
         let state = self.state.clone();
         let relabelled = Arc::new(move |changed: Changed<Virtual>| state.look_at_pods(&changed.name));
-        let mirrored = format!("{}%3Dtrue", volumes::MIRRORED_LABEL.replace('/', "%2F"));
+        let mirrored = format!("{}%3Dtrue", MIRRORED_LABEL.replace('/', "%2F"));
         let state = &self.state;
         let namespaces = self.of_virtual(&namespaces(), state.namespaces.clone(), relabelled);
         let nodes = self.of_virtual(&nodes(), state.nodes.clone(), Arc::new(|_| {}));
@@ -54,7 +53,7 @@ impl Watches {
 
     /// Starts both watches of a pair; they end with what is given.
     pub(crate) fn start_synced(&self, kind: &Kind, synced: &SyncedKind) -> JoinSet<()> {
-        let (resource, may_lack) = (synced.mapper.resource(), !synced.mapper.is_essential());
+        let (resource, may_lack) = (&synced.mapper.spec().resource, !synced.mapper.spec().is_essential);
         let (state, changed_kind) = (self.state.clone(), kind.clone());
         let changed =
             Arc::new(move |changed: Changed<Virtual>| state.virtual_changed(&changed_kind, &changed));

@@ -8,12 +8,14 @@ use std::time::Duration;
 use serde_json::Value;
 use weft_core::conditions;
 use weft_core::confine::field_name;
-use weft_core::context::{Condition, Ctx, Event, Problem};
+use weft_core::context::{Condition, Ctx, Event};
 use weft_core::edit::Edit;
-use weft_core::extension::{Answer, Failure, Verdict, plain};
-use weft_core::mapper::Selection;
+use weft_core::extension::{Answer, Failure};
 use weft_core::object::{Key, Kind, ResourceType, VirtualName};
 use weft_core::references::Reference;
+use weft_core::spec::Selection;
+use weft_core::text::one_line;
+use weft_core::verdict::{By, Hold, Problem, Wait};
 
 use crate::config::grants::Side;
 use crate::plugin::bindings::weft::mapping::types;
@@ -80,8 +82,8 @@ pub(super) fn kind_record(resource: &ResourceType) -> types::Kind {
 pub(super) fn descriptor(descriptor: types::Descriptor) -> Descriptor {
     Descriptor {
         name: descriptor.name,
-        version: plain(&descriptor.version, REASON),
-        summary: plain(&descriptor.summary, MESSAGE),
+        version: one_line(&descriptor.version, REASON),
+        summary: one_line(&descriptor.summary, MESSAGE),
         mappings: descriptor.mappings.into_iter().map(mapping).collect(),
         lookups: descriptor.lookups.iter().map(lookup).collect(),
         settings_schema: descriptor.settings_schema,
@@ -156,25 +158,25 @@ pub(super) fn context(ctx: &Ctx<'_>, uses_time: bool) -> types::Context {
 pub(super) fn answer(plugin: &str, outcome: &types::Outcome) -> Result<Answer, Failure> {
     let problem = |found: &types::Problem| problem(plugin, found);
     let verdict = match &outcome.verdict {
-        types::Verdict::Apply(wanted) => Verdict::Apply(edit(wanted)?),
-        types::Verdict::Skip(found) => Verdict::Skip(problem(found)),
-        types::Verdict::Absent(found) => Verdict::Absent(problem(found)),
-        types::Verdict::Reject(found) => Verdict::Reject(problem(found)),
-        types::Verdict::Fail(found) => Verdict::Fail(problem(found)),
+        types::Verdict::Apply(wanted) => Ok(edit(wanted)?),
+        types::Verdict::Skip(found) => Err(Hold::Skip(problem(found))),
+        types::Verdict::Absent(found) => Err(Hold::Absent(problem(found))),
+        types::Verdict::Reject(found) => Err(Hold::Reject(problem(found))),
+        types::Verdict::Fail(found) => Err(Hold::Fail(problem(found))),
         types::Verdict::Wait(wait) => {
             let until: BTreeSet<Key> =
                 wait.until.iter().filter(|target| can_be(target)).take(AWAITED).map(key).collect();
             let after = wait.after_ms.map(|after| Duration::from_millis(after).max(SOONEST));
             // Nothing would ever wake it.
             let after = if until.is_empty() { after.or(Some(SOONEST)) } else { after };
-            Verdict::Wait { problem: problem(&wait.problem), until, after }
+            Err(Hold::Wait(Box::new(Wait { problem: problem(&wait.problem), until, after })))
         }
     };
     let events = outcome.events.iter().take(TOLD).map(|event| Event {
         by: plugin.to_owned(),
         is_warning: matches!(event.severity, types::Severity::Warning),
         reason: reason(&event.reason),
-        message: plain(&event.message, MESSAGE),
+        message: one_line(&event.message, MESSAGE),
     });
     let conditions = outcome.conditions.iter().take(TOLD).map(|condition| Condition {
         kind: conditions::kind(plugin, &reason(&condition.name)),
@@ -184,21 +186,21 @@ pub(super) fn answer(plugin: &str, outcome: &types::Outcome) -> Result<Answer, F
             None => "Unknown",
         },
         reason: reason(&condition.reason),
-        message: plain(&condition.message, MESSAGE),
+        message: one_line(&condition.message, MESSAGE),
     });
     Ok(Answer { verdict, events: events.collect(), conditions: Some(conditions.collect()) })
 }
 
 pub(super) fn problem(plugin: &str, problem: &types::Problem) -> Problem {
     Problem {
-        by: plugin.to_owned(),
+        by: By::Plugin(plugin.to_owned()),
         reason: reason(&problem.reason),
-        why: plain(&problem.message, MESSAGE),
+        why: one_line(&problem.message, MESSAGE),
         field: problem
             .at
             .as_deref()
             .filter(|at| !at.is_empty())
-            .map(|pointer| plain(&field_name(pointer), FIELD)),
+            .map(|pointer| one_line(&field_name(pointer), FIELD)),
     }
 }
 

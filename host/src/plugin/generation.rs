@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use weft_core::causes::causes;
 use weft_core::context::Ctx;
-use weft_core::extension::{Answer, Direction, Extension, Failure, Request, Terms, Verdict};
+use weft_core::extension::{Answer, Direction, Extension, Failure, Request, Terms};
 use weft_core::names::Names;
 use weft_core::object::Fields;
+use weft_core::verdict::Word;
 
 use crate::config::grants::{Entry, LimitsEntry, RemovalPolicy};
 use crate::plugin::bindings::exports::weft::mapping::mapper;
@@ -262,7 +263,9 @@ impl Extension for Rule {
         }
         let start = Instant::now();
         let answer = self.answer(ctx, request);
-        let verdict = answer.as_ref().map_or_else(|failure| failure.reason, |answer| word(&answer.verdict));
+        let verdict = answer
+            .as_ref()
+            .map_or_else(|failure| failure.reason, |answer| Word::of(&answer.verdict).as_str());
         let kind = self.mapping.resource.kind();
         generation.metrics.called(&generation.name, kind.as_str(), verdict, start.elapsed());
         generation.breaker.called(answer.as_ref().err());
@@ -281,18 +284,6 @@ fn root(field: Option<&str>) -> &'static str {
     let roots = ["apiVersion", "kind", "metadata", "spec", "data", "status"];
     let root = field.and_then(|field| field.split(['.', '[']).next());
     roots.into_iter().find(|known| Some(*known) == root).unwrap_or("other")
-}
-
-/// One word for a verdict.
-pub fn word(verdict: &Verdict) -> &'static str {
-    match verdict {
-        Verdict::Apply(_) => "apply",
-        Verdict::Skip(_) => "skip",
-        Verdict::Absent(_) => "absent",
-        Verdict::Wait { .. } => "wait",
-        Verdict::Reject(_) => "reject",
-        Verdict::Fail(_) => "fail",
-    }
 }
 
 fn failure(error: &sandbox::Error) -> Failure {

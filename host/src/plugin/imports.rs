@@ -9,10 +9,10 @@ use serde_json::{Map, Value};
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 use weft_core::context::Lookup;
-use weft_core::extension::plain;
 use weft_core::names::Names;
 use weft_core::object::{Fields, Kind, Object, VirtualName};
 use weft_core::paths;
+use weft_core::text::{one_line, truncate};
 
 use crate::bucket::Bucket;
 use crate::config::grants::Side;
@@ -104,7 +104,7 @@ impl Imports {
 
     /// The same for a call about an object of `kind`.
     pub(super) fn about_kind(mut self, kind: &Kind) -> Self {
-        self.knows_secrets = is_secret(kind);
+        self.knows_secrets = kind.is_secret();
         self
     }
 
@@ -149,7 +149,7 @@ impl Imports {
             // A panic's words come this way, so they are kept like an error's.
             log::Host::write(self, log::Level::Error, line, Vec::new());
         }
-        self.printed = cut(&self.printed, LINE);
+        self.printed = truncate(&self.printed, LINE).to_owned();
     }
 
     /// What the call has read.
@@ -171,7 +171,7 @@ impl Imports {
     ) -> Result<String, lookup::LookupError> {
         let shown = project(object.fields(), &permission.fields);
         let text = serde_json::to_string(&shown).unwrap_or_default();
-        self.knows_secrets |= is_secret(&permission.kind());
+        self.knows_secrets |= permission.kind().is_secret();
         self.count(text.len())?;
         Ok(text)
     }
@@ -185,10 +185,6 @@ impl Imports {
         }
         Ok(())
     }
-}
-
-fn is_secret(kind: &Kind) -> bool {
-    kind.as_str() == "v1/Secret"
 }
 
 impl types::Host for Imports {}
@@ -278,16 +274,16 @@ impl names::Host for Imports {
 
 impl log::Host for Imports {
     fn write(&mut self, level: log::Level, message: String, fields: types::Pairs) {
-        let mut line = cut(&message, LINE);
+        let mut line = truncate(&message, LINE).to_owned();
         for (name, value) in fields.iter().take(LINE_FIELDS) {
             if line.len() < LINE {
                 let room = LINE - line.len();
-                line.push_str(&cut(&format!(" {name}={value}"), room));
+                line.push_str(truncate(&format!(" {name}={value}"), room));
             }
         }
-        let line = if self.knows_secrets { WITHHELD.to_owned() } else { plain(&line, LINE) };
+        let line = if self.knows_secrets { WITHHELD.to_owned() } else { one_line(&line, LINE) };
         if matches!(level, log::Level::Error) {
-            self.last_words = Some(cut(&line, 512));
+            self.last_words = Some(truncate(&line, 512).to_owned());
         }
         if !self.lines.has_room() {
             return;
@@ -308,12 +304,6 @@ fn found_before(answer: Option<&Option<String>>) -> Result<Vec<String>, lookup::
         answer.and_then(Option::as_deref).and_then(|text| serde_json::from_str::<Vec<Value>>(text).ok());
     let texts = list.map(|objects| objects.iter().map(Value::to_string).collect());
     texts.ok_or(lookup::LookupError::NotSynced)
-}
-
-/// The first `length` bytes of a text, whole characters.
-pub(super) fn cut(text: &str, length: usize) -> String {
-    let end = text.floor_char_boundary(length);
-    text.get(..end).unwrap_or_default().to_owned()
 }
 
 /// The object's identity and these fields alone; all of it when there are none.

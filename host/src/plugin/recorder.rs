@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use serde_json::Value;
 use weft_core::extension::{Answer, Direction};
+use weft_core::object::Kind;
 
 use crate::plugin::bindings::exports::weft::mapping::mapper;
 use crate::plugin::imports::Read;
@@ -66,7 +67,7 @@ impl Recorder {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.seen += 1;
         // Of Secrets nothing is kept: a record without data would not be the same question.
-        if state.seen % EVERY != 1 || request.kind.kind == "Secret" || holds_secrets(&reads) {
+        if state.seen % EVERY != 1 || Kind::new(&request.kind.kind).is_secret() || holds_secrets(&reads) {
             return;
         }
         let call = Recorded { direction, reads, answer: answer.clone(), request };
@@ -95,5 +96,5 @@ fn holds_secrets(reads: &[Read]) -> bool {
 }
 
 fn is_kind_secret(value: &Value) -> bool {
-    value.get("kind").and_then(Value::as_str) == Some("Secret")
+    value.get("kind").and_then(Value::as_str).is_some_and(|kind| Kind::new(kind).is_secret())
 }

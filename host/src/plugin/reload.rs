@@ -7,10 +7,11 @@ use std::time::Duration;
 use weft_core::causes::causes;
 use weft_core::digest;
 use weft_core::names::Names;
+use weft_core::verdict::Word;
 
 use crate::config::grants::Entry;
 use crate::plugin::component::{self, Loaded, MAX_BYTES};
-use crate::plugin::generation::{Generation, word};
+use crate::plugin::generation::Generation;
 use crate::plugin::metrics::Metrics;
 use crate::plugin::sandbox::Sandbox;
 
@@ -142,7 +143,7 @@ fn replay(candidate: &Candidate, running: &Generation, new: &Generation) -> Resu
             Ok(answer) if answer == call.answer => same += 1,
             Ok(_) => other += 1,
             Err(failure) if !candidate.is_development => {
-                let was = word(&call.answer.verdict);
+                let was = Word::of(&call.answer.verdict);
                 return Err(format!("a recorded call that was answered with `{was}` now fails: {failure}"));
             }
             Err(_) => failed += 1,

@@ -3,10 +3,10 @@
 use std::fmt;
 
 use weft_core::labels;
-use weft_core::mapper::Selection;
 use weft_core::object::{Kind, ResourceType};
 use weft_core::paths;
 use weft_core::references::Reference;
+use weft_core::spec::Selection;
 
 use crate::config::grants::Side;
 

@@ -59,8 +59,8 @@ impl Descriptor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use weft_core::mapper::Selection;
     use weft_core::object::ResourceType;
+    use weft_core::spec::Selection;
 
     use crate::config::grants::Side;
     use crate::registry::descriptor::{LookupPermission, Mapping, Role};

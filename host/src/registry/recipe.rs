@@ -55,7 +55,7 @@ pub(super) fn recipes(
     let mut recipes: BTreeMap<Kind, Recipe> = BTreeMap::new();
     for mapper in builtin {
         let base = Base { owner: Owner::Builtin, rules: BaseRules::Builtin(mapper.clone()) };
-        recipes.entry(mapper.resource().kind()).or_default().base = Some(base);
+        recipes.entry(mapper.spec().resource.kind()).or_default().base = Some(base);
     }
     for declaration in &sources.declared {
         own(&mut recipes, Owner::Declared, declaration.clone())?;
@@ -145,7 +145,7 @@ fn declaration(mapping: &Mapping) -> Declaration {
         references: mapping.references.clone(),
         selectors: mapping.selectors.clone(),
         labels: Vec::new(),
-        owned: mapping.host_writes.clone(),
+        managed: mapping.host_writes.clone(),
         back: if mapping.to_virtual { mapping.virtual_writes.clone() } else { Vec::new() },
         installs_definition: mapping.installs_definition,
     }
@@ -162,7 +162,7 @@ impl Recipe {
         for Link { plugin, mapping } in &self.links {
             let lookups = plugin.descriptor().lookups.iter();
             let looks_up: Vec<_> = lookups.map(|permission| permission.resource.clone()).collect();
-            chain.knowing(&mapping.references, &looks_up);
+            chain.add_declared(&mapping.references, &looks_up);
             let extension = plugin.clone().extension(mapping);
             match mapping.role {
                 Role::Override => chain.overridden_by(extension),
@@ -186,7 +186,7 @@ impl Base {
 
     fn plural(&self) -> &str {
         match &self.rules {
-            BaseRules::Builtin(mapper) => &mapper.resource().plural,
+            BaseRules::Builtin(mapper) => &mapper.spec().resource.plural,
             BaseRules::Declared(declaration) => &declaration.resource.plural,
         }
     }

@@ -14,13 +14,14 @@ use weft::config::Connection;
 use weft::engine::{Engine, Parts};
 use weft::registry::Rules;
 use weft_core::chain::Chain;
-use weft_core::context::{Ctx, Facts, Problem, Version};
+use weft_core::context::{Ctx, Facts, Version};
 use weft_core::edit::Edit;
-use weft_core::extension::{Answer, Extension, Failure, OnFailure, Request, Terms, Verdict};
+use weft_core::extension::{Answer, Extension, Failure, OnFailure, Request, Terms};
 use weft_core::kinds;
 use weft_core::mapper::Mapper;
 use weft_core::names::Names;
 use weft_core::object::{Kind, ResourceType};
+use weft_core::verdict::{By, Problem, Verdict};
 use weft_tests::world::World;
 
 /// A user of the host who may do everything: what these tests are about is not what the syncer may do.
@@ -158,26 +159,21 @@ where
     };
     let mut chain = Chain::new(base);
     chain.followed_by(Arc::new(Outside { terms, rule }));
-    chain.knowing(&[], looks_up);
+    chain.add_declared(&[], looks_up);
     Arc::new(chain)
 }
 
 /// An answer without events and conditions.
-pub(super) fn answer(verdict: Verdict) -> Answer {
+pub(super) fn answer(verdict: Verdict<Edit>) -> Answer {
     Answer { verdict, events: Vec::new(), conditions: None }
 }
 
 /// The answer that merges this into the draft.
 pub(super) fn merged(patch: Value) -> Answer {
-    answer(Verdict::Apply(Edit::Merge(patch)))
+    answer(Ok(Edit::Merge(patch)))
 }
 
 /// A problem with this reason.
 pub(super) fn problem(reason: &str) -> Problem {
-    Problem {
-        by: "outside".to_owned(),
-        reason: reason.to_owned(),
-        why: format!("because of {reason}"),
-        field: None,
-    }
+    Problem::of(By::Plugin("outside".to_owned()), reason, format!("because of {reason}"))
 }

@@ -13,9 +13,10 @@ use serde_json::json;
 use weft_core::conditions;
 use weft_core::context::{Condition, Ctx};
 use weft_core::edit::Edit;
-use weft_core::extension::{Answer, Request, Verdict};
+use weft_core::extension::{Answer, Request};
 use weft_core::mapper::Mapper;
 use weft_core::object::{Kind, ResourceType};
+use weft_core::verdict::{Hold, Wait};
 use weft_tests::eventually::{SOON, eventually};
 use weft_tests::shared::in_own_world;
 use weft_tests::world::{Options, World};
@@ -24,11 +25,11 @@ use super::in_process::{Running, answer, followed_by, merged, problem};
 use super::widgets::{DEFINITION, Widgets, declared, define, served, widgets};
 
 fn unchanged() -> Answer {
-    answer(Verdict::Apply(Edit::Unchanged))
+    answer(Ok(Edit::Unchanged))
 }
 
 fn wait(after: Option<Duration>) -> Answer {
-    answer(Verdict::Wait { problem: problem("NotYet"), until: BTreeSet::new(), after })
+    answer(Err(Hold::Wait(Box::new(Wait { problem: problem("NotYet"), until: BTreeSet::new(), after }))))
 }
 
 fn accounts() -> ResourceType {
@@ -57,8 +58,8 @@ fn misbehaving(calls: Arc<AtomicUsize>) -> Arc<dyn Mapper> {
         match name.split('-').next().unwrap_or_default() {
             "panics" => panic_on_purpose(),
             "sleeps" => std::thread::sleep(Duration::from_millis(400)),
-            "rejected" => return answer(Verdict::Reject(problem("NotLikeThis"))),
-            "fails" => return answer(Verdict::Fail(problem("DidNotWork"))),
+            "rejected" => return answer(Err(Hold::Reject(problem("NotLikeThis")))),
+            "fails" => return answer(Err(Hold::Fail(problem("DidNotWork")))),
             "waits" if calls.fetch_add(1, Ordering::Relaxed) < 2 => {
                 return wait(Some(Duration::from_millis(10)));
             }

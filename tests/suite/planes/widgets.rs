@@ -11,8 +11,9 @@ use kube::api::{
 };
 use serde_json::{Value, json};
 use weft_core::declared::{Declaration, Declared};
-use weft_core::mapper::{Mapper, Selection};
+use weft_core::mapper::Mapper;
 use weft_core::object::ResourceType;
+use weft_core::spec::Selection;
 use weft_tests::eventually::{SOON, eventually};
 use weft_tests::world::World;
 
@@ -40,7 +41,7 @@ pub(super) fn declared() -> Arc<dyn Mapper> {
         references: Vec::new(),
         selectors: Vec::new(),
         labels: Vec::new(),
-        owned: vec!["/spec".to_owned()],
+        managed: vec!["/spec".to_owned()],
         back: vec!["/status".to_owned()],
         installs_definition: true,
     }))

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
-use weft_core::mapper::Hold;
+use weft_core::verdict::Hold;
 
 use super::bench::{Bench, ensure_one_line, ensure_plain, pod};
 
@@ -89,10 +89,10 @@ fn a_plugin_that_waits_for_nothing_is_not_asked_again_at_once() -> Result<()> {
     let bench = Bench::new()?;
     for deed in ["wait-zero", "wait-for-ever", "wait-for-much"] {
         let translated = bench.to_host(&pod(deed, &json!("soon"))?)?;
-        let Err(Hold::Wait { on, after, .. }) = translated.result else { bail!("{deed}: it does not wait") };
-        let after = after.with_context(|| format!("{deed}: nothing wakes it"))?;
+        let Err(Hold::Wait(wait)) = translated.result else { bail!("{deed}: it does not wait") };
+        let after = wait.after.with_context(|| format!("{deed}: nothing wakes it"))?;
         ensure!(after.as_millis() >= 1000, "{deed}: it is asked again after {after:?}");
-        ensure!(on.is_empty(), "{deed}: names that nobody can have are kept");
+        ensure!(wait.until.is_empty(), "{deed}: names that nobody can have are kept");
     }
     Ok(())
 }

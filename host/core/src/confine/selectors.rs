@@ -1,75 +1,86 @@
 //! Which pods a host object selects: only those of its own virtual cluster.
 //!
 //! Several virtual clusters may share a host namespace. A selector that does not say whose pods it means
-//! would send a Service's traffic to another tenant's pods, or close them with a policy.
+//! would send a Service's traffic to another tenant's pods, or close them with a policy. Where a kind has
+//! selectors is declared with the kind; of kinds that Kubernetes defines, this file knows it as well, so that
+//! a declaration which leaves one out opens nothing.
 
 use serde_json::Value;
 
-use crate::names::CLUSTER_LABEL;
-use crate::object::{HostObject, Kind};
+use crate::keys::CLUSTER_LABEL;
+use crate::object::{Fields, HostObject};
+use crate::paths;
+use crate::selectors::{Form, Missing, Selector};
+use crate::spec::KindSpec;
 
-/// What a selector means that is not there.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Missing {
-    NoPods,
-    AllPods,
+/// A `LabelSelector` of a kind that Kubernetes defines and that plugins or declarations may add.
+struct WellKnown {
+    /// In any version.
+    group: &'static str,
+    kind: &'static str,
+    path: &'static str,
+    missing: Missing,
 }
 
-/// Where objects of a kind select pods by a `LabelSelector`.
-const SELECTORS: &[(&str, &str, Missing)] = &[
-    ("networking.k8s.io/v1/NetworkPolicy", "/spec/podSelector", Missing::AllPods),
-    ("policy/v1/PodDisruptionBudget", "/spec/selector", Missing::NoPods),
+const WELL_KNOWN: &[WellKnown] = &[
+    WellKnown {
+        group: "networking.k8s.io",
+        kind: "NetworkPolicy",
+        path: "/spec/podSelector",
+        missing: Missing::AllPods,
+    },
+    WellKnown {
+        group: "policy",
+        kind: "PodDisruptionBudget",
+        path: "/spec/selector",
+        missing: Missing::NoPods,
+    },
 ];
-/// Terms by which a pod is placed near others or away from them.
-const TERMS: &[&str] = &["/spec/affinity/podAffinity", "/spec/affinity/podAntiAffinity"];
-const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
-const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
 
 /// The first selector of `object`, as a pointer, that may select pods of others than `cluster`.
-pub(super) fn foreign(cluster: &str, kind: &Kind, object: &HostObject) -> Option<String> {
-    match kind.as_str() {
-        "v1/Pod" => foreign_term(cluster, object).or_else(|| foreign_spread(cluster, object)),
-        "v1/Service" => {
-            let labels = object.pointer("/spec/selector").filter(|labels| !is_empty(labels))?;
-            (!names(cluster, labels)).then(|| "/spec/selector".to_owned())
+pub(super) fn foreign(cluster: &str, spec: &KindSpec, object: &HostObject) -> Option<String> {
+    let well_known = well_known(spec);
+    let selectors = spec.selectors.iter().chain(&well_known);
+    selectors.into_iter().find_map(|selector| foreign_at(cluster, selector, object))
+}
+
+fn well_known(spec: &KindSpec) -> Vec<Selector> {
+    let is_of = |known: &&WellKnown| known.group == spec.resource.group && known.kind == spec.resource.kind;
+    let selector = |known: &WellKnown| Selector {
+        path: known.path.to_owned(),
+        form: Form::LabelSelector,
+        missing: known.missing,
+    };
+    WELL_KNOWN.iter().filter(is_of).map(selector).collect()
+}
+
+/// The first place of `selector` at which `object` may select pods of others.
+fn foreign_at(cluster: &str, selector: &Selector, object: &HostObject) -> Option<String> {
+    let mut found = None;
+    paths::each_place(object.fields(), &selector.path, &mut |pointer, value| {
+        let is_foreign = match value {
+            Some(value) => selects_foreign(cluster, selector.form, value),
+            None => selector.missing == Missing::AllPods,
+        };
+        if is_foreign && found.is_none() {
+            found = Some(pointer.to_owned());
         }
-        kind => SELECTORS.iter().filter(|(of, ..)| *of == kind).find_map(|(_, pointer, missing)| {
-            let is_foreign = match object.pointer(pointer).filter(|selector| !selector.is_null()) {
-                Some(selector) => !is_scoped(cluster, selector),
-                None => *missing == Missing::AllPods,
-            };
-            is_foreign.then(|| (*pointer).to_owned())
-        }),
-    }
+    });
+    found
 }
 
-fn foreign_term(cluster: &str, pod: &HostObject) -> Option<String> {
-    for kind in TERMS {
-        for (list, inner) in [(REQUIRED, ""), (PREFERRED, "/podAffinityTerm")] {
-            let list = format!("{kind}/{list}");
-            let found = items(pod, &list).position(|item| {
-                item.pointer(inner).is_some_and(|term| {
-                    selects_foreign(cluster, term)
-                        || ["namespaces", "namespaceSelector"].iter().any(|field| has(term, field))
-                })
-            });
-            if let Some(index) = found {
-                return Some(format!("{list}/{index}"));
-            }
+/// Whether a selector that is there may select pods of others.
+fn selects_foreign(cluster: &str, form: Form, selector: &Value) -> bool {
+    match form {
+        Form::Labels => !selector.as_object().is_some_and(Fields::is_empty) && !names(cluster, selector),
+        Form::LabelSelector => !is_scoped(cluster, selector),
+        Form::AffinityTerm => {
+            // Without a `labelSelector` no pod is meant. On the host, all pods are in one namespace.
+            let labels = selector.get("labelSelector").filter(|labels| !labels.is_null());
+            labels.is_some_and(|labels| !is_scoped(cluster, labels))
+                || ["namespaces", "namespaceSelector"].iter().any(|field| has(selector, field))
         }
     }
-    None
-}
-
-fn foreign_spread(cluster: &str, pod: &HostObject) -> Option<String> {
-    let list = "/spec/topologySpreadConstraints";
-    let found = items(pod, list).position(|constraint| selects_foreign(cluster, constraint));
-    found.map(|index| format!("{list}/{index}/labelSelector"))
-}
-
-/// Whether `labelSelector`, without which no pod is meant, may select pods of others.
-fn selects_foreign(cluster: &str, term: &Value) -> bool {
-    has(term, "labelSelector") && term.get("labelSelector").is_some_and(|found| !is_scoped(cluster, found))
 }
 
 /// Whether a `LabelSelector` says whose pods it means.
@@ -85,47 +96,98 @@ fn has(value: &Value, field: &str) -> bool {
     value.get(field).is_some_and(|found| !found.is_null() && !found.as_array().is_some_and(Vec::is_empty))
 }
 
-fn is_empty(labels: &Value) -> bool {
-    labels.is_null() || labels.as_object().is_some_and(serde_json::Map::is_empty)
-}
-
-fn items<'a>(object: &'a HostObject, list: &str) -> impl Iterator<Item = &'a Value> {
-    object.pointer(list).and_then(Value::as_array).into_iter().flatten()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::object::ResourceType;
     use serde_json::json;
 
-    fn found(kind: &str, spec: &Value) -> Option<String> {
-        foreign("vc", &Kind::new(kind), &HostObject::from_json(json!({"spec": spec})).unwrap())
+    /// A kind with these selectors.
+    fn kind(selectors: &[Selector]) -> KindSpec {
+        KindSpec { selectors: selectors.to_vec(), ..KindSpec::core("Widget", "widgets") }
+    }
+
+    /// A kind of which the mapping declares nothing.
+    fn undeclared(group: &'static str, kind: &'static str) -> KindSpec {
+        KindSpec::new(ResourceType { group: group.into(), ..ResourceType::core(kind, "plural") })
+    }
+
+    fn found(spec: &KindSpec, content: &Value) -> Option<String> {
+        foreign("vc", spec, &HostObject::from_json(json!({"spec": content})).unwrap())
+    }
+
+    fn scoped() -> Value {
+        json!({"matchLabels": {CLUSTER_LABEL: "vc"}})
     }
 
     #[test]
-    fn a_selector_says_whose_pods_it_means() {
-        let scoped = json!({"matchLabels": {CLUSTER_LABEL: "vc"}});
-        assert_eq!(found("v1/Service", &json!({})), None);
-        assert_eq!(found("v1/Service", &json!({"selector": {"app": "a", CLUSTER_LABEL: "vc"}})), None);
-        assert!(found("v1/Service", &json!({"selector": {"app": "a"}})).is_some());
-        let policy = "networking.k8s.io/v1/NetworkPolicy";
-        assert_eq!(found(policy, &json!({"podSelector": scoped})), None);
-        assert!(found(policy, &json!({"podSelector": {}})).is_some());
-        assert!(found(policy, &json!({})).is_some());
-        assert_eq!(found("policy/v1/PodDisruptionBudget", &json!({})), None);
-        assert!(found("policy/v1/PodDisruptionBudget", &json!({"selector": {}})).is_some());
+    fn labels_name_the_cluster_or_are_empty() {
+        let kind = kind(&[Selector::labels("/spec/selector")]);
+        for content in [
+            json!({}),
+            json!({"selector": null}),
+            json!({"selector": {}}),
+            json!({"selector": {"app": "a", CLUSTER_LABEL: "vc"}}),
+        ] {
+            assert_eq!(found(&kind, &content), None, "{content}");
+        }
+        for selector in [json!({"app": "a"}), json!({CLUSTER_LABEL: "other"}), json!("app=a"), scoped()] {
+            let place = found(&kind, &json!({"selector": selector}));
+            assert_eq!(place.as_deref(), Some("/spec/selector"), "{selector}");
+        }
     }
 
     #[test]
-    fn a_pod_keeps_near_to_and_away_from_pods_of_its_own_cluster_only() {
-        let scoped = json!({"matchLabels": {CLUSTER_LABEL: "vc"}});
-        let near = |term: Value| json!({"affinity": {"podAffinity": {REQUIRED: [term]}}});
-        assert_eq!(found("v1/Pod", &near(json!({"labelSelector": scoped}))), None);
-        assert_eq!(found("v1/Pod", &near(json!({"topologyKey": "zone"}))), None);
-        assert!(found("v1/Pod", &near(json!({"labelSelector": {}}))).is_some());
-        assert!(found("v1/Pod", &near(json!({"labelSelector": scoped, "namespaceSelector": {}}))).is_some());
-        let spread = |selector: &Value| json!({"topologySpreadConstraints": [{"labelSelector": selector}]});
-        assert_eq!(found("v1/Pod", &spread(&scoped)), None);
-        assert!(found("v1/Pod", &spread(&json!({}))).is_some());
+    fn a_label_selector_names_the_cluster_or_is_missing() {
+        let kind = kind(&[Selector::label_selector("/spec/targets/*/selector")]);
+        let targets = |selector: Value| json!({"targets": [{"selector": scoped()}, {"selector": selector}]});
+        for content in [json!({}), json!({"targets": [{}]}), targets(Value::Null), targets(scoped())] {
+            assert_eq!(found(&kind, &content), None, "{content}");
+        }
+        let labels = json!({CLUSTER_LABEL: "vc"});
+        for selector in [json!({}), json!({"matchLabels": {"app": "a"}}), json!("app=a"), labels] {
+            let place = found(&kind, &targets(selector.clone()));
+            assert_eq!(place.as_deref(), Some("/spec/targets/1/selector"), "{selector}");
+        }
+        let by_name = json!({"targets": {"a/b": {"selector": {}}}});
+        assert_eq!(found(&kind, &by_name).as_deref(), Some("/spec/targets/a~1b/selector"));
+    }
+
+    #[test]
+    fn an_affinity_term_names_the_cluster_and_no_namespaces() {
+        let kind = kind(&[Selector::affinity_term("/spec/terms/*")]);
+        let term = |term: Value| json!({"terms": [term]});
+        for fine in [json!({"labelSelector": scoped()}), json!({"topologyKey": "zone", "namespaces": []})] {
+            assert_eq!(found(&kind, &term(fine.clone())), None, "{fine}");
+        }
+        for bad in [
+            json!({"labelSelector": {}}),
+            json!({"labelSelector": scoped(), "namespaceSelector": {}}),
+            json!({"labelSelector": scoped(), "namespaces": ["team-b"]}),
+        ] {
+            assert_eq!(found(&kind, &term(bad.clone())).as_deref(), Some("/spec/terms/0"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn well_known_kinds_are_judged_whatever_their_mapping_declares() {
+        for version in ["v1", "v1beta1"] {
+            let mut policy = undeclared("networking.k8s.io", "NetworkPolicy");
+            policy.resource.version = version.into();
+            assert_eq!(found(&policy, &json!({"podSelector": scoped()})), None);
+            for bad in [json!({}), json!({"podSelector": {}}), json!({"podSelector": null}), json!("none")] {
+                assert_eq!(found(&policy, &bad).as_deref(), Some("/spec/podSelector"), "{bad}");
+            }
+        }
+        let budget = undeclared("policy", "PodDisruptionBudget");
+        assert_eq!(found(&budget, &json!({})), None);
+        assert!(found(&budget, &json!({"selector": {}})).is_some());
+        // A declaration adds to what is known and takes nothing away.
+        let weakened = KindSpec {
+            selectors: vec![Selector::labels("/spec/podSelector")],
+            ..undeclared("networking.k8s.io", "NetworkPolicy")
+        };
+        assert!(found(&weakened, &json!({"podSelector": {}})).is_some());
+        assert_eq!(found(&undeclared("example.com", "NetworkPolicy"), &json!({"podSelector": {}})), None);
     }
 }

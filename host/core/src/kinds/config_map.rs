@@ -1,43 +1,26 @@
 //! ConfigMap: copied as it is, while something on the host uses it.
 
+use std::sync::LazyLock;
+
 use serde_json::Value;
 
 use crate::context::Ctx;
-use crate::mapper::{Hold, Life, Mapper, Policy, Selection};
-use crate::object::{HostObject, ResourceType, VirtualObject};
+use crate::mapper::{Mapper, Patcher};
+use crate::object::{HostObject, VirtualObject};
+use crate::spec::KindSpec;
+use crate::verdict::Hold;
 
-const POLICY: Policy = Policy { selection: Selection::Used, life: Life::Data };
-
-/// The rules of ConfigMaps.
+/// The mapper of ConfigMaps.
 #[derive(Debug)]
-pub struct ConfigMap {
-    resource: ResourceType,
-}
+pub struct ConfigMap;
 
-impl ConfigMap {
-    /// The rules.
-    pub fn new() -> Self {
-        Self { resource: ResourceType::core("ConfigMap", "configmaps") }
-    }
-}
-
-impl Default for ConfigMap {
-    fn default() -> Self {
-        Self::new()
-    }
-}
+static SPEC: LazyLock<KindSpec> = LazyLock::new(|| {
+    KindSpec::core("ConfigMap", "configmaps").used().managed(["/data", "/binaryData", "/immutable"])
+});
 
 impl Mapper for ConfigMap {
-    fn resource(&self) -> &ResourceType {
-        &self.resource
-    }
-
-    fn policy(&self) -> &Policy {
-        &POLICY
-    }
-
-    fn owned(&self) -> Vec<&str> {
-        vec!["/data", "/binaryData", "/immutable"]
+    fn spec(&self) -> &KindSpec {
+        &SPEC
     }
 
     fn to_host(
@@ -49,8 +32,18 @@ impl Mapper for ConfigMap {
         Ok(draft)
     }
 
+    fn patcher(&self) -> &dyn Patcher {
+        self
+    }
+}
+
+impl Patcher for ConfigMap {
+    fn managed(&self) -> &[String] {
+        &SPEC.managed
+    }
+
     /// The API changes nothing of an immutable `ConfigMap`.
-    fn replace(&self, desired: &HostObject, current: &HostObject) -> bool {
+    fn must_recreate(&self, desired: &HostObject, current: &HostObject) -> bool {
         let is_immutable = current.pointer("/immutable").and_then(Value::as_bool).unwrap_or(false);
         is_immutable && !self.host_changes(desired, current).is_empty()
     }

@@ -1,54 +1,38 @@
 //! EndpointSlice: those that people write, for Services without a selector or for none; controllers' are not copied.
 
-use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
-use super::endpoints::{items_mut, service_key, target_to_host, without_selector};
+use super::endpoints::{self, items_mut, service_key, target_to_host, without_selector};
 use crate::context::Ctx;
-use crate::mapper::{Hold, Life, Mapper, Policy, Selection};
-use crate::object::{HostObject, Key, ResourceType, VirtualName, VirtualObject};
-
-const POLICY: Policy = Policy { selection: Selection::All, life: Life::Data };
+use crate::mapper::{Mapper, Patcher};
+use crate::object::{HostObject, Key, Object, VirtualName, VirtualObject};
+use crate::spec::KindSpec;
+use crate::verdict::Hold;
 
 /// Label: who writes the slice.
 const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 /// Label: the Service that the slice belongs to.
-const SERVICE: &str = "kubernetes.io/service-name";
+pub const SERVICE_LABEL: &str = "kubernetes.io/service-name";
 
-/// Controllers that run on the host as well and make slices of their own there.
-const CONTROLLERS: &[&str] = &["endpointslice-controller.k8s.io", "endpointslicemirroring-controller.k8s.io"];
+/// Makes slices from the selectors of Services.
+const CONTROLLER: &str = "endpointslice-controller.k8s.io";
+/// Makes slices from Endpoints.
+const MIRRORING_CONTROLLER: &str = "endpointslicemirroring-controller.k8s.io";
 
-/// The rules of EndpointSlices.
+/// The mapper of EndpointSlices.
 #[derive(Debug)]
-pub struct EndpointSlice {
-    resource: ResourceType,
-}
+pub struct EndpointSlice;
 
-impl EndpointSlice {
-    /// The rules.
-    pub fn new() -> Self {
-        let core = ResourceType::core("EndpointSlice", "endpointslices");
-        Self { resource: ResourceType { group: Cow::Borrowed("discovery.k8s.io"), ..core } }
-    }
-}
-
-impl Default for EndpointSlice {
-    fn default() -> Self {
-        Self::new()
-    }
-}
+static SPEC: LazyLock<KindSpec> = LazyLock::new(|| {
+    KindSpec::core("EndpointSlice", "endpointslices")
+        .in_group("discovery.k8s.io")
+        .managed(["/endpoints", "/ports"])
+});
 
 impl Mapper for EndpointSlice {
-    fn resource(&self) -> &ResourceType {
-        &self.resource
-    }
-
-    fn policy(&self) -> &Policy {
-        &POLICY
-    }
-
-    fn owned(&self) -> Vec<&str> {
-        vec!["/endpoints", "/ports"]
+    fn spec(&self) -> &KindSpec {
+        &SPEC
     }
 
     fn targets(&self, source: &VirtualObject) -> BTreeSet<Key> {
@@ -61,13 +45,14 @@ impl Mapper for EndpointSlice {
         source: &VirtualObject,
         mut draft: HostObject,
     ) -> Result<HostObject, Hold> {
-        if source.label(MANAGED_BY).is_some_and(|manager| CONTROLLERS.contains(&manager)) {
-            return Err(Hold::Absent);
+        // Both controllers run on the host as well, and make slices of their own there.
+        if is_made_by_controller(source) || source.label(MANAGED_BY) == Some(MIRRORING_CONTROLLER) {
+            return Err(endpoints::made_by_the_host());
         }
         if let Some(service) = service_of(source) {
             let host_name = ctx.names.host_name(&service);
             without_selector(ctx, service)?;
-            draft.labels_mut().insert(SERVICE.to_owned(), host_name.as_str().into());
+            draft.labels_mut().insert(SERVICE_LABEL.to_owned(), host_name.as_str().into());
         }
         for endpoint in items_mut(draft.pointer_mut("/endpoints")) {
             target_to_host(ctx, source.namespace(), endpoint);
@@ -75,13 +60,28 @@ impl Mapper for EndpointSlice {
         Ok(draft)
     }
 
+    fn patcher(&self) -> &dyn Patcher {
+        self
+    }
+}
+
+impl Patcher for EndpointSlice {
+    fn managed(&self) -> &[String] {
+        &SPEC.managed
+    }
+
     /// The type of the addresses can never change.
-    fn replace(&self, desired: &HostObject, current: &HostObject) -> bool {
+    fn must_recreate(&self, desired: &HostObject, current: &HostObject) -> bool {
         desired.pointer("/addressType") != current.pointer("/addressType")
     }
 }
 
+/// Whether the slice controller made this from the selector of a Service.
+pub fn is_made_by_controller<S>(slice: &Object<S>) -> bool {
+    slice.label(MANAGED_BY) == Some(CONTROLLER)
+}
+
 fn service_of(source: &VirtualObject) -> Option<VirtualName> {
-    let name = source.label(SERVICE).filter(|name| !name.is_empty())?;
+    let name = source.label(SERVICE_LABEL).filter(|name| !name.is_empty())?;
     Some(VirtualName::new(source.namespace(), name))
 }

@@ -1,51 +1,32 @@
 //! Endpoints: those that people write for Services without a selector; the host makes all others itself.
 
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
 use serde_json::Value;
 
 use super::service;
 use crate::context::Ctx;
-use crate::mapper::{Hold, Life, Mapper, Policy, Selection};
-use crate::object::{HostObject, Key, Kind, ResourceType, VirtualName, VirtualObject};
+use crate::mapper::Mapper;
+use crate::object::{HostObject, Key, Kind, Object, VirtualName, VirtualObject};
+use crate::spec::KindSpec;
+use crate::verdict::Hold;
 
-const POLICY: Policy = Policy { selection: Selection::All, life: Life::Data };
-
-/// Marks the Endpoints that the endpoints controller made.
-const MANAGED_BY: &str = "endpoints.kubernetes.io/managed-by";
+/// The label and value by which the endpoints controller marks what it makes from the selector of a Service.
+const CONTROLLER: (&str, &str) = ("endpoints.kubernetes.io/managed-by", "endpoint-controller");
 /// Marks Endpoints that only serve to elect a leader.
 const LEADER: &str = "control-plane.alpha.kubernetes.io/leader";
 
-/// The rules of Endpoints.
+/// The mapper of Endpoints.
 #[derive(Debug)]
-pub struct Endpoints {
-    resource: ResourceType,
-}
+pub struct Endpoints;
 
-impl Endpoints {
-    /// The rules.
-    pub fn new() -> Self {
-        Self { resource: ResourceType::core("Endpoints", "endpoints") }
-    }
-}
-
-impl Default for Endpoints {
-    fn default() -> Self {
-        Self::new()
-    }
-}
+static SPEC: LazyLock<KindSpec> =
+    LazyLock::new(|| KindSpec::core("Endpoints", "endpoints").managed(["/subsets"]));
 
 impl Mapper for Endpoints {
-    fn resource(&self) -> &ResourceType {
-        &self.resource
-    }
-
-    fn policy(&self) -> &Policy {
-        &POLICY
-    }
-
-    fn owned(&self) -> Vec<&str> {
-        vec!["/subsets"]
+    fn spec(&self) -> &KindSpec {
+        &SPEC
     }
 
     fn targets(&self, source: &VirtualObject) -> BTreeSet<Key> {
@@ -58,8 +39,11 @@ impl Mapper for Endpoints {
         source: &VirtualObject,
         mut draft: HostObject,
     ) -> Result<HostObject, Hold> {
-        if source.label(MANAGED_BY) == Some("endpoint-controller") || source.annotation(LEADER).is_some() {
-            return Err(Hold::Absent);
+        if is_made_by_controller(source) {
+            return Err(made_by_the_host());
+        }
+        if source.annotation(LEADER).is_some() {
+            return Err(Hold::absent("they only serve to elect a leader"));
         }
         without_selector(ctx, source.virtual_name())?;
         for subset in items_mut(draft.pointer_mut("/subsets")) {
@@ -73,19 +57,29 @@ impl Mapper for Endpoints {
     }
 }
 
+/// Whether the endpoints controller made these Endpoints from the selector of a Service.
+pub fn is_made_by_controller<S>(endpoints: &Object<S>) -> bool {
+    let (label, value) = CONTROLLER;
+    endpoints.label(label) == Some(value)
+}
+
+/// The host's controllers make their own from the Service there.
+pub(super) fn made_by_the_host() -> Hold {
+    Hold::absent("the controllers of the host make their own")
+}
+
 /// Passes if the endpoints of the Service `name` are the tenant's to write.
 pub(super) fn without_selector(ctx: &Ctx<'_>, name: VirtualName) -> Result<(), Hold> {
     if service::is_api(&name) {
-        return Err(Hold::Absent);
+        return Err(service::api_server());
     }
     let key = service_key(name);
     let Some(service) = ctx.lookup.object(&key) else {
         let why = format!("the {key} does not exist");
-        return Err(Hold::Wait { on: BTreeSet::from([key]), why, after: None });
+        return Err(Hold::wait(key, why));
     };
     let selector = service.pointer("/spec/selector").and_then(Value::as_object);
-    // Others make these on the host as they made these here.
-    if selector.is_some_and(|selector| !selector.is_empty()) { Err(Hold::Absent) } else { Ok(()) }
+    if selector.is_some_and(|selector| !selector.is_empty()) { Err(made_by_the_host()) } else { Ok(()) }
 }
 
 /// The key of the Service `name`.

@@ -5,16 +5,18 @@
 //! host. A claim that names one and has no host claim (a static one, or one whose host claim was
 //! deleted) is refused: a new, empty volume in its place would look like lost data.
 
+use std::sync::LazyLock;
+
 use serde_json::Value;
 
 use crate::context::Ctx;
-use crate::mapper::{Hold, Life, Mapper, Policy, Selection};
-use crate::object::{Fields, HostObject, Object, ResourceType, VirtualObject};
+use crate::mapper::{Mapper, Patcher};
+use crate::object::{Fields, HostObject, Object, VirtualObject};
 use crate::references::Reference;
+use crate::spec::KindSpec;
+use crate::verdict::{By, Hold};
 
 pub mod volume;
-
-const POLICY: Policy = Policy { selection: Selection::All, life: Life::Data };
 
 /// Annotations of the host's volume controllers that tell the tenant what became of the claim.
 const TAKEN: &[&str] = &[
@@ -28,62 +30,22 @@ const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
 /// Where a claim says what its volume begins with.
 const SOURCES: &[&str] = &["dataSource", "dataSourceRef"];
 
-/// The rules of PersistentVolumeClaims.
+/// The mapper of PersistentVolumeClaims.
 #[derive(Debug)]
-pub struct PersistentVolumeClaim {
-    resource: ResourceType,
-    references: Vec<Reference>,
-}
+pub struct PersistentVolumeClaim;
 
-impl PersistentVolumeClaim {
-    /// The rules.
-    pub fn new() -> Self {
-        let claim = "v1/PersistentVolumeClaim";
-        Self {
-            resource: ResourceType::core("PersistentVolumeClaim", "persistentvolumeclaims"),
-            // Sources of other kinds are refused, so these name claims whenever they matter.
-            references: SOURCES
-                .iter()
-                .map(|source| Reference::new(&format!("/spec/{source}/name"), claim))
-                .collect(),
-        }
-    }
-}
-
-impl Default for PersistentVolumeClaim {
-    fn default() -> Self {
-        Self::new()
-    }
-}
+static SPEC: LazyLock<KindSpec> = LazyLock::new(|| {
+    // Sources of other kinds are refused, so these name claims whenever they matter.
+    let source = |field: &&str| Reference::new(&format!("/spec/{field}/name"), "v1/PersistentVolumeClaim");
+    KindSpec::core("PersistentVolumeClaim", "persistentvolumeclaims")
+        .references(SOURCES.iter().map(source))
+        .managed(["/spec/resources/requests", "/spec/volumeAttributesClassName"])
+        .with_conditions()
+});
 
 impl Mapper for PersistentVolumeClaim {
-    fn resource(&self) -> &ResourceType {
-        &self.resource
-    }
-
-    fn references(&self) -> &[Reference] {
-        &self.references
-    }
-
-    fn policy(&self) -> &Policy {
-        &POLICY
-    }
-
-    fn has_conditions(&self) -> bool {
-        true
-    }
-
-    fn owned(&self) -> Vec<&str> {
-        vec!["/spec/resources/requests", "/spec/volumeAttributesClassName"]
-    }
-
-    fn before_create(&self, source: &VirtualObject) -> Result<(), Hold> {
-        let Some(volume) = volume_name(source) else { return Ok(()) };
-        let why = format!(
-            "the host has no claim that is bound to {volume:?}, and a new one would begin empty; to begin anew, \
-             delete this claim and make one without a volume name"
-        );
-        Err(Hold::Refuse { field: "spec.volumeName".to_owned(), why })
+    fn spec(&self) -> &KindSpec {
+        &SPEC
     }
 
     fn to_host(
@@ -111,6 +73,25 @@ impl Mapper for PersistentVolumeClaim {
         take_binding(source, &mut draft);
         draft
     }
+
+    fn patcher(&self) -> &dyn Patcher {
+        self
+    }
+}
+
+impl Patcher for PersistentVolumeClaim {
+    fn managed(&self) -> &[String] {
+        &SPEC.managed
+    }
+
+    fn before_create(&self, source: &VirtualObject) -> Result<(), Hold> {
+        let Some(volume) = volume_name(source) else { return Ok(()) };
+        let why = format!(
+            "the host has no claim that is bound to {volume:?}, and a new one would begin empty; to begin anew, \
+             delete this claim and make one without a volume name"
+        );
+        Err(Hold::refuse(By::Mapper, "spec.volumeName", why))
+    }
 }
 
 /// The name in `spec.volumeName`, if there is one.
@@ -127,11 +108,11 @@ fn source_to_host(field: &str, namespace: &str, spec: &mut Fields) -> Result<(),
             "a {} is not on the host; fill the volume from a PersistentVolumeClaim, or in a pod",
             text("kind")
         );
-        return Err(Hold::Refuse { field: format!("spec.{field}"), why });
+        return Err(Hold::refuse(By::Mapper, format!("spec.{field}"), why));
     }
     if !text("namespace").is_empty() && text("namespace") != namespace {
-        let why = "the claim to copy must be in the same namespace; copy it in a pod".to_owned();
-        return Err(Hold::Refuse { field: format!("spec.{field}.namespace"), why });
+        let why = "the claim to copy must be in the same namespace; copy it in a pod";
+        return Err(Hold::refuse(By::Mapper, format!("spec.{field}.namespace"), why));
     }
     source.remove("namespace");
     Ok(())

@@ -5,14 +5,18 @@
 //! virtual API server has to be asked for. Fields that no rule knows pass as they are.
 
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
 use serde_json::Value;
 
+use crate::change::Change;
 use crate::context::Ctx;
 use crate::diff;
-use crate::mapper::{Change, Hold, Life, Mapper, Policy, Selection};
-use crate::object::{HostObject, Key, ResourceType, VirtualObject};
-use crate::references::{self, Reference};
+use crate::mapper::{Mapper, Patcher};
+use crate::object::{HostObject, Key, VirtualObject};
+use crate::references;
+use crate::spec::KindSpec;
+use crate::verdict::Hold;
 
 mod affinity;
 mod dns;
@@ -30,57 +34,32 @@ pub mod tokens;
 mod update;
 mod volumes;
 
-const POLICY: Policy = Policy { selection: Selection::All, life: Life::Process };
-
-/// The rules of Pods.
+/// The mapper of Pods.
 #[derive(Debug)]
-pub struct Pod {
-    resource: ResourceType,
-    references: Vec<Reference>,
-}
+pub struct Pod;
 
-impl Pod {
-    /// The rules.
-    pub fn new() -> Self {
-        Self { resource: ResourceType::core("Pod", "pods"), references: places::table() }
-    }
-}
-
-impl Default for Pod {
-    fn default() -> Self {
-        Self::new()
-    }
-}
+static SPEC: LazyLock<KindSpec> = LazyLock::new(|| {
+    KindSpec::core("Pod", "pods")
+        .references(places::references())
+        .selectors(places::selectors())
+        .process()
+        .with_conditions()
+        .managed([])
+});
 
 impl Mapper for Pod {
-    fn resource(&self) -> &ResourceType {
-        &self.resource
-    }
-
-    fn references(&self) -> &[Reference] {
-        &self.references
+    fn spec(&self) -> &KindSpec {
+        &SPEC
     }
 
     /// The table's, and the claims of ephemeral volumes, whose names follow from the pod's.
     fn targets(&self, source: &VirtualObject) -> BTreeSet<Key> {
-        let mut targets = references::targets(&self.references, source);
+        let mut targets = references::targets(&SPEC.references, source);
         targets.extend(volumes::ephemeral_claims(source));
         targets
     }
 
-    fn policy(&self) -> &Policy {
-        &POLICY
-    }
-
-    fn owned(&self) -> Vec<&str> {
-        vec![]
-    }
-
-    fn has_conditions(&self) -> bool {
-        true
-    }
-
-    /// Keeps `ephemeralContainers`, which [`Mapper::creatable`] takes out: they can only be added later.
+    /// Keeps `ephemeralContainers`, which [`Patcher::creatable`] takes out: they can only be added later.
     fn to_host(
         &self,
         ctx: &Ctx<'_>,
@@ -88,21 +67,12 @@ impl Mapper for Pod {
         mut draft: HostObject,
     ) -> Result<HostObject, Hold> {
         scheduling::refuse_claims(source)?;
-        run_without_rights(ctx, &mut draft);
+        run_without_permissions(ctx, &mut draft);
         environment::apply(ctx, source, &mut draft)?;
         volumes::apply(ctx, source, &mut draft);
         scheduling::apply(ctx, source, &mut draft)?;
         dns::apply(ctx, source, &mut draft)?;
         Ok(draft)
-    }
-
-    fn before_create(&self, source: &VirtualObject) -> Result<(), Hold> {
-        scheduling::wait_for_gates(source)
-    }
-
-    fn creatable(&self, mut desired: HostObject) -> HostObject {
-        desired.spec_mut().remove("ephemeralContainers");
-        desired
     }
 
     fn to_virtual(&self, ctx: &Ctx<'_>, host: &HostObject, mut draft: VirtualObject) -> VirtualObject {
@@ -113,6 +83,25 @@ impl Mapper for Pod {
             draft.fields_mut().insert("status".into(), Value::Object(status));
         }
         draft
+    }
+
+    fn patcher(&self) -> &dyn Patcher {
+        self
+    }
+}
+
+impl Patcher for Pod {
+    fn managed(&self) -> &[String] {
+        &SPEC.managed
+    }
+
+    fn before_create(&self, source: &VirtualObject) -> Result<(), Hold> {
+        scheduling::wait_for_gates(source)
+    }
+
+    fn creatable(&self, mut desired: HostObject) -> HostObject {
+        desired.spec_mut().remove("ephemeralContainers");
+        desired
     }
 
     fn host_changes(&self, desired: &HostObject, current: &HostObject) -> Vec<Change> {
@@ -133,7 +122,7 @@ impl Mapper for Pod {
 }
 
 /// Nothing of the host's API can be reached with what the pod is given.
-fn run_without_rights(ctx: &Ctx<'_>, draft: &mut HostObject) {
+fn run_without_permissions(ctx: &Ctx<'_>, draft: &mut HostObject) {
     let spec = draft.spec_mut();
     spec.remove("serviceAccount");
     spec.insert("serviceAccountName".into(), ctx.facts.workload_service_account.as_str().into());
@@ -160,16 +149,16 @@ mod tests {
 
     fn on_host(world: &World, source: &VirtualObject) -> HostObject {
         let draft = HostObject::new(source.fields().clone());
-        Pod::new().to_host(&world.ctx(), source, draft).unwrap()
+        Pod.to_host(&world.ctx(), source, draft).unwrap()
     }
 
     #[test]
     fn a_pod_is_created_without_its_ephemeral_containers_and_gets_them_then() {
         let world = World::new();
         let desired = on_host(&world, &pod());
-        let created = Pod::new().creatable(desired.clone());
+        let created = Pod.creatable(desired.clone());
         assert_eq!(created.pointer("/spec/ephemeralContainers"), None);
-        let changes = Pod::new().host_changes(&desired, &created);
+        let changes = Pod.host_changes(&desired, &created);
         assert_eq!(
             changes.iter().map(|change| change.subresource).collect::<Vec<_>>(),
             [Some("ephemeralcontainers")]
@@ -177,13 +166,13 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_is_looked_at_again_when_what_it_names_changes() {
-        let found: Vec<String> = Pod::new().targets(&pod()).iter().map(ToString::to_string).collect();
+    fn a_pod_is_requeued_when_what_it_names_changes() {
+        let found: Vec<String> = Pod.targets(&pod()).iter().map(ToString::to_string).collect();
         assert_eq!(found, ["PersistentVolumeClaim shop/web-scratch", "Secret shop/db"]);
     }
 
     #[test]
-    fn what_a_pod_runs_as_on_the_host_has_no_rights() {
+    fn what_a_pod_runs_as_on_the_host_has_no_permissions() {
         let mut source = pod();
         source.spec_mut().insert("serviceAccountName".into(), "admin".into());
         source.spec_mut().insert("serviceAccount".into(), "admin".into());
@@ -198,9 +187,9 @@ mod tests {
         let world = World::new();
         let mut host = on_host(&world, &pod());
         host.spec_mut().insert("nodeName".into(), "node-a".into());
-        let bound = Pod::new().to_virtual(&world.ctx(), &host, pod());
+        let bound = Pod.to_virtual(&world.ctx(), &host, pod());
         assert_eq!(bound.text("/spec/nodeName"), Some("node-a"));
         host.spec_mut().remove("nodeName");
-        assert_eq!(Pod::new().to_virtual(&world.ctx(), &host, bound.clone()), bound);
+        assert_eq!(Pod.to_virtual(&world.ctx(), &host, bound.clone()), bound);
     }
 }

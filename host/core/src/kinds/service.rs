@@ -1,22 +1,26 @@
 //! Service: the virtual server allocates its addresses, the host is asked for the same, and what the host gave wins.
 
+use std::sync::LazyLock;
+
 use serde_json::Value;
 
+use crate::change::Change;
 use crate::context::Ctx;
 use crate::diff;
+use crate::keys::DIGEST;
 use crate::labels;
-use crate::mapper::{Change, Hold, Life, Mapper, Policy, Selection};
-use crate::names::DIGEST;
-use crate::object::{Fields, HostObject, Object, ResourceType, VirtualName, VirtualObject};
+use crate::mapper::{Mapper, Patcher};
+use crate::object::{Fields, HostObject, Object, VirtualName, VirtualObject};
+use crate::selectors::Selector;
+use crate::spec::KindSpec;
+use crate::verdict::Hold;
 
 mod allocation;
 mod moving;
 
 pub use moving::move_to;
 
-const POLICY: Policy = Policy { selection: Selection::All, life: Life::Data };
-
-/// Owned fields that the host fills in, or clears with a change of type, where we say nothing.
+/// Managed fields that the host fills in, or clears with a change of type, where we say nothing.
 const HOST_DEFAULTED: &[&str] = &[
     "allocateLoadBalancerNodePorts",
     "externalTrafficPolicy",
@@ -28,40 +32,15 @@ const HOST_DEFAULTED: &[&str] = &[
     "type",
 ];
 
-/// The rules of Services.
+/// The mapper of Services.
 #[derive(Debug)]
-pub struct Service {
-    resource: ResourceType,
-}
+pub struct Service;
 
-impl Service {
-    /// The rules.
-    pub fn new() -> Self {
-        Self { resource: ResourceType::core("Service", "services") }
-    }
-}
-
-impl Default for Service {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Mapper for Service {
-    fn resource(&self) -> &ResourceType {
-        &self.resource
-    }
-
-    fn policy(&self) -> &Policy {
-        &POLICY
-    }
-
-    fn has_conditions(&self) -> bool {
-        true
-    }
-
-    fn owned(&self) -> Vec<&str> {
-        vec![
+static SPEC: LazyLock<KindSpec> = LazyLock::new(|| {
+    KindSpec::core("Service", "services")
+        .selectors([Selector::labels("/spec/selector")])
+        .with_conditions()
+        .managed([
             "/spec/type",
             "/spec/selector",
             "/spec/ports",
@@ -78,7 +57,12 @@ impl Mapper for Service {
             "/spec/loadBalancerClass",
             "/spec/loadBalancerSourceRanges",
             "/spec/allocateLoadBalancerNodePorts",
-        ]
+        ])
+});
+
+impl Mapper for Service {
+    fn spec(&self) -> &KindSpec {
+        &SPEC
     }
 
     fn to_host(
@@ -88,7 +72,7 @@ impl Mapper for Service {
         mut draft: HostObject,
     ) -> Result<HostObject, Hold> {
         if is_api(&source.virtual_name()) {
-            return Err(Hold::Absent);
+            return Err(api_server());
         }
         if let Some(remembered) = moving::remembered(source) {
             moving::restore(draft.spec_mut(), remembered);
@@ -110,6 +94,16 @@ impl Mapper for Service {
         draft
     }
 
+    fn patcher(&self) -> &dyn Patcher {
+        self
+    }
+}
+
+impl Patcher for Service {
+    fn managed(&self) -> &[String] {
+        &SPEC.managed
+    }
+
     fn host_changes(&self, desired: &HostObject, current: &HostObject) -> Vec<Change> {
         if allocation::switches_headless(desired, current) {
             return moving::host_changes(desired, current);
@@ -122,7 +116,7 @@ impl Mapper for Service {
         if desired.annotation(DIGEST) == current.annotation(DIGEST) {
             allocation::keep_node_ports(&mut wanted, current);
         }
-        let change = diff::owned(&self.owned(), &wanted, current);
+        let change = diff::managed(self.managed(), &wanted, current);
         allocation::ask(&wanted, current, change).into_iter().collect()
     }
 
@@ -139,6 +133,11 @@ impl Mapper for Service {
 /// virtual cluster's Service on the host.
 pub(super) fn is_api(name: &VirtualName) -> bool {
     name.namespace == "default" && name.name == "kubernetes"
+}
+
+/// It stays in the virtual cluster.
+pub(super) fn api_server() -> Hold {
+    Hold::absent("it is the virtual API server's own")
 }
 
 fn scope_selector(ctx: &Ctx<'_>, namespace: &str, spec: &mut Fields) {

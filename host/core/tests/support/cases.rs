@@ -115,7 +115,7 @@ pub(crate) fn all() -> &'static [Case] {
 
 /// The folder that holds the cases of a kind: `golden/endpoint_slice`.
 pub(crate) fn folder(mapper: &dyn Mapper) -> PathBuf {
-    root().join(snake_case(&mapper.resource().kind))
+    root().join(snake_case(&mapper.spec().resource.kind))
 }
 
 /// The folder that holds the kinds' folders.

@@ -1,7 +1,8 @@
 //! Two servers in memory: just enough of them to carry out a plan and to plan again.
 
 use serde_json::{Map, Value, json};
-use weft_core::mapper::{Change, Mapper, PatchFormat};
+use weft_core::change::{Change, PatchFormat};
+use weft_core::mapper::Mapper;
 use weft_core::object::{HostObject, VirtualObject};
 use weft_core::plan::{Plan, Seen, Step, plan};
 

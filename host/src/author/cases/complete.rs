@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 use weft_core::context::Notes;
+use weft_core::keys::IDENTITY;
 use weft_core::mapper::Mapper;
-use weft_core::names::IDENTITY;
 use weft_core::object::{Fields, HostObject, VirtualObject, child_mut};
 use weft_core::offline::Offline;
 
@@ -78,7 +78,7 @@ mod tests {
         let source = VirtualObject::new(source);
         let mappers = kinds::builtin();
         let mapper =
-            mappers.iter().find(|mapper| mapper.resource().kind().as_str() == "v1/ConfigMap").unwrap();
+            mappers.iter().find(|mapper| mapper.spec().resource.kind().as_str() == "v1/ConfigMap").unwrap();
         let given = fields(&json!({"metadata": {"labels": {"mine": "x"}}, "data": {"k": "v"}}));
         let host = host(&around, mapper.as_ref(), &source, &given);
         assert_eq!((host.name(), host.namespace()), ("a-x-b-x-my-vcluster", "team-a"));

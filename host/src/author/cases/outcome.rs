@@ -3,13 +3,13 @@
 use std::fmt;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use weft_core::context::{Condition, Event, Problem};
+use weft_core::context::{Condition, Event};
 use weft_core::edit::Edit;
-use weft_core::extension::{Answer, Failure, Verdict};
-use weft_core::mapper::Hold;
+use weft_core::extension::{Answer, Failure};
 use weft_core::object::Fields;
+pub use weft_core::verdict::Word;
+use weft_core::verdict::{By, Hold, Problem};
 
 use crate::author::trace::{Call, Trace};
 
@@ -45,26 +45,6 @@ pub struct Told {
     pub message: String,
     /// The field, in Kubernetes notation.
     pub at: Option<String>,
-}
-
-/// What has come of a call, in one word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Word {
-    /// The object is written.
-    Apply,
-    /// The other side stays as it is.
-    Skip,
-    /// The other side must not have the object.
-    Absent,
-    /// Something else comes first.
-    Wait,
-    /// The tenant has to change the object.
-    Reject,
-    /// It did not work.
-    Fail,
-    /// The guard did not let it pass.
-    Refused,
 }
 
 /// Two answers to one question have to be the same; the time does not count.
@@ -109,7 +89,11 @@ impl Outcome {
     /// The plugin did not take its settings, so it was not asked.
     pub(super) fn refused_settings(message: &str) -> Self {
         let told = Told { reason: "PluginSettings".to_owned(), message: message.to_owned(), at: None };
-        Self { verdict: Word::Fail, told: Some(told), ..Self::without_call(Fields::new(), Err(Hold::Absent)) }
+        Self {
+            verdict: Word::Fail,
+            told: Some(told),
+            ..Self::without_call(Fields::new(), Err(Hold::absent(message)))
+        }
     }
 
     /// The rules before it have decided already.
@@ -146,35 +130,27 @@ fn judge(call: &Call, hold: Option<&Hold>) -> (Word, Option<Told>) {
         (None, Err(error)) => return (Word::Fail, Some(failure(error))),
         (None, Ok(answer)) => answer,
     };
-    let (word, problem) = match &answer.verdict {
-        Verdict::Apply(_) => return hold.map_or((Word::Apply, None), held),
-        Verdict::Skip(problem) => (Word::Skip, problem),
-        Verdict::Absent(problem) => (Word::Absent, problem),
-        Verdict::Wait { problem, .. } => (Word::Wait, problem),
-        Verdict::Reject(problem) => (Word::Reject, problem),
-        Verdict::Fail(problem) => (Word::Fail, problem),
-    };
-    (word, Some(Told::from(problem)))
+    match (&answer.verdict, hold) {
+        (Ok(_), None) => (Word::Apply, None),
+        (Ok(_), Some(hold)) | (Err(hold), _) => held(hold),
+    }
 }
 
-/// The word for what weft itself says.
+/// The word for why nothing is written, and what is told of it.
 fn held(hold: &Hold) -> (Word, Option<Told>) {
-    let told = |message: &str, at: Option<&String>| {
-        Some(Told { reason: String::new(), message: message.to_owned(), at: at.cloned() })
+    let problem = hold.problem();
+    let told = match &problem.by {
+        By::Plugin(_) => Some(Told::from(problem)),
+        // That weft keeps an object in the virtual cluster needs no words.
+        By::Guard | By::Mapper if hold.word() == Word::Absent => None,
+        By::Guard | By::Mapper => Some(Told { reason: String::new(), ..Told::from(problem) }),
     };
-    match hold {
-        Hold::Absent => (Word::Absent, None),
-        Hold::Wait { why, .. } => (Word::Wait, told(why, None)),
-        Hold::Refuse { field, why } => (Word::Refused, told(why, Some(field))),
-        Hold::Reject(problem) => (Word::Reject, Some(problem.into())),
-        Hold::Skip(problem) => (Word::Skip, Some(problem.into())),
-        Hold::Fail(problem) => (Word::Fail, Some(problem.into())),
-    }
+    (hold.word(), told)
 }
 
 fn is_unchanged(call: &Call) -> bool {
     match &call.answer {
-        Ok(Answer { verdict: Verdict::Apply(Edit::Unchanged), .. }) => true,
+        Ok(Answer { verdict: Ok(Edit::Unchanged), .. }) => true,
         _ => call.result().is_some_and(|result| result == call.draft),
     }
 }
@@ -185,7 +161,7 @@ pub fn plain(mut object: Fields) -> Fields {
         metadata.remove("ownerReferences");
         let annotations = metadata.get_mut("annotations").and_then(Value::as_object_mut);
         let is_empty = annotations.is_some_and(|annotations| {
-            annotations.retain(|key, _| !key.starts_with(weft_core::names::PREFIX));
+            annotations.retain(|key, _| !key.starts_with(weft_core::keys::PREFIX));
             annotations.is_empty()
         });
         if is_empty {
@@ -208,19 +184,5 @@ impl fmt::Display for Told {
             write!(f, "{part}: ")?;
         }
         f.write_str(&self.message)
-    }
-}
-
-impl fmt::Display for Word {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Apply => "apply",
-            Self::Skip => "skip",
-            Self::Absent => "absent",
-            Self::Wait => "wait",
-            Self::Reject => "reject",
-            Self::Fail => "fail",
-            Self::Refused => "refused",
-        })
     }
 }

@@ -9,8 +9,8 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
 use weft_core::kinds;
-use weft_core::mapper::Selection;
 use weft_core::object::ResourceType;
+use weft_core::spec::Selection;
 
 use crate::cli::output::{good, note, print};
 use crate::registry::descriptor::{Mapping, Role, is_dns_label};
@@ -102,8 +102,10 @@ fn name_of(folder: &Path) -> Result<String> {
 
 /// The kind, and what a plugin is to it.
 fn resource(text: &str) -> Result<(ResourceType, Role)> {
-    if let Some(builtin) = kinds::builtin().iter().find(|mapper| mapper.resource().kind().as_str() == text) {
-        return Ok((builtin.resource().clone(), Role::Mutate(ORDER)));
+    if let Some(builtin) =
+        kinds::builtin().iter().find(|mapper| mapper.spec().resource.kind().as_str() == text)
+    {
+        return Ok((builtin.spec().resource.clone(), Role::Mutate(ORDER)));
     }
     let parts: Vec<&str> = text.split('/').collect();
     let (group, version, kind) = match parts.as_slice() {

@@ -56,7 +56,7 @@ impl Kinds {
         let mut difference = Difference::default();
         let mut synced = BTreeMap::new();
         for mapper in &rules.mappers {
-            let kind = mapper.resource().kind();
+            let kind = mapper.spec().resource.kind();
             let under = self.synced_under(mapper, &kind, threads, &mut difference);
             synced.insert(kind, under);
         }
@@ -77,7 +77,7 @@ impl Kinds {
     ) -> Arc<SyncedKind> {
         match self.synced.get(kind) {
             Some(old) if Arc::ptr_eq(&old.mapper, mapper) => old.clone(),
-            Some(old) if old.mapper.resource() == mapper.resource() => {
+            Some(old) if old.mapper.spec().resource == mapper.spec().resource => {
                 difference.replaced.push(kind.clone());
                 Arc::new(old.under(mapper.clone(), threads))
             }
@@ -95,7 +95,7 @@ impl Kinds {
         difference: &mut Difference,
     ) -> BTreeMap<Kind, Arc<LookedUp>> {
         let mut looked_up = BTreeMap::new();
-        for resource in synced.values().flat_map(|kind| kind.mapper.looks_up()) {
+        for resource in synced.values().flat_map(|kind| &kind.mapper.spec().looks_up) {
             let kind = resource.kind();
             if synced.contains_key(&kind) || looked_up.contains_key(&kind) {
                 continue;
@@ -202,21 +202,15 @@ impl SyncedKind {
 mod tests {
     use super::*;
     use weft_core::context::Ctx;
-    use weft_core::mapper::Hold;
     use weft_core::object::{HostObject, VirtualName, VirtualObject};
+    use weft_core::spec::KindSpec;
+    use weft_core::verdict::Hold;
 
-    struct Plain {
-        resource: ResourceType,
-        looks_up: Vec<ResourceType>,
-    }
+    struct Plain(KindSpec);
 
     impl Mapper for Plain {
-        fn resource(&self) -> &ResourceType {
-            &self.resource
-        }
-
-        fn looks_up(&self) -> &[ResourceType] {
-            &self.looks_up
+        fn spec(&self) -> &KindSpec {
+            &self.0
         }
 
         fn to_host(&self, _: &Ctx<'_>, _: &VirtualObject, draft: HostObject) -> Result<HostObject, Hold> {
@@ -230,7 +224,7 @@ mod tests {
 
     fn mapper(kind: &'static str, looks_up: &[&'static str]) -> Arc<dyn Mapper> {
         let looks_up = looks_up.iter().map(|kind| resource(kind)).collect();
-        Arc::new(Plain { resource: resource(kind), looks_up })
+        Arc::new(Plain(KindSpec { looks_up, ..KindSpec::new(resource(kind)) }))
     }
 
     fn rules(mappers: &[&Arc<dyn Mapper>]) -> Rules {
@@ -273,10 +267,8 @@ mod tests {
 
     #[test]
     fn a_kind_that_is_served_elsewhere_begins_anew() {
-        let moved = Arc::new(Plain {
-            resource: ResourceType { plural: "others".into(), ..resource("One") },
-            looks_up: Vec::new(),
-        });
+        let moved =
+            Arc::new(Plain(KindSpec::new(ResourceType { plural: "others".into(), ..resource("One") })));
         let (first, _) = Kinds::default().under(&rules(&[&mapper("One", &[])]), 1);
         let (_, difference) = first.under(&Rules { mappers: vec![moved], ..Rules::default() }, 1);
         assert_eq!(summary(&difference), ["One", "", "One", "", ""]);

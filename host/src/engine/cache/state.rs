@@ -5,9 +5,10 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use weft_core::context::{Facts, ServiceFact, cluster_ips};
-use weft_core::mapper::{Life, Mapper};
+use weft_core::mapper::Mapper;
 use weft_core::names::Names;
 use weft_core::object::{Host, HostObject, Key, Kind, Virtual, VirtualName, VirtualObject};
+use weft_core::spec::Life;
 
 use crate::engine::cache::changed::Changed;
 use crate::engine::cache::index::Index;
@@ -130,7 +131,7 @@ impl State {
     /// Whether every store that no work can begin without has its first complete list.
     pub(crate) fn is_synced(&self) -> bool {
         let kinds = self.kinds();
-        let mut essential = kinds.each_synced().filter(|(_, synced)| synced.mapper.is_essential());
+        let mut essential = kinds.each_synced().filter(|(_, synced)| synced.mapper.spec().is_essential);
         essential.all(|(_, synced)| synced.is_synced())
             && self.namespaces.is_synced()
             && self.nodes.is_synced()
@@ -223,7 +224,7 @@ impl State {
         self.look_again(&key);
         // What the host chose in its answer, such as an address, is to flow back. A pod's answers hold
         // nothing of the kind: what happens to it comes by the watch.
-        if synced.mapper.policy().life == Life::Data {
+        if synced.mapper.spec().policy.life == Life::Data {
             self.queue.add(key);
         }
     }

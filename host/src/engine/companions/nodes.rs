@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tracing::{debug, warn};
+use weft_core::change::Change;
+use weft_core::keys::FAKE_NODE_LABEL;
 use weft_core::kinds::pod::status::node_address;
-use weft_core::mapper::Change;
 use weft_core::object::{HostObject, VirtualObject};
 
 use crate::api;
@@ -19,8 +20,6 @@ use crate::engine::companions::{Companion, Work};
 use crate::engine::queue::Outcome;
 use crate::engine::resources::nodes;
 
-/// Marks the nodes that we made: others are the tenant's.
-const FAKE_NODE_LABEL: &str = "weft.dev/fake-node";
 /// How often nodes are compared with the pods on them. The virtual cluster's own controllers remove the pods
 /// of a node that is gone after 40 s.
 const SWEEP: Duration = Duration::from_secs(10);

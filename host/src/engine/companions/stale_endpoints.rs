@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use serde_json::Value;
+use weft_core::kinds::{endpoint_slice, endpoints};
 use weft_core::labels;
 use weft_core::names::{HostName, Identity};
 use weft_core::object::{HostObject, Kind, Object, VirtualObject};
@@ -21,13 +22,6 @@ use crate::engine::queue::Outcome;
 const ENDPOINTS: &str = "v1/Endpoints";
 const SLICES: &str = "discovery.k8s.io/v1/EndpointSlice";
 
-/// Label of a slice: the Service that it belongs to.
-const SERVICE: &str = "kubernetes.io/service-name";
-/// Labels with which controllers mark what they make from selectors.
-const MANAGED_BY: &[(&str, &str)] = &[
-    ("endpoints.kubernetes.io/managed-by", "endpoint-controller"),
-    ("endpointslice.kubernetes.io/managed-by", "endpointslice-controller.k8s.io"),
-];
 /// What the API keeps of a long name to generate others from.
 const GENERATED_PREFIX: usize = 58;
 
@@ -66,7 +60,7 @@ impl StaleEndpoints {
     /// Deletes one, if it still is the object that was seen.
     async fn delete(&self, kind: &Kind, object: &HostObject) -> Result<(), api::Error> {
         let Some(synced) = self.state.synced(kind) else { return Ok(()) };
-        let (resource, name) = (synced.mapper.resource(), HostName::of(object));
+        let (resource, name) = (&synced.mapper.spec().resource, HostName::of(object));
         self.writer.delete_host(resource, &name, object.uid(), None).await.map(drop)
     }
 }
@@ -95,7 +89,7 @@ fn has_selector<S>(service: &Object<S>) -> bool {
 }
 
 fn is_controllers<S>(object: &Object<S>) -> bool {
-    MANAGED_BY.iter().any(|(label, controller)| object.label(label) == Some(controller))
+    endpoints::is_made_by_controller(object) || endpoint_slice::is_made_by_controller(object)
 }
 
 /// The Endpoints or slices that controllers have made of a Service on one side.
@@ -105,7 +99,8 @@ fn made_by_controllers<S>(store: &Store<S>, service: &Object<S>) -> Vec<Arc<Obje
         namespace == service.namespace() && (name == service.name() || name.starts_with(&prefix))
     };
     let is_of = |object: &Arc<Object<S>>| {
-        is_controllers(object) && object.label(SERVICE).unwrap_or(object.name()) == service.name()
+        is_controllers(object)
+            && object.label(endpoint_slice::SERVICE_LABEL).unwrap_or(object.name()) == service.name()
     };
     let near = store.names().into_iter().filter(is_near);
     near.filter_map(|(namespace, name)| store.get(&namespace, &name)).filter(is_of).collect()

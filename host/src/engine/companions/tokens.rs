@@ -12,9 +12,10 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD as BASE64;
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use weft_core::kinds::pod::tokens::{TokenRequest, requests};
+use weft_core::change::Change;
+use weft_core::keys::{PURPOSE_LABEL, TOKEN_REFRESH};
+use weft_core::kinds::pod::tokens::{TokenRequest, requests, secret_name};
 use weft_core::labels;
-use weft_core::mapper::Change;
 use weft_core::names::HostName;
 use weft_core::object::{HostObject, ResourceType, VirtualName, VirtualObject};
 
@@ -23,11 +24,6 @@ use crate::engine::cache::state::State;
 use crate::engine::companions::{Companion, Work};
 use crate::engine::queue::Outcome;
 use crate::engine::resources::secrets;
-
-/// Annotation of a token Secret: when to ask again, in seconds since 1970, and for what it was asked.
-const REFRESH: &str = "weft.dev/token-refresh";
-/// Label of a token Secret, so that people and tools find them.
-const PURPOSE_LABEL: &str = "weft.dev/purpose";
 
 /// Makes and refreshes the token Secrets of pods.
 pub(crate) struct Tokens {
@@ -55,7 +51,7 @@ impl Tokens {
         if requests.is_empty() || pod.is_terminating() || host_pod.is_terminating() {
             return Ok(Outcome::Done);
         }
-        let name = self.state.names.derived("token", &pod.virtual_name());
+        let name = secret_name(&self.state.names, &pod.virtual_name());
         let secret = self.secret(&name);
         if let Some(secret) = &secret
             && let Some(refresh_at) = fresh_until(secret, &requests, host_pod)
@@ -99,7 +95,7 @@ impl Tokens {
             "apiVersion": "v1", "kind": "Secret", "type": "Opaque",
             "metadata": {
                 "name": name.as_str(), "namespace": self.state.names.namespace(), "labels": labels,
-                "annotations": {REFRESH: issued.refresh_at.as_second().to_string()},
+                "annotations": {TOKEN_REFRESH: issued.refresh_at.as_second().to_string()},
                 "ownerReferences": [{"apiVersion": "v1", "kind": "Pod", "name": host_pod.name(), "uid": host_pod.uid()}],
             },
             "data": issued.data,
@@ -146,7 +142,7 @@ fn fresh_until(secret: &HostObject, requests: &[TokenRequest], host_pod: &HostOb
     let data = secret.pointer("/data")?.as_object()?;
     let owned = secret.text("/metadata/ownerReferences/0/uid") == Some(host_pod.uid());
     let complete = requests.iter().all(|request| data.contains_key(&request.key));
-    let refresh_at = Timestamp::from_second(secret.annotation(REFRESH)?.parse().ok()?).ok()?;
+    let refresh_at = Timestamp::from_second(secret.annotation(TOKEN_REFRESH)?.parse().ok()?).ok()?;
     (owned && complete && refresh_at > Timestamp::now()).then(|| until(refresh_at))
 }
 

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use serde_json::json;
 use tracing::warn;
+use weft_core::change::Change;
 use weft_core::kinds::persistent_volume_claim::volume::mirror;
-use weft_core::mapper::Change;
 use weft_core::object::{HostObject, Kind, VirtualObject};
 
 use crate::api;
@@ -19,8 +19,6 @@ use crate::engine::companions::{Companion, Work};
 use crate::engine::queue::Outcome;
 use crate::engine::resources::persistent_volumes;
 
-/// Label of the mirrors; other volumes are the tenant's.
-pub(crate) const MIRRORED_LABEL: &str = "weft.dev/mirrored";
 /// How often mirrors whose claim is gone are looked for.
 const SWEEP: Duration = Duration::from_secs(5);
 

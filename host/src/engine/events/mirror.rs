@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tracing::debug;
+use weft_core::keys::FROM_HOST_LABEL;
 use weft_core::names::Identity;
 use weft_core::object::{Fields, HostObject, Kind, VirtualObject};
 
@@ -18,8 +19,6 @@ use crate::engine::apply::Writer;
 use crate::engine::cache::state::State;
 use crate::engine::resources::events;
 
-/// Label of the virtual events that we made.
-const FROM_HOST_LABEL: &str = "weft.dev/from-host";
 /// Events that wait, as text because they may be many; more are dropped.
 pub(crate) const WAITING: usize = 4096;
 /// While pairs are being worked on, events wait this long between two.

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 use weft_core::digest;
 use weft_core::object::{Key, VirtualName, VirtualObject};
+use weft_core::text::truncate;
 
 use crate::bucket::Buckets;
 use crate::engine::apply::Writer;
@@ -35,8 +36,6 @@ const LONGEST_MESSAGE: usize = 1024;
 /// A stable reason, for people and for scripts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reason {
-    /// The object asks for something that a tenant cannot have.
-    Refused,
     /// The host's API server does not take the object.
     HostRefused,
     /// The virtual API server does not take what flows back.
@@ -163,7 +162,6 @@ impl Reason {
     /// As scripts and people know it.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
-            Self::Refused => "SyncRefused",
             Self::HostRefused => "HostRefused",
             Self::VirtualRefused => "StatusRefused",
             Self::NameTaken => "HostNameTaken",
@@ -214,16 +212,11 @@ fn event(admitted: &Admitted) -> VirtualObject {
             "namespace": object.namespace(), "name": object.name(), "uid": object.uid(),
         },
         "type": if report.is_warning { "Warning" } else { "Normal" },
-        "reason": report.reason, "message": shortened(&report.message),
+        "reason": report.reason, "message": truncate(&report.message, LONGEST_MESSAGE),
         "source": {"component": component}, "reportingComponent": "weft",
         "firstTimestamp": now, "lastTimestamp": now, "count": count,
     });
     VirtualObject::new(fields.as_object().cloned().unwrap_or_default())
-}
-
-fn shortened(message: &str) -> &str {
-    let end = message.floor_char_boundary(LONGEST_MESSAGE);
-    message.split_at_checked(end).map_or(message, |(kept, _)| kept)
 }
 
 #[cfg(test)]

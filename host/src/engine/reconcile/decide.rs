@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use weft_core::context::{Ctx, Moment, Notes};
-use weft_core::mapper::Hold;
 use weft_core::object::{HostObject, Key, VirtualObject};
 use weft_core::plan::{self, Plan, Seen};
+use weft_core::verdict::Hold;
 
 use crate::engine::cache::kinds::{Kinds, SyncedKind};
 use crate::engine::cache::state::State;
@@ -42,7 +42,7 @@ pub(crate) async fn decide(
     observed: &Observed,
     notes: Notes,
 ) -> Result<Decision, Panicked> {
-    let (decision, reads) = if synced.mapper.is_lengthy() {
+    let (decision, reads) = if synced.mapper.spec().may_block {
         apart(state.clone(), kinds.clone(), synced.clone(), key.clone(), observed.clone(), notes).await?
     } else {
         ask(state, View::new(state.clone(), kinds.clone()), synced, key, observed, notes)
@@ -95,8 +95,8 @@ fn ask(
         used: state.is_used(key),
     };
     let plan = plan::plan(&ctx, &*synced.mapper, seen);
-    if let Some(Hold::Wait { on, .. }) = &plan.hold {
-        for awaited in on {
+    if let Some(Hold::Wait(wait)) = &plan.hold {
+        for awaited in &wait.until {
             view.note(awaited.clone());
         }
     }

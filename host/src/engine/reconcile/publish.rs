@@ -10,10 +10,11 @@ use rand::Rng;
 use tokio::time::Instant;
 use tracing::debug;
 use weft_core::conditions;
-use weft_core::context::{Event, Notes, Problem};
-use weft_core::mapper::{Hold, Mapper};
+use weft_core::context::{Event, Notes};
+use weft_core::mapper::Mapper;
 use weft_core::object::{Key, VirtualObject};
 use weft_core::plan::{Plan, Step};
+use weft_core::verdict::{Hold, Problem};
 
 use crate::bucket::Buckets;
 use crate::engine::cache::state::State;
@@ -44,7 +45,7 @@ impl Publisher {
 
     /// Notes for a decision about `key`: without conditions, if they have changed too often.
     pub(crate) fn notes(&self, key: &Key, mapper: &dyn Mapper) -> Notes {
-        if !mapper.has_conditions() {
+        if !mapper.spec().has_conditions {
             return Notes::default();
         }
         let conditions = self.conditions.lock().unwrap_or_else(PoisonError::into_inner);
@@ -60,7 +61,7 @@ impl Publisher {
         plan: &Plan,
         notes: Notes,
     ) -> Outcome {
-        let of_conditions = if mapper.has_conditions() {
+        let of_conditions = if mapper.spec().has_conditions {
             self.count_conditions(key, source, plan, &notes)
         } else {
             Outcome::Done
@@ -85,18 +86,13 @@ impl Publisher {
 
     fn tell_hold(&self, key: &Key, source: &Arc<VirtualObject>, hold: &Hold) -> Outcome {
         match hold {
-            Hold::Absent => Outcome::Done,
-            Hold::Wait { why, after, .. } => {
-                debug!(%key, why, "waiting");
-                after.map_or(Outcome::Done, |after| Outcome::Again(about(after.max(SHORTEST_WAIT))))
-            }
-            Hold::Refuse { field, why } => {
-                self.tell_reason(key, source, Reason::Refused, &format!("{field}: {why}"));
-                Outcome::Done
+            Hold::Absent(_) => Outcome::Done,
+            Hold::Wait(wait) => {
+                debug!(%key, why = wait.problem.for_log(), "waiting");
+                wait.after.map_or(Outcome::Done, |after| Outcome::Again(about(after.max(SHORTEST_WAIT))))
             }
             Hold::Skip(problem) => {
-                // What a rule says in words may be what it read in a Secret.
-                debug!(%key, by = problem.by, reason = problem.reason, "the other side is left as it is");
+                debug!(%key, why = problem.for_log(), "the other side is left as it is");
                 Outcome::Done
             }
             // Who was not told why cannot know what to change.
@@ -129,8 +125,8 @@ impl Publisher {
 
     /// Whether it was told now, or not long ago.
     fn tell_problem(&self, key: &Key, source: &Arc<VirtualObject>, problem: &Problem) -> bool {
-        let (by, reason) = (problem.by.clone(), problem.reason.clone());
-        self.report(key, source, Some(by), true, reason, &problem.to_string())
+        let (by, reason) = (problem.by.plugin().map(str::to_owned), problem.reason.clone());
+        self.report(key, source, by, true, reason, &problem.to_string())
     }
 
     fn report(

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use tracing::{debug, warn};
 use weft_core::causes::causes;
-use weft_core::mapper::Life;
-use weft_core::names::{CLUSTER_LABEL, HostName};
+use weft_core::keys::CLUSTER_LABEL;
+use weft_core::names::HostName;
 use weft_core::object::{HostObject, Key, VirtualObject};
 use weft_core::plan::{self, Plan, Step};
+use weft_core::spec::Life;
 
 use crate::api::{self, Api};
 use crate::engine::apply::{Failed, Side, Writer};
@@ -87,7 +88,7 @@ impl Syncer {
         let mut host = self.state.host_object(synced, key);
         // The virtual pod would be deleted for want of a host pod, so the host itself is asked, unless it
         // has said that the pod was deleted.
-        let is_process = synced.mapper.policy().life == Life::Process;
+        let is_process = synced.mapper.spec().policy.life == Life::Process;
         if let (Some(source), None, true) = (&source, &host, is_process)
             && plan::has_run(source)
         {
@@ -102,7 +103,7 @@ impl Syncer {
         if synced.host.absence(namespace, name.as_str()) == Absence::Deleted {
             return Ok(None);
         }
-        match self.host.get(synced.mapper.resource(), namespace, name.as_str()).await {
+        match self.host.get(&synced.mapper.spec().resource, namespace, name.as_str()).await {
             Ok(object) => {
                 let is_marked = object.label(CLUSTER_LABEL) == Some(self.state.names.cluster());
                 synced.host.readmit(Arc::new(object));
@@ -146,7 +147,7 @@ impl Syncer {
         desired: Option<&HostObject>,
         step: Step,
     ) -> Result<Option<Arc<HostObject>>, Error> {
-        let resource = synced.mapper.resource();
+        let resource = &synced.mapper.spec().resource;
         let failed_host = |action| Side::Host.failed_to(action, key.to_string());
         let failed_virtual = |action| Side::Virtual.failed_to(action, key.to_string());
         match step {
@@ -213,7 +214,7 @@ impl Syncer {
         synced: &SyncedKind,
         object: &HostObject,
     ) -> Result<Arc<HostObject>, Error> {
-        let resource = synced.mapper.resource();
+        let resource = &synced.mapper.spec().resource;
         let mut relaxed: Option<HostObject> = None;
         let was_there = synced.host.was_there(self.state.names.namespace(), object.name());
         let mut patience = if was_there { RELEASES } else { 0 };
@@ -266,7 +267,7 @@ impl Syncer {
         host: &mut Arc<HostObject>,
     ) -> Result<(), api::Error> {
         for change in plan::host_patches(&*synced.mapper, desired, host) {
-            let (resource, name) = (synced.mapper.resource(), HostName::of(host));
+            let (resource, name) = (&synced.mapper.spec().resource, HostName::of(host));
             *host = self.writer.patch_host(resource, &name, host.uid(), &change).await?;
             self.state.host_answered(&key.kind, host);
         }
@@ -280,7 +281,7 @@ impl Syncer {
         object: &HostObject,
     ) -> Result<Arc<HostObject>, Error> {
         let failed = |action| Side::Host.failed_to(action, key.to_string());
-        let (resource, namespace) = (synced.mapper.resource(), self.state.names.namespace());
+        let (resource, namespace) = (&synced.mapper.spec().resource, self.state.names.namespace());
         let found = self.host.get(resource, namespace, object.name()).await.map_err(failed("read"))?;
         if self.companions.is_stale(&found, &key.name.namespace) {
             let stale = HostName::of(&found);
@@ -323,5 +324,5 @@ impl Syncer {
 /// What to ask for after `error` was the host's answer to `asked`; none when there is nothing to leave to
 /// the host. It names one refused field at a time, so each round leaves one more to it.
 fn relax(synced: &SyncedKind, asked: &HostObject, error: &api::Error) -> Option<HostObject> {
-    synced.mapper.relax(asked, error.refused_fields()?).filter(|next| next != asked)
+    synced.mapper.patcher().relax(asked, error.refused_fields()?).filter(|next| next != asked)
 }

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use serde_json::json;
 use tracing::{info, warn};
+use weft_core::change::Change;
 use weft_core::context::Owner;
 use weft_core::context::cluster_ips;
+use weft_core::keys::VIRTUAL_CLUSTER_UID;
 use weft_core::kinds::service;
-use weft_core::mapper::Change;
 use weft_core::names::HostName;
 use weft_core::object::{Host, HostObject, Virtual, VirtualName, VirtualObject};
 
@@ -19,9 +20,6 @@ use crate::engine::cache::state::{State, dns_service};
 use crate::engine::informer::identity::{self, IdentityGuard};
 use crate::engine::resources::services;
 
-/// Host annotation on the virtual cluster's Service: UID of the virtual `kube-system`, which is as old as
-/// the virtual cluster's storage.
-const VIRTUAL_UID: &str = "weft.dev/virtual-cluster-uid";
 /// How often all this is looked at again.
 const PERIOD: Duration = Duration::from_secs(30);
 
@@ -47,7 +45,7 @@ pub(crate) enum Error {
     NoAddress(String),
     #[error(
         "the virtual cluster is not the one whose objects are on the host: its kube-system has the UID {found}, expected \
-         {expected}. Nothing is written. If its storage was replaced on purpose, remove the annotation {VIRTUAL_UID} \
+         {expected}. Nothing is written. If its storage was replaced on purpose, remove the annotation {VIRTUAL_CLUSTER_UID} \
          from the host Service {service}"
     )]
     OtherCluster { found: String, expected: String, service: String },
@@ -107,7 +105,7 @@ impl Bootstrap {
             }
             identity::Error::OtherCluster { found, expected } => self.other_cluster(found, expected),
         })?;
-        match service.annotation(VIRTUAL_UID) {
+        match service.annotation(VIRTUAL_CLUSTER_UID) {
             Some(expected) if expected == found => {
                 self.guard.expect(&found);
                 Ok(())
@@ -115,7 +113,8 @@ impl Bootstrap {
             Some(expected) => Err(self.other_cluster(found, expected.to_owned())),
             None => {
                 info!(uid = found, "recording the virtual cluster's identity on the host");
-                let change = Change::merge(json!({"metadata": {"annotations": {VIRTUAL_UID: found}}}));
+                let change =
+                    Change::merge(json!({"metadata": {"annotations": {VIRTUAL_CLUSTER_UID: found}}}));
                 let (services, name) = (services(), HostName::of(service));
                 let patched = self.writer.patch_host(&services, &name, service.uid(), &change);
                 let failed = |source| Error::Api {

@@ -70,7 +70,7 @@ impl CleanUp {
             if !*self.ready.borrow() {
                 break;
             }
-            let (resource, name) = (self.mapper.resource(), HostName::of(&object));
+            let (resource, name) = (&self.mapper.spec().resource, HostName::of(&object));
             if let Err(error) = self.writer.delete_host(resource, &name, object.uid(), None).await {
                 let error = &error as &dyn std::error::Error;
                 warn!(kind = %self.kind, %name, error, "failed to delete an object of a kind that is synced no more; trying again");

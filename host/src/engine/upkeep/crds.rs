@@ -56,8 +56,8 @@ impl CrdInstaller {
     ) {
         while ready.wait_for(|ready| *ready).await.is_ok() {
             let current = rules.borrow_and_update().clone();
-            for mapper in current.mappers.iter().filter(|mapper| mapper.installs_definition()) {
-                self.look_at(mapper.resource()).await;
+            for mapper in current.mappers.iter().filter(|mapper| mapper.spec().installs_definition) {
+                self.look_at(&mapper.spec().resource).await;
             }
             tokio::select! {
                 () = tokio::time::sleep(PERIOD) => {}

@@ -110,7 +110,7 @@ impl Reconfigurer {
 
     fn start_clean_up(&mut self, kind: &Kind, synced: &SyncedKind) {
         let store: Arc<Store<_>> = Arc::default();
-        let mut watch = self.watches.of_host(synced.mapper.resource(), store.clone(), Arc::new(|_| {}));
+        let mut watch = self.watches.of_host(&synced.mapper.spec().resource, store.clone(), Arc::new(|_| {}));
         watch.may_lack = true;
         let clean_up = CleanUp {
             state: self.state.clone(),
@@ -148,7 +148,7 @@ fn threads(workers: usize) -> usize {
 
 /// Rules that take long leave workers to others, and to each other.
 fn limits(kinds: &Kinds, workers: usize) -> Limits {
-    let lengthy = kinds.each_synced().filter(|(_, synced)| synced.mapper.is_lengthy());
+    let lengthy = kinds.each_synced().filter(|(_, synced)| synced.mapper.spec().may_block);
     let each = (workers / 2).max(1);
     Limits {
         kinds: lengthy.map(|(kind, _)| (kind.clone(), each)).collect(),

@@ -5,12 +5,8 @@
 
 use serde_json::{Value, json};
 
+use crate::keys::{MIRRORED_DRIVER, MIRRORED_LABEL};
 use crate::object::{HostObject, VirtualObject};
-
-/// Label of virtual volumes that the engine made and may delete.
-pub const MIRRORED: &str = "weft.dev/mirrored";
-/// Name of a CSI driver that exists nowhere.
-const DRIVER: &str = "mirrored.weft.dev";
 
 /// The virtual volume of `claim`, once `host_claim` is bound and `claim` shows that or can.
 pub fn mirror(claim: &VirtualObject, host_claim: &HostObject) -> Option<VirtualObject> {
@@ -22,14 +18,9 @@ pub fn mirror(claim: &VirtualObject, host_claim: &HostObject) -> Option<VirtualO
     VirtualObject::from_json(json!({
         "apiVersion": "v1",
         "kind": "PersistentVolume",
-        "metadata": {"name": name, "labels": {MIRRORED: "true"}},
+        "metadata": {"name": name, "labels": {MIRRORED_LABEL: "true"}},
         "spec": spec(claim, host_claim, name),
     }))
-}
-
-/// The status of a mirror; the API takes it only by itself, after the volume was made.
-pub fn status() -> Value {
-    json!({"phase": "Bound"})
 }
 
 fn spec(claim: &VirtualObject, host_claim: &HostObject, name: &str) -> Value {
@@ -38,7 +29,7 @@ fn spec(claim: &VirtualObject, host_claim: &HostObject, name: &str) -> Value {
         "capacity": of_host("/status/capacity").or(of_host("/spec/resources/requests")),
         "accessModes": of_host("/status/accessModes").or(of_host("/spec/accessModes")),
         "persistentVolumeReclaimPolicy": "Delete",
-        "csi": {"driver": DRIVER, "volumeHandle": name},
+        "csi": {"driver": MIRRORED_DRIVER, "volumeHandle": name},
         "claimRef": {
             "apiVersion": "v1",
             "kind": "PersistentVolumeClaim",
@@ -78,7 +69,7 @@ mod tests {
     fn a_bound_claim_has_a_mirror_that_names_it() {
         let volume = mirror(&claim(), &host_claim("Bound")).unwrap();
         assert_eq!(volume.name(), "pvc-1");
-        assert_eq!(volume.label(MIRRORED), Some("true"));
+        assert_eq!(volume.label(MIRRORED_LABEL), Some("true"));
         assert_eq!(volume.text("/spec/capacity/storage"), Some("2Gi"));
         assert_eq!(volume.text("/spec/storageClassName"), Some("fast"));
         assert_eq!(volume.text("/spec/claimRef/uid"), Some("u-1"));

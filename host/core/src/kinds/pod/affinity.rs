@@ -11,13 +11,13 @@ use serde_json::{Value, json};
 
 use super::parts;
 use crate::context::Ctx;
+use crate::keys::{CLUSTER_LABEL, NAMESPACE_LABEL};
 use crate::labels;
-use crate::mapper::Hold;
-use crate::names::{CLUSTER_LABEL, NAMESPACE_LABEL};
 use crate::object::{Fields, HostObject, VirtualObject};
+use crate::verdict::{By, Hold};
 
-const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
-const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
+pub(super) const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
+pub(super) const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
 /// The label by which every Namespace carries its own name.
 const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 
@@ -65,12 +65,9 @@ fn scope_required(
     for (index, term) in terms.iter().enumerate() {
         let split = scope_term(ctx, source, term);
         if kind == "podAffinity" && split.len() > 1 {
-            return Err(Hold::Refuse {
-                field: format!("spec.affinity.{kind}.{REQUIRED}[{index}]"),
-                why: "a required neighbour in either namespaces or namespaceSelector cannot be asked of the host; \
-                      give one of the two, or make the term a preferred one"
-                    .into(),
-            });
+            let why = "a required neighbour in either namespaces or namespaceSelector cannot be asked of the host; \
+                       give one of the two, or make the term a preferred one";
+            return Err(Hold::refuse(By::Mapper, format!("spec.affinity.{kind}.{REQUIRED}[{index}]"), why));
         }
         scoped.extend(split);
     }

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use super::environment::{kubernetes_address, wait_for_service};
 use super::parts;
 use crate::context::{Ctx, Version};
-use crate::mapper::Hold;
 use crate::object::{Fields, HostObject, VirtualObject, child_mut};
+use crate::verdict::Hold;
 
 /// Longest DNS label, and so longest host name.
 const MAX_LABEL: usize = 63;
@@ -171,13 +171,16 @@ mod tests {
         let mut world = World::new();
         world.facts.dns.clear();
         let held = applied(&world, "shop", "web", &json!({"dnsPolicy": "ClusterFirst"}));
-        let Err(Hold::Wait { on, .. }) = held else { panic!("does not wait for DNS") };
-        assert_eq!(on.iter().map(ToString::to_string).collect::<Vec<_>>(), ["Service kube-system/kube-dns"]);
+        let Err(Hold::Wait(wait)) = held else { panic!("does not wait for DNS") };
+        assert_eq!(
+            wait.until.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            ["Service kube-system/kube-dns"]
+        );
         assert!(applied(&world, "shop", "web", &json!({"dnsPolicy": "Default"})).is_ok());
         world.facts.kubernetes.clear();
         assert!(matches!(
             applied(&world, "shop", "web", &json!({"dnsPolicy": "Default"})),
-            Err(Hold::Wait { .. })
+            Err(Hold::Wait(_))
         ));
     }
 

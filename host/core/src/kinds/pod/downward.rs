@@ -1,9 +1,8 @@
 //! Answers the downward API in the virtual cluster's terms.
 
 use super::parts;
-use crate::confine::DOWNWARD_DOMAIN;
+use crate::keys::{DOWNWARD_PREFIX, NAMESPACE_LABEL};
 use crate::labels::key_to_host;
-use crate::names::NAMESPACE_LABEL;
 use crate::object::{Fields, VirtualObject};
 
 /// Where a file of the downward API gets its content on the host.
@@ -51,7 +50,7 @@ pub(super) fn file_field(source: &VirtualObject, path: &str) -> Option<HostField
         "spec.serviceAccountName" => ("service-account-name", constant(source, path)?),
         _ => return None,
     };
-    let key = format!("{DOWNWARD_DOMAIN}{name}");
+    let key = format!("{DOWNWARD_PREFIX}{name}");
     Some(HostField { path: format!("metadata.annotations['{key}']"), annotation: Some((key, value)) })
 }
 

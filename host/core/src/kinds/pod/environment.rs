@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 use super::downward;
 use super::parts::{self, CONTAINER_LISTS};
 use crate::context::{Ctx, PortFact, ServiceFact};
-use crate::mapper::Hold;
 use crate::object::{Fields, HostObject, Key, Kind, VirtualName, VirtualObject};
+use crate::verdict::Hold;
 
 /// The one Service that every pod learns of.
 const KUBERNETES: &str = "kubernetes";
@@ -49,7 +49,7 @@ pub(super) fn kubernetes_address(ctx: &Ctx<'_>) -> Result<IpAddr, Hold> {
 /// Waits for a Service of the virtual cluster.
 pub(super) fn wait_for_service(namespace: &str, name: &str, why: &str) -> Hold {
     let key = Key { kind: Kind::new("v1/Service"), name: VirtualName::new(namespace, name) };
-    Hold::Wait { on: BTreeSet::from([key]), why: why.to_owned(), after: None }
+    Hold::wait(key, why)
 }
 
 /// The Services whose variables the pod gets: those of its namespace, and always the API server's.

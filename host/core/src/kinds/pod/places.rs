@@ -1,7 +1,9 @@
-//! Says where a pod names other objects of its namespace.
+//! Says where a pod names other objects of its namespace, and where it selects other pods.
 
+use super::affinity::{PREFERRED, REQUIRED};
 use super::parts::CONTAINER_LISTS;
 use crate::references::Reference;
+use crate::selectors::Selector;
 
 const CONFIG_MAP: &str = "v1/ConfigMap";
 const SECRET: &str = "v1/Secret";
@@ -33,12 +35,24 @@ const IN_VOLUMES: &[(&str, &str)] = &[
     ("storageos/secretRef/name", SECRET),
 ];
 
-/// Every place. A claim made for an ephemeral volume is not among them: its name stands nowhere.
-pub(super) fn table() -> Vec<Reference> {
+/// Every place that names an object. A claim made for an ephemeral volume is not among them: its name stands nowhere.
+pub(super) fn references() -> Vec<Reference> {
     let containers = CONTAINER_LISTS.iter().flat_map(|list| below(format!("/spec/{list}/*"), IN_CONTAINERS));
     let volumes = below("/spec/volumes/*".to_owned(), IN_VOLUMES);
     let pull_secrets = Reference::new("/spec/imagePullSecrets/*/name", SECRET);
     containers.chain(volumes).chain([pull_secrets]).collect()
+}
+
+/// Every place that selects pods.
+pub(super) fn selectors() -> Vec<Selector> {
+    let terms = ["podAffinity", "podAntiAffinity"].into_iter().flat_map(|kind| {
+        [
+            format!("/spec/affinity/{kind}/{REQUIRED}/*"),
+            format!("/spec/affinity/{kind}/{PREFERRED}/*/podAffinityTerm"),
+        ]
+    });
+    let spread = Selector::label_selector("/spec/topologySpreadConstraints/*/labelSelector");
+    terms.map(|path| Selector::affinity_term(&path)).chain([spread]).collect()
 }
 
 fn below(prefix: String, places: &'static [(&str, &str)]) -> impl Iterator<Item = Reference> {
@@ -57,7 +71,7 @@ mod tests {
         let pod =
             VirtualObject::from_json(json!({"metadata": {"name": "web", "namespace": "shop"}, "spec": spec}))
                 .unwrap();
-        targets(&table(), &pod).iter().map(ToString::to_string).collect()
+        targets(&references(), &pod).iter().map(ToString::to_string).collect()
     }
 
     #[test]

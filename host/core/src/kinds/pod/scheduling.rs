@@ -1,13 +1,11 @@
 //! Keeps the tenant's scheduling wishes inside its own cluster: what it may ask of the host's scheduler.
 
-use std::collections::BTreeSet;
-
 use serde_json::Value;
 
 use super::{affinity, parts};
 use crate::context::Ctx;
-use crate::mapper::Hold;
 use crate::object::{Fields, HostObject, Key, Kind, VirtualObject};
+use crate::verdict::{By, Hold};
 
 const DEFAULT_SCHEDULER: &str = "default-scheduler";
 
@@ -18,11 +16,7 @@ pub(super) fn wait_for_gates(source: &VirtualObject) -> Result<(), Hold> {
         return Ok(());
     }
     let key = Key { kind: Kind::new("v1/Pod"), name: source.virtual_name() };
-    Err(Hold::Wait {
-        on: BTreeSet::from([key]),
-        why: "the pod's scheduling gates are not lifted yet".into(),
-        after: None,
-    })
+    Err(Hold::wait(key, "the pod's scheduling gates are not lifted yet"))
 }
 
 /// Claims name devices through objects that only the virtual cluster has.
@@ -30,11 +24,8 @@ pub(super) fn refuse_claims(source: &VirtualObject) -> Result<(), Hold> {
     if parts::items(source, "/spec/resourceClaims").next().is_none() {
         return Ok(());
     }
-    Err(Hold::Refuse {
-        field: "spec.resourceClaims".into(),
-        why: "resource claims are not synced to the host; ask for the device in resources.limits instead"
-            .into(),
-    })
+    let why = "resource claims are not synced to the host; ask for the device in resources.limits instead";
+    Err(Hold::refuse(By::Mapper, "spec.resourceClaims", why))
 }
 
 /// Drops what would name things of the host, and scopes every selector.
@@ -70,15 +61,17 @@ mod tests {
     #[test]
     fn a_gated_pod_waits_for_itself() {
         let held = wait_for_gates(&pod(&json!({"schedulingGates": [{"name": "example.com/quota"}]})));
-        let Err(Hold::Wait { on, .. }) = held else { panic!("{held:?}") };
-        assert_eq!(on.iter().map(ToString::to_string).collect::<Vec<_>>(), ["Pod shop/web"]);
+        let Err(Hold::Wait(wait)) = held else { panic!("{held:?}") };
+        assert_eq!(wait.until.iter().map(ToString::to_string).collect::<Vec<_>>(), ["Pod shop/web"]);
         assert_eq!(wait_for_gates(&pod(&json!({"schedulingGates": []}))), Ok(()));
     }
 
     #[test]
     fn a_resource_claim_is_refused_with_its_field() {
         let held = refuse_claims(&pod(&json!({"resourceClaims": [{"name": "gpu"}]})));
-        assert!(matches!(held, Err(Hold::Refuse { field, .. }) if field == "spec.resourceClaims"));
+        assert!(
+            matches!(held, Err(Hold::Reject(problem)) if problem.field.as_deref() == Some("spec.resourceClaims"))
+        );
     }
 
     #[test]

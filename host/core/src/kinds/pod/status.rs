@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::{messages, parts};
+use crate::change::Change;
 use crate::context::{Ctx, Version};
-use crate::mapper::Change;
 use crate::object::{Fields, HostObject, Key, VirtualObject};
 
 /// From this version on the API knows `observedGeneration` in a pod's status.

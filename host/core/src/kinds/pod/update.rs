@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::parts::{self, CONTAINER_LISTS};
 use super::quantity;
-use crate::mapper::Change;
-use crate::names::DIGEST;
+use crate::change::Change;
+use crate::keys::DIGEST;
 use crate::object::{Fields, HostObject};
 
 /// Containers that are part of the pod from the start.
@@ -163,7 +163,7 @@ fn insert_list(spec: &mut Fields, name: &str, list: Vec<Value>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mapper::PatchFormat;
+    use crate::change::PatchFormat;
 
     fn host(spec: &Value) -> HostObject {
         HostObject::from_json(json!({"metadata": {"name": "web"}, "spec": spec})).unwrap()

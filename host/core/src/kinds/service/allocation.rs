@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::mapper::Change;
+use crate::change::Change;
 use crate::object::{Fields, HostObject, Object, VirtualObject, child_mut};
 
 /// The fields that hold the addresses of a Service.

@@ -7,13 +7,10 @@
 use serde_json::{Value, json};
 
 use super::allocation::{self, ADDRESSES, HEALTH_PORT};
+use crate::change::Change;
 use crate::diff;
-use crate::mapper::Change;
-use crate::names::MOVING;
+use crate::keys::{MOVING, MOVING_NAME};
 use crate::object::{Fields, HostObject, Object, VirtualObject};
-
-/// The external name of a Service that is halfway.
-const HALFWAY: &str = "moving.weft.dev";
 
 /// What the API demands to be cleared, or clears itself, with the change to ExternalName.
 const REMEMBERED: &[&str] = &[
@@ -85,7 +82,8 @@ pub(super) fn host_changes(desired: &HostObject, current: &HostObject) -> Vec<Ch
 
 /// What a Service that was left halfway is to get back.
 pub(super) fn remembered(object: &VirtualObject) -> Option<Fields> {
-    let halfway = allocation::is_external_name(object) && object.text("/spec/externalName") == Some(HALFWAY);
+    let halfway =
+        allocation::is_external_name(object) && object.text("/spec/externalName") == Some(MOVING_NAME);
     let memory: Fields = serde_json::from_str(object.annotation(MOVING).filter(|_| halfway)?).ok()?;
     let kind = memory.get("type").and_then(Value::as_str);
     let is_ours = matches!(kind, Some("ClusterIP" | "NodePort" | "LoadBalancer"));
@@ -129,7 +127,7 @@ fn halfway<S>(current: &Object<S>) -> Object<S> {
         }
     }
     spec.insert("type".to_owned(), "ExternalName".into());
-    spec.insert("externalName".to_owned(), HALFWAY.into());
+    spec.insert("externalName".to_owned(), MOVING_NAME.into());
     halfway
 }
 

@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use weft_core::mapper::Change;
-use weft_core::names::PREFIX;
+use weft_core::change::Change;
+use weft_core::keys::DEFINITION;
 use weft_core::object::{HostObject, Object, ResourceType, VirtualObject};
 use weft_core::{diff, digest};
 
@@ -40,11 +40,6 @@ struct Origin {
     digest: String,
 }
 
-/// Virtual annotation: the [`Origin`], as JSON.
-fn origin_key() -> String {
-    format!("{PREFIX}definition")
-}
-
 /// What to do about the definition of `resource`.
 pub(super) fn decide(resource: &ResourceType, host: &HostObject, current: Option<&VirtualObject>) -> Action {
     let Some(spec) = spec_for(resource, host) else {
@@ -56,7 +51,7 @@ pub(super) fn decide(resource: &ResourceType, host: &HostObject, current: Option
         digest: digest::of_value(&spec),
     };
     let Some(current) = current else { return Action::Create(compose(host, &origin, &spec)) };
-    let Some(written) = current.annotation(&origin_key()) else { return Action::Respect };
+    let Some(written) = current.annotation(DEFINITION) else { return Action::Respect };
     let written: Option<Origin> = serde_json::from_str(written).ok();
     if current.is_terminating() || written.is_some_and(|written| written.digest == origin.digest) {
         return Action::Nothing;
@@ -69,7 +64,7 @@ pub(super) fn decide(resource: &ResourceType, host: &HostObject, current: Option
         ));
     }
     let mut desired = current.clone();
-    desired.annotations_mut().insert(origin_key(), origin.to_text().into());
+    desired.annotations_mut().insert(DEFINITION.to_owned(), origin.to_text().into());
     desired.fields_mut().insert("spec".to_owned(), spec);
     Action::Update(diff::exact_changes(&desired, current))
 }
@@ -111,7 +106,7 @@ fn without_webhook(resource: &ResourceType, schema: Option<&Value>, spec: &mut V
 }
 
 fn compose(host: &HostObject, origin: &Origin, spec: &Value) -> VirtualObject {
-    let mut annotations = json!({origin_key(): origin.to_text()});
+    let mut annotations = json!({DEFINITION: origin.to_text()});
     if let (Some(approved), Some(annotations)) = (host.annotation(APPROVED), annotations.as_object_mut()) {
         annotations.insert(APPROVED.to_owned(), approved.into());
     }
@@ -260,7 +255,7 @@ mod tests {
     #[test]
     fn a_definition_of_somebody_else_is_respected() {
         let mut current = installed(&spec(&["v1 served stored"]));
-        current.annotations_mut().remove(&origin_key());
+        current.annotations_mut().remove(DEFINITION);
         let action = decide(&resource(), &host(2, &spec(&["v1 served stored", "v2 served"])), Some(&current));
         assert_eq!(action, Action::Respect);
     }
@@ -269,9 +264,9 @@ mod tests {
     fn only_what_defines_the_kind_is_taken_over() {
         let definition = installed(&spec(&["v1 served stored"]));
         let annotations: Vec<&String> = definition.annotations().unwrap().keys().collect();
-        assert_eq!(annotations, [APPROVED, &origin_key()]);
+        assert_eq!(annotations, [APPROVED, DEFINITION]);
         assert_eq!((definition.labels(), definition.pointer("/status")), (None, None));
-        let origin: Origin = serde_json::from_str(definition.annotation(&origin_key()).unwrap()).unwrap();
+        let origin: Origin = serde_json::from_str(definition.annotation(DEFINITION).unwrap()).unwrap();
         assert_eq!((origin.generation, origin.host_uid.as_str()), (1, "host-uid"));
     }
 
@@ -293,6 +288,6 @@ mod tests {
         };
         let body = &changes.first().unwrap().body;
         assert_eq!(body.pointer("/spec"), Some(&json!({"versions": now["versions"]})));
-        assert!(body.pointer("/metadata/annotations").unwrap().get(origin_key()).is_some());
+        assert!(body.pointer("/metadata/annotations").unwrap().get(DEFINITION).is_some());
     }
 }
