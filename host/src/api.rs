@@ -5,6 +5,8 @@
 
 mod decode;
 mod gate;
+#[cfg(test)]
+pub(crate) mod scripted;
 
 use std::marker::PhantomData;
 use std::path::Path;
@@ -137,7 +139,11 @@ impl<S> Api<S> {
         // Watches are quiet for minutes; each has its own limit.
         config.read_timeout = None;
         let client = kube::Client::try_from(config).map_err(|source| ConnectError::Client { key, source })?;
-        Ok(Self { client, gate: Arc::default(), side: PhantomData })
+        Ok(Self::from_client(client))
+    }
+
+    fn from_client(client: kube::Client) -> Self {
+        Self { client, gate: Arc::default(), side: PhantomData }
     }
 
     /// Sends a request and reads the whole reply.
@@ -368,6 +374,31 @@ fn transport(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Erro
 #[cfg(test)]
 mod tests {
     use super::*;
+    use scripted::{Answer, scripted};
+
+    #[tokio::test]
+    async fn a_reply_is_read_and_a_refusal_is_an_error_with_its_code() {
+        let (api, requests) = scripted(|asked| match asked.path.as_str() {
+            "/api/v1/namespaces/a/secrets/there" => {
+                Answer::ok(serde_json::json!({"metadata": {"name": "there"}}))
+            }
+            _ => Answer::failure(404, "NotFound"),
+        });
+        let secrets = ResourceType::core("Secret", "secrets");
+        let found: Object<weft_core::object::Host> = api.get(&secrets, "a", "there").await.unwrap();
+        assert_eq!(found.name(), "there");
+        assert!(api.get(&secrets, "a", "gone").await.unwrap_err().is_not_found());
+        assert_eq!(
+            requests.lines(),
+            ["GET /api/v1/namespaces/a/secrets/there", "GET /api/v1/namespaces/a/secrets/gone"]
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_is_never_answered_ends_in_time() {
+        let (api, _) = scripted::<weft_core::object::Host>(|_| Answer::Silence);
+        assert!(matches!(api.version().await, Err(Error::Timeout)));
+    }
 
     #[test]
     fn a_patch_of_an_object_made_anew_is_a_conflict_and_no_refusal() {

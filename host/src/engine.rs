@@ -14,6 +14,8 @@ mod informer;
 mod queue;
 mod reconcile;
 mod resources;
+#[cfg(test)]
+mod testing;
 mod upkeep;
 mod watches;
 

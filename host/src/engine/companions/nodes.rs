@@ -147,3 +147,48 @@ fn arch() -> &'static str {
         other => other,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use crate::api::scripted::Answer;
+    use crate::engine::testing::{Bench, echo};
+
+    #[tokio::test]
+    async fn a_node_is_created_once_and_loses_its_taint() {
+        let bench = Bench::echoing();
+        let nodes = Nodes::new(bench.state.clone(), bench.writer.clone());
+        nodes.before_bind("node-1").await.unwrap();
+        nodes.before_bind("node-1").await.unwrap();
+        assert_eq!(bench.virtual_requests.lines(), ["POST /api/v1/nodes", "PATCH /api/v1/nodes/node-1"]);
+        let patches = bench.virtual_requests.bodies(&http::Method::PATCH);
+        assert_eq!(patches[0]["spec"], json!({"taints": null}));
+        assert!(bench.state.nodes.contains("", "node-1"));
+        assert!(bench.host_requests.all().is_empty(), "the host is never asked about nodes");
+    }
+
+    #[tokio::test]
+    async fn a_node_that_somebody_else_has_created_is_taken_as_it_is() {
+        let bench = Bench::new(echo, |_| Answer::failure(409, "AlreadyExists"));
+        let nodes = Nodes::new(bench.state.clone(), bench.writer.clone());
+        nodes.before_bind("node-1").await.unwrap();
+        assert_eq!(bench.virtual_requests.lines(), ["POST /api/v1/nodes"]);
+    }
+
+    #[tokio::test]
+    async fn only_an_unused_node_of_ours_is_deleted() {
+        let bench = Bench::echoing();
+        let nodes = Nodes::new(bench.state.clone(), bench.writer.clone());
+        let node = |name: &str, labels: Value| {
+            let metadata = json!({"name": name, "uid": name, "resourceVersion": "1", "labels": labels});
+            bench.state.nodes.put(Arc::new(VirtualObject::from_json(json!({"metadata": metadata})).unwrap()));
+        };
+        node("ours", json!({FAKE_NODE_LABEL: "true"}));
+        node("theirs", json!({}));
+        nodes.remove_unused("ours").await.unwrap();
+        nodes.remove_unused("theirs").await.unwrap();
+        assert_eq!(bench.virtual_requests.lines(), ["DELETE /api/v1/nodes/ours"]);
+        assert_eq!(bench.virtual_requests.all()[0].body["preconditions"]["uid"], "ours");
+    }
+}
