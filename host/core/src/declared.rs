@@ -16,6 +16,8 @@ use crate::selectors::Selector;
 use crate::spec::{KindSpec, Life, Policy, Selection};
 use crate::verdict::Hold;
 
+pub mod check;
+
 /// What is said of a kind. Paths are pointers in which `*` means every element.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Declaration {

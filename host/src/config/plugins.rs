@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use weft_core::declared::check::is_dns_label;
 
 use crate::config::Error;
-use crate::plugin::descriptor::is_dns_label;
 use crate::plugin::grants::Entry;
 
 /// Where plugins are, and what each may do.
