@@ -1,4 +1,4 @@
-//! What a plugin or a declaration may map, and whether what it says of the kind makes sense.
+//! What a plugin or a declaration may map, and whether its description of the kind makes sense.
 
 use super::Declaration;
 use crate::labels;
@@ -53,7 +53,7 @@ pub struct Invalid {
 }
 
 impl Declaration {
-    /// Passes if the kind may be mapped and what is said of it makes sense. `at` is the declaration's own place,
+    /// Passes if the kind may be mapped and its description makes sense. `at` is the declaration's own place,
     /// such as `mappings[0]`; fields are named after those of [`Declaration`], the kind's as `kind` and `plural`.
     pub fn check(&self, at: &str) -> Result<(), Invalid> {
         check_resource(at, &self.resource)?;
