@@ -3,13 +3,14 @@
 //! kube reads kubeconfigs, authenticates and speaks TLS; requests are plain HTTP with JSON bodies, so
 //! that objects stay whole. Nothing here writes by itself: see `engine/apply.rs`.
 
+mod connect;
 mod decode;
+mod error;
 mod gate;
 #[cfg(test)]
 pub(crate) mod scripted;
 
 use std::marker::PhantomData;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,12 +18,14 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
 use kube::client::Body;
-use serde::Deserialize;
 use serde_json::Value;
 use weft_core::context::Version;
 use weft_core::object::{Object, ResourceType};
 
 use crate::config::Connection;
+pub use connect::ConnectError;
+pub use error::Error;
+use error::refusal;
 use gate::Gate;
 
 /// A request that got no reply by then is given up; watches have their own limit.
@@ -37,90 +40,6 @@ pub struct Api<S> {
     side: PhantomData<fn() -> S>,
 }
 
-/// Why a request failed.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The server answered with an error.
-    #[error("the server answered {code} {reason}: {message}")]
-    Status {
-        /// HTTP status code.
-        code: u16,
-        /// Kubernetes' reason, such as `AlreadyExists`.
-        reason: String,
-        /// For people.
-        message: String,
-        /// The fields that were refused, in Kubernetes' notation.
-        fields: Vec<String>,
-        /// When the server wants to be asked again.
-        retry_after: Option<Duration>,
-    },
-    /// No reply.
-    #[error("failed to reach the server")]
-    Transport(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// No reply in time.
-    #[error("the server gave no reply in {} s", REQUEST_TIMEOUT.as_secs())]
-    Timeout,
-    /// A reply that is not what was asked for.
-    #[error("failed to read the server's reply")]
-    Decode(#[source] serde_json::Error),
-    /// A reply that is too large.
-    #[error("the server's reply is larger than {MAX_REPLY} bytes")]
-    TooLarge,
-}
-
-/// Why no connection could be prepared.
-#[derive(Debug, thiserror::Error)]
-pub enum ConnectError {
-    /// The kubeconfig cannot be read.
-    #[error("failed to read the kubeconfig {path}; check `{key}.kubeconfig`")]
-    Kubeconfig {
-        /// The file.
-        path: String,
-        /// `host` or `virtual`.
-        key: &'static str,
-        /// What is wrong.
-        source: kube::config::KubeconfigError,
-    },
-    /// There is no kubeconfig and no service account.
-    #[error("no `{key}.kubeconfig` is set and this is not a pod with a service account")]
-    InCluster {
-        /// `host` or `virtual`.
-        key: &'static str,
-        /// What is missing.
-        source: kube::config::InClusterError,
-    },
-    /// The credentials cannot be used.
-    #[error("failed to prepare the connection from `{key}`")]
-    Client {
-        /// `host` or `virtual`.
-        key: &'static str,
-        /// What is wrong.
-        source: kube::Error,
-    },
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Status {
-    reason: String,
-    message: String,
-    details: Details,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Details {
-    causes: Vec<Cause>,
-    #[serde(rename = "retryAfterSeconds")]
-    retry_after_seconds: Option<u64>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Cause {
-    field: String,
-}
-
 impl<S> Clone for Api<S> {
     fn clone(&self) -> Self {
         Self { client: self.client.clone(), gate: self.gate.clone(), side: PhantomData }
@@ -130,15 +49,7 @@ impl<S> Clone for Api<S> {
 impl<S> Api<S> {
     /// Prepares a connection; nothing is sent yet. `key` is what the configuration calls it.
     pub async fn connect(connection: &Connection, key: &'static str) -> Result<Self, ConnectError> {
-        let mut config = match &connection.kubeconfig {
-            Some(path) => from_kubeconfig(path, connection.context.clone(), key).await?,
-            None => kube::Config::incluster().map_err(|source| ConnectError::InCluster { key, source })?,
-        };
-        // Retries are the queue's business: it knows what else is waiting.
-        config.default_retry = false;
-        // Watches are quiet for minutes; each has its own limit.
-        config.read_timeout = None;
-        let client = kube::Client::try_from(config).map_err(|source| ConnectError::Client { key, source })?;
+        let client = connect::client(connection, key).await?;
         Ok(Self::from_client(client))
     }
 
@@ -207,56 +118,6 @@ impl<S> Api<S> {
     }
 }
 
-impl Error {
-    /// The HTTP status code, if the server answered.
-    pub fn code(&self) -> Option<u16> {
-        match self {
-            Self::Status { code, .. } => Some(*code),
-            _ => None,
-        }
-    }
-
-    /// The fields that the server refused, in Kubernetes' notation: none of them by name when it says that
-    /// it failed, which is its answer to a taken `healthCheckNodePort`. `None` for all other errors.
-    pub fn refused_fields(&self) -> Option<&[String]> {
-        match self {
-            Self::Status { code: 422, fields, .. } => Some(fields),
-            Self::Status { code: 500, .. } => Some(&[]),
-            _ => None,
-        }
-    }
-
-    /// When the server wants to be asked again, if it said so.
-    pub fn retry_after(&self) -> Option<Duration> {
-        match self {
-            Self::Status { retry_after, .. } => *retry_after,
-            _ => None,
-        }
-    }
-
-    /// Whether the object is not there.
-    pub fn is_not_found(&self) -> bool {
-        self.code() == Some(404)
-    }
-
-    /// Whether the server says that an object of this name exists already.
-    pub fn is_already_exists(&self) -> bool {
-        matches!(self, Self::Status { reason, .. } if reason == "AlreadyExists")
-    }
-
-    /// Whether the object was changed, replaced or removed meanwhile.
-    pub fn is_conflict(&self) -> bool {
-        // A status patch that names another UID than the object has is answered with 422.
-        let is_other = self.refused_fields().into_iter().flatten().any(|field| field == "metadata.uid");
-        is_other || matches!(self, Self::Status { code: 409, reason, .. } if reason != "AlreadyExists")
-    }
-
-    /// Whether trying the same again can only give the same answer until something changes.
-    pub fn is_refusal(&self) -> bool {
-        matches!(self.code(), Some(400 | 403 | 405 | 413 | 415 | 422)) && !self.is_conflict()
-    }
-}
-
 /// A GET request.
 pub fn get(path: &str) -> Request<Vec<u8>> {
     request(Method::GET, path, None, Vec::new())
@@ -318,17 +179,6 @@ pub fn decode<S>(body: &[u8]) -> Result<Object<S>, Error> {
     decode::object(body).map_err(Error::Decode)
 }
 
-async fn from_kubeconfig(
-    path: &Path,
-    context: Option<String>,
-    key: &'static str,
-) -> Result<kube::Config, ConnectError> {
-    let wrong = |source| ConnectError::Kubeconfig { path: path.display().to_string(), key, source };
-    let kubeconfig = kube::config::Kubeconfig::read_from(path).map_err(wrong)?;
-    let options = kube::config::KubeConfigOptions { context, ..Default::default() };
-    kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(wrong)
-}
-
 async fn read(mut body: Body) -> Result<Bytes, Error> {
     let mut bytes = bytes::BytesMut::new();
     while let Some(frame) = body.frame().await {
@@ -345,26 +195,6 @@ async fn read(mut body: Body) -> Result<Bytes, Error> {
 fn retry_after(response: &Response<Body>) -> Option<Duration> {
     let seconds = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
     Some(Duration::from_secs(seconds))
-}
-
-fn refusal(code: StatusCode, retry_after: Option<Duration>, body: &[u8]) -> Error {
-    let status: Status = serde_json::from_slice(body).unwrap_or_default();
-    let named = |text: String| {
-        if text.is_empty() { code.canonical_reason().unwrap_or("error").to_owned() } else { text }
-    };
-    Error::Status {
-        code: code.as_u16(),
-        reason: named(status.reason),
-        message: named(status.message),
-        fields: status
-            .details
-            .causes
-            .into_iter()
-            .map(|cause| cause.field)
-            .filter(|field| !field.is_empty())
-            .collect(),
-        retry_after: retry_after.or(status.details.retry_after_seconds.map(Duration::from_secs)),
-    }
 }
 
 fn transport(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
@@ -398,15 +228,5 @@ mod tests {
     async fn a_request_that_is_never_answered_ends_in_time() {
         let (api, _) = scripted::<weft_core::object::Host>(|_| Answer::Silence);
         assert!(matches!(api.version().await, Err(Error::Timeout)));
-    }
-
-    #[test]
-    fn a_patch_of_an_object_made_anew_is_a_conflict_and_no_refusal() {
-        let of = |field: &str| {
-            let body = serde_json::json!({"reason": "Invalid", "details": {"causes": [{"field": field}]}});
-            refusal(StatusCode::UNPROCESSABLE_ENTITY, None, body.to_string().as_bytes())
-        };
-        assert!(of("metadata.uid").is_conflict() && !of("metadata.uid").is_refusal());
-        assert!(!of("spec.containers").is_conflict() && of("spec.containers").is_refusal());
     }
 }

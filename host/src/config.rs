@@ -342,8 +342,8 @@ mod tests {
         assert!(text.contains("A: the reference's kind \"Secret\" must be apiVersion/Kind"), "{text}");
         let text = refused("kind: A, references: [{path: /metadata/name, kind: v1/Secret}]");
         assert!(text.contains("A: references \"/metadata/name\" must be a path"), "{text}");
-        let text = refused("kind: A, owned: [/metadata]");
-        assert!(text.contains("A: owned "), "{text}");
+        let text = refused("kind: A, managed: [/metadata]");
+        assert!(text.contains("A: managed "), "{text}");
     }
 
     #[test]

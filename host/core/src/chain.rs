@@ -1,4 +1,4 @@
-//! A kind's rules followed by rules from outside, as one mapper.
+//! A kind's mapper with extensions in its place or behind it, as one mapper.
 //!
 //! Each extension gets the draft that the one before it left, and its edit is checked before the next one
 //! sees it, so that a refusal names the one that is to blame.
@@ -7,25 +7,25 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::causes::causes;
-use crate::confine::{confine_edit, confine_virtual_edit, known};
+use crate::confine::{confine_content, confine_edit, confine_virtual_edit};
 use crate::context::Ctx;
 use crate::extension::{Direction, Extension, Failure, OnFailure, Request};
 use crate::mapper::{Mapper, Patcher};
 use crate::object::{Fields, HostObject, Key, ResourceType, VirtualObject};
 use crate::references::{self, Reference};
 use crate::spec::KindSpec;
-use crate::verdict::{Hold, Problem};
+use crate::verdict::{Hold, Problem, Verdict};
 
-/// One kind's rules with extensions in their place or behind them.
+/// One kind's mapper with extensions in its place or behind it.
 pub struct Chain {
     base: Arc<dyn Mapper>,
-    /// Says in place of `base` what the content is. How objects live and are patched stays with `base`.
+    /// Decides in place of `base` what the content is. How objects live and are patched stays with `base`.
     instead: Option<Arc<dyn Extension>>,
     after: Vec<Arc<dyn Extension>>,
     spec: KindSpec,
 }
 
-/// What asking an extension has led to.
+/// What a call of an extension has led to.
 enum Step {
     /// The draft with its edit.
     Go(Fields),
@@ -42,7 +42,7 @@ impl Chain {
         Self { base, instead: None, after: Vec::new(), spec }
     }
 
-    /// Has `extension` say what the content is.
+    /// Lets `extension` decide what the content is.
     pub fn overridden_by(&mut self, extension: Arc<dyn Extension>) {
         self.instead = Some(extension);
     }
@@ -65,19 +65,19 @@ impl Chain {
         source: &VirtualObject,
         object: &HostObject,
     ) -> Step {
-        let is_known = |object: &HostObject| known(ctx, &self.spec, object);
+        let confined = |object: &HostObject| confine_content(ctx, &self.spec, object);
         let request = Request {
             direction: Direction::ToHost,
             virtual_object: source,
             host_object: ctx.host_object,
             draft: object.fields(),
         };
-        Self::ask(ctx, link, &request, |fields| {
+        Self::call(ctx, link, &request, |fields| {
             let after = HostObject::new(fields);
             confine_edit(object, &after, &link.terms().host_writes)?;
-            // What the tenant asks for and cannot have is no fault of the extension.
-            if let Err(hold) = is_known(&after)
-                && is_known(object).is_ok()
+            // The extension is not to blame for what the tenant asks for and cannot have.
+            if let Err(hold) = confined(&after)
+                && confined(object).is_ok()
             {
                 return Err(hold);
             }
@@ -98,24 +98,24 @@ impl Chain {
             host_object: Some(source),
             draft: object.fields(),
         };
-        Self::ask(ctx, link, &request, |fields| {
+        Self::call(ctx, link, &request, |fields| {
             let after = VirtualObject::new(fields);
             confine_virtual_edit(object, &after, &link.terms().virtual_writes)?;
             Ok(after.into_fields())
         })
     }
 
-    /// Asks one extension about a draft, and carries its answer out as far as it may be.
-    fn ask(
+    /// Calls one extension with a draft, and applies its answer as far as that is allowed.
+    fn call(
         ctx: &Ctx<'_>,
         link: &dyn Extension,
         request: &Request<'_>,
-        check: impl FnOnce(Fields) -> Result<Fields, Hold>,
+        check: impl FnOnce(Fields) -> Verdict<Fields>,
     ) -> Step {
         let answer = match link.call(ctx, request) {
             Ok(answer) => answer,
             Err(failure) => {
-                ctx.notes.heard(link.name(), false);
+                ctx.notes.answered(link.name(), false);
                 return fail(ctx, link, &failure);
             }
         };
@@ -123,7 +123,7 @@ impl Chain {
         if let Some(conditions) = answer.conditions {
             ctx.notes.conditions(link.name(), conditions);
             if request.direction == Direction::ToHost || !link.terms().to_host {
-                ctx.notes.heard(link.name(), true);
+                ctx.notes.answered(link.name(), true);
             }
         }
         let edit = match answer.verdict {
@@ -152,7 +152,7 @@ impl Mapper for Chain {
         self.base.patcher()
     }
 
-    fn to_host(&self, ctx: &Ctx<'_>, source: &VirtualObject, draft: HostObject) -> Result<HostObject, Hold> {
+    fn to_host(&self, ctx: &Ctx<'_>, source: &VirtualObject, draft: HostObject) -> Verdict<HostObject> {
         let instead = self.instead.as_ref().filter(|link| link.terms().to_host);
         let mut object = match instead.map(|link| self.edit_host(ctx, link.as_ref(), source, &draft)) {
             Some(Step::Go(fields)) => HostObject::new(fields),
@@ -176,7 +176,7 @@ impl Mapper for Chain {
             return self.base.to_virtual(ctx, source, draft);
         }
         let current = draft.clone();
-        // What is known of the kind flows back in any case: an extension edits what has come of it.
+        // What the base brings back flows back in any case: an extension edits the result.
         let mut object = self.base.to_virtual(ctx, source, draft);
         for link in links {
             match Self::edit_virtual(ctx, link.as_ref(), source, &current, &object) {
@@ -195,7 +195,7 @@ impl Mapper for Chain {
 
     fn targets(&self, source: &VirtualObject) -> BTreeSet<Key> {
         let mut targets = self.base.targets(source);
-        // Those of the base come first, and are in already.
+        // Those of the base come first, and are in `targets` already.
         let more = self.spec.references.get(self.base.spec().references.len()..).unwrap_or_default();
         targets.extend(references::targets(more, source));
         targets
@@ -226,7 +226,7 @@ fn on_failure(ctx: &Ctx<'_>, link: &dyn Extension, problem: Problem) -> Step {
     }
 }
 
-/// What the guard says, as the failure of the extension that made it speak.
+/// The guard's refusal, as the failure of the extension whose edit it refused.
 fn refusal(hold: &Hold) -> Failure {
     let problem = hold.problem();
     let failure = Failure::new("PluginRefused", problem.why.as_str());

@@ -15,8 +15,8 @@ pub fn kind(plugin: &str, name: &str) -> String {
     format!("{plugin}{PLUGIN_CONDITIONS}{name}")
 }
 
-/// Brings the plugins' conditions of `desired` up to what was noted in this decision. Plugins that were not
-/// heard out keep what else `current` has of them.
+/// Brings the plugins' conditions of `desired` up to date with this decision. Plugins that did not answer keep
+/// what else `current` has of them.
 pub fn merge(ctx: &Ctx<'_>, desired: &mut VirtualObject, current: &VirtualObject) {
     let noted = ctx.notes.noted_conditions();
     let before: Vec<&Value> = list(current).filter(|condition| plugin_of(condition).is_some()).collect();
@@ -29,7 +29,7 @@ pub fn merge(ctx: &Ctx<'_>, desired: &mut VirtualObject, current: &VirtualObject
         noted.get(plugin).into_iter().flatten().any(|new| type_of(old) == Some(&new.kind))
     };
     let kept = before.iter().filter(|old| {
-        plugin_of(old).is_some_and(|plugin| !ctx.notes.has_heard(plugin) && !is_noted(plugin, old))
+        plugin_of(old).is_some_and(|plugin| !ctx.notes.has_answered(plugin) && !is_noted(plugin, old))
     });
     merged.extend(kept.map(|condition| (*condition).clone()));
     for condition in noted.values().flatten() {
@@ -43,11 +43,11 @@ pub fn merge(ctx: &Ctx<'_>, desired: &mut VirtualObject, current: &VirtualObject
     status.insert("conditions".to_owned(), merged.into());
 }
 
-/// Whether `notes` say anything else, times aside, than the conditions of `current` do.
+/// Whether `notes` differ, times aside, from the conditions of `current`.
 pub fn are_new(notes: &Notes, current: &VirtualObject) -> bool {
     notes.noted_conditions().iter().any(|(plugin, noted)| {
         let of_plugin = |condition: &&Value| plugin_of(condition) == Some(plugin);
-        (notes.has_heard(plugin) && list(current).filter(of_plugin).count() != noted.len())
+        (notes.has_answered(plugin) && list(current).filter(of_plugin).count() != noted.len())
             || noted.iter().any(|condition| !list(current).any(|old| says_the_same(old, condition)))
     })
 }
@@ -60,7 +60,7 @@ fn says_the_same(old: &Value, condition: &Condition) -> bool {
         && text("message") == condition.message
 }
 
-/// Has the patches of `current`'s conditions undo nothing that others said of it since. A patch replaces all
+/// Makes the patches of `current`'s conditions fail where others have changed these since. A patch replaces all
 /// conditions; without a plugin's among them they are the host's, and nobody else writes them.
 pub fn guard(current: &VirtualObject, desired: &VirtualObject, changes: &mut [Change]) {
     if of_plugins(current).next().is_some() || of_plugins(desired).next().is_some() {

@@ -1,6 +1,6 @@
-//! What no mapper may change: checked after every mapper, built in or loaded.
+//! The guard: what no mapper may change, checked after every mapper, built in or loaded.
 //!
-//! A wrong rule or a hostile plugin ends here. The result must be the host object of this virtual
+//! A wrong mapper or a hostile plugin ends here. The result must be the host object of this virtual
 //! object and nothing else, and whatever it names must be something this tenant can have.
 //! This file belongs to the trusted base: see ARCHITECTURE.md.
 
@@ -18,7 +18,7 @@ use crate::object::{Fields, HostObject, VirtualObject};
 use crate::paths;
 use crate::references::{self, Reference};
 use crate::spec::KindSpec;
-use crate::verdict::{By, Hold};
+use crate::verdict::{By, Hold, Verdict};
 
 /// Volume sources that stay inside the pod or name objects in the reference table; `name` is no source but
 /// stands beside it. Those of [`powers::OUTSIDE_VOLUMES`] are known as well.
@@ -42,19 +42,14 @@ const ENV_FROM_SOURCES: &[&str] = &["configMapRef", "prefix", "secretRef"];
 
 /// Passes `result` if it may be written to the host in place of `draft`, what translation made before
 /// the mapper ran.
-pub fn confine(
-    ctx: &Ctx<'_>,
-    mapper: &dyn Mapper,
-    draft: &HostObject,
-    result: &HostObject,
-) -> Result<(), Hold> {
+pub fn confine(ctx: &Ctx<'_>, mapper: &dyn Mapper, draft: &HostObject, result: &HostObject) -> Verdict<()> {
     same_identity(draft, result)?;
     same_reserved_metadata(draft, result)?;
-    known(ctx, mapper.spec(), result)
+    confine_content(ctx, mapper.spec(), result)
 }
 
 /// Passes `result`, a host object of the kind `spec`, if whatever it names and selects is this tenant's.
-pub fn known(ctx: &Ctx<'_>, spec: &KindSpec, result: &HostObject) -> Result<(), Hold> {
+pub fn confine_content(ctx: &Ctx<'_>, spec: &KindSpec, result: &HostObject) -> Verdict<()> {
     known_references(ctx, &spec.references, result)?;
     if let Some(pointer) = selectors::foreign(ctx.names.cluster(), spec, result) {
         return Err(refuse(
@@ -68,11 +63,11 @@ pub fn known(ctx: &Ctx<'_>, spec: &KindSpec, result: &HostObject) -> Result<(), 
     Ok(())
 }
 
-/// Passes if a rule from outside may make `after` of the host object `before`, where it may write `writes`.
+/// Passes if an extension that may write `writes` may turn the host object `before` into `after`.
 ///
-/// More than [`confine`] asks: nothing outside `writes` changes but labels and annotations, and a pod may
-/// do nothing that it could not do before.
-pub fn confine_edit(before: &HostObject, after: &HostObject, writes: &[String]) -> Result<(), Hold> {
+/// Stricter than [`confine`]: nothing outside `writes` changes but labels and annotations, and a pod gains no
+/// privileges.
+pub fn confine_edit(before: &HostObject, after: &HostObject, writes: &[String]) -> Verdict<()> {
     same_identity(before, after)?;
     same_reserved_metadata(before, after)?;
     well_formed_metadata(after)?;
@@ -89,18 +84,14 @@ pub fn confine_edit(before: &HostObject, after: &HostObject, writes: &[String]) 
     {
         return Err(refuse(
             &pointer,
-            "a mapping must not give a pod more rights than the tenant did".to_owned(),
+            "a mapping must not give a pod more privileges than the tenant did".to_owned(),
         ));
     }
     Ok(())
 }
 
-/// Passes if a rule from outside may make `after` of the virtual object `before`, where it may write `writes`.
-pub fn confine_virtual_edit(
-    before: &VirtualObject,
-    after: &VirtualObject,
-    writes: &[String],
-) -> Result<(), Hold> {
+/// Passes if an extension that may write `writes` may turn the virtual object `before` into `after`.
+pub fn confine_virtual_edit(before: &VirtualObject, after: &VirtualObject, writes: &[String]) -> Verdict<()> {
     let open: Vec<&str> = writes.iter().map(String::as_str).collect();
     if let Some(pointer) = changed_outside(before.fields(), after.fields(), &open) {
         return Err(refuse(
@@ -111,7 +102,8 @@ pub fn confine_virtual_edit(
     if !conditions::of_plugins(before).eq(conditions::of_plugins(after)) {
         return Err(refuse(
             "/status/conditions",
-            "conditions of plugins are told as conditions, not written into the object".to_owned(),
+            "a plugin returns its conditions with its answer; it must not write them into the object"
+                .to_owned(),
         ));
     }
     Ok(())
@@ -142,21 +134,21 @@ fn changed_outside(before: &Fields, after: &Fields, open: &[&str]) -> Option<Str
     walk_fields(before, after, "", open)
 }
 
-/// Labels and annotations are the API's to check; what it would take for something else is refused here.
-fn well_formed_metadata(object: &HostObject) -> Result<(), Hold> {
+/// The API checks labels and annotations; what it would misread is refused here.
+fn well_formed_metadata(object: &HostObject) -> Verdict<()> {
     for (pointer, map) in [("labels", object.labels()), ("annotations", object.annotations())] {
-        let text = map.into_iter().flatten().find(|(_, value)| !value.is_string());
-        if let Some((key, _)) = text {
+        let other = map.into_iter().flatten().find(|(_, value)| !value.is_string());
+        if let Some((key, _)) = other {
             return Err(refuse(
                 &format!("/metadata/{pointer}"),
-                format!("the value of {key:?} must be a text"),
+                format!("the value of {key:?} must be a string"),
             ));
         }
     }
     Ok(())
 }
 
-fn same_identity(draft: &HostObject, result: &HostObject) -> Result<(), Hold> {
+fn same_identity(draft: &HostObject, result: &HostObject) -> Verdict<()> {
     for pointer in
         ["/apiVersion", "/kind", "/metadata/name", "/metadata/namespace", "/metadata/ownerReferences"]
     {
@@ -178,7 +170,7 @@ fn same_identity(draft: &HostObject, result: &HostObject) -> Result<(), Hold> {
     Ok(())
 }
 
-fn same_reserved_metadata(draft: &HostObject, result: &HostObject) -> Result<(), Hold> {
+fn same_reserved_metadata(draft: &HostObject, result: &HostObject) -> Verdict<()> {
     let reserved = |map: Option<&Fields>| -> Fields {
         let entries = map.into_iter().flatten();
         entries
@@ -205,7 +197,7 @@ fn same_reserved_metadata(draft: &HostObject, result: &HostObject) -> Result<(),
     Ok(())
 }
 
-fn known_references(ctx: &Ctx<'_>, references: &[Reference], result: &HostObject) -> Result<(), Hold> {
+fn known_references(ctx: &Ctx<'_>, references: &[Reference], result: &HostObject) -> Verdict<()> {
     for used in references::host_names(references, result) {
         if !ctx.names.is_ours(used.name) {
             let name = used.name;
@@ -224,7 +216,7 @@ fn known_references(ctx: &Ctx<'_>, references: &[Reference], result: &HostObject
     Ok(())
 }
 
-fn known_pod(ctx: &Ctx<'_>, pod: &HostObject) -> Result<(), Hold> {
+fn known_pod(ctx: &Ctx<'_>, pod: &HostObject) -> Verdict<()> {
     if pod.text("/spec/serviceAccountName") != Some(&ctx.facts.workload_service_account) {
         let expected = &ctx.facts.workload_service_account;
         return Err(refuse("/spec/serviceAccountName", format!("pods run as {expected:?} on the host")));
@@ -250,7 +242,7 @@ fn known_pod(ctx: &Ctx<'_>, pod: &HostObject) -> Result<(), Hold> {
     Ok(())
 }
 
-fn known_volumes(pod: &HostObject) -> Result<(), Hold> {
+fn known_volumes(pod: &HostObject) -> Verdict<()> {
     for (index, volume) in items(pod.pointer("/spec/volumes")).enumerate() {
         let path = format!("/spec/volumes/{index}");
         only(&path, volume, INSIDE_VOLUMES, powers::OUTSIDE_VOLUMES)?;
@@ -261,7 +253,7 @@ fn known_volumes(pod: &HostObject) -> Result<(), Hold> {
     Ok(())
 }
 
-fn known_env(pod: &HostObject, list: &str) -> Result<(), Hold> {
+fn known_env(pod: &HostObject, list: &str) -> Verdict<()> {
     for (index, container) in items(pod.pointer(&format!("/spec/{list}"))).enumerate() {
         let path = format!("/spec/{list}/{index}");
         for (env_index, env) in items(container.get("env")).enumerate() {
@@ -277,7 +269,7 @@ fn known_env(pod: &HostObject, list: &str) -> Result<(), Hold> {
 }
 
 /// Refuses every field of `value` that is in neither list.
-fn only(path: &str, value: &Value, known: &[&str], more: &[&str]) -> Result<(), Hold> {
+fn only(path: &str, value: &Value, known: &[&str], more: &[&str]) -> Verdict<()> {
     let fields = value.as_object().into_iter().flatten();
     for (name, value) in fields {
         if !value.is_null() && !known.contains(&name.as_str()) && !more.contains(&name.as_str()) {

@@ -1,6 +1,6 @@
-//! Everything a rule may read beside the object itself.
+//! Everything a mapper may read beside the object itself.
 //!
-//! The engine fills these in before it calls a rule; a rule never asks a server, a clock or a file.
+//! The engine fills these in before it calls a mapper; a mapper never asks a server, a clock or a file.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -12,14 +12,14 @@ use crate::names::Names;
 use crate::object::{HostObject, Key, Kind, Object, VirtualObject};
 use crate::verdict::Problem;
 
-/// What a rule may read: names, facts of both clusters, and the tenant's other objects.
+/// What a mapper may read: names, facts of both clusters, and the tenant's other objects.
 #[derive(Clone, Copy)]
 pub struct Ctx<'a> {
     /// When the decision is made.
     pub now: &'a Moment,
     /// The host object of the pair, if there is one.
     pub host_object: Option<&'a HostObject>,
-    /// Where rules leave what they have to tell beside their answer.
+    /// Where plugins leave events and conditions beside their answer.
     pub notes: &'a Notes,
     /// How names are made.
     pub names: &'a Names,
@@ -49,8 +49,7 @@ pub trait Lookup {
     ) -> Vec<Arc<VirtualObject>>;
     /// Whether the cache has every virtual object of this kind.
     fn is_complete(&self, kind: &Kind) -> bool;
-    /// The same reads, to be handed to a rule that runs apart from its caller. What is read there is
-    /// remembered here.
+    /// The same reads, for a plugin that runs apart from its caller. What is read there is remembered here.
     fn shared(&self) -> Arc<dyn Lookup + Send + Sync>;
 }
 
@@ -59,22 +58,22 @@ pub trait Lookup {
 pub struct Moment {
     /// Milliseconds since 1970-01-01T00:00:00Z.
     pub millis: u64,
-    /// The same as RFC 3339 text, to the second.
+    /// The same as an RFC 3339 string, to the second.
     pub text: String,
 }
 
-/// What rules tell beside their answers: data until the decision is made.
+/// Events, conditions and failures that a decision gathers: data until it is made.
 #[derive(Debug, Default)]
 pub struct Notes {
     events: Mutex<Vec<Event>>,
     conditions: Mutex<BTreeMap<String, Vec<Condition>>>,
-    /// Plugins that have said all they had to say; false once one of them did not answer.
-    heard: Mutex<BTreeMap<String, bool>>,
+    /// Plugins that gave their main answer; false once one of them did not answer.
+    answered: Mutex<BTreeMap<String, bool>>,
     failures: Mutex<Vec<Problem>>,
     takes_no_conditions: bool,
 }
 
-/// Something to tell on the virtual object.
+/// An event on the virtual object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
     /// Name of the plugin.
@@ -106,13 +105,13 @@ impl Notes {
         Self { takes_no_conditions: true, ..Self::default() }
     }
 
-    /// Notes something to tell.
+    /// Notes an event.
     pub fn event(&self, event: Event) {
         lock(&self.events).push(event);
     }
 
-    /// Notes the conditions of one answer of `plugin`. It may be asked both ways in one decision: what it has
-    /// for the object is what both answers have.
+    /// Notes the conditions of one answer of `plugin`. It may be called in both directions in one
+    /// decision: its conditions are those of both answers.
     pub fn conditions(&self, plugin: &str, conditions: Vec<Condition>) {
         if self.takes_no_conditions {
             return;
@@ -123,19 +122,19 @@ impl Notes {
         noted.extend(conditions);
     }
 
-    /// Notes that `plugin` has given its main answer, or (not `answered`) none to something that it was asked.
-    pub fn heard(&self, plugin: &str, answered: bool) {
-        // What is not taken is as if it had not been said.
+    /// Notes that `plugin` has given its main answer, or (not `answered`) that a call of it failed.
+    pub fn answered(&self, plugin: &str, answered: bool) {
+        // Conditions that are not taken must not remove those that are there.
         let answered = answered && !self.takes_no_conditions;
-        *lock(&self.heard).entry(plugin.to_owned()).or_insert(answered) &= answered;
+        *lock(&self.answered).entry(plugin.to_owned()).or_insert(answered) &= answered;
     }
 
-    /// Whether `plugin` has said all that it has to say: then it has no other conditions than those noted.
-    pub fn has_heard(&self, plugin: &str) -> bool {
-        lock(&self.heard).get(plugin).is_some_and(|answered| *answered)
+    /// Whether `plugin` gave its main answer: then it has no other conditions than those noted.
+    pub fn has_answered(&self, plugin: &str) -> bool {
+        lock(&self.answered).get(plugin).is_some_and(|answered| *answered)
     }
 
-    /// Notes a rule that did not work but does not hold the object back.
+    /// Notes the failure of a plugin that does not hold the object back.
     pub fn failure(&self, problem: Problem) {
         lock(&self.failures).push(problem);
     }
@@ -151,7 +150,7 @@ impl Notes {
     }
 
     /// The events and failures that were noted.
-    pub fn into_told(self) -> (Vec<Event>, Vec<Problem>) {
+    pub fn into_parts(self) -> (Vec<Event>, Vec<Problem>) {
         (
             self.events.into_inner().unwrap_or_else(PoisonError::into_inner),
             self.failures.into_inner().unwrap_or_else(PoisonError::into_inner),
@@ -174,7 +173,7 @@ pub struct Facts {
     pub dns: Vec<IpAddr>,
     /// DNS domain of the virtual cluster, usually `cluster.local`.
     pub cluster_domain: String,
-    /// The host's ServiceAccount that pods run as. It has no rights.
+    /// The host's ServiceAccount that pods run as. It has no permissions.
     pub workload_service_account: String,
     /// The host's Kubernetes version.
     pub host_version: Version,

@@ -1,7 +1,7 @@
 //! A kind that is described rather than programmed: references, labels, selectors and what flows back.
 //!
-//! Most custom resources need no more. Kinds that a plugin adds stand on the same rules: the plugin edits
-//! what these make.
+//! Most custom resources need no more. Kinds that a plugin adds have the same mapper as their base: the plugin
+//! edits its result.
 
 use serde_json::Value;
 
@@ -14,9 +14,11 @@ use crate::paths;
 use crate::references::Reference;
 use crate::selectors::Selector;
 use crate::spec::{KindSpec, Life, Policy, Selection};
-use crate::verdict::Hold;
+use crate::verdict::Verdict;
 
-/// What is said of a kind. Paths are pointers in which `*` means every element.
+pub mod check;
+
+/// The description of a kind. Paths are pointers in which `*` means every element.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Declaration {
     /// The kind.
@@ -67,16 +69,11 @@ impl Mapper for Declared {
         &self.spec
     }
 
-    fn to_host(
-        &self,
-        ctx: &Ctx<'_>,
-        source: &VirtualObject,
-        mut draft: HostObject,
-    ) -> Result<HostObject, Hold> {
+    fn to_host(&self, ctx: &Ctx<'_>, source: &VirtualObject, mut draft: HostObject) -> Verdict<HostObject> {
         let scope = labels::scope(ctx.names, source.namespace());
         for path in &self.declaration.selectors {
             each_mut(&mut draft, path, &mut |selector| {
-                // None selects nothing, and so it stays.
+                // A null selects nothing, and so it stays.
                 if selector.is_null() {
                     return;
                 }
@@ -102,7 +99,7 @@ impl Mapper for Declared {
         for pointer in &self.declaration.back {
             let mut value = source.pointer(pointer).cloned();
             if let Some(value) = &mut value {
-                reveal(ctx.names, &namespace, value);
+                hide_host_names(ctx.names, &namespace, value);
             }
             set(draft.fields_mut(), pointer, value);
         }
@@ -119,12 +116,14 @@ fn each_mut(object: &mut HostObject, path: &str, visit: &mut dyn FnMut(&mut Valu
     }
 }
 
-/// Replaces the host's names in every text.
-fn reveal(names: &Names, namespace: &str, value: &mut Value) {
+/// Replaces host names by virtual ones in every string of `value`.
+fn hide_host_names(names: &Names, namespace: &str, value: &mut Value) {
     match value {
-        Value::String(text) => *text = names.reveal(text, namespace),
-        Value::Array(items) => items.iter_mut().for_each(|item| reveal(names, namespace, item)),
-        Value::Object(fields) => fields.values_mut().for_each(|field| reveal(names, namespace, field)),
+        Value::String(text) => *text = names.to_virtual_text(text, namespace),
+        Value::Array(items) => items.iter_mut().for_each(|item| hide_host_names(names, namespace, item)),
+        Value::Object(fields) => {
+            fields.values_mut().for_each(|field| hide_host_names(names, namespace, field));
+        }
         _ => {}
     }
 }

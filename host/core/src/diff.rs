@@ -8,16 +8,16 @@ use crate::object::{Fields, HostObject, VirtualObject};
 
 /// The RFC 7386 patch that brings the managed fields of `current` to `desired`, if they differ.
 ///
-/// What `desired` says must be there. What it leaves open inside a managed list is left alone, because the
-/// host may have filled it in; unless `desired` is something else than what we wrote last: the tenant
-/// may have removed just that, so the list is sent once more as it is.
+/// What `desired` has must be there. What it leaves open inside a managed list is left alone, because the host
+/// may have defaulted it; unless `desired` differs from what was written last: the tenant may have removed just
+/// that, so the whole list is sent once more.
 pub fn managed(managed: &[String], desired: &HostObject, current: &HostObject) -> Option<Change> {
-    let asked_before = desired.annotation(DIGEST) == current.annotation(DIGEST);
+    let was_written = desired.annotation(DIGEST) == current.annotation(DIGEST);
     let mut patch = Value::Null;
     for path in managed {
         match (desired.pointer(path), current.pointer(path)) {
             (Some(want), Some(have)) => {
-                if let Some(change) = merge_patch(want, have, asked_before) {
+                if let Some(change) = merge_patch(want, have, was_written) {
                     place(&mut patch, path, change);
                 }
             }
@@ -39,15 +39,15 @@ pub fn view(managed: &[String], object: &HostObject) -> Value {
 }
 
 /// The patch of one managed value: fields that `want` lacks are removed; lists are replaced unless they
-/// are equal or, if `asked_before`, each element of `want` is contained in the one of `have` at its place.
-fn merge_patch(want: &Value, have: &Value, asked_before: bool) -> Option<Value> {
+/// are equal or, if `was_written`, each element of `want` is contained in the one of `have` at its place.
+fn merge_patch(want: &Value, have: &Value, was_written: bool) -> Option<Value> {
     match (want, have) {
         (Value::Object(want), Value::Object(have)) => {
             let mut patch = Fields::new();
             for (name, value) in want {
                 match have.get(name) {
                     Some(old) => {
-                        if let Some(change) = merge_patch(value, old, asked_before) {
+                        if let Some(change) = merge_patch(value, old, was_written) {
                             patch.insert(name.clone(), change);
                         }
                     }
@@ -62,12 +62,12 @@ fn merge_patch(want: &Value, have: &Value, asked_before: bool) -> Option<Value> 
             }
             (!patch.is_empty()).then_some(Value::Object(patch))
         }
-        _ if want == have || (asked_before && contains(have, want)) => None,
+        _ if want == have || (was_written && contains(have, want)) => None,
         _ => Some(want.clone()),
     }
 }
 
-/// Whether `have` says everything that `want` says; objects may say more, lists have the same length.
+/// Whether `have` contains everything in `want`; objects may have more fields, lists have the same length.
 pub fn contains(have: &Value, want: &Value) -> bool {
     match (have, want) {
         (Value::Object(have), Value::Object(want)) => want

@@ -1,4 +1,4 @@
-//! Digests by which two texts or values are told apart.
+//! Digests that tell strings or values apart.
 
 use std::fmt::Write as _;
 

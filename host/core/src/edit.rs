@@ -1,4 +1,4 @@
-//! How a rule from outside changes a draft, and how far such a change may grow.
+//! How an extension changes a draft, and how large such a change may be.
 
 use json_patch::{Patch, PatchOperation};
 use serde_json::Value;

@@ -1,6 +1,6 @@
-//! Rules from outside: what they are asked, what they may answer, and what they may change.
+//! Extensions: plugins as the core sees them. What they are called with, what they answer, what they may change.
 //!
-//! An extension answers with data; [`crate::chain::Chain`] carries the answer out after it has checked it.
+//! An extension answers with data; [`crate::chain::Chain`] checks the answer and applies it.
 
 use crate::context::{Condition, Ctx, Event};
 use crate::edit::Edit;
@@ -8,7 +8,7 @@ use crate::object::{Fields, HostObject, VirtualObject};
 use crate::text::one_line;
 use crate::verdict::{By, Problem, Verdict};
 
-/// One rule from outside for one kind.
+/// One plugin's part in the mapping of one kind.
 pub trait Extension: Send + Sync {
     /// Name of the plugin.
     fn name(&self) -> &str;
@@ -16,13 +16,13 @@ pub trait Extension: Send + Sync {
     /// What it is called for and what it may change.
     fn terms(&self) -> &Terms;
 
-    /// Asks for an answer.
+    /// Calls the plugin.
     ///
     /// # Errors
-    /// The rule did not answer, or not in a form that can be read.
+    /// The plugin did not answer, or not in a form that can be read.
     fn call(&self, ctx: &Ctx<'_>, request: &Request<'_>) -> Result<Answer, Failure>;
 
-    /// Takes note that the answer was not carried out because of `failure`.
+    /// Takes note that the answer was not applied because of `failure`.
     fn refused(&self, failure: &Failure);
 }
 
@@ -44,7 +44,7 @@ pub struct Terms {
 /// What happens to an object when an extension fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnFailure {
-    /// Nothing is written; tried again with growing pauses.
+    /// Nothing is written; retried with backoff.
     #[default]
     Hold,
     /// Written as if the extension were not there.
@@ -53,7 +53,7 @@ pub enum OnFailure {
     Deny,
 }
 
-/// The way a rule is called for.
+/// The direction of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Direction {
     /// The host object is to be written.
@@ -62,31 +62,31 @@ pub enum Direction {
     ToVirtual,
 }
 
-/// What a rule is asked.
+/// What a call is about.
 #[derive(Debug, Clone, Copy)]
 pub struct Request<'a> {
-    /// Which way.
+    /// The direction.
     pub direction: Direction,
     /// The tenant's object.
     pub virtual_object: &'a VirtualObject,
     /// The host object as it is now.
     pub host_object: Option<&'a HostObject>,
-    /// What would be written without this rule.
+    /// What would be written without this extension.
     pub draft: &'a Fields,
 }
 
-/// What a rule answers.
+/// What an extension answers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
     /// The edit of the draft that is to be written, or why nothing is.
     pub verdict: Verdict<Edit>,
-    /// To be told on the virtual object.
+    /// Events on the virtual object.
     pub events: Vec<Event>,
     /// All the plugin's conditions of the virtual object; none: they stay as they are.
     pub conditions: Option<Vec<Condition>>,
 }
 
-/// Why there is no answer, or none that can be carried out.
+/// Why there is no answer, or none that can be applied.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{why}")]
 pub struct Failure {
@@ -98,7 +98,7 @@ pub struct Failure {
     pub field: Option<String>,
 }
 
-/// Bytes that are kept of what is said about a failure, and of the field that it is about.
+/// Bytes that are kept of the message of a failure, and of its field.
 const MESSAGE: usize = 1024;
 const FIELD: usize = 256;
 

@@ -1,5 +1,5 @@
 //! The built-in kinds. This is the only such list: what is watched, which permissions are needed and what the
-//! documentation says is derived from it.
+//! documentation lists is derived from it.
 
 use std::sync::Arc;
 

@@ -4,11 +4,13 @@
 //!
 //! - a **virtual** object is the tenant's, a **host** object is where it really runs; the two are a
 //!   **pair** and different types ([`object`]);
-//! - a [`mapper::Mapper`] is one kind's rules; [`kinds::builtin`] is the list of them;
+//! - a [`spec::KindSpec`] is what a kind is, as data; a [`mapper::Mapper`] is what it does; a
+//!   [`mapper::Patcher`] is how its objects are patched; [`kinds::builtin`] is the list of the built-in ones;
 //! - a **draft** is the host object after the common part of translation ([`translate`]), before the mapper;
 //! - a [`declared::Declared`] kind is described rather than programmed; an [`extension::Extension`] is a
-//!   rule from outside, which a [`chain::Chain`] puts in place of a kind's rules or behind them;
-//! - [`confine`] checks what comes out of any mapper;
+//!   plugin as the core sees it, which a [`chain::Chain`] puts in place of a kind's mapper or behind it;
+//! - [`mod@confine`] is the guard: it checks what comes out of any mapper;
+//! - a [`verdict::Verdict`] is what to write or why nothing is written, and who says so;
 //! - a [`plan::Plan`] is what is to be written, as data.
 //!
 //! Nothing here does I/O: this package has no client, no runtime and no clock to do it with.

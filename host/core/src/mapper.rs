@@ -12,9 +12,9 @@ use crate::diff;
 use crate::object::{HostObject, Key, VirtualObject};
 use crate::references;
 use crate::spec::KindSpec;
-use crate::verdict::Hold;
+use crate::verdict::Verdict;
 
-/// One kind's rules, built in, declared or from plugins. Pure and synchronous: the same input gives the same
+/// What a kind does, whether it is built in, declared or added by a plugin. Pure and synchronous: the same input gives the same
 /// answer, anywhere.
 pub trait Mapper: Send + Sync {
     /// What the kind is.
@@ -24,7 +24,7 @@ pub trait Mapper: Send + Sync {
     ///
     /// `draft` already has its host name, namespace, labels, annotations, owner and rewritten
     /// references; change only what this kind needs. `status` is not in it.
-    fn to_host(&self, ctx: &Ctx<'_>, source: &VirtualObject, draft: HostObject) -> Result<HostObject, Hold>;
+    fn to_host(&self, ctx: &Ctx<'_>, source: &VirtualObject, draft: HostObject) -> Verdict<HostObject>;
 
     /// What flows back: `draft` is the virtual object as it stands; return it with the status and the
     /// fields that the host owns.
@@ -50,7 +50,7 @@ pub trait Patcher: Send + Sync {
 
     /// Whether a host object may be created for `source` where there is none: not if it says of itself that
     /// it had one whose loss cannot be made good.
-    fn before_create(&self, _source: &VirtualObject) -> Result<(), Hold> {
+    fn before_create(&self, _source: &VirtualObject) -> Verdict<()> {
         Ok(())
     }
 

@@ -116,24 +116,24 @@ impl Names {
     }
 
     /// `text` about an object in the virtual `namespace`, with every host name of this tenant in it replaced
-    /// by the virtual name, so that nothing of the host is told to the tenant.
-    pub fn reveal(&self, text: &str, namespace: &str) -> String {
+    /// by the virtual name, so that the tenant learns nothing of the host.
+    pub fn to_virtual_text(&self, text: &str, namespace: &str) -> String {
         let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '/');
-        let mut revealed = String::with_capacity(text.len());
+        let mut result = String::with_capacity(text.len());
         let mut rest = text;
         while let Some(start) = rest.find(is_name) {
             let (before, from) = rest.split_at_checked(start).unwrap_or((rest, ""));
             let (word, after) =
                 from.split_at_checked(from.find(|c| !is_name(c)).unwrap_or(from.len())).unwrap_or((from, ""));
-            revealed.push_str(before);
-            revealed.push_str(&self.reveal_word(word, namespace));
+            result.push_str(before);
+            result.push_str(&self.to_virtual_word(word, namespace));
             rest = after;
         }
-        revealed.push_str(rest);
-        revealed
+        result.push_str(rest);
+        result
     }
 
-    fn reveal_word(&self, word: &str, about: &str) -> String {
+    fn to_virtual_word(&self, word: &str, about: &str) -> String {
         let name = word.trim_end_matches(['.', '-', '/']);
         let end = word.get(name.len()..).unwrap_or_default();
         let (is_qualified, name) =
@@ -194,7 +194,7 @@ impl Identity {
         Key { kind: Kind::new(&self.kind), name: VirtualName::new(&self.namespace, &self.name) }
     }
 
-    /// The annotation's text.
+    /// The annotation's value.
     pub fn to_text(&self) -> String {
         // Five strings cannot fail to serialise.
         serde_json::to_string(self).unwrap_or_default()
@@ -313,17 +313,19 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_names_host_objects_is_told_in_virtual_names() {
-        let told = names().reveal(
+    fn a_string_with_host_names_is_shown_with_virtual_names() {
+        let shown = names().to_virtual_text(
             "assigned team-a/web-0-x-shop-x-my-vcluster to node-1. \"db-x-shop-x-my-vcluster\" not found",
             "shop",
         );
-        assert_eq!(told, "assigned shop/web-0 to node-1. \"db\" not found");
-        let told =
-            names().reveal("web-x-shop-x-my-vcluster_team-a(1), team-a/quota, in namespace team-a.", "shop");
-        assert_eq!(told, "web_shop(1), shop/quota, in namespace shop.");
+        assert_eq!(shown, "assigned shop/web-0 to node-1. \"db\" not found");
+        let shown = names().to_virtual_text(
+            "web-x-shop-x-my-vcluster_team-a(1), team-a/quota, in namespace team-a.",
+            "shop",
+        );
+        assert_eq!(shown, "web_shop(1), shop/quota, in namespace shop.");
         let long = names().host_name(&VirtualName::new("shop", "l".repeat(70)));
-        assert!(!names().reveal(&format!("pod {long}: no"), "shop").contains("my-vcluster"));
+        assert!(!names().to_virtual_text(&format!("pod {long}: no"), "shop").contains("my-vcluster"));
     }
 
     proptest! {

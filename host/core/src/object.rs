@@ -113,7 +113,7 @@ impl<S> Object<S> {
         self.pointer("/metadata/deletionTimestamp").is_some_and(|value| !value.is_null())
     }
 
-    /// Seconds of grace that the running deletion was asked for.
+    /// Grace period of the running deletion, in seconds.
     pub fn deletion_grace_seconds(&self) -> Option<i64> {
         self.pointer("/metadata/deletionGracePeriodSeconds")?.as_i64()
     }
@@ -123,7 +123,7 @@ impl<S> Object<S> {
         self.pointer("/metadata/labels")?.as_object()
     }
 
-    /// `metadata.labels` as texts.
+    /// `metadata.labels` as strings.
     pub fn label_texts(&self) -> BTreeMap<String, String> {
         let labels = self.labels().into_iter().flatten();
         labels.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
@@ -205,7 +205,7 @@ pub fn child_mut<'a>(fields: &'a mut Fields, name: &str) -> &'a mut Fields {
     }
     match slot {
         Value::Object(fields) => fields,
-        // Replaced two lines above; the loop-free way to tell the compiler.
+        // Made an object two lines above: this arm only satisfies the compiler.
         _ => unreachable_object(),
     }
 }
@@ -280,7 +280,7 @@ impl Kind {
         Self(text.into())
     }
 
-    /// The text, `v1/Pod`.
+    /// The whole string, `v1/Pod`.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -335,7 +335,7 @@ impl fmt::Display for VirtualName {
     }
 }
 
-/// One pair: what the queue carries. Always the virtual side's name.
+/// One pair, by the name of its virtual object: what the queue carries.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key {
     /// The pair's kind.

@@ -1,4 +1,4 @@
-//! Surroundings made of a list of objects, to translate without any cluster.
+//! A context made of a list of objects, to translate without any cluster.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use crate::context::{Ctx, Facts, Lookup, Moment, Notes, ServiceFact};
 use crate::names::Names;
 use crate::object::{HostObject, Key, Kind, VirtualName, VirtualObject};
 
-/// What both clusters would show, as far as rules look.
+/// What both clusters would show to mappers.
 #[derive(Debug, Clone)]
 pub struct Offline {
     /// How names are made.
@@ -23,25 +23,25 @@ pub struct Offline {
 }
 
 impl Offline {
-    /// Surroundings without objects.
+    /// A context without objects.
     pub fn new(names: Names, facts: Facts) -> Self {
         let (virtual_objects, host_objects) = (BTreeMap::new(), BTreeMap::new());
         Self { names, facts, now: Moment::default(), virtual_objects, host_objects }
     }
 
-    /// Puts a virtual object there.
+    /// Adds a virtual object.
     pub fn add(&mut self, object: VirtualObject) {
         self.virtual_objects.insert(key_of(&object), Arc::new(object));
     }
 
-    /// Puts a host object there, if it says whose it is.
+    /// Adds a host object, if it has our identity.
     pub fn add_host(&mut self, object: HostObject) {
         if let Some(identity) = self.names.identity(&object) {
             self.host_objects.insert(identity.key(), Arc::new(object));
         }
     }
 
-    /// What a rule about the pair with this host object is given; it leaves its notes in `notes`.
+    /// The context of a decision about the pair with this host object; notes go to `notes`.
     pub fn ctx<'a>(&'a self, host_object: Option<&'a HostObject>, notes: &'a Notes) -> Ctx<'a> {
         Ctx { names: &self.names, facts: &self.facts, lookup: self, now: &self.now, host_object, notes }
     }

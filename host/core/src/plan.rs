@@ -24,15 +24,14 @@ pub struct Seen<'a> {
     pub used: bool,
 }
 
-/// What is to be written, in order; and why nothing more is, where something holds the pair back.
+/// What is to be written, in order, and why nothing more is, where something holds the pair back.
 #[derive(Debug, Default, PartialEq)]
 pub struct Plan {
     /// The writes, in order. A write that fails ends the plan.
     pub steps: Vec<Step>,
     /// Why the host has no object, or an old one.
     pub hold: Option<Hold>,
-    /// What the host object there is is to become: what to leave to the host when it refuses a patch is found
-    /// out from this.
+    /// What the host object is to become: if the host refuses a patch, this is what is relaxed.
     pub desired: Option<HostObject>,
 }
 
@@ -59,7 +58,7 @@ pub enum Step {
         /// Seconds of grace; the kind's default when none are given.
         grace: Option<i64>,
     },
-    /// Say on the virtual side where the pod runs (`pods/binding`), if it still has this UID.
+    /// Bind the virtual pod to the node where it runs (`pods/binding`), if it still has this UID.
     Bind {
         /// The pod.
         name: VirtualName,
@@ -127,13 +126,13 @@ impl Plan {
             Ok(desired) => self.steps.push(Step::CreateHost(Box::new(mapper.patcher().creatable(desired)))),
             Err(hold) => {
                 self.hold = Some(hold);
-                self.tell_conditions(ctx, mapper, source);
+                self.push_conditions(ctx, mapper, source);
             }
         }
     }
 
     /// Writes the conditions that were noted where nothing else flows back.
-    fn tell_conditions(&mut self, ctx: &Ctx<'_>, mapper: &dyn Mapper, source: &VirtualObject) {
+    fn push_conditions(&mut self, ctx: &Ctx<'_>, mapper: &dyn Mapper, source: &VirtualObject) {
         if !mapper.spec().has_conditions {
             return;
         }
@@ -152,52 +151,52 @@ impl Plan {
     ) {
         let same = Identity::of(host).is_some_and(|identity| identity.uid == source.uid());
         if !same {
-            // The virtual object was deleted and made again under its name: the host object is of the old one.
+            // The virtual object was deleted and recreated under its name: the host object is of the old one.
             return self.delete_host(host, None);
         }
         match mapper.spec().policy.life {
             Life::Process => self.process(ctx, mapper, source, host),
             Life::Data if !wanted(mapper, seen) => self.delete_host(host, None),
-            Life::Data => self.in_step(ctx, mapper, source, host),
+            Life::Data => self.sync(ctx, mapper, source, host),
         }
     }
 
     fn process(&mut self, ctx: &Ctx<'_>, mapper: &dyn Mapper, source: &VirtualObject, host: &HostObject) {
         match (source.is_terminating(), host.is_terminating()) {
-            (false, false) => self.in_step(ctx, mapper, source, host),
+            (false, false) => self.sync(ctx, mapper, source, host),
             (true, false) => {
-                self.back(ctx, mapper, source, host);
+                self.write_back(ctx, mapper, source, host);
                 self.delete_host(host, source.deletion_grace_seconds());
             }
             (false, true) => {
-                self.back(ctx, mapper, source, host);
+                self.write_back(ctx, mapper, source, host);
                 self.delete_virtual(source, host.deletion_grace_seconds().unwrap_or(0));
             }
             (true, true) => {
-                self.back(ctx, mapper, source, host);
-                let (asked, running) = (source.deletion_grace_seconds(), host.deletion_grace_seconds());
-                if asked.zip(running).is_some_and(|(asked, running)| asked < running) {
-                    self.hurry_host(host, asked);
+                self.write_back(ctx, mapper, source, host);
+                let (wanted, running) = (source.deletion_grace_seconds(), host.deletion_grace_seconds());
+                if wanted.zip(running).is_some_and(|(wanted, running)| wanted < running) {
+                    self.push_host_deletion(host, wanted);
                 }
             }
         }
     }
 
     /// Both live: spec and data go to the host, status comes back.
-    fn in_step(&mut self, ctx: &Ctx<'_>, mapper: &dyn Mapper, source: &VirtualObject, host: &HostObject) {
+    fn sync(&mut self, ctx: &Ctx<'_>, mapper: &dyn Mapper, source: &VirtualObject, host: &HostObject) {
         let is_process = mapper.spec().policy.life == Life::Process;
         let translated = translate::to_host(ctx, mapper, source);
         if is_process {
-            // What runs is told first: a change that the host refuses, such as a resize, must not keep it back.
-            self.back(ctx, mapper, source, host);
+            // The status goes first: a change that the host refuses, such as a resize, must not hold it back.
+            self.write_back(ctx, mapper, source, host);
         }
-        let mut asks = false;
+        let mut changes_host = false;
         match translated {
             Ok(desired) if mapper.patcher().must_recreate(&desired, host) => {
                 return self.delete_host(host, None);
             }
             Ok(desired) => {
-                asks = self.patch_host(mapper, &desired, host);
+                changes_host = self.patch_host(mapper, &desired, host);
                 self.desired = Some(desired);
             }
             Err(Hold::Absent(_)) => return self.delete_host(host, None),
@@ -206,19 +205,19 @@ impl Plan {
         if !matches!(self.hold, Some(Hold::Skip(_))) {
             self.push_host_changes(host, mapper.patcher().status_changes(source, host));
         }
-        // What the host shows is its answer to what we asked last. Where we ask for something else now, it
-        // would undo the tenant's change; the host's next answer brings us here again.
-        if !is_process && !asks {
-            self.back(ctx, mapper, source, host);
+        // What the host shows follows from the last write. Where this plan writes something else, taking it
+        // back would undo the tenant's change; the host's next event requeues the pair.
+        if !is_process && !changes_host {
+            self.write_back(ctx, mapper, source, host);
         }
     }
 
-    /// Whether the host is asked for anything but other metadata.
+    /// Patches the host object; whether anything but its metadata changes.
     fn patch_host(&mut self, mapper: &dyn Mapper, desired: &HostObject, host: &HostObject) -> bool {
         let changes = mapper.patcher().host_changes(desired, host);
-        let asks = !changes.is_empty();
+        let changes_host = !changes.is_empty();
         self.push_host_changes(host, with_metadata(changes, desired, host));
-        asks
+        changes_host
     }
 
     fn push_host_changes(&mut self, host: &HostObject, changes: Vec<Change>) {
@@ -227,7 +226,7 @@ impl Plan {
         }
     }
 
-    fn back(&mut self, ctx: &Ctx<'_>, mapper: &dyn Mapper, source: &VirtualObject, host: &HostObject) {
+    fn write_back(&mut self, ctx: &Ctx<'_>, mapper: &dyn Mapper, source: &VirtualObject, host: &HostObject) {
         let mut desired = translate::to_virtual(ctx, mapper, host, source);
         let (name, uid) = (source.virtual_name(), source.uid().to_owned());
         if mapper.spec().policy.life == Life::Process {
@@ -240,8 +239,7 @@ impl Plan {
                         node: assigned.to_owned(),
                     });
                     if !has_started(host) {
-                        // The binding says all there is to say: the virtual server notes by itself that
-                        // the pod is scheduled.
+                        // The binding is enough: the virtual server sets the condition `PodScheduled` itself.
                         return;
                     }
                 }
@@ -269,17 +267,17 @@ impl Plan {
 
     fn delete_host(&mut self, host: &HostObject, grace: Option<i64>) {
         if !host.is_terminating() {
-            self.hurry_host(host, grace);
+            self.push_host_deletion(host, grace);
         }
     }
 
-    fn hurry_host(&mut self, host: &HostObject, grace: Option<i64>) {
+    fn push_host_deletion(&mut self, host: &HostObject, grace: Option<i64>) {
         self.steps.push(Step::DeleteHost { name: HostName::of(host), uid: host.uid().to_owned(), grace });
     }
 
     fn delete_virtual(&mut self, source: &VirtualObject, grace: i64) {
-        // Deleted with this grace already: finalizers of others hold it, and asking again changes nothing.
-        if source.is_terminating() && source.deletion_grace_seconds().is_some_and(|asked| asked <= grace) {
+        // Deleted with this grace already: finalizers of others hold it, and a second deletion changes nothing.
+        if source.is_terminating() && source.deletion_grace_seconds().is_some_and(|given| given <= grace) {
             return;
         }
         self.steps.push(Step::DeleteVirtual {
@@ -323,7 +321,7 @@ pub fn has_run(source: &VirtualObject) -> bool {
             .is_some_and(|all| all.iter().any(scheduled))
 }
 
-/// Whether a kubelet has looked at the host pod.
+/// Whether a kubelet has taken up the host pod.
 fn has_started(host: &HostObject) -> bool {
     host.text("/status/startTime").is_some()
 }

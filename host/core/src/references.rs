@@ -94,7 +94,7 @@ fn rewrite_name(found: &mut Value, names: &Names, namespace: &str) {
 }
 
 /// The name in `name` or `namespace/name`; none where that is another namespace, or where there is no name.
-/// No name has a slash (RFC 1123), so what is not understood here is no name of ours to the guard either.
+/// No name has a slash (RFC 1123), so the guard refuses what is not understood here.
 fn without_own<'a>(text: &'a str, namespace: &str) -> Option<&'a str> {
     let name = match text.split_once('/') {
         None => text,
@@ -148,7 +148,7 @@ fn each_name<'a>(reference: &Reference, fields: &'a Fields, visit: &mut dyn FnMu
     });
 }
 
-/// The text of a field, if there is any.
+/// The string in a field, if it is not empty.
 fn text<'a>(fields: &'a Fields, name: &str) -> Option<&'a str> {
     fields.get(name)?.as_str().filter(|text| !text.is_empty())
 }
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_namespace_beside_the_name_is_heeded_and_becomes_the_hosts() {
+    fn a_namespace_beside_the_name_is_used_and_becomes_the_hosts() {
         let names = Names::new("vc", "team-a").unwrap();
         let mut reference = Reference::new("/spec/backends/*/name", "v1/Service");
         reference.namespace_field = Some("namespace".to_owned());

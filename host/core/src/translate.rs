@@ -12,13 +12,13 @@ use crate::mapper::Mapper;
 use crate::names::Identity;
 use crate::object::{Fields, HostObject, VirtualObject};
 use crate::references;
-use crate::verdict::Hold;
+use crate::verdict::Verdict;
 
 /// Written by kubectl with the whole object in it: on the host it would be a second, stale copy.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// The host object for `source`, ready to be written, or why there is none.
-pub fn to_host(ctx: &Ctx<'_>, mapper: &dyn Mapper, source: &VirtualObject) -> Result<HostObject, Hold> {
+pub fn to_host(ctx: &Ctx<'_>, mapper: &dyn Mapper, source: &VirtualObject) -> Verdict<HostObject> {
     let draft = draft(ctx, mapper, source);
     let result = mapper.to_host(ctx, source, draft.clone())?;
     confine(ctx, mapper, &draft, &result)?;
@@ -77,7 +77,7 @@ fn draft_metadata(ctx: &Ctx<'_>, mapper: &dyn Mapper, source: &VirtualObject) ->
 
     let mut annotations = source.annotations().map(labels::map_to_host).unwrap_or_default();
     annotations.remove(LAST_APPLIED);
-    // Our own note on the virtual object, no key of the tenant's.
+    // The syncer wrote it on the virtual object; it is no key of the tenant's.
     annotations.remove(&labels::key_to_host(MOVING));
     annotations.insert(IDENTITY.into(), identity(ctx, mapper, source).to_text().into());
 
@@ -103,8 +103,8 @@ fn identity(ctx: &Ctx<'_>, mapper: &dyn Mapper, source: &VirtualObject) -> Ident
     }
 }
 
-/// Adds the two annotations that make a private store unnecessary: which of the tenant's keys we wrote, and
-/// a digest of all that we can still change.
+/// Adds the two annotations that make a private store unnecessary: which of the tenant's keys were written, and
+/// a digest of everything that can still be changed.
 fn sign(mapper: &dyn Mapper, mut object: HostObject) -> HostObject {
     let keys = |map: Option<&Fields>| -> Vec<String> {
         map.into_iter().flatten().map(|(key, _)| key).filter(|key| is_tenants(key)).cloned().collect()

@@ -2,7 +2,7 @@
 //!
 //! A case is `<name>.virtual.yaml` and what becomes of it: `<name>.host.yaml`, or `<name>.hold.yaml` where
 //! the host gets nothing. With `<name>.status.yaml`, what the host shows, `<name>.back.yaml` is the virtual
-//! object afterwards. `<name>.others.yaml` holds other virtual objects that the rules may look at.
+//! object afterwards. `<name>.others.yaml` holds other virtual objects that the mapper may look up.
 #![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 #[path = "support/cases.rs"]
@@ -61,7 +61,7 @@ fn is_used(folder: &Path, file: &str) -> bool {
         && !(has("host") && has("hold"))
 }
 
-/// What is wrong with a case, each as a text for people.
+/// What is wrong with a case, each as a string for people.
 fn check(case: &Case) -> Vec<String> {
     let (host, hold) = match forward(case) {
         Ok(host) => (Some(host), None),

@@ -1,4 +1,4 @@
-//! What holds whatever a rule from outside answers: its edit is refused, or the object stays what it was.
+//! What holds whatever an extension answers: its edit is refused, or the object stays what it was.
 #![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 #[path = "support/cases.rs"]
@@ -73,7 +73,7 @@ fn an_honest_edit_is_carried_out() {
 }
 
 #[test]
-fn a_rule_is_not_blamed_for_what_the_tenant_asks_for() {
+fn an_extension_is_not_blamed_for_what_the_tenant_asks_for() {
     let case = cases::all().iter().find(|case| case.title == "pod/volumes_refused").expect("is a case");
     let ctx = case.world.ctx();
     let fair = translate::to_host(&ctx, case.mapper.as_ref(), &case.source);
@@ -114,7 +114,7 @@ fn check_host(
     }
 }
 
-/// Told in other words than the guard's own, so that both would have to be wrong.
+/// Written in another way than the guard's own check, so that both would have to be wrong.
 fn check_powers(fair: &HostObject, result: &HostObject) -> Result<(), TestCaseError> {
     for path in POWERS {
         prop_assert_eq!(fair.pointer(path), result.pointer(path), "{}", path);
@@ -125,7 +125,7 @@ fn check_powers(fair: &HostObject, result: &HostObject) -> Result<(), TestCaseEr
     Ok(())
 }
 
-/// What the parts of a pod may do, each as a text.
+/// What the parts of a pod may do, each as a string.
 fn powers(pod: &HostObject) -> BTreeSet<String> {
     let mut powers = BTreeSet::new();
     for list in CONTAINERS {

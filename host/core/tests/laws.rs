@@ -24,7 +24,7 @@ use weft_core::verdict::Hold;
 use cases::{Case, World};
 use servers::Pair;
 
-/// Fields that the API never changes: a host object with others has to be made anew.
+/// Fields that the API never changes: a host object with others has to be recreated.
 const FIXED: &[&str] = &["/type", "/addressType"];
 
 #[test]
@@ -185,7 +185,7 @@ fn the_api_servers_own_service_is_moved_to_an_address_and_then_left_alone() {
 
 proptest! {
     #[test]
-    fn confine_holds_for_any_rule(case_index in 0..1000_usize, edits in prop::collection::vec(edit(), 0..6)) {
+    fn confine_holds_for_any_mapper(case_index in 0..1000_usize, edits in prop::collection::vec(edit(), 0..6)) {
         let all = cases::all();
         let case = &all[case_index % all.len()];
         let hostile = Hostile { inner: case.mapper.as_ref(), edits };
@@ -214,7 +214,7 @@ proptest! {
     }
 }
 
-/// A rule that does as another one does and then edits the result.
+/// A mapper that does as another one does and then edits the result.
 struct Hostile<'a> {
     inner: &'a dyn Mapper,
     edits: Vec<(&'static str, Value)>,

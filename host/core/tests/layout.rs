@@ -132,7 +132,7 @@ fn every_kinds_file_is_in_the_list() {
     for name in children(&source().join("kinds")).iter().filter(|path| path.is_file()).map(|path| stem(path))
     {
         assert!(list.contains(&format!("pub mod {name};")), "kinds.rs lacks `pub mod {name};`");
-        assert!(list.contains(&format!("Arc::new({name}::")), "builtin() lacks the rules of {name}");
+        assert!(list.contains(&format!("Arc::new({name}::")), "builtin() lacks the mapper of {name}");
     }
 }
 
@@ -208,7 +208,7 @@ fn children(folder: &Path) -> Vec<PathBuf> {
     entries.map(|entry| entry.expect("readable").path()).collect()
 }
 
-#[expect(clippy::disallowed_methods, reason = "rules do no I/O; this reads the rules' own text")]
+#[expect(clippy::disallowed_methods, reason = "mappers do no I/O; this reads their source")]
 fn text(path: &Path) -> String {
     std::fs::read_to_string(path).expect("readable")
 }

@@ -1,4 +1,4 @@
-//! What each verdict of a rule from outside does to the two objects of a pair.
+//! What each verdict of an extension does to the two objects of a pair.
 #![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 #[expect(dead_code, reason = "shared with the golden files and the laws, which use more of it")]
@@ -19,7 +19,7 @@ use weft_core::verdict::{By, Hold, Problem, Verdict, Wait};
 
 use cases::{Case, World};
 
-/// A rule that has one answer on the way to the host, and lets pass what comes back.
+/// An extension that has one answer on the way to the host, and changes nothing on the way back.
 struct Judge {
     terms: Terms,
     verdict: Verdict<Edit>,
@@ -117,7 +117,7 @@ fn sides(plan: &Plan) -> (Vec<&'static str>, Vec<&'static str>) {
 }
 
 /// Whether the tenant's object gets the rule's condition.
-fn tells_the_condition(plan: &Plan) -> bool {
+fn writes_the_condition(plan: &Plan) -> bool {
     plan.steps.iter().any(|step| match step {
         Step::PatchVirtual { change, .. } => {
             change.body.to_string().contains("judge.plugins.weft.dev/Judged")
@@ -145,7 +145,7 @@ fn only_apply_makes_a_host_object_and_every_verdict_brings_its_conditions() {
         let (host, tenants) = sides(&plan);
         assert_eq!(host, if name == "apply" { vec!["create host"] } else { Vec::new() }, "{name}");
         // With a host object comes a status, and the conditions with it.
-        assert_eq!(tells_the_condition(&plan), name != "apply", "{name}: {tenants:?}");
+        assert_eq!(writes_the_condition(&plan), name != "apply", "{name}: {tenants:?}");
     }
 }
 
@@ -162,7 +162,7 @@ fn what_is_held_back_on_the_way_to_the_host_holds_no_status_back() {
         };
         assert_eq!(to_host.join(", "), expected, "{name}");
         assert!(tenants.contains(&"patch virtual"), "{name}: {tenants:?}");
-        assert!(tells_the_condition(&plan), "{name}");
+        assert!(writes_the_condition(&plan), "{name}");
     }
 }
 

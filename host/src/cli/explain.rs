@@ -42,7 +42,7 @@ pub(super) fn told(notes: Notes) -> String {
         let (kind, status) = (&condition.kind, condition.status);
         let _ = writeln!(text, "condition  {kind}={status} {}: {}", condition.reason, condition.message);
     }
-    let (events, failures) = notes.into_told();
+    let (events, failures) = notes.into_parts();
     for event in events {
         let severity = if event.is_warning { "Warning" } else { "Normal" };
         let _ =

@@ -11,7 +11,6 @@ use weft_core::spec::Selection;
 
 use crate::config::Error;
 use crate::config::plugins::is_kind;
-use crate::registry::descriptor::{Mapping, Role};
 
 /// A kind that needs no code: where its objects name others, and what flows back.
 ///
@@ -38,9 +37,9 @@ pub struct DeclaredMapping {
     /// Labels that a controller of the host gives to the pods it makes.
     #[serde(default)]
     pub labels: Vec<String>,
-    /// What is wholly the tenant's on the host object: what the virtual object lacks there is removed.
+    /// Managed fields: managed by the syncer, and removed on the host when the tenant removes them.
     #[serde(default = "spec")]
-    pub owned: Vec<String>,
+    pub managed: Vec<String>,
     /// What flows back to the virtual object.
     #[serde(default = "status")]
     pub back: Vec<String>,
@@ -74,31 +73,11 @@ pub enum DeclaredSelection {
 }
 
 impl DeclaredMapping {
-    /// The declaration, if it makes sense: the same is asked of it as of a plugin that adds the kind.
+    /// Passes if the declaration makes sense: the same is required of a plugin that adds the kind.
     pub(super) fn check(&self) -> Result<(), Error> {
         let value = |why: String| Error::Value { key: "mappings", why };
-        let mapping = Mapping {
-            role: Role::Add,
-            to_host: true,
-            to_virtual: !self.back.is_empty(),
-            wants_virtual: false,
-            wants_host: false,
-            resource: self.resource(),
-            selection: self.selection.into(),
-            references: self.references(),
-            selectors: self.selectors.clone(),
-            host_writes: self.owned.clone(),
-            virtual_writes: self.back.clone(),
-            installs_definition: self.install_definition,
-        };
-        mapping.check("").map_err(|invalid| {
-            let field = match invalid.field.trim_start_matches('.') {
-                "host-writes" => "owned",
-                "virtual-writes" => "back",
-                field => field,
-            };
-            value(format!("{}: {}", self.kind, format!("{field} {}", invalid.why).trim_start()))
-        })?;
+        let checked = self.declaration().check("");
+        checked.map_err(|invalid| value(format!("{}: {invalid}", self.kind)))?;
         if let Some(reference) = self.references.iter().find(|reference| !is_kind(&reference.kind)) {
             let found = &reference.kind;
             let why = format!(
@@ -107,10 +86,7 @@ impl DeclaredMapping {
             );
             return Err(value(why));
         }
-        match self.labels.iter().find(|path| !path.starts_with('/')) {
-            Some(path) => Err(value(format!("{}: the path {path:?} must begin with `/`", self.kind))),
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     /// The declaration.
@@ -121,7 +97,7 @@ impl DeclaredMapping {
             references: self.references(),
             selectors: self.selectors.clone(),
             labels: self.labels.clone(),
-            managed: self.owned.clone(),
+            managed: self.managed.clone(),
             back: self.back.clone(),
             installs_definition: self.install_definition,
         }

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use weft_core::declared::check::is_dns_label;
 
 use crate::config::Error;
 use crate::config::grants::Entry;
-use crate::registry::descriptor::is_dns_label;
 
 /// Where plugins are, and what each may do.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

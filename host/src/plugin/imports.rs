@@ -266,7 +266,7 @@ impl names::Host for Imports {
 
     fn reveal(&mut self, text: String, namespace: String) -> String {
         match &self.names {
-            Some(names) => names.reveal(&text, &namespace),
+            Some(names) => names.to_virtual_text(&text, &namespace),
             None => text,
         }
     }

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use weft_core::labels;
+use weft_core::declared::Declaration;
+use weft_core::declared::check::{self, MOST, check_resource, is_dns_label};
 use weft_core::object::{Kind, ResourceType};
-use weft_core::paths;
 use weft_core::references::Reference;
 use weft_core::spec::Selection;
 
@@ -81,41 +81,6 @@ pub struct LookupPermission {
     pub fields: Vec<String>,
 }
 
-/// Groups whose kinds no plugin may map: who writes these has rights that weft does not check, or makes pods
-/// that weft does not see.
-const CLOSED_GROUPS: &[&str] = &[
-    "admissionregistration.k8s.io",
-    "apiextensions.k8s.io",
-    "apiregistration.k8s.io",
-    "apps",
-    "authentication.k8s.io",
-    "authorization.k8s.io",
-    "autoscaling",
-    "batch",
-    "certificates.k8s.io",
-    "flowcontrol.apiserver.k8s.io",
-    "node.k8s.io",
-    "rbac.authorization.k8s.io",
-    "scheduling.k8s.io",
-    "storage.k8s.io",
-];
-/// Kinds of the core group that no plugin may map.
-const CLOSED_CORE: &[&str] = &[
-    "Binding",
-    "ComponentStatus",
-    "Event",
-    "LimitRange",
-    "Namespace",
-    "Node",
-    "PersistentVolume",
-    "PodTemplate",
-    "ReplicationController",
-    "ResourceQuota",
-    "ServiceAccount",
-];
-/// More of anything than a plugin can need.
-const MANY: usize = 64;
-
 /// Why a descriptor is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the descriptor's {field} {why}")]
@@ -132,8 +97,8 @@ impl Descriptor {
         if !is_dns_label(&self.name) {
             return Err(invalid("name", format!("{:?} must be an RFC 1123 label", self.name)));
         }
-        if self.mappings.is_empty() || self.mappings.len() > MANY || self.lookups.len() > MANY {
-            return Err(invalid("mappings", format!("must be 1 to {MANY}, and lookups no more than {MANY}")));
+        if self.mappings.is_empty() || self.mappings.len() > MOST || self.lookups.len() > MOST {
+            return Err(invalid("mappings", format!("must be 1 to {MOST}, and lookups no more than {MOST}")));
         }
         for (index, mapping) in self.mappings.iter().enumerate() {
             mapping.check(&format!("mappings[{index}]"))?;
@@ -152,15 +117,7 @@ impl Descriptor {
 
 impl Mapping {
     pub(crate) fn check(&self, at: &str) -> Result<(), Invalid> {
-        check_resource(at, &self.resource)?;
-        let (group, kind) = (&*self.resource.group, &*self.resource.kind);
-        if CLOSED_GROUPS.contains(&group) || (group.is_empty() && CLOSED_CORE.contains(&kind)) {
-            let kind = self.resource.kind();
-            return Err(invalid(
-                &format!("{at}.kind"),
-                format!("{kind} cannot be mapped by a plugin or a declaration"),
-            ));
-        }
+        self.declaration().check(at)?;
         if self.role == Role::Override && self.resource.kind().as_str() == "v1/Pod" {
             let why =
                 "the rules of pods cannot be given by a plugin, only followed: let it mutate".to_owned();
@@ -169,75 +126,36 @@ impl Mapping {
         if !self.to_host && !self.to_virtual {
             return Err(invalid(&format!("{at}.directions"), "must name at least one".to_owned()));
         }
-        let lists =
-            [self.references.len(), self.selectors.len(), self.host_writes.len(), self.virtual_writes.len()];
-        if lists.into_iter().any(|length| length > MANY) {
-            return Err(invalid(at, format!("has a list of more than {MANY}")));
-        }
-        for (list, paths) in [("host-writes", &self.host_writes), ("virtual-writes", &self.virtual_writes)] {
-            if let Some(path) = paths.iter().find(|path| !is_open(path)) {
-                let why = format!("{path:?} must be a pointer to a field that is not in metadata");
-                return Err(invalid(&format!("{at}.{list}"), why));
-            }
-        }
-        let is_named = |reference: &&Reference| is_open(&reference.path) || is_annotation(reference);
-        if let Some(Reference { path, .. }) = self.references.iter().find(|reference| !is_named(reference)) {
-            let why =
-                format!("{path:?} must be a path to a field that is not in metadata, or to an annotation");
-            return Err(invalid(&format!("{at}.references"), why));
-        }
-        if let Some(path) = self.selectors.iter().find(|path| !is_open(path)) {
-            let why = format!("{path:?} must be a path to a field that is not in metadata");
-            return Err(invalid(&format!("{at}.selectors"), why));
-        }
         Ok(())
     }
-}
 
-/// Whether a pointer is to something that rules may write.
-fn is_open(pointer: &str) -> bool {
-    let Some(path) = pointer.strip_prefix('/') else { return false };
-    let root = path.split('/').next().unwrap_or_default();
-    !matches!(root, "" | "metadata" | "apiVersion" | "kind")
-}
-
-/// Whether a reference is in one annotation that is not weft's. There is no field beside it.
-fn is_annotation(reference: &Reference) -> bool {
-    let segment = reference.path.strip_prefix("/metadata/annotations/");
-    segment.is_some_and(|segment| {
-        let is_one = !segment.is_empty() && !segment.contains(['/', '*']);
-        is_one && reference.namespace_field.is_none() && !labels::is_reserved(&paths::unescape(segment))
-    })
-}
-
-fn check_resource(at: &str, resource: &ResourceType) -> Result<(), Invalid> {
-    let plural = &resource.plural;
-    let is_plain = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    if !is_plain(&resource.version) || !is_plain(&resource.kind) {
-        return Err(invalid(
-            &format!("{at}.kind"),
-            "needs a version and a kind of letters and digits".to_owned(),
-        ));
+    /// What the mapping says of the kind, whatever its role.
+    pub(super) fn declaration(&self) -> Declaration {
+        Declaration {
+            resource: self.resource.clone(),
+            selection: self.selection,
+            references: self.references.clone(),
+            selectors: self.selectors.clone(),
+            labels: Vec::new(),
+            managed: self.host_writes.clone(),
+            back: self.virtual_writes.clone(),
+            installs_definition: self.installs_definition,
+        }
     }
-    if !is_plain(plural) || plural.to_lowercase() != **plural {
-        return Err(invalid(
-            &format!("{at}.plural"),
-            format!("{plural:?} must be the lower-case name in URLs"),
-        ));
-    }
-    if !resource.group.is_empty() && !resource.group.split('.').all(is_dns_label) {
-        return Err(invalid(&format!("{at}.kind"), format!("the group {:?} is no DNS name", resource.group)));
-    }
-    Ok(())
 }
 
-/// RFC 1123 label.
-pub(crate) fn is_dns_label(text: &str) -> bool {
-    let is_inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    (1..=63).contains(&text.len())
-        && text.bytes().all(is_inner)
-        && !text.starts_with('-')
-        && !text.ends_with('-')
+/// In the words of the interface.
+impl From<check::Invalid> for Invalid {
+    fn from(invalid: check::Invalid) -> Self {
+        let (at, field) = invalid.field.rsplit_once('.').unwrap_or(("", &invalid.field));
+        let field = match field {
+            "managed" => "host-writes",
+            "back" => "virtual-writes",
+            field => field,
+        };
+        let field = if at.is_empty() { field.to_owned() } else { format!("{at}.{field}") };
+        Self { field, why: invalid.why }
+    }
 }
 
 fn invalid(field: &str, why: String) -> Invalid {

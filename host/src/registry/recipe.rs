@@ -139,16 +139,9 @@ fn join(recipes: &mut BTreeMap<Kind, Recipe>, link: Link) -> Result<(), Conflict
 
 /// What a plugin that adds a kind says of it.
 fn declaration(mapping: &Mapping) -> Declaration {
-    Declaration {
-        resource: mapping.resource.clone(),
-        selection: mapping.selection,
-        references: mapping.references.clone(),
-        selectors: mapping.selectors.clone(),
-        labels: Vec::new(),
-        managed: mapping.host_writes.clone(),
-        back: if mapping.to_virtual { mapping.virtual_writes.clone() } else { Vec::new() },
-        installs_definition: mapping.installs_definition,
-    }
+    let declared = mapping.declaration();
+    let back = if mapping.to_virtual { declared.back } else { Vec::new() };
+    Declaration { back, ..declared }
 }
 
 impl Recipe {

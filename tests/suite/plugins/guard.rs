@@ -19,7 +19,7 @@ const OURS: &[&str] = &["must not change it"];
 const NEVER: &[&str] = &["must not set it"];
 const RESERVED: &[&str] = &["weft.dev", "syncer's own"];
 const OUTSIDE: &[&str] = &["host-writes"];
-const POWER: &[&str] = &["more rights than the tenant"];
+const POWER: &[&str] = &["more privileges than the tenant"];
 const FOREIGN: &[&str] = &["is not the host name of an object of this virtual cluster"];
 const UNKNOWN: &[&str] = &["could name objects of others"];
 const SELECTS: &[&str] = &["select pods of this virtual cluster only"];
@@ -141,8 +141,13 @@ fn of_reserved_metadata() -> Vec<Row> {
         ),
         row("a digest", annotations(json!({"weft.dev/digest": "x"})), annotation, RESERVED),
         row("a list of keys", annotations(json!({"weft.dev/applied": "{}"})), annotation, RESERVED),
-        row("a label that is no text", labels(json!({"a": 7})), label, &["\"a\"", "must be a text"]),
-        row("an annotation that is no text", annotations(json!({"a": {}})), annotation, &["must be a text"]),
+        row("a label that is no text", labels(json!({"a": 7})), label, &["\"a\"", "must be a string"]),
+        row(
+            "an annotation that is no text",
+            annotations(json!({"a": {}})),
+            annotation,
+            &["must be a string"],
+        ),
     ]
 }
 
@@ -501,7 +506,7 @@ fn a_plugin_cannot_write_to_the_tenants_object_what_it_did_not_ask_for() -> Resu
 fn check_back(bench: &Bench, row: &Row) -> Result<()> {
     let (current, result, notes) = bench.back(deed(&row.edit), &row.edit)?;
     ensure!(result.into_json() == current.into_json(), "something was written");
-    let (_, failures) = notes.into_told();
+    let (_, failures) = notes.into_parts();
     let [problem] = failures.as_slice() else { anyhow::bail!("there are {failures:?}") };
     ensure_says(problem, "PluginRefused", row.field, row.words)
 }
@@ -510,6 +515,6 @@ fn check_back(bench: &Bench, row: &Row) -> Result<()> {
 fn an_honest_status_comes_back() -> Result<()> {
     let (_, result, notes) = Bench::new()?.back("merge", &json!({"status": {"message": "nearly there"}}))?;
     ensure!(result.text("/status/message") == Some("nearly there"), "{}", result.into_json());
-    ensure!(notes.into_told().1.is_empty(), "there are failures");
+    ensure!(notes.into_parts().1.is_empty(), "there are failures");
     Ok(())
 }

@@ -55,7 +55,7 @@ fn an_object_of_a_plugin_that_fails_is_written_without_it_where_the_operator_say
     for (deed, with) in [("trap", Value::Null), ("merge", json!({"metadata": {"name": "x"}}))] {
         let translated = bench.to_host(&pod(deed, &with)?)?;
         ensure!(translated.result.is_ok(), "{deed}: {:?}", translated.result);
-        let (_, failures) = translated.notes.into_told();
+        let (_, failures) = translated.notes.into_parts();
         ensure!(failures.len() == 1, "{deed}: {failures:?}");
     }
     // Also where it names what only the whole object shows to be foreign.

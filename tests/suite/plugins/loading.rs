@@ -240,7 +240,7 @@ const OF_A_MAPPING: &[Change<Mapping>] = &[
         let reference = Reference::new("/metadata/annotations/a", "v1/Secret");
         mapping.references.push(Reference { namespace_field: Some("b".into()), ..reference });
     }),
-    ("65 paths", "", "more than 64", |mapping| mapping.host_writes = vec!["/spec".to_owned(); 65]),
+    ("65 paths", "host-writes", "more than 64", |mapping| mapping.host_writes = vec!["/spec".to_owned(); 65]),
 ];
 
 /// Changes of the rest.

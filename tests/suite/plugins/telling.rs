@@ -56,7 +56,7 @@ fn a_problem_is_told_in_one_plain_line_with_a_reason_that_the_api_takes() -> Res
 fn a_flood_of_events_is_cut_to_a_few_plain_ones() -> Result<()> {
     let translated = Bench::new()?.to_host(&pod("event-flood", &Value::Null)?)?;
     ensure!(translated.result.is_ok(), "{:?}", translated.result);
-    let (events, _) = translated.notes.into_told();
+    let (events, _) = translated.notes.into_parts();
     ensure!(events.len() == TOLD, "there are {} events", events.len());
     for event in &events {
         ensure_plain(&event.message)?;

@@ -1,14 +1,14 @@
-//! What a pod may do beyond running in its own box: no rule from outside may add to it.
+//! What a pod may do beyond running in its own box: no plugin may add to it.
 //!
 //! The tenant's API server has admitted what the tenant asks for, at the pod-security level of the tenant's
-//! namespace. So a rule may pass on what is there and may not make more of it. The fields are those of the
+//! namespace. So a plugin may pass on what is there and may not add to it. The fields are those of the
 //! Pod Security Standards, and those that choose where and as what a pod runs.
 
 use serde_json::Value;
 
 use crate::object::HostObject;
 
-/// Fields of a pod that a rule must leave as they are.
+/// Fields of a pod that a plugin must leave as they are.
 const POD: &[&str] = &[
     "/spec/securityContext",
     "/spec/hostNetwork",
@@ -29,13 +29,13 @@ const POD: &[&str] = &[
 const APPARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
 /// Lists of containers.
 const CONTAINERS: &[&str] = &["/spec/containers", "/spec/initContainers", "/spec/ephemeralContainers"];
-/// Fields of a container that a rule must leave as they are, and must not set on one that it adds. A new
+/// Fields of a container that a plugin must leave as they are, and must not set on one that it adds. A new
 /// container may give up powers by its `securityContext`: see [`gives_up`].
 const CONTAINER: &[&str] = &["securityContext", "volumeDevices"];
-/// Where the kubelet asks a container something: with a `host`, it asks whomever the node can reach.
+/// Where the kubelet probes a container: with a `host`, it sends requests to whatever the node can reach.
 const PROBES: &[&str] =
     &["/livenessProbe", "/readinessProbe", "/startupProbe", "/lifecycle/postStart", "/lifecycle/preStop"];
-/// How it asks by way of the network.
+/// Probes that go over the network.
 const REQUESTS: &[&str] = &["httpGet", "tcpSocket"];
 /// What says on which of the node's addresses a port is offered.
 const NODE_PORT: [&str; 3] = ["hostPort", "hostIP", "protocol"];
@@ -126,7 +126,7 @@ fn added_host_port(was: Option<&Value>, container: &Value) -> Option<usize> {
         .position(|port| port.get("hostPort").is_some_and(|port| port != 0) && !used.contains(&place(port)))
 }
 
-/// The request, as a pointer in the container, that asks another host than it did.
+/// The probe, as a pointer in the container, that goes to another host than before.
 fn added_probe_host(was: Option<&Value>, container: &Value) -> Option<String> {
     let mut requests =
         PROBES.iter().flat_map(|probe| REQUESTS.iter().map(move |request| format!("{probe}/{request}")));

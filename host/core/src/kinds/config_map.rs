@@ -8,7 +8,7 @@ use crate::context::Ctx;
 use crate::mapper::{Mapper, Patcher};
 use crate::object::{HostObject, VirtualObject};
 use crate::spec::KindSpec;
-use crate::verdict::Hold;
+use crate::verdict::Verdict;
 
 /// The mapper of ConfigMaps.
 #[derive(Debug)]
@@ -23,12 +23,7 @@ impl Mapper for ConfigMap {
         &SPEC
     }
 
-    fn to_host(
-        &self,
-        _ctx: &Ctx<'_>,
-        _source: &VirtualObject,
-        draft: HostObject,
-    ) -> Result<HostObject, Hold> {
+    fn to_host(&self, _ctx: &Ctx<'_>, _source: &VirtualObject, draft: HostObject) -> Verdict<HostObject> {
         Ok(draft)
     }
 

@@ -8,7 +8,7 @@ use crate::context::Ctx;
 use crate::mapper::{Mapper, Patcher};
 use crate::object::{HostObject, Key, Object, VirtualName, VirtualObject};
 use crate::spec::KindSpec;
-use crate::verdict::Hold;
+use crate::verdict::Verdict;
 
 /// Label: who writes the slice.
 const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
@@ -39,12 +39,7 @@ impl Mapper for EndpointSlice {
         service_of(source).map(service_key).into_iter().collect()
     }
 
-    fn to_host(
-        &self,
-        ctx: &Ctx<'_>,
-        source: &VirtualObject,
-        mut draft: HostObject,
-    ) -> Result<HostObject, Hold> {
+    fn to_host(&self, ctx: &Ctx<'_>, source: &VirtualObject, mut draft: HostObject) -> Verdict<HostObject> {
         // Both controllers run on the host as well, and make slices of their own there.
         if is_made_by_controller(source) || source.label(MANAGED_BY) == Some(MIRRORING_CONTROLLER) {
             return Err(endpoints::made_by_the_host());

@@ -10,7 +10,7 @@ use crate::context::Ctx;
 use crate::mapper::Mapper;
 use crate::object::{HostObject, Key, Kind, Object, VirtualName, VirtualObject};
 use crate::spec::KindSpec;
-use crate::verdict::Hold;
+use crate::verdict::{Hold, Verdict};
 
 /// The label and value by which the endpoints controller marks what it makes from the selector of a Service.
 const CONTROLLER: (&str, &str) = ("endpoints.kubernetes.io/managed-by", "endpoint-controller");
@@ -33,12 +33,7 @@ impl Mapper for Endpoints {
         BTreeSet::from([service_key(source.virtual_name())])
     }
 
-    fn to_host(
-        &self,
-        ctx: &Ctx<'_>,
-        source: &VirtualObject,
-        mut draft: HostObject,
-    ) -> Result<HostObject, Hold> {
+    fn to_host(&self, ctx: &Ctx<'_>, source: &VirtualObject, mut draft: HostObject) -> Verdict<HostObject> {
         if is_made_by_controller(source) {
             return Err(made_by_the_host());
         }
@@ -69,7 +64,7 @@ pub(super) fn made_by_the_host() -> Hold {
 }
 
 /// Passes if the endpoints of the Service `name` are the tenant's to write.
-pub(super) fn without_selector(ctx: &Ctx<'_>, name: VirtualName) -> Result<(), Hold> {
+pub(super) fn without_selector(ctx: &Ctx<'_>, name: VirtualName) -> Verdict<()> {
     if service::is_api(&name) {
         return Err(service::api_server());
     }

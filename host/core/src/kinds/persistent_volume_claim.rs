@@ -1,4 +1,4 @@
-//! PersistentVolumeClaim: the host provisions and binds, the virtual claim shows what became of it.
+//! PersistentVolumeClaim: the host provisions and binds, the virtual claim shows the result.
 //!
 //! A claim cannot name its volume. The tenant's PersistentVolumes are not on the host, and those of the
 //! host are not the tenant's to choose from; so the name of a volume only ever comes back from the
@@ -14,11 +14,11 @@ use crate::mapper::{Mapper, Patcher};
 use crate::object::{Fields, HostObject, Object, VirtualObject};
 use crate::references::Reference;
 use crate::spec::KindSpec;
-use crate::verdict::{By, Hold};
+use crate::verdict::{By, Hold, Verdict};
 
 pub mod volume;
 
-/// Annotations of the host's volume controllers that tell the tenant what became of the claim.
+/// Annotations of the host's volume controllers that show the tenant the state of the claim.
 const TAKEN: &[&str] = &[
     "pv.kubernetes.io/bind-completed",
     "pv.kubernetes.io/bound-by-controller",
@@ -48,12 +48,7 @@ impl Mapper for PersistentVolumeClaim {
         &SPEC
     }
 
-    fn to_host(
-        &self,
-        _ctx: &Ctx<'_>,
-        source: &VirtualObject,
-        mut draft: HostObject,
-    ) -> Result<HostObject, Hold> {
+    fn to_host(&self, _ctx: &Ctx<'_>, source: &VirtualObject, mut draft: HostObject) -> Verdict<HostObject> {
         for annotation in TAKEN.iter().chain([&SELECTED_NODE]) {
             draft.annotations_mut().remove(*annotation);
         }
@@ -84,11 +79,11 @@ impl Patcher for PersistentVolumeClaim {
         &SPEC.managed
     }
 
-    fn before_create(&self, source: &VirtualObject) -> Result<(), Hold> {
+    fn before_create(&self, source: &VirtualObject) -> Verdict<()> {
         let Some(volume) = volume_name(source) else { return Ok(()) };
         let why = format!(
-            "the host has no claim that is bound to {volume:?}, and a new one would begin empty; to begin anew, \
-             delete this claim and make one without a volume name"
+            "the host has no claim that is bound to {volume:?}, and a new one would be empty; to start over, \
+             delete this claim and create one without a volume name"
         );
         Err(Hold::refuse(By::Mapper, "spec.volumeName", why))
     }
@@ -100,7 +95,7 @@ fn volume_name<S>(object: &Object<S>) -> Option<&str> {
 }
 
 /// Passes claims of the same namespace; their names were rewritten with the other references.
-fn source_to_host(field: &str, namespace: &str, spec: &mut Fields) -> Result<(), Hold> {
+fn source_to_host(field: &str, namespace: &str, spec: &mut Fields) -> Verdict<()> {
     let Some(source) = spec.get_mut(field).and_then(Value::as_object_mut) else { return Ok(()) };
     let text = |name: &str| source.get(name).and_then(Value::as_str).unwrap_or_default();
     if !text("apiGroup").is_empty() || text("kind") != "PersistentVolumeClaim" {

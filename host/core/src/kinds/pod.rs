@@ -1,8 +1,8 @@
 //! Pod: runs on the host under the virtual cluster's identity, addresses and names.
 //!
 //! `places` says where a pod names other objects; `environment`, `volumes`, `scheduling` and `dns` make the host's
-//! spec; `update` says what of it can change later; [`status`] is what flows back and [`tokens`] what the
-//! virtual API server has to be asked for. Fields that no rule knows pass as they are.
+//! spec; `update` says what of it can change later; [`status`] is what flows back and [`tokens`] which
+//! tokens the syncer requests. Fields that are not known here pass as they are.
 
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
@@ -16,7 +16,7 @@ use crate::mapper::{Mapper, Patcher};
 use crate::object::{HostObject, Key, VirtualObject};
 use crate::references;
 use crate::spec::KindSpec;
-use crate::verdict::Hold;
+use crate::verdict::Verdict;
 
 mod affinity;
 mod dns;
@@ -60,12 +60,7 @@ impl Mapper for Pod {
     }
 
     /// Keeps `ephemeralContainers`, which [`Patcher::creatable`] takes out: they can only be added later.
-    fn to_host(
-        &self,
-        ctx: &Ctx<'_>,
-        source: &VirtualObject,
-        mut draft: HostObject,
-    ) -> Result<HostObject, Hold> {
+    fn to_host(&self, ctx: &Ctx<'_>, source: &VirtualObject, mut draft: HostObject) -> Verdict<HostObject> {
         scheduling::refuse_claims(source)?;
         run_without_permissions(ctx, &mut draft);
         environment::apply(ctx, source, &mut draft)?;
@@ -95,7 +90,7 @@ impl Patcher for Pod {
         &SPEC.managed
     }
 
-    fn before_create(&self, source: &VirtualObject) -> Result<(), Hold> {
+    fn before_create(&self, source: &VirtualObject) -> Verdict<()> {
         scheduling::wait_for_gates(source)
     }
 
@@ -121,7 +116,7 @@ impl Patcher for Pod {
     }
 }
 
-/// Nothing of the host's API can be reached with what the pod is given.
+/// Gives the pod nothing with which it could reach the host's API.
 fn run_without_permissions(ctx: &Ctx<'_>, draft: &mut HostObject) {
     let spec = draft.spec_mut();
     spec.remove("serviceAccount");

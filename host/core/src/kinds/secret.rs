@@ -8,7 +8,7 @@ use crate::context::Ctx;
 use crate::mapper::{Mapper, Patcher};
 use crate::object::{HostObject, VirtualObject};
 use crate::spec::KindSpec;
-use crate::verdict::Hold;
+use crate::verdict::Verdict;
 
 /// Types that controllers of the host act on: they would put the host's tokens in, or delete the copy.
 const ACTIVE_TYPES: &[&str] = &["kubernetes.io/service-account-token", "bootstrap.kubernetes.io/token"];
@@ -27,12 +27,7 @@ impl Mapper for Secret {
         &SPEC
     }
 
-    fn to_host(
-        &self,
-        _ctx: &Ctx<'_>,
-        source: &VirtualObject,
-        mut draft: HostObject,
-    ) -> Result<HostObject, Hold> {
+    fn to_host(&self, _ctx: &Ctx<'_>, source: &VirtualObject, mut draft: HostObject) -> Verdict<HostObject> {
         draft.annotations_mut().retain(|key, _| !key.starts_with(SERVICE_ACCOUNT));
         if source.text("/type").is_some_and(|kind| ACTIVE_TYPES.contains(&kind)) {
             draft.fields_mut().insert("type".to_owned(), "Opaque".into());

@@ -1,4 +1,4 @@
-//! Service: the virtual server allocates its addresses, the host is asked for the same, and what the host gave wins.
+//! Service: the virtual server allocates its addresses, the host is asked for the same, and what the host allocates wins.
 
 use std::sync::LazyLock;
 
@@ -13,7 +13,7 @@ use crate::mapper::{Mapper, Patcher};
 use crate::object::{Fields, HostObject, Object, VirtualName, VirtualObject};
 use crate::selectors::Selector;
 use crate::spec::KindSpec;
-use crate::verdict::Hold;
+use crate::verdict::{Hold, Verdict};
 
 mod allocation;
 mod moving;
@@ -65,12 +65,7 @@ impl Mapper for Service {
         &SPEC
     }
 
-    fn to_host(
-        &self,
-        ctx: &Ctx<'_>,
-        source: &VirtualObject,
-        mut draft: HostObject,
-    ) -> Result<HostObject, Hold> {
+    fn to_host(&self, ctx: &Ctx<'_>, source: &VirtualObject, mut draft: HostObject) -> Verdict<HostObject> {
         if is_api(&source.virtual_name()) {
             return Err(api_server());
         }
@@ -86,7 +81,7 @@ impl Mapper for Service {
             moving::restore(draft.spec_mut(), remembered);
         }
         moving::forget(&mut draft);
-        // While a change of type is on its way to the host, its answer is to the former question.
+        // While a change of type is on its way to the host, the host shows what follows from the old type.
         if type_of(source) == type_of(&draft) {
             take_status(source, &mut draft);
             allocation::take(source, &mut draft);
@@ -112,7 +107,7 @@ impl Patcher for Service {
         for field in HOST_DEFAULTED {
             leave_to_host(field, wanted.spec_mut(), current);
         }
-        // The tenant asks for nothing new, so other node ports are the host's answer to the last question.
+        // The tenant changed nothing, so other node ports are what the host allocated.
         if desired.annotation(DIGEST) == current.annotation(DIGEST) {
             allocation::keep_node_ports(&mut wanted, current);
         }

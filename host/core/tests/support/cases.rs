@@ -17,7 +17,7 @@ use weft_core::offline::key_of;
 pub(crate) struct Case {
     /// `service/headless`, for messages.
     pub(crate) title: String,
-    /// The rules of the folder's kind.
+    /// The mapper of the folder's kind.
     pub(crate) mapper: Arc<dyn Mapper>,
     /// `<name>.virtual.yaml`.
     pub(crate) source: VirtualObject,
@@ -53,7 +53,7 @@ impl World {
         }
     }
 
-    /// What rules are given.
+    /// What mappers are given.
     pub(crate) fn ctx(&self) -> Ctx<'_> {
         Ctx {
             names: &self.names,
@@ -103,7 +103,7 @@ impl Lookup for World {
     }
 
     fn shared(&self) -> Arc<dyn Lookup + Send + Sync> {
-        unimplemented!("built-in rules run where they are called")
+        unimplemented!("built-in mappers run where they are called")
     }
 }
 
@@ -123,8 +123,8 @@ pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
 }
 
-/// The text of a file, if there is such a file.
-#[expect(clippy::disallowed_methods, reason = "rules do no I/O; the files that test them are read here")]
+/// The content of a file, if there is such a file.
+#[expect(clippy::disallowed_methods, reason = "mappers do no I/O; the files that test them are read here")]
 pub(crate) fn text(path: &Path) -> Option<String> {
     std::fs::read_to_string(path).ok()
 }

@@ -41,7 +41,7 @@ pub(crate) const POWERS: &[&str] = &[
 pub(crate) const CONTAINERS: &[&str] =
     &["/spec/containers", "/spec/initContainers", "/spec/ephemeralContainers"];
 
-/// What a rule answers.
+/// What an extension answers.
 #[derive(Debug, Clone)]
 pub(crate) enum Lie {
     Patch(Value),
@@ -94,7 +94,7 @@ impl Extension for Liar {
     }
 }
 
-/// The rules of a case with a liar behind them that may write `writes`.
+/// The mapper of a case with a liar behind them that may write `writes`.
 pub(crate) fn lying(case: &Case, lie: Lie, writes: &str) -> Chain {
     behind(case.mapper.clone(), lie, writes)
 }
@@ -216,11 +216,11 @@ fn pointer() -> impl Strategy<Value = String> + Clone {
 
 /// Values where they mean something, and where they do not.
 fn place() -> impl Strategy<Value = (String, Value)> {
-    prop_oneof![prop::sample::select(telling()), (pointer(), value())]
+    prop_oneof![prop::sample::select(harmful()), (pointer(), value())]
 }
 
 /// What would do harm if it were let through.
-fn telling() -> Vec<(String, Value)> {
+fn harmful() -> Vec<(String, Value)> {
     let probe = json!({"httpGet": {"host": "169.254.169.254", "port": 80}});
     let near =
         json!({"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [{"labelSelector": {}}]}});

@@ -8,7 +8,7 @@ use weft_core::plan::{Plan, Seen, Step, plan};
 
 use crate::cases::World;
 
-/// How often a pair may be looked at before it must have come to rest.
+/// How often a pair may be planned before it must be in sync.
 const MOST_ROUNDS: usize = 6;
 
 /// One pair, as both servers hold it.
@@ -103,7 +103,7 @@ pub(crate) fn merge(target: &mut Value, patch: &Value) {
     }
 }
 
-/// The part of Kubernetes' strategic merge that our rules use: lists of objects with names are merged by it.
+/// The part of Kubernetes' strategic merge that our mappers use: lists of objects with names are merged by it.
 fn strategic(target: &mut Value, patch: &Value) {
     match (target, patch) {
         (Value::Array(have), Value::Array(patch)) if key_of_list(patch).is_some() => {

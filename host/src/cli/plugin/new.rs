@@ -8,12 +8,13 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
+use weft_core::declared::check::is_dns_label;
 use weft_core::kinds;
 use weft_core::object::ResourceType;
 use weft_core::spec::Selection;
 
 use crate::cli::output::{good, note, print};
-use crate::registry::descriptor::{Mapping, Role, is_dns_label};
+use crate::registry::descriptor::{Mapping, Role};
 
 /// Arguments of `weft plugin new`.
 #[derive(Debug, Args)]

@@ -151,7 +151,7 @@ impl Events {
         fields.remove("related");
         for field in ["message", "note"] {
             if let Some(Value::String(text)) = fields.get_mut(field) {
-                *text = names.reveal(text, &identity.namespace);
+                *text = names.to_virtual_text(text, &identity.namespace);
             }
         }
         Some(VirtualObject::new(fields))

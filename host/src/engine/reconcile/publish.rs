@@ -67,7 +67,7 @@ impl Publisher {
             Outcome::Done
         };
         let of_hold = plan.hold.as_ref().map_or(Outcome::Done, |hold| self.tell_hold(key, source, hold));
-        let (events, failures) = notes.into_told();
+        let (events, failures) = notes.into_parts();
         for event in events {
             self.tell_event(key, source, event);
         }
@@ -138,7 +138,7 @@ impl Publisher {
         reason: String,
         message: &str,
     ) -> bool {
-        let message = self.state.names.reveal(message, &key.name.namespace);
+        let message = self.state.names.to_virtual_text(message, &key.name.namespace);
         self.recorder.tell(ObjectEvent {
             object: object.clone(),
             key: key.clone(),

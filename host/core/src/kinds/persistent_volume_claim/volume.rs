@@ -1,4 +1,4 @@
-//! The virtual `PersistentVolume` of a bound claim: a mirror of what the host claim tells about its volume.
+//! The virtual `PersistentVolume` of a bound claim: a mirror of what the host claim says about its volume.
 //!
 //! Volumes of the host are cluster-wide and so not ours to read. The mirror holds what the claim
 //! knows, and a source that no kubelet or controller could act on.

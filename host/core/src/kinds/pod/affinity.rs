@@ -14,7 +14,7 @@ use crate::context::Ctx;
 use crate::keys::{CLUSTER_LABEL, NAMESPACE_LABEL};
 use crate::labels;
 use crate::object::{Fields, HostObject, VirtualObject};
-use crate::verdict::{By, Hold};
+use crate::verdict::{By, Hold, Verdict};
 
 pub(super) const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
 pub(super) const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
@@ -33,7 +33,7 @@ enum Scope {
 }
 
 /// Scopes every term of the pod's affinity to other pods.
-pub(super) fn apply(ctx: &Ctx<'_>, source: &VirtualObject, draft: &mut HostObject) -> Result<(), Hold> {
+pub(super) fn apply(ctx: &Ctx<'_>, source: &VirtualObject, draft: &mut HostObject) -> Verdict<()> {
     for kind in ["podAffinity", "podAntiAffinity"] {
         if let Some(Value::Array(terms)) = draft.pointer_mut(&format!("/spec/affinity/{kind}/{REQUIRED}")) {
             *terms = scope_required(ctx, source, kind, terms)?;
@@ -55,12 +55,7 @@ pub(super) fn scope_spread(ctx: &Ctx<'_>, source: &VirtualObject, constraint: &m
     *selector = scoped(ctx, selector, &Scope::Named(vec![source.namespace().to_owned()]));
 }
 
-fn scope_required(
-    ctx: &Ctx<'_>,
-    source: &VirtualObject,
-    kind: &str,
-    terms: &[Value],
-) -> Result<Vec<Value>, Hold> {
+fn scope_required(ctx: &Ctx<'_>, source: &VirtualObject, kind: &str, terms: &[Value]) -> Verdict<Vec<Value>> {
     let mut scoped = Vec::new();
     for (index, term) in terms.iter().enumerate() {
         let split = scope_term(ctx, source, term);

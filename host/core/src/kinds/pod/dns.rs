@@ -6,7 +6,7 @@ use super::environment::{kubernetes_address, wait_for_service};
 use super::parts;
 use crate::context::{Ctx, Version};
 use crate::object::{Fields, HostObject, VirtualObject, child_mut};
-use crate::verdict::Hold;
+use crate::verdict::Verdict;
 
 /// Longest DNS label, and so longest host name.
 const MAX_LABEL: usize = 63;
@@ -20,7 +20,7 @@ const MAX_SEARCHES: usize = 32;
 const HOSTNAME_OVERRIDE_SINCE: Version = Version { major: 1, minor: 35 };
 
 /// Writes everything that has to do with names.
-pub(super) fn apply(ctx: &Ctx<'_>, source: &VirtualObject, draft: &mut HostObject) -> Result<(), Hold> {
+pub(super) fn apply(ctx: &Ctx<'_>, source: &VirtualObject, draft: &mut HostObject) -> Verdict<()> {
     if asks_cluster_dns(source) {
         resolve_virtually(ctx, source, draft.spec_mut())?;
     }
@@ -40,7 +40,7 @@ fn asks_cluster_dns(source: &VirtualObject) -> bool {
 
 /// Writes out what `ClusterFirst` means in the virtual cluster; the tenant's additions come after, and
 /// its options win.
-fn resolve_virtually(ctx: &Ctx<'_>, source: &VirtualObject, spec: &mut Fields) -> Result<(), Hold> {
+fn resolve_virtually(ctx: &Ctx<'_>, source: &VirtualObject, spec: &mut Fields) -> Verdict<()> {
     if ctx.facts.dns.is_empty() {
         return Err(wait_for_service(
             "kube-system",
@@ -87,7 +87,7 @@ fn default_option(config: &mut Fields, name: &str, value: &str) {
 }
 
 /// The API server's names work without DNS too, as for pods with the node's resolver.
-fn know_kubernetes(ctx: &Ctx<'_>, source: &VirtualObject, spec: &mut Fields) -> Result<(), Hold> {
+fn know_kubernetes(ctx: &Ctx<'_>, source: &VirtualObject, spec: &mut Fields) -> Verdict<()> {
     let ip = kubernetes_address(ctx)?.to_string();
     let mut names = vec![format!("kubernetes.default.svc.{}", ctx.facts.cluster_domain)];
     names.extend(["kubernetes.default.svc", "kubernetes.default"].map(str::to_owned));
@@ -139,8 +139,9 @@ fn hostname(source: &VirtualObject) -> String {
 mod tests {
     use super::super::fixture::{World, host_object, virtual_object};
     use super::*;
+    use crate::verdict::Hold;
 
-    fn applied(world: &World, namespace: &str, name: &str, spec: &Value) -> Result<HostObject, Hold> {
+    fn applied(world: &World, namespace: &str, name: &str, spec: &Value) -> Verdict<HostObject> {
         let json = json!({"metadata": {"name": name, "namespace": namespace}, "spec": spec});
         let mut draft = host_object(json.clone());
         apply(&world.ctx(), &virtual_object(json), &mut draft).map(|()| draft)

@@ -14,7 +14,7 @@ use super::downward;
 use super::parts::{self, CONTAINER_LISTS};
 use crate::context::{Ctx, PortFact, ServiceFact};
 use crate::object::{Fields, HostObject, Key, Kind, VirtualName, VirtualObject};
-use crate::verdict::Hold;
+use crate::verdict::{Hold, Verdict};
 
 /// The one Service that every pod learns of.
 const KUBERNETES: &str = "kubernetes";
@@ -22,7 +22,7 @@ const KUBERNETES_NAMESPACE: &str = "default";
 const KUBERNETES_PORT: u16 = 443;
 
 /// Writes the environment of every container.
-pub(super) fn apply(ctx: &Ctx<'_>, source: &VirtualObject, draft: &mut HostObject) -> Result<(), Hold> {
+pub(super) fn apply(ctx: &Ctx<'_>, source: &VirtualObject, draft: &mut HostObject) -> Verdict<()> {
     let kubernetes = kubernetes_address(ctx)?;
     let variables: BTreeMap<String, String> =
         services(ctx, source, kubernetes).iter().flat_map(variables).collect();
@@ -36,7 +36,7 @@ pub(super) fn apply(ctx: &Ctx<'_>, source: &VirtualObject, draft: &mut HostObjec
 }
 
 /// The address of the virtual API server, without which no pod is useful.
-pub(super) fn kubernetes_address(ctx: &Ctx<'_>) -> Result<IpAddr, Hold> {
+pub(super) fn kubernetes_address(ctx: &Ctx<'_>) -> Verdict<IpAddr> {
     ctx.facts.kubernetes.first().copied().ok_or_else(|| {
         wait_for_service(
             KUBERNETES_NAMESPACE,

@@ -1,4 +1,4 @@
-//! Stands in for both clusters in the tests of these rules.
+//! A context for the tests of the pod's mapper.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -82,7 +82,7 @@ impl Lookup for World {
     }
 
     fn shared(&self) -> Arc<dyn Lookup + Send + Sync> {
-        unimplemented!("built-in rules run where they are called")
+        unimplemented!("built-in mappers run where they are called")
     }
 }
 

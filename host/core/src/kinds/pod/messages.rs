@@ -1,4 +1,4 @@
-//! Takes the host's names out of texts that flow back.
+//! Replaces host names in messages that flow back.
 
 use std::collections::BTreeSet;
 
@@ -42,7 +42,7 @@ fn each_message(field: &str, value: &mut Value, visit: &mut dyn FnMut(&mut Strin
     }
 }
 
-/// What to replace by what, in order: longer texts before those that they contain.
+/// What to replace by what, in order: longer names before those that they contain.
 fn renames_of(
     ctx: &Ctx<'_>,
     targets: &BTreeSet<Key>,
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn other_texts_stay() {
+    fn other_messages_stay() {
         assert_eq!(
             rewritten("back-off 10s restarting failed container"),
             "back-off 10s restarting failed container"

@@ -1,4 +1,4 @@
-//! Reaches the parts of a pod that several rules read or edit.
+//! Reaches the parts of a pod that several steps of its mapping read or edit.
 
 use serde_json::Value;
 

@@ -5,13 +5,13 @@ use serde_json::Value;
 use super::{affinity, parts};
 use crate::context::Ctx;
 use crate::object::{Fields, HostObject, Key, Kind, VirtualObject};
-use crate::verdict::{By, Hold};
+use crate::verdict::{By, Hold, Verdict};
 
 const DEFAULT_SCHEDULER: &str = "default-scheduler";
 
 /// A gated pod has nothing to do on the host, and there its directives could no longer be changed as freely.
 /// So gates on host pods are the host's own, which a tenant must not be able to lift.
-pub(super) fn wait_for_gates(source: &VirtualObject) -> Result<(), Hold> {
+pub(super) fn wait_for_gates(source: &VirtualObject) -> Verdict<()> {
     if parts::items(source, "/spec/schedulingGates").next().is_none() {
         return Ok(());
     }
@@ -20,7 +20,7 @@ pub(super) fn wait_for_gates(source: &VirtualObject) -> Result<(), Hold> {
 }
 
 /// Claims name devices through objects that only the virtual cluster has.
-pub(super) fn refuse_claims(source: &VirtualObject) -> Result<(), Hold> {
+pub(super) fn refuse_claims(source: &VirtualObject) -> Verdict<()> {
     if parts::items(source, "/spec/resourceClaims").next().is_none() {
         return Ok(());
     }
@@ -29,7 +29,7 @@ pub(super) fn refuse_claims(source: &VirtualObject) -> Result<(), Hold> {
 }
 
 /// Drops what would name things of the host, and scopes every selector.
-pub(super) fn apply(ctx: &Ctx<'_>, source: &VirtualObject, draft: &mut HostObject) -> Result<(), Hold> {
+pub(super) fn apply(ctx: &Ctx<'_>, source: &VirtualObject, draft: &mut HostObject) -> Verdict<()> {
     drop_host_choices(draft.spec_mut());
     affinity::apply(ctx, source, draft)?;
     for constraint in parts::objects_mut(draft, "/spec/topologySpreadConstraints") {

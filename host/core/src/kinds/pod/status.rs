@@ -13,7 +13,7 @@ use crate::object::{Fields, HostObject, Key, VirtualObject};
 
 /// From this version on the API knows `observedGeneration` in a pod's status.
 const OBSERVED_GENERATION_SINCE: Version = Version { major: 1, minor: 34 };
-/// The lists of container statuses and the lists of containers that they speak of.
+/// The lists of container statuses and the lists of containers that they are for.
 const CONTAINER_STATUSES: [(&str, &str); 3] = [
     ("containerStatuses", "containers"),
     ("initContainerStatuses", "initContainers"),
@@ -22,7 +22,7 @@ const CONTAINER_STATUSES: [(&str, &str); 3] = [
 /// Names of claims on the host; claims are not synced.
 const CLAIM_STATUSES: [&str; 3] =
     ["resourceClaimStatuses", "extendedResourceClaimStatus", "nodeAllocatableResourceClaimStatuses"];
-/// What makes a condition another one, rather than the same told again.
+/// What makes a condition another one, rather than the same one repeated.
 const CONDITION_CONTENT: [&str; 4] = ["type", "status", "reason", "message"];
 
 /// The status of the virtual pod `current`, given its host pod; `None` while the host has nothing to say.
@@ -50,7 +50,7 @@ pub(super) fn to_virtual(
 }
 
 /// The address that a virtual node stands for in the virtual cluster: the same for the same name. It lies
-/// in 198.18.0.0/15, which RFC 2544 keeps for benchmarks and nobody routes, so that it tells nothing of
+/// in 198.18.0.0/15, which RFC 2544 keeps for benchmarks and nobody routes, so that it shows nothing of
 /// the host's network and reaches nothing. Two nodes can have the same one.
 pub fn node_address(node: &str) -> Ipv4Addr {
     /// The addresses of a /15, without the first and the last.
@@ -67,8 +67,8 @@ pub(super) fn gates_to_host(source: &VirtualObject, host: &HostObject) -> Option
     (!patch.is_empty()).then(|| Change::strategic(Some("status"), json!({"status": {"conditions": patch}})))
 }
 
-/// The patches of the virtual pod `current`, so that none undoes what the tenant has said of its gates since:
-/// a patch replaces all conditions, so it is meant for the version of the pod that they were taken from.
+/// The patches of the virtual pod `current`, made to fail where the tenant has changed its gates since: a patch
+/// replaces all conditions.
 pub(super) fn guard_gates(current: &VirtualObject, mut changes: Vec<Change>) -> Vec<Change> {
     if !gates(current).is_empty() {
         Change::guard_conditions(&mut changes, current);
@@ -76,7 +76,7 @@ pub(super) fn guard_gates(current: &VirtualObject, mut changes: Vec<Change>) -> 
     changes
 }
 
-/// A host pod that nobody looked at yet has nothing but its phase.
+/// A host pod that neither scheduler nor kubelet has taken up has nothing but its phase.
 fn says_something(status: &Fields) -> bool {
     let has_items =
         |name: &str| status.get(name).and_then(Value::as_array).is_some_and(|items| !items.is_empty());
@@ -171,7 +171,7 @@ fn count_generations_virtually(
     copy_or_remove(value.as_ref(), status, "observedGeneration");
 }
 
-/// Whether the host's kubelet speaks of the host pod as it is now, and of what the tenant wants now: a
+/// Whether the host's kubelet has observed the host pod as it is now, and of what the tenant wants now: a
 /// deletion counts as a change, and reaches the host a moment later.
 fn is_up_to_date(host: &HostObject, current: &VirtualObject, observed: Option<i64>) -> bool {
     let knows_of_deletion = host.is_terminating() || !current.is_terminating();
@@ -181,20 +181,20 @@ fn is_up_to_date(host: &HostObject, current: &VirtualObject, observed: Option<i6
 
 /// The patch element for one gate, if the host knows it otherwise.
 fn gate_patch(source: &VirtualObject, host: &HostObject, gate: &str) -> Option<Value> {
-    let told = condition_of(host.pointer("/status/conditions"), gate);
+    let sent = condition_of(host.pointer("/status/conditions"), gate);
     match condition_of(source.pointer("/status/conditions"), gate) {
-        Some(condition) if told.is_some_and(|told| is_same_condition(condition, told)) => None,
+        Some(condition) if sent.is_some_and(|sent| is_same_condition(condition, sent)) => None,
         Some(condition) => {
             let mut fields = condition.as_object()?.clone();
             // Counts the virtual pod's changes, not the host pod's.
             fields.remove("observedGeneration");
             for field in CONDITION_CONTENT {
-                // Conditions are merged field by field, so what is gone has to be said.
+                // Conditions are merged field by field, so what is gone has to be set to null.
                 fields.entry(field).or_insert(Value::Null);
             }
             Some(Value::Object(fields))
         }
-        None => told.map(|_| json!({"type": gate, "$patch": "delete"})),
+        None => sent.map(|_| json!({"type": gate, "$patch": "delete"})),
     }
 }
 
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_look_changes_nothing() {
+    fn a_second_translation_changes_nothing() {
         let world = World::new();
         let host = host(&json!({
             "phase": "Running", "observedGeneration": 2, "hostIP": "192.168.0.1", "message": "of web-x-shop-x-vc",
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_pod_that_nobody_looked_at_says_nothing() {
+    fn a_host_pod_that_nobody_has_taken_up_has_no_status() {
         let world = World::new();
         let current =
             pod(&json!({"phase": "Pending", "conditions": [condition("PodScheduled", "False", "1")]}));
@@ -296,10 +296,10 @@ mod tests {
     }
 
     #[test]
-    fn a_gate_is_told_to_the_host_when_it_differs() {
-        let told = host(&json!({"conditions": [{"type": "lb", "status": "False", "message": "draining"}]}));
+    fn a_gate_is_sent_to_the_host_when_it_differs() {
+        let host = host(&json!({"conditions": [{"type": "lb", "status": "False", "message": "draining"}]}));
         let change =
-            gates_to_host(&pod(&json!({"conditions": [{"type": "lb", "status": "True"}]})), &told).unwrap();
+            gates_to_host(&pod(&json!({"conditions": [{"type": "lb", "status": "True"}]})), &host).unwrap();
         let expected = json!({"type": "lb", "status": "True", "reason": null, "message": null});
         assert_eq!(
             (change.subresource, change.body),
@@ -308,12 +308,12 @@ mod tests {
     }
 
     #[test]
-    fn a_gate_that_is_the_same_or_no_gate_is_not_told() {
+    fn a_gate_that_is_the_same_or_no_gate_is_not_sent() {
         let status =
             json!({"conditions": [{"type": "lb", "status": "True"}, {"type": "Ready", "status": "False"}]});
-        let told =
+        let host =
             host(&json!({"conditions": [{"type": "lb", "status": "True", "lastTransitionTime": "1"}]}));
-        assert_eq!(gates_to_host(&pod(&status), &told), None);
+        assert_eq!(gates_to_host(&pod(&status), &host), None);
     }
 
     #[test]
@@ -332,8 +332,8 @@ mod tests {
 
     #[test]
     fn a_gate_that_the_tenant_took_back_goes() {
-        let told = host(&json!({"conditions": [{"type": "lb", "status": "True"}]}));
-        let change = gates_to_host(&pod(&json!({})), &told).unwrap();
+        let host = host(&json!({"conditions": [{"type": "lb", "status": "True"}]}));
+        let change = gates_to_host(&pod(&json!({})), &host).unwrap();
         assert_eq!(change.body["status"]["conditions"], json!([{"type": "lb", "$patch": "delete"}]));
     }
 

@@ -17,7 +17,7 @@ const LASTING: [&str; 2] = ["initContainers", "containers"];
 /// The patches that bring `current` to `desired`.
 pub(super) fn changes(desired: &HostObject, current: &HostObject) -> Vec<Change> {
     let mut changes = Vec::new();
-    if !was_asked_before(desired, current) {
+    if !was_written_before(desired, current) {
         // Resources first: the digest, which says that all of it arrived, goes with the object's own patch.
         changes.extend(resize(desired, current));
         changes.extend(main(desired, current));
@@ -26,9 +26,9 @@ pub(super) fn changes(desired: &HostObject, current: &HostObject) -> Vec<Change>
     changes
 }
 
-/// Whether the host was given just this before. What its admission or its autoscaler made of an image or
-/// an amount then is its own business; to ask again would fight over it for ever.
-fn was_asked_before(desired: &HostObject, current: &HostObject) -> bool {
+/// Whether exactly this was written before. What the host's admission or autoscaler has made of an image or an
+/// amount since stays: writing it again would fight over it for ever.
+fn was_written_before(desired: &HostObject, current: &HostObject) -> bool {
     let digest = desired.annotation(DIGEST);
     digest.is_some() && digest == current.annotation(DIGEST)
 }

@@ -75,7 +75,7 @@ pub(super) fn relax(desired: &HostObject, refused: &[String]) -> Option<HostObje
 
 /// The addresses in `clusterIPs`, or the one in `clusterIP` of an object that is older than the list.
 pub(super) fn addresses<S>(object: &Object<S>) -> Vec<String> {
-    let list = texts(object, "clusterIPs");
+    let list = strings(object, "clusterIPs");
     let one = cluster_ip(object);
     if list.is_empty() && !one.is_empty() { vec![one.to_owned()] } else { list }
 }
@@ -179,7 +179,7 @@ fn cluster_ip<S>(object: &Object<S>) -> &str {
     object.text("/spec/clusterIP").unwrap_or_default()
 }
 
-fn texts<S>(object: &Object<S>, field: &str) -> Vec<String> {
+fn strings<S>(object: &Object<S>, field: &str) -> Vec<String> {
     let list = object.pointer(&format!("/spec/{field}")).and_then(Value::as_array);
     list.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
 }

@@ -67,7 +67,7 @@ pub(super) fn virtual_changes(desired: &VirtualObject, current: &VirtualObject) 
     there.into_iter().map(|change| guarded(change, current)).chain(back).collect()
 }
 
-/// The same for a host object; nothing is remembered there, as the virtual object says it all.
+/// The same for a host object; nothing is remembered there, as the virtual object has everything.
 pub(super) fn host_changes(desired: &HostObject, current: &HostObject) -> Vec<Change> {
     let halfway = halfway(current);
     let mut wanted = current.clone();

@@ -1,0 +1,248 @@
+//! The architecture of the shell, read off its files: which folder may use which, and that no circle comes back.
+//!
+//! `cargo test -p weft --test layout -- --nocapture` prints arrows, circles, and the files that have no test.
+#![expect(
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking and prints what it counts"
+)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// What each part of the shell may use of the others. A part is a file of `src` with the folder of its name.
+const PARTS: &[(&str, &[&str])] = &[
+    ("main", &[]),
+    ("lib", &[]),
+    // The command line starts the composition root; nobody else imports it.
+    ("cli", &["author", "config", "folder", "plugin", "registry", "run", "telemetry"]),
+    ("run", &["api", "config", "engine", "folder", "plugin", "registry"]),
+    ("author", &["config", "plugin", "registry", "yaml"]),
+    // The engine and the plugins meet only as traits of the core and of the registry.
+    ("engine", &["api", "bucket", "registry"]),
+    ("plugin", &["bucket", "config", "folder", "registry", "yaml"]),
+    ("registry", &["config"]),
+    ("api", &["config"]),
+    ("telemetry", &["config"]),
+    ("config", &["yaml"]),
+    ("bucket", &[]),
+    ("folder", &[]),
+    ("yaml", &[]),
+];
+
+/// The same within the engine.
+const ENGINE: &[(&str, &[&str])] = &[
+    ("upkeep", &["apply", "cache", "events", "informer", "queue", "resources", "watches"]),
+    ("reconcile", &["apply", "cache", "companions", "events", "queue"]),
+    ("watches", &["apply", "cache", "events", "informer", "resources"]),
+    ("companions", &["apply", "cache", "queue", "resources"]),
+    ("events", &["apply", "cache", "resources"]),
+    ("informer", &["cache", "resources"]),
+    ("cache", &["queue"]),
+    ("queue", &[]),
+    ("apply", &["resources"]),
+    ("resources", &[]),
+];
+
+/// Files that use each other, and why that stays.
+const CIRCLES: &[&[&str]] = &[
+    // The stubs are methods of the type that lives inside the sandbox.
+    &["plugin/sandbox", "plugin/wasi_stubs"],
+];
+
+/// What tests stand on: no part of the program.
+const TEST_SUPPORT: &[&str] = &["api/scripted", "engine/testing"];
+
+/// Where a file counts as large: split it, or say why not.
+const LARGE: usize = 400;
+/// Shell files longer than this should have a test beside them.
+const WORTH_A_TEST: usize = 80;
+/// So many do not, each for want of anything to test without a server.
+const UNTESTED: usize = 41;
+
+#[test]
+fn every_file_begins_with_the_question_it_answers() {
+    for file in files().iter().filter(|file| file.name != "main") {
+        assert!(file.text.starts_with("//! "), "{} does not begin with a sentence after `//!`", file.name);
+    }
+}
+
+#[test]
+fn parts_of_the_shell_use_each_other_one_way() {
+    for file in files() {
+        let part = part(&file.name);
+        let allowed = allowed(PARTS, part);
+        for used in file.uses.iter().map(|used| self::part(used)).filter(|used| *used != part) {
+            assert!(allowed.contains(&used), "{} must not use crate::{used}", file.name);
+        }
+    }
+}
+
+#[test]
+fn rooms_of_the_engine_use_each_other_one_way() {
+    for file in files() {
+        let Some(room) = file.name.strip_prefix("engine/").map(part) else { continue };
+        let allowed = allowed(ENGINE, room);
+        let rooms = file.uses.iter().filter_map(|used| used.strip_prefix("engine/")).map(part);
+        for used in rooms.filter(|used| *used != room) {
+            assert!(allowed.contains(&used), "{} must not use crate::engine::{used}", file.name);
+        }
+    }
+}
+
+#[test]
+fn what_may_be_used_makes_no_circle() {
+    for table in [PARTS, ENGINE] {
+        let arrows = table.iter().map(|(part, used)| {
+            (part.to_string(), used.iter().map(|used| used.to_string()).collect::<BTreeSet<_>>())
+        });
+        assert_eq!(circles(&arrows.collect()), Vec::<Vec<String>>::new());
+    }
+}
+
+#[test]
+fn files_use_each_other_one_way() {
+    let arrows: BTreeMap<String, BTreeSet<String>> =
+        files().into_iter().map(|file| (file.name, file.uses)).collect();
+    let count = |prefix: &str| -> usize {
+        let within = arrows.iter().filter(|(name, _)| name.starts_with(prefix));
+        within.map(|(_, used)| used.iter().filter(|used| used.starts_with(prefix)).count()).sum()
+    };
+    println!("import arrows: {} in all, {} within the engine", count(""), count("engine/"));
+    let found = circles(&arrows);
+    println!("import circles: {found:?}");
+    assert_eq!(found, CIRCLES, "files that use each other");
+}
+
+#[test]
+fn no_file_is_too_large_and_few_are_without_a_test() {
+    let files = files();
+    let large: Vec<&str> =
+        files.iter().filter(|file| file.lines > LARGE).map(|file| file.name.as_str()).collect();
+    let is_untested = |file: &&File| file.code > WORTH_A_TEST && !file.has_tests;
+    let untested: Vec<&str> = files.iter().filter(is_untested).map(|file| file.name.as_str()).collect();
+    println!("files over {LARGE} lines: {large:?}");
+    println!("{} files over {WORTH_A_TEST} lines have no test beside them: {untested:?}", untested.len());
+    assert_eq!(large, ["engine/cache/store", "plugin/manager"], "files over {LARGE} lines");
+    assert!(untested.len() <= UNTESTED, "more than {UNTESTED} files have no test: {untested:?}");
+}
+
+/// A file of the shell, as far as these rules go.
+struct File {
+    /// `engine/cache/store` for `src/engine/cache/store.rs`.
+    name: String,
+    text: String,
+    lines: usize,
+    /// Lines before the tests.
+    code: usize,
+    has_tests: bool,
+    /// The files that it uses.
+    uses: BTreeSet<String>,
+}
+
+fn files() -> Vec<File> {
+    let texts: BTreeMap<String, String> = paths(&source())
+        .into_iter()
+        .map(|path| {
+            let inner = path.strip_prefix(source()).expect("the path lies in src").with_extension("");
+            let name = inner.to_str().expect("names are ASCII").to_owned();
+            (name, std::fs::read_to_string(&path).expect("readable"))
+        })
+        .collect();
+    let names: BTreeSet<&str> = texts.keys().map(String::as_str).collect();
+    let file = |(name, text): (&String, &String)| {
+        let code: Vec<&str> = text.lines().take_while(|line| line.trim() != "mod tests {").collect();
+        let mut uses: BTreeSet<String> =
+            paths_in(&code).iter().filter_map(|path| file_of(path, &names)).collect();
+        uses.remove(name);
+        let lines = text.lines().count();
+        File {
+            name: name.clone(),
+            lines,
+            code: code.len(),
+            has_tests: code.len() < lines,
+            uses,
+            text: text.clone(),
+        }
+    };
+    texts.iter().map(file).filter(|file| !TEST_SUPPORT.contains(&file.name.as_str())).collect()
+}
+
+/// The paths that follow `crate::` in code, groups taken apart: `engine::cache::{a, b}` gives two.
+fn paths_in(code: &[&str]) -> Vec<String> {
+    let code: Vec<&str> = code.iter().copied().filter(|line| !line.trim_start().starts_with("//")).collect();
+    let code = code.join("\n");
+    let mut paths = Vec::new();
+    for rest in code.split("crate::").skip(1) {
+        let end = rest.find(|letter: char| !is_path(letter)).unwrap_or(rest.len());
+        let (path, rest) = rest.split_at(end);
+        match rest.strip_prefix('{').and_then(|group| group.split_once('}')) {
+            Some((group, _)) => {
+                let names = group.split(',').map(str::trim).filter(|name| !name.is_empty());
+                paths.extend(names.map(|name| format!("{path}{name}")));
+            }
+            None => paths.push(path.to_owned()),
+        }
+    }
+    paths
+}
+
+fn is_path(letter: char) -> bool {
+    letter.is_ascii_alphanumeric() || letter == '_' || letter == ':' || letter == '#'
+}
+
+/// The file that the longest part of a path names: `engine/cache/store` for `engine::cache::store::Store`.
+fn file_of(path: &str, names: &BTreeSet<&str>) -> Option<String> {
+    let segments: Vec<&str> = path.split("::").collect();
+    let candidates = (1..=segments.len()).rev().filter_map(|length| Some(segments.get(..length)?.join("/")));
+    candidates.into_iter().find(|name| names.contains(name.as_str()))
+}
+
+/// The part of a name before the first `/`.
+fn part(name: &str) -> &str {
+    name.split('/').next().unwrap_or_default()
+}
+
+fn allowed(table: &[(&'static str, &'static [&'static str])], part: &str) -> &'static [&'static str] {
+    let entry = table.iter().find(|(name, _)| *name == part);
+    entry.unwrap_or_else(|| panic!("{part} is in no table of this test")).1
+}
+
+/// The groups of names that reach each other, each group sorted.
+fn circles(arrows: &BTreeMap<String, BTreeSet<String>>) -> Vec<Vec<String>> {
+    let reached: BTreeMap<&str, BTreeSet<&str>> =
+        arrows.keys().map(|name| (name.as_str(), reachable(name, arrows))).collect();
+    let mut groups: BTreeSet<Vec<String>> = BTreeSet::new();
+    for (name, others) in &reached {
+        if others.contains(name) {
+            let back = |other: &&&str| reached.get(**other).is_some_and(|reached| reached.contains(name));
+            groups.insert(others.iter().filter(back).map(ToString::to_string).collect());
+        }
+    }
+    groups.into_iter().collect()
+}
+
+fn reachable<'a>(from: &str, arrows: &'a BTreeMap<String, BTreeSet<String>>) -> BTreeSet<&'a str> {
+    let mut found = BTreeSet::new();
+    let mut open = vec![from];
+    while let Some(name) = open.pop() {
+        for next in arrows.get(name).into_iter().flatten() {
+            if found.insert(next.as_str()) {
+                open.push(next);
+            }
+        }
+    }
+    found
+}
+
+fn source() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
+
+fn paths(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).expect("the folder is there");
+    let (folders, files): (Vec<_>, Vec<_>) =
+        entries.map(|entry| entry.expect("readable").path()).partition(|path| path.is_dir());
+    let rust = files.into_iter().filter(|path| path.extension().is_some_and(|extension| extension == "rs"));
+    rust.chain(folders.iter().flat_map(|folder| paths(folder))).collect()
+}
