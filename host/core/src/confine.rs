@@ -102,7 +102,7 @@ pub fn confine_virtual_edit(before: &VirtualObject, after: &VirtualObject, write
     if !conditions::of_plugins(before).eq(conditions::of_plugins(after)) {
         return Err(refuse(
             "/status/conditions",
-            "a plugin returns its conditions with its answer; it must not write them into the object"
+            "conditions of plugins come with their answers; they must not be written into the object"
                 .to_owned(),
         ));
     }

@@ -14,8 +14,8 @@ use crate::references;
 use crate::spec::KindSpec;
 use crate::verdict::Verdict;
 
-/// What a kind does, whether it is built in, declared or added by a plugin. Pure and synchronous: the same input gives the same
-/// answer, anywhere.
+/// What a kind does, whether it is built in, declared or added by a plugin. Pure and synchronous: the same
+/// input gives the same answer, anywhere.
 pub trait Mapper: Send + Sync {
     /// What the kind is.
     fn spec(&self) -> &KindSpec;

@@ -9,10 +9,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "plan",
         &[
-            "keys",
             "change",
             "conditions",
             "context",
+            "keys",
             "mapper",
             "names",
             "object",
@@ -24,11 +24,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "translate",
         &[
-            "keys",
             "conditions",
             "confine",
             "context",
             "digest",
+            "keys",
             "labels",
             "mapper",
             "names",
@@ -40,9 +40,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "confine",
         &[
-            "keys",
             "conditions",
             "context",
+            "keys",
             "labels",
             "mapper",
             "names",
@@ -57,11 +57,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "kinds",
         &[
-            "keys",
             "change",
             "context",
             "diff",
             "digest",
+            "keys",
             "labels",
             "mapper",
             "names",
@@ -100,12 +100,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("extension", &["context", "edit", "object", "text", "verdict"]),
     ("edit", &["object"]),
-    ("conditions", &["keys", "change", "context", "object"]),
+    ("conditions", &["change", "context", "keys", "object"]),
     ("offline", &["context", "names", "object"]),
     ("references", &["names", "object", "paths"]),
-    ("labels", &["keys", "digest", "names", "object"]),
+    ("labels", &["digest", "keys", "names", "object"]),
     ("context", &["names", "object", "verdict"]),
-    ("diff", &["keys", "change", "names", "object"]),
+    ("diff", &["change", "keys", "names", "object"]),
     ("names", &["keys", "object", "text"]),
     ("keys", &[]),
     ("digest", &[]),

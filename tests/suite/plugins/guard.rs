@@ -141,9 +141,9 @@ fn of_reserved_metadata() -> Vec<Row> {
         ),
         row("a digest", annotations(json!({"weft.dev/digest": "x"})), annotation, RESERVED),
         row("a list of keys", annotations(json!({"weft.dev/applied": "{}"})), annotation, RESERVED),
-        row("a label that is no text", labels(json!({"a": 7})), label, &["\"a\"", "must be a string"]),
+        row("a label that is no string", labels(json!({"a": 7})), label, &["\"a\"", "must be a string"]),
         row(
-            "an annotation that is no text",
+            "an annotation that is no string",
             annotations(json!({"a": {}})),
             annotation,
             &["must be a string"],
