@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::causes::causes;
-use crate::confine::{confine_content, confine_edit, confine_virtual_edit};
+use crate::confine::{confine_content, confine_edit, confine_selectors, confine_virtual_edit};
 use crate::context::Ctx;
 use crate::extension::{Direction, Extension, Failure, OnFailure, Request};
 use crate::mapper::{Mapper, Patcher};
@@ -75,6 +75,7 @@ impl Chain {
         Self::call(ctx, link, &request, |fields| {
             let after = HostObject::new(fields);
             confine_edit(object, &after, &link.terms().host_writes)?;
+            confine_selectors(&self.spec, object, &after)?;
             // The extension is not to blame for what the tenant asks for and cannot have.
             if let Err(hold) = confined(&after)
                 && confined(object).is_ok()

@@ -63,6 +63,17 @@ pub fn confine_content(ctx: &Ctx<'_>, spec: &KindSpec, result: &HostObject) -> V
     Ok(())
 }
 
+/// Passes if `after` still has each selector of `before` without which the host may select pods of others.
+pub fn confine_selectors(spec: &KindSpec, before: &HostObject, after: &HostObject) -> Verdict<()> {
+    match selectors::removed(spec, before, after) {
+        Some(pointer) => Err(refuse(
+            &pointer,
+            "a mapping must not remove it: without it the host may select pods of others".to_owned(),
+        )),
+        None => Ok(()),
+    }
+}
+
 /// Passes if an extension that may write `writes` may turn the host object `before` into `after`.
 ///
 /// Stricter than [`confine`]: nothing outside `writes` changes but labels and annotations, and a pod gains no

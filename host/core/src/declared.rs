@@ -52,7 +52,7 @@ impl Declared {
     pub fn new(declaration: Declaration) -> Self {
         let spec = KindSpec {
             references: declaration.references.clone(),
-            selectors: declaration.selectors.iter().map(|path| Selector::label_selector(path)).collect(),
+            selectors: declaration.selectors.iter().map(|path| Selector::declared(path)).collect(),
             policy: Policy { selection: declaration.selection, life: Life::Data },
             managed: declaration.managed.clone(),
             has_conditions: declaration.back.iter().any(|path| path == "/status"),

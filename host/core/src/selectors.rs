@@ -29,12 +29,19 @@ pub enum Missing {
     NoPods,
     /// It selects all pods.
     AllPods,
+    /// Nobody here knows: an extension must not remove the one that is there.
+    Unknown,
 }
 
 impl Selector {
     /// A `LabelSelector` at `path`.
     pub fn label_selector(path: &str) -> Self {
         Self::new(path, Form::LabelSelector)
+    }
+
+    /// A `LabelSelector` at `path` of a kind that weft does not know.
+    pub fn declared(path: &str) -> Self {
+        Self { missing: Missing::Unknown, ..Self::label_selector(path) }
     }
 
     /// Labels by key at `path`.

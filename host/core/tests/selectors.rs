@@ -67,9 +67,11 @@ fn a_plugin_that_adds_a_kind_with_a_pod_selector_and_drops_its_scope_is_refused(
         refused(json!([{"op": "add", "path": "/spec/selector/matchLabels/team", "value": "a"}])),
         None
     );
-    // Selects nothing.
-    assert_eq!(refused(json!([{"op": "remove", "path": "/spec/selector"}])), None);
+    // A list that gets shorter loses no selector that is still asked for.
+    assert_eq!(refused(json!([{"op": "remove", "path": "/spec/targets/0"}])), None);
     for operation in [
+        json!({"op": "remove", "path": "/spec/selector"}),
+        json!({"op": "replace", "path": "/spec/selector", "value": null}),
         json!({"op": "remove", "path": label}),
         json!({"op": "replace", "path": label, "value": "other"}),
         json!({"op": "replace", "path": "/spec/selector", "value": {}}),
@@ -77,6 +79,8 @@ fn a_plugin_that_adds_a_kind_with_a_pod_selector_and_drops_its_scope_is_refused(
     ] {
         assert_eq!(refused(json!([operation])).as_deref(), Some("spec.selector"), "{operation}");
     }
+    let removed = json!([{"op": "remove", "path": "/spec/targets/0/pods"}]);
+    assert_eq!(refused(removed).as_deref(), Some("spec.targets[0].pods"));
     let dropped = json!([{"op": "replace", "path": "/spec/targets/0/pods", "value": {}}]);
     assert_eq!(refused(dropped).as_deref(), Some("spec.targets[0].pods"));
     let added = json!([{"op": "add", "path": "/spec/targets/-", "value": {"pods": {"matchLabels": {}}}}]);

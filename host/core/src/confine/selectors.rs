@@ -5,6 +5,8 @@
 //! selectors is declared with the kind; of kinds that Kubernetes defines, this file knows it as well, so that
 //! a declaration which leaves one out opens nothing.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use crate::keys::CLUSTER_LABEL;
@@ -42,6 +44,24 @@ pub(super) fn foreign(cluster: &str, spec: &KindSpec, object: &HostObject) -> Op
     let well_known = well_known(spec);
     let selectors = spec.selectors.iter().chain(&well_known);
     selectors.into_iter().find_map(|selector| foreign_at(cluster, selector, object))
+}
+
+/// The first selector that `before` has and `after` lacks, as a pointer, where nobody knows what a missing one selects.
+pub(super) fn removed(spec: &KindSpec, before: &HostObject, after: &HostObject) -> Option<String> {
+    let unknown = spec.selectors.iter().filter(|selector| selector.missing == Missing::Unknown);
+    unknown.into_iter().find_map(|selector| {
+        let places = |object: &HostObject, is_there: bool| {
+            let mut found = BTreeSet::new();
+            paths::each_place(object.fields(), &selector.path, &mut |pointer, value| {
+                if value.is_some() == is_there {
+                    found.insert(pointer.to_owned());
+                }
+            });
+            found
+        };
+        let (had, lacks) = (places(before, true), places(after, false));
+        had.intersection(&lacks).next().cloned()
+    })
 }
 
 fn well_known(spec: &KindSpec) -> Vec<Selector> {
