@@ -5,6 +5,9 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+/// Larger than any object that etcd takes (1.5 MiB) with all its escapes.
+pub(super) const MAX_FRAME: usize = 16 * 1024 * 1024;
+
 #[derive(Deserialize)]
 pub(super) struct Page {
     pub(super) metadata: PageMetadata,
@@ -12,7 +15,7 @@ pub(super) struct Page {
     pub(super) items: Vec<Box<RawValue>>,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 pub(super) struct PageMetadata {
     #[serde(rename = "resourceVersion", default)]
     pub(super) version: String,
@@ -20,12 +23,24 @@ pub(super) struct PageMetadata {
     pub(super) next: String,
 }
 
+/// One frame of a watch, read as far as it takes to know what it is about.
+pub(super) enum Event<'a> {
+    /// `ADDED` or `MODIFIED`, with the object's JSON.
+    Stored(HeadMetadata<'a>, &'a str),
+    /// `DELETED`, with the last state of the object.
+    Removed(HeadMetadata<'a>),
+    /// `BOOKMARK`, and whatever later servers may send: its version counts, and nothing else.
+    Bookmark(HeadMetadata<'a>),
+    /// `ERROR`: the server ends the watch.
+    Error(FrameStatus),
+}
+
 #[derive(Deserialize)]
-pub(super) struct Frame<'a> {
+struct Frame<'a> {
     #[serde(rename = "type")]
-    pub(super) kind: &'a str,
+    kind: &'a str,
     #[serde(borrow)]
-    pub(super) object: &'a RawValue,
+    object: &'a RawValue,
 }
 
 /// The little of an object that tells whether the rest is worth reading.
@@ -47,11 +62,28 @@ pub(super) struct HeadMetadata<'a> {
     pub(super) deleted: Option<serde::de::IgnoredAny>,
 }
 
-/// An `ERROR` frame.
+/// The object of an `ERROR` frame.
 #[derive(Deserialize)]
 pub(super) struct FrameStatus {
     #[serde(default)]
     pub(super) code: u16,
     #[serde(default)]
     pub(super) message: String,
+}
+
+impl<'a> Event<'a> {
+    /// Reads one line of a watch. Objects are not decoded: most events are known already.
+    pub(super) fn read(line: &'a [u8]) -> Result<Self, serde_json::Error> {
+        let frame: Frame<'a> = serde_json::from_slice(line)?;
+        let object = frame.object.get();
+        if frame.kind == "ERROR" {
+            return serde_json::from_str(object).map(Self::Error);
+        }
+        let Head { metadata } = serde_json::from_str(object)?;
+        Ok(match frame.kind {
+            "ADDED" | "MODIFIED" => Self::Stored(metadata, object),
+            "DELETED" => Self::Removed(metadata),
+            _ => Self::Bookmark(metadata),
+        })
+    }
 }

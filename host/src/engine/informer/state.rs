@@ -1,0 +1,273 @@
+//! The states of a watch, and what leads from one to the next: no I/O, no clock, no store.
+//!
+//! ```text
+//!    ┌────────────────────── Expired ◄─────────────────┐
+//!    ▼                                  410            │ something was missed
+//! Listing ───► Listed ───► Watching ◄──────────────► Auditing
+//!  ▲    ▲        │          ▲    │      every 5 min    │
+//!  │    └ BackingOff ◄──────┼────┴───────── failure ───┘
+//!  ▼         └──────────────┘
+//! Absent
+//! ```
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::api;
+use crate::engine::cache::store::{Absence, ResourceVersion};
+use crate::engine::informer::error::Error;
+use crate::engine::informer::wire::{Event, HeadMetadata, PageMetadata};
+
+/// How often names and versions are compared with the server's.
+const AUDIT: Duration = Duration::from_mins(5);
+/// Pause before the first try; doubled with each failure in a row.
+const FIRST_BACKOFF: Duration = Duration::from_millis(100);
+/// Longest pause after failures.
+const LAST_BACKOFF: Duration = Duration::from_secs(10);
+
+/// Where the watch of one kind stands.
+#[derive(Debug)]
+pub(super) enum State {
+    /// Reads the list page by page, and stores each page as it comes.
+    Listing(Listing),
+    /// Every page is in: what none of them had leaves the store, once the server's identity is confirmed.
+    Listed(Listed),
+    /// Follows the changes since a resource version; a watch that ends is resumed where it was.
+    Watching(Watching),
+    /// Compares names and versions with the server's, page by page, because a frame may have been lost.
+    Auditing(Auditing),
+    /// Something failed: waits longer with each failure in a row, or as long as the server asks, and tries again.
+    BackingOff(Backoff),
+    /// The server has forgotten the version, or the store lacks what it has: lists again after a random pause.
+    Expired,
+    /// The server lacks the kind or hides it: looks for it again every few seconds.
+    Absent(Absent),
+}
+
+/// Namespace and name of every object that a list has shown so far.
+pub(super) type Names = HashSet<(String, String)>;
+
+/// How far a list has come.
+#[derive(Debug, Default)]
+pub(super) struct Listing {
+    /// Token of the page that comes next; empty before the first.
+    pub(super) next: String,
+    pub(super) listed: Names,
+    tries: Tries,
+}
+
+/// A complete list.
+#[derive(Debug)]
+pub(super) struct Listed {
+    pub(super) listed: Names,
+    /// Of the server when the list was made.
+    pub(super) version: ResourceVersion,
+    tries: Tries,
+}
+
+/// How lists have ended since the last complete one.
+#[derive(Debug, Default, Clone, Copy)]
+struct Tries {
+    failures: u32,
+    /// Whether the server lacked the kind.
+    is_absent: bool,
+}
+
+/// A place in the server's history.
+#[derive(Debug)]
+pub(super) struct Watching {
+    /// Of the last event that was seen.
+    pub(super) version: ResourceVersion,
+    failures: u32,
+    next_audit: Instant,
+}
+
+/// How far an audit has come.
+#[derive(Debug)]
+pub(super) struct Auditing {
+    /// Where the watch goes on afterwards.
+    pub(super) watching: Watching,
+    /// Token of the page that comes next; empty before the first.
+    pub(super) next: String,
+    pub(super) listed: Names,
+}
+
+/// What a page of an audit shows.
+#[derive(Debug)]
+pub(super) enum Finding {
+    /// The store has what the page has; `next` is the token of the page after it, empty after the last.
+    Same { next: String },
+    /// The store lacks something, or has it in another version.
+    Missed,
+}
+
+/// A failure, and what is tried again after a pause.
+#[derive(Debug)]
+pub(super) struct Backoff {
+    /// For the log: `failed to list`.
+    pub(super) what: &'static str,
+    pub(super) error: Error,
+    /// How often in a row.
+    pub(super) failures: u32,
+    pub(super) then: Box<State>,
+}
+
+/// A kind that the server lacks or hides.
+#[derive(Debug)]
+pub(super) struct Absent {
+    pub(super) error: api::Error,
+    /// Whether it was so the last time as well.
+    pub(super) is_known: bool,
+    tries: Tries,
+}
+
+/// What an event does to the store.
+#[derive(Debug, PartialEq)]
+pub(super) enum Effect<'a> {
+    Nothing,
+    /// Stores an object, which is decoded only if the store does not have this version of it.
+    Put {
+        namespace: Cow<'a, str>,
+        name: Cow<'a, str>,
+        object: &'a str,
+    },
+    /// Removes an object.
+    Remove {
+        namespace: Cow<'a, str>,
+        name: Cow<'a, str>,
+        absence: Absence,
+    },
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self::Listing(Listing::default())
+    }
+}
+
+impl Listing {
+    fn again(tries: Tries) -> State {
+        State::Listing(Self { tries, ..Self::default() })
+    }
+
+    /// After a page was stored, or was not to be had: then nothing of this list counts.
+    pub(super) fn step(self, page: Result<PageMetadata, Error>) -> State {
+        match page {
+            Ok(PageMetadata { next, .. }) if !next.is_empty() => State::Listing(Self { next, ..self }),
+            Ok(PageMetadata { version, .. }) => {
+                let (listed, version) = (self.listed, ResourceVersion::new(&version));
+                State::Listed(Listed { listed, version, tries: self.tries })
+            }
+            Err(Error::Absent(error)) => {
+                let tries = Tries { is_absent: true, ..self.tries };
+                State::Absent(Absent { error, is_known: self.tries.is_absent, tries })
+            }
+            Err(error) => self.tries.failed(error),
+        }
+    }
+}
+
+impl Listed {
+    /// After everything else has left the store, or the server was not believed: then the list begins anew.
+    pub(super) fn step(self, removed: Result<(), Error>, now: Instant) -> State {
+        match removed {
+            Ok(()) => {
+                let next_audit = now + AUDIT;
+                State::Watching(Watching { version: self.version, failures: 0, next_audit })
+            }
+            Err(error) => self.tries.failed(error),
+        }
+    }
+
+    /// Whether the server lacked the kind before this list.
+    pub(super) fn was_absent(&self) -> bool {
+        self.tries.is_absent
+    }
+}
+
+impl Tries {
+    fn failed(self, error: Error) -> State {
+        let failures = self.failures + 1;
+        let then = Box::new(Listing::again(Self { failures, ..self }));
+        State::BackingOff(Backoff { what: "failed to list", error, failures, then })
+    }
+}
+
+impl Watching {
+    /// After an event: moves to its version and says what it does to the store; fails if it ends the watch.
+    pub(super) fn event<'a>(&mut self, event: Event<'a>) -> Result<Effect<'a>, Error> {
+        let (version, effect) = match event {
+            Event::Error(status) => {
+                return Err(Error::Ended { code: status.code, message: status.message });
+            }
+            Event::Bookmark(head) => (head.version, Effect::Nothing),
+            Event::Stored(HeadMetadata { namespace, name, version, .. }, object) => {
+                (version, Effect::Put { namespace, name, object })
+            }
+            Event::Removed(HeadMetadata { namespace, name, version, deleted }) => {
+                // An object that only stopped matching our selector was not being deleted.
+                let absence = if deleted.is_some() { Absence::Deleted } else { Absence::Unseen };
+                (version, Effect::Remove { namespace, name, absence })
+            }
+        };
+        self.version = ResourceVersion::new(&version);
+        Ok(effect)
+    }
+
+    /// After the watch has ended, as it was asked to or by a failure.
+    pub(super) fn step(mut self, end: Result<(), Error>, now: Instant) -> State {
+        match end {
+            Ok(()) => self.failures = 0,
+            Err(error) if error.is_expired() => return State::Expired,
+            // A list will tell, and say so.
+            Err(Error::Absent(_)) => return State::Expired,
+            Err(error) => {
+                self.failures += 1;
+                let (failures, then) = (self.failures, Box::new(State::Watching(self)));
+                return State::BackingOff(Backoff { what: "failed to watch", error, failures, then });
+            }
+        }
+        if now < self.next_audit {
+            return State::Watching(self);
+        }
+        self.next_audit = now + AUDIT;
+        State::Auditing(Auditing { watching: self, next: String::new(), listed: Names::new() })
+    }
+}
+
+impl Auditing {
+    /// After a page was compared, or was not to be had: the next audit will do.
+    pub(super) fn step(self, page: Result<Finding, Error>) -> State {
+        match page {
+            Ok(Finding::Missed) => State::Expired,
+            Ok(Finding::Same { next }) if next.is_empty() => State::Watching(self.watching),
+            Ok(Finding::Same { next }) => State::Auditing(Self { next, ..self }),
+            Err(error) => {
+                let then = Box::new(State::Watching(self.watching));
+                State::BackingOff(Backoff {
+                    what: "failed to check what is cached",
+                    error,
+                    failures: 1,
+                    then,
+                })
+            }
+        }
+    }
+}
+
+impl Backoff {
+    /// The pause before the next try, which many watches must not end at the same time.
+    pub(super) fn pause(&self) -> Duration {
+        FIRST_BACKOFF.saturating_mul(1 << self.failures.min(10)).min(LAST_BACKOFF)
+    }
+}
+
+impl Absent {
+    /// After a while.
+    pub(super) fn step(self) -> State {
+        Listing::again(self.tries)
+    }
+}
