@@ -48,3 +48,73 @@ impl<S: 'static> Watch<S> {
         Ok(Finding::Same { next: metadata.next })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::api::scripted::Answer;
+    use crate::engine::informer::testing::{Running, Script};
+
+    const BETWEEN_AUDITS: Duration = Duration::from_mins(5);
+
+    /// A server with `a` and `b`, as of version 7.
+    fn script() -> Script {
+        Script::default().list("7", &[("a", "5"), ("b", "6")])
+    }
+
+    /// Runs until the time of an audit has come, and a moment longer.
+    async fn audited(script: Script) -> Running {
+        let running = Running::start(script);
+        running.until_watches(1).await;
+        tokio::time::sleep(BETWEEN_AUDITS).await;
+        running.end_watches();
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        running
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clean_audit_leaves_the_watch_as_it_is() {
+        let same = script().page("9", "two", &[("a", "5")]).page("9", "", &[("b", "6")]);
+        let running = audited(same).await;
+        assert_eq!(running.pages(), ["", "", "two"], "one list, and an audit of two pages");
+        assert_eq!(running.record(), ["+a@5", "+b@6", "listed"]);
+        assert_eq!(running.watched_from().last().map(String::as_str), Some("7"), "the watch goes on");
+        running.end_watches();
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(running.pages().len(), 3, "the next audit is due in five minutes: see Watching::step");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_watch_has_missed_makes_for_a_new_list() {
+        let missed: [(&str, &str, &[(&str, &str)], &str); 4] = [
+            ("an object", "9", &[("a", "5"), ("b", "6"), ("c", "7")], "+c@7"),
+            ("a change", "9", &[("a", "5"), ("b", "7")], "+b@7"),
+            ("a deletion", "9", &[("a", "5")], "-b"),
+            ("that the server was restored", "4", &[("a", "5"), ("b", "3")], "+b@3"),
+        ];
+        for (what, version, items, change) in missed {
+            let running = audited(script().list(version, items).list(version, items)).await;
+            let record = running.record();
+            assert_eq!(record.last().map(String::as_str), Some("listed"));
+            assert_eq!(running.pages().len(), 3, "{what} was missed: see compare_page");
+            assert!(record.contains(&change.to_owned()), "{what}: {record:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_newer_than_the_watch_is_not_missed_yet() {
+        let running = audited(script().list("12", &[("a", "11"), ("b", "6"), ("c", "12")])).await;
+        assert_eq!(running.pages().len(), 2, "its events are still to come: see compare_page");
+        assert_eq!(running.changes(), ["+a@5", "+b@6"], "an audit stores nothing");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_audit_that_fails_does_no_harm() {
+        let running = audited(script().list_answer(Answer::failure(500, "InternalError"))).await;
+        assert_eq!(running.pages().len(), 2, "the next audit will do: see Auditing::step");
+        let watches = running.watched_from();
+        assert_eq!(watches.last().map(String::as_str), Some("7"));
+        assert_eq!(running.record(), ["+a@5", "+b@6", "listed"]);
+    }
+}

@@ -60,15 +60,24 @@ async fn read_chunk(body: &mut Body) -> Option<Result<Bytes, api::Error>> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
     use std::time::Duration;
 
+    use weft_core::object::Host;
+
     use super::*;
+    use crate::api::scripted::{Answer, scripted};
 
     /// The lines of a body that comes in these pieces, and how it ended.
     async fn lines(pieces: &[&str]) -> (Vec<String>, Result<(), Error>) {
-        let pieces: Vec<std::io::Result<http_body::Frame<Bytes>>> =
-            pieces.iter().map(|piece| Ok(http_body::Frame::data(piece.to_string().into()))).collect();
-        let body = Body::wrap_body(http_body_util::StreamBody::new(futures::stream::iter(pieces)));
+        let (sender, answer) = Answer::stream();
+        for piece in pieces {
+            sender.try_send(Ok(Bytes::from(piece.to_string()))).unwrap();
+        }
+        drop(sender);
+        let answer = Mutex::new(Some(answer));
+        let (api, _) = scripted::<Host>(move |_| answer.lock().unwrap().take().unwrap());
+        let body = api.start(api::get("/")).await.unwrap().into_body();
         let mut frames = Frames::new(body, Instant::now() + Duration::from_secs(1));
         let mut lines = Vec::new();
         loop {

@@ -78,3 +78,99 @@ impl<S: 'static> Watch<S> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::api::scripted::Answer;
+    use crate::engine::cache::store::Absence;
+    use crate::engine::informer::testing::{Running, Script};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_list_is_read_page_by_page_and_complete_after_the_last() {
+        let script =
+            Script::default().page("7", "two", &[("a", "1"), ("b", "2")]).page("7", "", &[("c", "3")]);
+        let running = Running::start(script);
+        running.until_watches(1).await;
+        assert_eq!(running.pages(), ["", "two"], "each page is asked for by the token of the one before");
+        assert_eq!(
+            running.record(),
+            ["+a@1", "+b@2", "+c@3", "listed"],
+            "`listed` is for the whole list: see Listing::step"
+        );
+        assert_eq!(running.watched_from(), ["7"], "the watch begins where the list was made");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_expired_token_in_the_middle_of_a_list_begins_it_anew() {
+        let script = Script::default()
+            .page("7", "two", &[("a", "1"), ("b", "2")])
+            .list_answer(Answer::failure(410, "Expired"))
+            .list("9", &[("b", "2")]);
+        let running = Running::start(script);
+        running.until_watches(1).await;
+        assert_eq!(running.pages(), ["", "two", ""], "a token that has expired is not asked for again");
+        assert_eq!(
+            running.record(),
+            ["+a@1", "+b@2", "-a", "listed"],
+            "what the list of before had counts no more: see Tries::failed"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn items_of_a_list_get_the_type_that_lists_leave_out() {
+        let running = Running::start(Script::default().list("7", &[("a", "1")]));
+        running.until_watches(1).await;
+        let object = running.store.get("shop", "a").unwrap();
+        assert_eq!((object.text("/apiVersion"), object.text("/kind")), (Some("v1"), Some("ConfigMap")));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_first_list_needs_no_identity_and_a_later_one_does() {
+        let running = Running::start(Script::default().list("7", &[("a", "1")]));
+        running.until_watches(1).await;
+        assert_eq!(running.confirmations(), 0, "the bootstrap of the cluster may still be under way");
+        let running = Running::start(Script::default().after("a", "1").list("7", &[]));
+        running.until_watches(1).await;
+        assert_eq!(running.confirmations(), 1, "nothing leaves a store unconfirmed: see remove_all_but");
+        assert_eq!(running.changes(), ["-a"]);
+        assert_eq!(running.store.absence("shop", "a"), Absence::Unseen, "a list does not say why");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_list_of_another_cluster_removes_nothing() {
+        let mut script = Script::default().after("a", "1").of_another_cluster();
+        for _ in 0..20 {
+            script = script.list("7", &[]);
+        }
+        let running = Running::start(script);
+        running.until("a second try", |running| running.confirmations() >= 2).await;
+        assert_eq!(running.changes(), Vec::<String>::new(), "the guard stands before retain: see Listed");
+        assert_eq!(running.watched_from(), Vec::<String>::new(), "a list that is not believed is no list");
+        running.restore_identity();
+        running.until_watches(1).await;
+        assert_eq!(running.changes(), ["-a"], "once the server is the expected one, its list counts");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn versions_of_a_restored_server_count_from_there_again() {
+        let running = Running::start(Script::default().after("a", "50").list("7", &[("a", "3")]));
+        running.until_watches(1).await;
+        assert_eq!(running.changes(), ["+a@3"], "3 is newer than 50 now: see follow_server_back");
+        assert_eq!(running.confirmations(), 2, "once for the versions, once for what the list lacks");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn versions_are_kept_while_the_server_is_another_one() {
+        let mut script = Script::default().after("a", "50").of_another_cluster();
+        for _ in 0..20 {
+            script = script.list("7", &[("a", "3")]);
+        }
+        let running = Running::start(script);
+        running.until("a second try", |running| running.confirmations() >= 2).await;
+        assert_eq!(running.version("a").as_deref(), Some("50"), "the guard stands before forget_versions");
+        assert_eq!(running.record(), Vec::<String>::new());
+        running.restore_identity();
+        running.until_watches(1).await;
+        assert_eq!(running.version("a").as_deref(), Some("3"));
+    }
+}

@@ -85,3 +85,111 @@ impl<S: 'static> Watch<S> {
 fn jittered(time: Duration) -> Duration {
     time.mul_f64(rand::rng().random_range(0.75..1.25))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    use http::StatusCode;
+    use serde_json::json;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::api::scripted::Answer;
+    use crate::engine::informer::testing::{Running, Script};
+
+    /// Keeps what is logged.
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Log {
+        fn begin() -> (Self, tracing::subscriber::DefaultGuard) {
+            let log = Self::default();
+            let writer = log.clone();
+            let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
+            (log, tracing::subscriber::set_default(subscriber))
+        }
+
+        fn count(&self, words: &str) -> usize {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap().matches(words).count()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_kind_that_the_server_lacks_is_reported_once_and_synced_when_it_is_there() {
+        for (code, reason, words) in [
+            (404, "NotFound", "until its CustomResourceDefinition is installed"),
+            (403, "Forbidden", "until the syncer has permission"),
+        ] {
+            let (log, _guard) = Log::begin();
+            let mut script = Script::default().may_lack();
+            for _ in 0..3 {
+                script = script.list_answer(Answer::failure(code, reason));
+            }
+            let started = Instant::now();
+            let running = Running::start(script.list("7", &[("a", "5")]));
+            running.until_watches(1).await;
+            let took = started.elapsed();
+            assert!(took > ABSENT * 3 * 3 / 4 && took < ABSENT * 3 * 5 / 4 + SPREAD, "{took:?}: see ABSENT");
+            assert_eq!(log.count(words), 1, "{code}: see Absent::is_known");
+            assert_eq!(log.count("the server has the kind now"), 1, "{code}: see Listed::was_absent");
+            assert_eq!(running.record(), ["+a@5", "listed"]);
+            assert_eq!(running.confirmations(), 1, "a kind that comes later needs the identity confirmed");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_kind_that_is_taken_away_is_listed_again_and_keeps_its_objects() {
+        let (log, _guard) = Log::begin();
+        let gone = || Answer::failure(404, "NotFound");
+        let script = Script::default().may_lack().list("7", &[("a", "5")]).watch_answer(gone());
+        let running = Running::start(script.list_answer(gone()).list("9", &[("a", "5")]));
+        running.until_watches(2).await;
+        assert_eq!(running.record(), ["+a@5", "listed", "listed"], "what is not served is not deleted");
+        assert_eq!(log.count("until its CustomResourceDefinition is installed"), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_kind_that_every_server_has_is_a_failure_where_it_is_absent() {
+        let (log, _guard) = Log::begin();
+        let mut script = Script::default();
+        for _ in 0..2 {
+            script = script.list_answer(Answer::failure(404, "NotFound"));
+        }
+        let running = Running::start(script.list("7", &[]));
+        running.until_watches(1).await;
+        assert_eq!(log.count("failed to list; trying again"), 1, "the second failure in a row is reported");
+        assert_eq!(log.count("CustomResourceDefinition"), 0, "only where `may_lack`: see Error::where_kind");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_time_that_a_server_asks_for_is_obeyed() {
+        for code in [429, 500] {
+            let status = json!({"kind": "Status", "code": code, "details": {"retryAfterSeconds": 20}});
+            let wait = || Answer::Reply(StatusCode::from_u16(code).unwrap(), status.clone());
+            let script = Script::default().list_answer(wait()).list("7", &[]).watch_answer(wait());
+            let started = Instant::now();
+            let running = Running::start(script);
+            running.until_watches(1).await;
+            let listed = started.elapsed();
+            assert!(
+                listed >= Duration::from_secs(20) && listed < Duration::from_secs(21),
+                "list: {listed:?}"
+            );
+            running.until_watches(2).await;
+            let watched = started.elapsed();
+            assert!(watched >= Duration::from_secs(40) && watched < Duration::from_secs(41), "{watched:?}");
+        }
+    }
+}

@@ -271,3 +271,117 @@ impl Absent {
         Listing::again(self.tries)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failure() -> Error {
+        Error::FrameSize
+    }
+
+    fn page(next: &str) -> PageMetadata {
+        PageMetadata { version: "7".to_owned(), next: next.to_owned() }
+    }
+
+    fn absent() -> Error {
+        Error::Absent(api::Error::Timeout)
+    }
+
+    /// What is tried again after a failure, and the failures in a row.
+    #[track_caller]
+    fn failed(state: State) -> (State, u32) {
+        match state {
+            State::BackingOff(backoff) => (*backoff.then, backoff.failures),
+            other => panic!("{other:?} is no BackingOff"),
+        }
+    }
+
+    #[track_caller]
+    fn listing(state: State) -> Listing {
+        match state {
+            State::Listing(listing) => listing,
+            other => panic!("{other:?} is no Listing"),
+        }
+    }
+
+    #[track_caller]
+    fn watching(state: State) -> Watching {
+        match state {
+            State::Watching(watching) => watching,
+            other => panic!("{other:?} is no Watching"),
+        }
+    }
+
+    #[track_caller]
+    fn listed(listing: Listing) -> Listed {
+        match listing.step(Ok(page(""))) {
+            State::Listed(listed) => listed,
+            other => panic!("{other:?} is no Listed"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn failures_in_a_row_are_counted_until_a_list_is_complete() {
+        let (state, first) = failed(Listing::default().step(Err(failure())));
+        let (state, second) = failed(listing(state).step(Err(failure())));
+        let (state, third) = failed(listed(listing(state)).step(Err(failure()), Instant::now()));
+        assert_eq!([first, second, third], [1, 2, 3], "a list that was not believed is a failure too");
+        let place = watching(listed(listing(state)).step(Ok(()), Instant::now()));
+        assert_eq!(failed(place.step(Err(failure()), Instant::now())).1, 1, "a watch counts for itself");
+    }
+
+    #[test]
+    fn a_list_that_fails_begins_anew_with_nothing_of_the_old_one() {
+        let mut half = listing(Listing::default().step(Ok(page("two"))));
+        half.listed.insert(("shop".to_owned(), "a".to_owned()));
+        assert_eq!(half.next, "two");
+        let anew = listing(failed(half.step(Err(failure()))).0);
+        assert_eq!((anew.next.as_str(), anew.listed.len()), ("", 0));
+    }
+
+    #[test]
+    fn an_absence_is_known_until_the_kind_is_there() {
+        let absence = |listing: Listing| match listing.step(Err(absent())) {
+            State::Absent(absent) => absent,
+            other => panic!("{other:?} is no Absent"),
+        };
+        let first = absence(Listing::default());
+        assert!(!first.is_known);
+        let second = absence(listing(first.step()));
+        assert!(second.is_known);
+        let (state, _) = failed(listing(second.step()).step(Err(failure())));
+        assert!(listed(listing(state)).was_absent(), "a failure in between does not make it present");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_audit_waits_for_its_time_and_for_a_watch_that_ended_well() {
+        let start = Instant::now();
+        let place = watching(listed(Listing::default()).step(Ok(()), start));
+        let place = watching(place.step(Ok(()), start + AUDIT - Duration::from_secs(1)));
+        let (state, _) = failed(place.step(Err(failure()), start + AUDIT));
+        let State::Auditing(audit) = watching(state).step(Ok(()), start + AUDIT) else {
+            panic!("the audit is due and the watch ended well")
+        };
+        let place = watching(audit.step(Ok(Finding::Same { next: String::new() })));
+        watching(place.step(Ok(()), start + AUDIT * 2 - Duration::from_secs(1)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_of_a_kind_that_is_gone_lists_again() {
+        let now = Instant::now();
+        let place = watching(listed(Listing::default()).step(Ok(()), now));
+        let state = place.step(Err(absent()), now);
+        assert!(matches!(state, State::Expired), "{state:?}");
+    }
+
+    #[test]
+    fn pauses_double_up_to_a_limit() {
+        let pause = |failures| {
+            let then = Box::<State>::default();
+            Backoff { what: "failed", error: failure(), failures, then }.pause()
+        };
+        assert_eq!([1, 2, 3].map(pause), [200, 400, 800].map(Duration::from_millis));
+        assert_eq!([10, 1000].map(pause), [LAST_BACKOFF; 2]);
+    }
+}
