@@ -10,4 +10,6 @@ mod packed;
 mod placement;
 pub(crate) mod state;
 pub(crate) mod store;
+mod tombstones;
+pub(crate) mod version;
 pub(crate) mod view;

@@ -3,7 +3,7 @@
 use tracing::warn;
 
 use crate::api;
-use crate::engine::cache::store::ResourceVersion;
+use crate::engine::cache::version::ResourceVersion;
 use crate::engine::informer::error::Error;
 use crate::engine::informer::state::{Auditing, Finding, State};
 use crate::engine::informer::watch::Watch;

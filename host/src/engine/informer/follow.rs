@@ -7,7 +7,7 @@ use tracing::debug;
 
 use crate::api;
 use crate::engine::cache::changed::Changed;
-use crate::engine::cache::store::ResourceVersion;
+use crate::engine::cache::version::ResourceVersion;
 use crate::engine::informer::error::Error;
 use crate::engine::informer::frames::Frames;
 use crate::engine::informer::state::{Effect, State, Watching};
@@ -164,6 +164,8 @@ mod tests {
         let known = [modified("a", "9"), modified("a", "9"), undecodable("MODIFIED", "a", "9")];
         let running = Running::start(script().watch(&known));
         running.until_changes(2).await;
+        // Longer than the pause after a failure.
+        tokio::time::sleep(Duration::from_secs(1)).await;
         assert_eq!(running.changes(), ["+a@5", "+a@9"]);
         assert_eq!(running.watched_from(), ["7"], "the watch broke at an event it had no need to decode");
     }

@@ -5,7 +5,7 @@ use weft_core::object::Object;
 
 use crate::api;
 use crate::engine::cache::changed::Changed;
-use crate::engine::cache::store::ResourceVersion;
+use crate::engine::cache::version::ResourceVersion;
 use crate::engine::informer::error::Error;
 use crate::engine::informer::state::{Listed, Listing, Names, State};
 use crate::engine::informer::watch::Watch;

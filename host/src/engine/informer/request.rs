@@ -5,7 +5,7 @@ use std::time::Duration;
 use weft_core::object::ResourceType;
 
 use crate::api;
-use crate::engine::cache::store::ResourceVersion;
+use crate::engine::cache::version::ResourceVersion;
 
 /// Objects a page: large enough to be quick, small enough not to hold a whole kind in memory twice.
 const PAGE: usize = 500;

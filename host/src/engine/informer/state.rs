@@ -17,7 +17,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::api;
-use crate::engine::cache::store::{Absence, ResourceVersion};
+use crate::engine::cache::store::Absence;
+use crate::engine::cache::version::ResourceVersion;
 use crate::engine::informer::error::Error;
 use crate::engine::informer::wire::{Event, HeadMetadata, PageMetadata};
 
@@ -322,13 +323,17 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn failures_in_a_row_are_counted_until_a_list_is_complete() {
+    async fn failures_in_a_row_are_counted_until_something_goes_well() {
         let (state, first) = failed(Listing::default().step(Err(failure())));
         let (state, second) = failed(listing(state).step(Err(failure())));
         let (state, third) = failed(listed(listing(state)).step(Err(failure()), Instant::now()));
         assert_eq!([first, second, third], [1, 2, 3], "a list that was not believed is a failure too");
         let place = watching(listed(listing(state)).step(Ok(()), Instant::now()));
-        assert_eq!(failed(place.step(Err(failure()), Instant::now())).1, 1, "a watch counts for itself");
+        let (state, first) = failed(place.step(Err(failure()), Instant::now()));
+        let (state, second) = failed(watching(state).step(Err(failure()), Instant::now()));
+        let place = watching(watching(state).step(Ok(()), Instant::now()));
+        let (_, after) = failed(place.step(Err(failure()), Instant::now()));
+        assert_eq!([first, second, after], [1, 2, 1], "a watch counts anew after each that ended well");
     }
 
     #[test]
