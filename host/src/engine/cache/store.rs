@@ -15,7 +15,7 @@ use crate::engine::cache::version::{ResourceVersion, version_of};
 
 pub(crate) use crate::engine::cache::tombstones::Absence;
 
-/// How many objects of one store are trees at a time: what a burst is working on, and no more, so that
+/// How many objects of one store are trees at a time: enough for what a burst is working on, so that
 /// memory does not grow with the burst.
 const TREES: usize = 64;
 

@@ -15,7 +15,7 @@ impl ResourceVersion {
         Self(text.to_owned())
     }
 
-    /// The text, to be sent back to the server.
+    /// The string that the server gave, to be sent back to it.
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }

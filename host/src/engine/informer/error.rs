@@ -21,7 +21,7 @@ pub(super) enum Error {
     Ended { code: u16, message: String },
     #[error("the watch is silent past its end")]
     Silent,
-    #[error("a list is not believed")]
+    #[error("the server's identity is not confirmed, so its list is not trusted")]
     IdentityGuard(#[from] identity::Error),
 }
 

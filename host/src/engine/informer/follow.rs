@@ -179,7 +179,7 @@ mod tests {
         assert_eq!(
             running.changes(),
             ["+a@5", "+a@9", "-a"],
-            "that it is said to be gone has to be looked into"
+            "an older DELETED requeues, and removes nothing"
         );
     }
 

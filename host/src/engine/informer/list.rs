@@ -14,7 +14,7 @@ use crate::engine::informer::wire::{Page, PageMetadata};
 impl<S: 'static> Watch<S> {
     /// One page of the list.
     pub(super) async fn list(&self, mut listing: Listing) -> State {
-        let page = self.store_page(&listing.next, &mut listing.listed).await;
+        let page = self.store_page(&listing.next, &mut listing.names).await;
         listing.step(page.map_err(|error| error.where_kind(self.may_lack)))
     }
 
@@ -54,7 +54,7 @@ impl<S: 'static> Watch<S> {
 
     /// The end of the list.
     pub(super) async fn remove_unlisted(&self, listed: Listed) -> State {
-        let removed = self.remove_all_but(&listed.listed, &listed.version).await;
+        let removed = self.remove_all_but(&listed.names, &listed.version).await;
         if removed.is_ok() {
             if listed.was_absent() {
                 self.report_present();
@@ -112,7 +112,7 @@ mod tests {
         assert_eq!(
             running.record(),
             ["+a@1", "+b@2", "-a", "listed"],
-            "what the list of before had counts no more: see Tries::failed"
+            "what the failed list had does not count: see Tries::failed"
         );
     }
 
@@ -145,7 +145,7 @@ mod tests {
         let running = Running::start(script);
         running.until("a second try", |running| running.confirmations() >= 2).await;
         assert_eq!(running.changes(), Vec::<String>::new(), "the guard stands before retain: see Listed");
-        assert_eq!(running.watched_from(), Vec::<String>::new(), "a list that is not believed is no list");
+        assert_eq!(running.watched_from(), Vec::<String>::new(), "a list that is not trusted is no list");
         running.restore_identity();
         running.until_watches(1).await;
         assert_eq!(running.changes(), ["-a"], "once the server is the expected one, its list counts");

@@ -56,14 +56,14 @@ pub(super) type Names = HashSet<(String, String)>;
 pub(super) struct Listing {
     /// Token of the page that comes next; empty before the first.
     pub(super) next: String,
-    pub(super) listed: Names,
+    pub(super) names: Names,
     tries: Tries,
 }
 
 /// A complete list.
 #[derive(Debug)]
 pub(super) struct Listed {
-    pub(super) listed: Names,
+    pub(super) names: Names,
     /// Of the server when the list was made.
     pub(super) version: ResourceVersion,
     tries: Tries,
@@ -93,7 +93,7 @@ pub(super) struct Auditing {
     pub(super) watching: Watching,
     /// Token of the page that comes next; empty before the first.
     pub(super) next: String,
-    pub(super) listed: Names,
+    pub(super) names: Names,
 }
 
 /// What a page of an audit shows.
@@ -159,8 +159,8 @@ impl Listing {
         match page {
             Ok(PageMetadata { next, .. }) if !next.is_empty() => State::Listing(Self { next, ..self }),
             Ok(PageMetadata { version, .. }) => {
-                let (listed, version) = (self.listed, ResourceVersion::new(&version));
-                State::Listed(Listed { listed, version, tries: self.tries })
+                let version = ResourceVersion::new(&version);
+                State::Listed(Listed { names: self.names, version, tries: self.tries })
             }
             Err(Error::Absent(error)) => {
                 let tries = Tries { is_absent: true, ..self.tries };
@@ -172,7 +172,7 @@ impl Listing {
 }
 
 impl Listed {
-    /// After everything else has left the store, or the server was not believed: then the list begins anew.
+    /// After everything else has left the store, or the server was not confirmed: then the list begins anew.
     pub(super) fn step(self, removed: Result<(), Error>, now: Instant) -> State {
         match removed {
             Ok(()) => {
@@ -223,7 +223,7 @@ impl Watching {
         match end {
             Ok(()) => self.failures = 0,
             Err(error) if error.is_expired() => return State::Expired,
-            // A list will tell, and say so.
+            // The list that follows will find the same, and report it.
             Err(Error::Absent(_)) => return State::Expired,
             Err(error) => {
                 self.failures += 1;
@@ -235,7 +235,7 @@ impl Watching {
             return State::Watching(self);
         }
         self.next_audit = now + AUDIT;
-        State::Auditing(Auditing { watching: self, next: String::new(), listed: Names::new() })
+        State::Auditing(Auditing { watching: self, next: String::new(), names: Names::new() })
     }
 }
 
@@ -327,7 +327,7 @@ mod tests {
         let (state, first) = failed(Listing::default().step(Err(failure())));
         let (state, second) = failed(listing(state).step(Err(failure())));
         let (state, third) = failed(listed(listing(state)).step(Err(failure()), Instant::now()));
-        assert_eq!([first, second, third], [1, 2, 3], "a list that was not believed is a failure too");
+        assert_eq!([first, second, third], [1, 2, 3], "a list that is not trusted is a failure too");
         let place = watching(listed(listing(state)).step(Ok(()), Instant::now()));
         let (state, first) = failed(place.step(Err(failure()), Instant::now()));
         let (state, second) = failed(watching(state).step(Err(failure()), Instant::now()));
@@ -339,10 +339,10 @@ mod tests {
     #[test]
     fn a_list_that_fails_begins_anew_with_nothing_of_the_old_one() {
         let mut half = listing(Listing::default().step(Ok(page("two"))));
-        half.listed.insert(("shop".to_owned(), "a".to_owned()));
+        half.names.insert(("shop".to_owned(), "a".to_owned()));
         assert_eq!(half.next, "two");
         let anew = listing(failed(half.step(Err(failure()))).0);
-        assert_eq!((anew.next.as_str(), anew.listed.len()), ("", 0));
+        assert_eq!((anew.next.as_str(), anew.names.len()), ("", 0));
     }
 
     #[test]

@@ -43,7 +43,7 @@ struct Frame<'a> {
     object: &'a RawValue,
 }
 
-/// The little of an object that tells whether the rest is worth reading.
+/// The little of an object that decides whether the rest is read.
 #[derive(Deserialize)]
 pub(super) struct Head<'a> {
     #[serde(borrow)]
@@ -85,5 +85,51 @@ impl<'a> Event<'a> {
             "DELETED" => Self::Removed(metadata),
             _ => Self::Bookmark(metadata),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a line is read as: its variant, and the version where it has one.
+    fn read(line: &str) -> String {
+        match Event::read(line.as_bytes()) {
+            Ok(Event::Stored(head, object)) => format!("stored {} {object}", head.version),
+            Ok(Event::Removed(head)) => format!("removed {} {}", head.version, head.deleted.is_some()),
+            Ok(Event::Bookmark(head)) => format!("bookmark {}", head.version),
+            Ok(Event::Error(status)) => format!("error {} {}", status.code, status.message),
+            Err(_) => "no event".to_owned(),
+        }
+    }
+
+    #[test]
+    fn the_type_of_a_frame_decides_what_is_read_of_its_object() {
+        let frame = |kind: &str, object: &str| format!(r#"{{"type":"{kind}","object":{object}}}"#);
+        let object = r#"{"metadata":{"resourceVersion":"7"}}"#;
+        assert_eq!(read(&frame("ADDED", object)), format!("stored 7 {object}"));
+        assert_eq!(read(&frame("MODIFIED", object)), format!("stored 7 {object}"));
+        assert_eq!(read(&frame("DELETED", object)), "removed 7 false");
+        assert_eq!(read(&frame("BOOKMARK", object)), "bookmark 7");
+        assert_eq!(read(&frame("INVENTED", object)), "bookmark 7", "of a later server");
+        let dying = r#"{"metadata":{"resourceVersion":"7","deletionTimestamp":"2026-01-01T00:00:00Z"}}"#;
+        assert_eq!(read(&frame("DELETED", dying)), "removed 7 true");
+        assert_eq!(read(&frame("ERROR", r#"{"code":410,"message":"too old"}"#)), "error 410 too old");
+        assert_eq!(read(&frame("ERROR", "{}")), "error 0 ");
+    }
+
+    #[test]
+    fn names_with_escapes_are_read_as_what_they_mean() {
+        let line = r#"{"type":"ADDED","object":{"metadata":{"name":"a\u002db"}}}"#;
+        let Ok(Event::Stored(head, _)) = Event::read(line.as_bytes()) else { panic!("an event") };
+        assert_eq!(head.name, "a-b");
+    }
+
+    #[test]
+    fn what_has_no_object_with_metadata_is_no_event() {
+        for line in ["", "{}", "null", r#"{"type":"ADDED","object":null}"#, r#"{"type":"ADDED","object":{}}"#]
+        {
+            assert_eq!(read(line), "no event", "{line}");
+        }
     }
 }
