@@ -1,5 +1,19 @@
 //! Keeps a store in step with one kind on one API server.
+//!
+//! [`state`] says in which states a watch can be and what leads from one to the next; [`run`] drives it, with the
+//! requests of each state in [`list`], [`follow`] and [`audit`]. [`watch`] is what is watched, [`identity`] the guard
+//! that is asked before anything leaves the store.
 
+mod audit;
+mod error;
+mod follow;
+mod frames;
 pub(crate) mod identity;
+mod list;
+mod request;
+mod run;
+mod state;
+#[cfg(test)]
+mod testing;
 pub(crate) mod watch;
 mod wire;

@@ -1,6 +1,6 @@
 //! Hands out keys: each once, never the same key twice at once, fair between virtual namespaces.
 //!
-//! A key that is added while it is worked on comes out again afterwards. Keys of objects that are gone
+//! A key that is added while it is in flight comes out again afterwards. Keys of objects that are gone
 //! come out like all others. Bounded by construction: a key is held at most once.
 
 mod lanes;
@@ -21,12 +21,12 @@ pub(crate) use outcome::Outcome;
 
 /// First pause after a failure; doubled with each further one.
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
-/// Longest pause: what heals elsewhere is noticed within it.
+/// Longest pause: within it a key profits from what heals elsewhere.
 const LAST_BACKOFF: Duration = Duration::from_secs(30);
 /// A change of the object may be the cure, so it shortens the pause, but to no less than this.
 const CURE_BACKOFF: Duration = Duration::from_secs(1);
 
-/// The keys that want to be looked at.
+/// The keys that wait to be reconciled.
 #[derive(Default)]
 pub(crate) struct Queue {
     state: Mutex<State>,
@@ -36,8 +36,8 @@ pub(crate) struct Queue {
 #[derive(Default)]
 struct State {
     lanes: Lanes,
-    /// Keys that are worked on; true when one was added meanwhile.
-    running: HashMap<Key, bool>,
+    /// Keys in flight; true when one was added meanwhile.
+    in_flight: HashMap<Key, bool>,
     /// Keys that wait for their time. The number keeps equal times apart.
     later: BTreeMap<(Instant, u64), Key>,
     /// The place of each key in `later`.
@@ -55,7 +55,7 @@ struct Failure {
 }
 
 impl Queue {
-    /// Asks for `key` to be looked at, now or as soon as the work on it is done.
+    /// Queues `key`, to be reconciled now or as soon as it is no longer in flight.
     pub(crate) fn add(&self, key: Key) {
         self.lock().add(key);
         self.changed.notify_one();
@@ -89,11 +89,11 @@ impl Queue {
         }
     }
 
-    /// Says that the work on `key`, which [`Self::next`] gave, has ended.
+    /// Ends the work on `key`, which [`Self::next`] returned.
     pub(crate) fn done(&self, key: &Key, outcome: Outcome) {
         let mut state = self.lock();
-        let added_meanwhile = state.running.remove(key).unwrap_or_default();
-        state.lanes.put_back(&key.kind);
+        let added_meanwhile = state.in_flight.remove(key).unwrap_or_default();
+        state.lanes.release(&key.kind);
         match outcome {
             Outcome::Failed(asked) => {
                 let delay = state.fail(key, asked);
@@ -114,16 +114,16 @@ impl Queue {
         self.changed.notify_one();
     }
 
-    /// Sets how many keys may be in hand at once.
+    /// Sets how many keys may be in flight at once.
     pub(crate) fn limit(&self, limits: Limits) {
         let mut state = self.lock();
-        let State { lanes, running, .. } = &mut *state;
-        lanes.limit(limits, running.keys());
+        let State { lanes, in_flight, .. } = &mut *state;
+        lanes.limit(limits, in_flight.keys());
         drop(state);
         self.changed.notify_one();
     }
 
-    /// Drops every key of a kind that waits; what is in hand ends by itself.
+    /// Drops every key of a kind that waits; what is in flight ends by itself.
     pub(crate) fn forget(&self, kind: &Kind) {
         let mut state = self.lock();
         state.lanes.forget(kind);
@@ -132,10 +132,10 @@ impl Queue {
         state.failures.retain(|key, _| key.kind != *kind);
     }
 
-    /// Whether nothing is ready, running or waiting for a first try.
+    /// Whether nothing is ready or in flight.
     pub(crate) fn is_idle(&self) -> bool {
         let state = self.lock();
-        state.lanes.is_empty() && state.running.is_empty()
+        state.lanes.is_empty() && state.in_flight.is_empty()
     }
 
     /// Lets every [`Self::next`] end.
@@ -152,7 +152,7 @@ impl Queue {
 
 impl State {
     fn add(&mut self, key: Key) {
-        if let Some(again) = self.running.get_mut(&key) {
+        if let Some(again) = self.in_flight.get_mut(&key) {
             *again = true;
             return;
         }
@@ -167,7 +167,7 @@ impl State {
     }
 
     fn add_at(&mut self, key: Key, time: Instant) {
-        if self.lanes.contains(&key) || self.running.contains_key(&key) {
+        if self.lanes.contains(&key) || self.in_flight.contains_key(&key) {
             return;
         }
         if let Some(place) = self.due.get(&key) {
@@ -182,7 +182,7 @@ impl State {
         self.later.insert(place, key);
     }
 
-    /// Counts a failure; gives the pause before the next try.
+    /// Counts a failure; returns the pause before the next try.
     fn fail(&mut self, key: &Key, asked: Option<Duration>) -> Duration {
         let now = Instant::now();
         let failure = self.failures.entry(key.clone()).or_insert(Failure { count: 0, not_before: now });
@@ -206,7 +206,7 @@ impl State {
 
     fn take(&mut self) -> Option<Key> {
         let key = self.lanes.take()?;
-        self.running.insert(key.clone(), false);
+        self.in_flight.insert(key.clone(), false);
         Some(key)
     }
 }
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_key_is_never_worked_on_twice_at_once() {
+    async fn a_key_is_never_in_flight_twice() {
         let queue = Queue::default();
         queue.add(key("a", "1"));
         queue.add(key("a", "1"));

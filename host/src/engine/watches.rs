@@ -39,7 +39,7 @@ impl Watches {
     /// Starts those that do not depend on the rules.
     pub(crate) fn start(&self, writer: &Arc<Writer>, tasks: &mut JoinSet<()>) {
         let state = self.state.clone();
-        let relabelled = Arc::new(move |changed: Changed<Virtual>| state.look_at_pods(&changed.name));
+        let relabelled = Arc::new(move |changed: Changed<Virtual>| state.requeue_pods(&changed.name));
         let mirrored = format!("{}%3Dtrue", MIRRORED_LABEL.replace('/', "%2F"));
         let state = &self.state;
         let namespaces = self.of_virtual(&namespaces(), state.namespaces.clone(), relabelled);

@@ -1,4 +1,4 @@
-//! One change of a store, as whoever watches it sees it.
+//! One change of a store, as its informer emits it.
 
 use std::sync::Arc;
 

@@ -1,11 +1,11 @@
-//! Which pairs look at which others, both ways.
+//! Which keys refer to which others, both ways.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
 
 use weft_core::object::{Key, Kind, VirtualName};
 
-/// Edges from keys to the keys they look at.
+/// Edges from keys to the keys they refer to.
 #[derive(Default)]
 pub(crate) struct Index {
     edges: Mutex<Edges>,
@@ -20,7 +20,7 @@ struct Edges {
 }
 
 impl Index {
-    /// Sets what `source` looks at; gives the targets that came or went.
+    /// Sets what `source` refers to; returns the targets that are new and those that are no longer among them.
     pub(crate) fn set(&self, source: &Key, targets: BTreeSet<Key>) -> Vec<Key> {
         let mut edges = self.edges.lock().unwrap_or_else(PoisonError::into_inner);
         let old = edges.by_source.remove(source).unwrap_or_default();
@@ -43,7 +43,7 @@ impl Index {
         changed
     }
 
-    /// Notes that `source` looks at `target` beside what it looks at already.
+    /// Adds `target` to what `source` refers to.
     pub(crate) fn add(&self, source: &Key, target: &Key) {
         let mut edges = self.edges.lock().unwrap_or_else(PoisonError::into_inner);
         if edges.by_source.entry(source.clone()).or_default().insert(target.clone()) {
@@ -51,7 +51,7 @@ impl Index {
         }
     }
 
-    /// The keys that look at `target`, be it by name or with all of its kind.
+    /// The keys that refer to `target`, be it by name or with all of its kind.
     pub(crate) fn sources(&self, target: &Key) -> Vec<Key> {
         let edges = self.edges.lock().unwrap_or_else(PoisonError::into_inner);
         let of = |target: &Key| edges.by_target.get(target).into_iter().flatten().cloned();
@@ -65,7 +65,7 @@ impl Index {
         sources
     }
 
-    /// Forgets what the keys of a kind look at; gives the targets that nobody looks at any more.
+    /// Forgets what the keys of a kind refer to; returns the targets that nobody refers to any more.
     pub(crate) fn forget(&self, kind: &Kind) -> Vec<Key> {
         let mut edges = self.edges.lock().unwrap_or_else(PoisonError::into_inner);
         let gone: Vec<(Key, BTreeSet<Key>)> =
@@ -79,7 +79,7 @@ impl Index {
         targets.into_iter().filter(|target| !edges.by_target.contains_key(target)).collect()
     }
 
-    /// Whether any key looks at `target`.
+    /// Whether any key refers to `target`.
     pub(crate) fn has_sources(&self, target: &Key) -> bool {
         let edges = self.edges.lock().unwrap_or_else(PoisonError::into_inner);
         edges.by_target.contains_key(target)
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn who_looks_at_all_of_a_kind_looks_at_each() {
+    fn who_refers_to_all_of_a_kind_refers_to_each() {
         let index = Index::default();
         let kind = Kind::new("v1/Secret");
         index.set(&key("everywhere"), [any(&kind, "")].into());
@@ -142,6 +142,35 @@ mod tests {
         assert_eq!(index.sources(&any(&kind, "")), [key("everywhere")]);
         index.set(&key("everywhere"), BTreeSet::new());
         assert_eq!(index.sources(&key("t")), [key("here")]);
+    }
+
+    #[test]
+    fn the_same_targets_again_change_nothing() {
+        let index = Index::default();
+        index.set(&key("p"), [key("a"), key("b")].into());
+        assert_eq!(index.set(&key("p"), [key("b"), key("a")].into()), []);
+        assert_eq!(index.set(&key("p"), [key("b"), key("c")].into()), [key("a"), key("c")]);
+        assert_eq!(index.sources(&key("b")), [key("p")], "what stays has to stay in both directions");
+    }
+
+    #[test]
+    fn an_added_target_is_one_of_those_that_the_next_set_replaces() {
+        let index = Index::default();
+        index.add(&key("p"), &key("a"));
+        index.add(&key("p"), &key("a"));
+        assert_eq!(index.sources(&key("a")), [key("p")]);
+        assert_eq!(index.set(&key("p"), BTreeSet::new()), [key("a")]);
+        assert!(!index.has_sources(&key("a")));
+    }
+
+    #[test]
+    fn a_wildcard_is_no_source_of_other_kinds_and_namespaces() {
+        let index = Index::default();
+        index.set(&key("p"), [any(&Kind::new("v1/Secret"), "a")].into());
+        let elsewhere = Key { name: VirtualName::new("b", "s"), ..key("s") };
+        let other_kind = Key { kind: Kind::new("v1/Pod"), ..key("s") };
+        assert_eq!([index.sources(&elsewhere), index.sources(&other_kind)], [vec![], vec![]]);
+        assert!(!index.has_sources(&key("s")), "a wildcard uses nothing by name");
     }
 
     #[test]

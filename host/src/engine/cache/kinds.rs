@@ -1,4 +1,4 @@
-//! Which kinds are synced and looked up, and by which rules: one picture, which changes as a whole.
+//! Which kinds are synced and looked up, and by which rules: one snapshot, which is replaced as a whole.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,7 +17,7 @@ pub(crate) struct SyncedKind {
     pub(crate) host: Arc<Store<Host>>,
     /// Rules that take long run on so many threads at once.
     pub(crate) threads: Arc<Semaphore>,
-    /// Keys that came out before both stores were complete.
+    /// Keys that came out of the queue before both stores were complete.
     early: Arc<Mutex<HashSet<Key>>>,
 }
 
@@ -34,24 +34,24 @@ pub(crate) struct Kinds {
     looked_up: BTreeMap<Kind, Arc<LookedUp>>,
 }
 
-/// What is different in another picture.
+/// How one snapshot differs from the one before.
 #[derive(Default)]
 pub(crate) struct Difference {
     /// Synced now, with new stores.
     pub(crate) added: Vec<Kind>,
     /// Synced by other rules, with the stores there were.
     pub(crate) replaced: Vec<Kind>,
-    /// Synced no more, with the rules there were.
+    /// No longer synced, with the rules there were.
     pub(crate) removed: Vec<(Kind, Arc<SyncedKind>)>,
     /// Looked up now.
     pub(crate) looked_up: Vec<Kind>,
-    /// Looked up no more.
+    /// No longer looked up.
     pub(crate) not_looked_up: Vec<Kind>,
 }
 
 impl Kinds {
-    /// The picture that `rules` make of this one, and what is different in it. Rules that take long get
-    /// `threads` threads each.
+    /// The snapshot under `rules`, which keeps the stores of this one, and how it differs. Rules that take long
+    /// get `threads` threads each.
     pub(crate) fn under(&self, rules: &Rules, threads: usize) -> (Self, Difference) {
         let mut difference = Difference::default();
         let mut synced = BTreeMap::new();
@@ -137,7 +137,7 @@ impl Kinds {
         synced.or_else(|| self.looked_up.get(kind).map(|looked_up| &looked_up.store))
     }
 
-    /// Packs what nobody looks at.
+    /// Packs what was not read lately.
     pub(crate) fn pack_older(&self) {
         for kind in self.synced.values() {
             kind.r#virtual.pack_older();
@@ -178,18 +178,18 @@ impl SyncedKind {
         self.r#virtual.is_synced() && self.host.is_synced()
     }
 
-    /// Whether `key` can be worked on; if not, [`Self::take_early`] gives it once it can.
+    /// Whether `key` can be reconciled; if not, [`Self::take_early`] returns it once it can.
     pub(crate) fn is_ready_for(&self, key: &Key) -> bool {
         if self.is_synced() {
             return true;
         }
         let mut early = self.early.lock().unwrap_or_else(PoisonError::into_inner);
         early.insert(key.clone());
-        // The last list may have come in meanwhile, and found nothing here.
+        // The last list may have become complete meanwhile, and found nothing here.
         self.is_synced()
     }
 
-    /// The keys that came out too early, once both stores are complete.
+    /// The keys that came out of the queue too early, once both stores are complete.
     pub(crate) fn take_early(&self) -> HashSet<Key> {
         if !self.is_synced() {
             return HashSet::new();
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_that_come_out_early_come_again_once_everything_is_known() {
+    fn keys_that_come_out_early_are_kept_until_both_stores_are_complete() {
         let (kinds, _) = Kinds::default().under(&rules(&[&mapper("One", &[])]), 1);
         let synced = kinds.synced(&Kind::new("v1/One")).unwrap();
         let key = Key { kind: Kind::new("v1/One"), name: VirtualName::new("a", "b") };

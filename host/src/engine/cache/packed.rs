@@ -1,4 +1,4 @@
-//! Objects as compressed text: what a cache keeps of an object that nobody is looking at.
+//! Objects as compressed JSON: what a cache keeps of an object that is not in use.
 //!
 //! Objects of one kind are much alike, so the first one that is packed serves the others as a dictionary.
 //! A pod of 3 KB of JSON, 30 KB as a tree, takes some hundreds of bytes.
@@ -16,24 +16,24 @@ pub(crate) struct Packer {
 
 /// A packed object.
 pub(crate) struct Packed {
-    text: Box<[u8]>,
-    /// Bytes of the text before it was compressed.
+    bytes: Box<[u8]>,
+    /// Bytes of the JSON before it was compressed.
     length: usize,
     /// What it was compressed with, if it was not the first.
     sample: Option<Arc<[u8]>>,
 }
 
 impl Packer {
-    /// Packs an object; `None` if it is no JSON text, which an object always is.
+    /// Packs an object; `None` if it cannot be written as JSON, which an object always can.
     pub(crate) fn pack(&mut self, fields: &Fields) -> Option<Packed> {
-        let text = serde_json::to_vec(fields).ok()?;
-        let length = text.len();
+        let json = serde_json::to_vec(fields).ok()?;
+        let length = json.len();
         if let Some(sample) = self.sample.clone() {
-            let text = compress_with_dict(&text, &sample).into_boxed_slice();
-            return Some(Packed { text, length, sample: Some(sample) });
+            let bytes = compress_with_dict(&json, &sample).into_boxed_slice();
+            return Some(Packed { bytes, length, sample: Some(sample) });
         }
-        let packed = Packed { text: compress(&text).into_boxed_slice(), length, sample: None };
-        self.sample = Some(text.into());
+        let packed = Packed { bytes: compress(&json).into_boxed_slice(), length, sample: None };
+        self.sample = Some(json.into());
         Some(packed)
     }
 }
@@ -41,11 +41,11 @@ impl Packer {
 impl Packed {
     /// The object.
     pub(crate) fn open(&self) -> Option<Fields> {
-        let text = match &self.sample {
-            Some(sample) => decompress_with_dict(&self.text, self.length, sample),
-            None => decompress(&self.text, self.length),
+        let json = match &self.sample {
+            Some(sample) => decompress_with_dict(&self.bytes, self.length, sample),
+            None => decompress(&self.bytes, self.length),
         };
-        serde_json::from_slice(&text.ok()?).ok()
+        serde_json::from_slice(&json.ok()?).ok()
     }
 }
 
@@ -80,6 +80,6 @@ mod tests {
         let mut packer = Packer::default();
         packer.pack(&pod("first"));
         let second = packer.pack(&pod("second")).unwrap();
-        assert!(second.text.len() * 4 < second.length, "{} of {} bytes", second.text.len(), second.length);
+        assert!(second.bytes.len() * 4 < second.length, "{} of {} bytes", second.bytes.len(), second.length);
     }
 }

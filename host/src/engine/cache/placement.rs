@@ -22,7 +22,7 @@ impl Placement {
             self.leave(&old);
         }
         if let Some(node) = node {
-            // One text a node, however many pods it has.
+            // One string a node, however many pods it has.
             let node =
                 self.pods.get_key_value(node).map_or_else(|| Arc::from(node), |(known, _)| known.clone());
             *self.pods.entry(node.clone()).or_default() += 1;

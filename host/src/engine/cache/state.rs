@@ -1,24 +1,23 @@
-//! What the parts of the engine share: the stores of every kind, who looks at whom, and the facts.
+//! What the parts of the engine share: the stores of every kind, who refers to whom, and the facts.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use weft_core::context::{Facts, ServiceFact, cluster_ips};
-use weft_core::mapper::Mapper;
 use weft_core::names::Names;
-use weft_core::object::{Host, HostObject, Key, Kind, Virtual, VirtualName, VirtualObject};
-use weft_core::spec::Life;
+use weft_core::object::{HostObject, Key, Kind, Virtual, VirtualName};
 
 use crate::engine::cache::changed::Changed;
 use crate::engine::cache::index::Index;
-use crate::engine::cache::index::any;
 use crate::engine::cache::kinds::{Kinds, SyncedKind};
 use crate::engine::cache::placement::Placement;
-use crate::engine::cache::store::{Change, Store};
+use crate::engine::cache::store::Store;
 use crate::engine::queue::Queue;
 
-/// Everything that is known, in one place.
+mod changes;
+
+/// The caches of the engine, and the queue that their changes go to.
 pub(crate) struct State {
     pub(crate) names: Names,
     kinds: RwLock<Arc<Kinds>>,
@@ -31,14 +30,14 @@ pub(crate) struct State {
     pub(crate) volumes: Arc<Store<Virtual>>,
     /// Who names whom: a ConfigMap is used while a pod names it.
     uses: Index,
-    /// What each decision read beside its own pair: a change there asks for another look.
+    /// What each decision read beside its own pair: a change there requeues it.
     reads: Index,
     /// Which pod is on which node.
     placed: Mutex<Placement>,
     /// UIDs of virtual pods whose binding was accepted but is not in the store yet.
     bound: Mutex<HashSet<String>>,
     facts: RwLock<Arc<Facts>>,
-    /// Services by virtual namespace, as pods learn of them; emptied when one changes.
+    /// Services by virtual namespace, as pods learn of them; dropped when one changes.
     pub(crate) services: Mutex<HashMap<String, Arc<[ServiceFact]>>>,
 }
 
@@ -70,12 +69,12 @@ impl State {
         self.kinds.read().unwrap_or_else(PoisonError::into_inner).synced(kind).cloned()
     }
 
-    /// Puts another picture of the kinds in the place of the one there is.
+    /// Replaces the snapshot of the kinds.
     pub(crate) fn set_kinds(&self, kinds: Kinds) {
         *self.kinds.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(kinds);
     }
 
-    /// Forgets what is known of the keys of a kind that is synced no more.
+    /// Forgets what is known of the keys of a kind that is no longer synced.
     pub(crate) fn forget_kind(&self, kind: &Kind) {
         self.queue.forget(kind);
         self.reads.forget(kind);
@@ -108,7 +107,7 @@ impl State {
         self.placed.lock().unwrap_or_else(PoisonError::into_inner).nodes()
     }
 
-    /// Notes that the virtual server has accepted a binding, which its answer does not show.
+    /// Records that the virtual server has accepted a binding, which its answer does not show.
     pub(crate) fn set_bound(&self, uid: &str) {
         self.bound.lock().unwrap_or_else(PoisonError::into_inner).insert(uid.to_owned());
     }
@@ -123,7 +122,7 @@ impl State {
         self.reads.set(key, reads);
     }
 
-    /// Notes one read before it is done: what changes meanwhile asks for another look.
+    /// Records one read before it is done, so that what changes meanwhile requeues the reader.
     pub(crate) fn add_read(&self, reader: &Key, read: &Key) {
         self.reads.add(reader, read);
     }
@@ -150,100 +149,7 @@ impl State {
         (identity.kind == kind.as_str()).then(|| identity.key())
     }
 
-    /// Takes note of a change of a virtual object of one of the synced kinds.
-    pub(crate) fn virtual_changed(&self, kind: &Kind, changed: &Changed<Virtual>) {
-        let Some(synced) = self.synced(kind) else { return };
-        let key = key_of(kind, changed);
-        if kind.as_str() == "v1/Pod" {
-            self.pod_placed(&key, changed);
-        }
-        // Before the object itself: a pod finds its ConfigMaps there.
-        self.set_targets(&key, &*synced.mapper, changed.object.as_deref());
-        self.noticed(key);
-    }
-
-    /// Takes note of a change of a virtual object of a kind that is only looked up.
-    pub(crate) fn looked_up_changed(&self, kind: &Kind, changed: &Changed<Virtual>) {
-        self.look_again(&key_of(kind, changed));
-    }
-
-    /// Takes note that a first complete list of a kind is in.
-    pub(crate) fn listed(&self, kind: &Kind) {
-        if let Some(synced) = self.synced(kind) {
-            synced.take_early().into_iter().for_each(|key| self.queue.add(key));
-        }
-        self.look_again(&any(kind, ""));
-    }
-
-    /// Looks at a virtual object as if it were new: its rules are.
-    pub(crate) fn rules_changed(&self, key: Key, mapper: &dyn Mapper, object: &VirtualObject) {
-        self.set_targets(&key, mapper, Some(object));
-        self.queue.add(key);
-    }
-
-    /// Sets what the object of `key` names; looks at what it did not name before, or names no more.
-    fn set_targets(&self, key: &Key, mapper: &dyn Mapper, object: Option<&VirtualObject>) {
-        let targets = object.map(|object| mapper.targets(object)).unwrap_or_default();
-        self.uses.set(key, targets).into_iter().for_each(|target| self.queue.add(target));
-    }
-
-    /// Takes note of a change of a host object of one of the synced kinds.
-    pub(crate) fn host_changed(&self, kind: &Kind, changed: &Changed<Host>) {
-        let object = changed.object.as_ref().or(changed.last.as_ref());
-        let Some(key) = object.and_then(|object| self.key_of(object, kind)) else { return };
-        self.noticed(key);
-    }
-
-    /// A pair has changed, on either side.
-    fn noticed(&self, key: Key) {
-        self.service_changed(&key);
-        self.look_again(&key);
-        self.queue.add(key);
-    }
-
-    /// Takes in the host's answer to a write of ours, as if the watch had shown it.
-    pub(crate) fn host_answered(&self, kind: &Kind, object: &Arc<HostObject>) {
-        let Some(synced) = self.synced(kind) else { return };
-        if synced.host.put(object.clone()) == Change::Stored
-            && let Some(key) = self.key_of(object, kind)
-        {
-            self.answered(&synced, key);
-        }
-    }
-
-    /// Takes in the virtual API server's answer to a write of ours, as if the watch had shown it.
-    pub(crate) fn virtual_answered(&self, kind: &Kind, object: &Arc<VirtualObject>) {
-        let Some(synced) = self.synced(kind) else { return };
-        if synced.r#virtual.put(object.clone()) == Change::Stored {
-            self.answered(&synced, Key { kind: kind.clone(), name: object.virtual_name() });
-        }
-    }
-
-    fn answered(&self, synced: &SyncedKind, key: Key) {
-        self.service_changed(&key);
-        self.look_again(&key);
-        // What the host chose in its answer, such as an address, is to flow back. A pod's answers hold
-        // nothing of the kind: what happens to it comes by the watch.
-        if synced.mapper.spec().policy.life == Life::Data {
-            self.queue.add(key);
-        }
-    }
-
-    /// Asks for another look at everything whose last decision read `key`.
-    pub(crate) fn look_again(&self, key: &Key) {
-        self.reads.sources(key).into_iter().for_each(|reader| self.queue.add(reader));
-    }
-
-    /// Asks for another look at every pod of a virtual namespace.
-    pub(crate) fn look_at_pods(&self, namespace: &str) {
-        let kind = Kind::new("v1/Pod");
-        let Some(synced) = self.synced(&kind) else { return };
-        for (_, name) in synced.r#virtual.names().into_iter().filter(|(found, _)| found == namespace) {
-            self.queue.add(Key { kind: kind.clone(), name: VirtualName::new(namespace, name) });
-        }
-    }
-
-    /// Takes note of the node that a virtual pod is on.
+    /// Records the node that a virtual pod is on.
     fn pod_placed(&self, key: &Key, changed: &Changed<Virtual>) {
         let node = changed.object.as_ref().and_then(|pod| pod.text("/spec/nodeName"));
         self.placed.lock().unwrap_or_else(PoisonError::into_inner).set(key, node);
@@ -268,13 +174,13 @@ impl State {
         }
     }
 
-    /// The cluster IPs of a Service, once both sides have the same.
+    /// The cluster IPs of a Service; none unless both sides have the same.
     fn shared_addresses(&self, key: &Key) -> Vec<IpAddr> {
         let Some(synced) = self.synced(&key.kind) else { return Vec::new() };
         let source = synced.r#virtual.get(&key.name.namespace, &key.name.name);
-        let ours = source.map(|object| cluster_ips(&object)).unwrap_or_default();
-        let hosts = self.host_object(&synced, key).map(|object| cluster_ips(&object)).unwrap_or_default();
-        if ours == hosts { ours } else { Vec::new() }
+        let virtual_side = source.map(|object| cluster_ips(&object)).unwrap_or_default();
+        let host_side = self.host_object(&synced, key).map(|object| cluster_ips(&object)).unwrap_or_default();
+        if virtual_side == host_side { virtual_side } else { Vec::new() }
     }
 }
 
@@ -283,7 +189,67 @@ pub(crate) fn dns_service() -> Key {
     Key { kind: Kind::new("v1/Service"), name: VirtualName::new("kube-system", "kube-dns") }
 }
 
-fn key_of(kind: &Kind, changed: &Changed<Virtual>) -> Key {
-    let name = VirtualName::new(changed.namespace.as_str(), changed.name.as_str());
-    Key { kind: kind.clone(), name }
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::cache::testing::{changed, host_version, on_node, pod, removed, service};
+    use crate::engine::testing::Bench;
+    use crate::registry::Rules;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_service_that_changes_is_read_anew_in_its_namespace_only() {
+        let bench = Bench::echoing();
+        for namespace in ["shop", "other"] {
+            bench.state.services.lock().unwrap().insert(namespace.to_owned(), Arc::new([]));
+        }
+        changed(&bench, "v1/Service", service("shop", "web", "10.0.0.1"));
+        let cached: Vec<String> = bench.state.services.lock().unwrap().keys().cloned().collect();
+        assert_eq!(cached, ["other"], "see State::service_changed");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_dns_service_sets_the_facts_once_both_sides_agree() {
+        let bench = Bench::echoing();
+        let dns = service("kube-system", "kube-dns", "10.0.0.9");
+        changed(&bench, "v1/Service", dns.clone());
+        assert_eq!(bench.state.facts().dns, Vec::<IpAddr>::new(), "the host has no such Service yet");
+        let host = bench.put_host("v1/Service", host_version(&bench.state, "v1/Service", dns));
+        bench.state.host_changed(&Kind::new("v1/Service"), &Changed::new(host));
+        assert_eq!(bench.state.facts().dns, ["10.0.0.9".parse::<IpAddr>().unwrap()]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_binding_counts_until_the_store_shows_it_or_the_pod_is_gone() {
+        let bench = Bench::echoing();
+        bench.state.set_bound("web");
+        changed(&bench, "v1/Pod", pod("5", &[]));
+        assert!(bench.state.is_bound("web"), "a pod without a node does not show the binding yet");
+        changed(&bench, "v1/Pod", on_node(pod("6", &[]), "node-1"));
+        assert!(!bench.state.is_bound("web"));
+        bench.state.set_bound("web");
+        removed(&bench, "v1/Pod", pod("7", &[]));
+        assert!(!bench.state.is_bound("web"), "bindings of pods that are gone must not pile up");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_is_used_while_a_pod_is_on_it() {
+        let bench = Bench::echoing();
+        changed(&bench, "v1/Pod", on_node(pod("5", &[]), "node-1"));
+        assert!(bench.state.is_node_used("node-1"));
+        assert_eq!(bench.state.used_nodes(), ["node-1"]);
+        removed(&bench, "v1/Pod", on_node(pod("6", &[]), "node-1"));
+        assert!(!bench.state.is_node_used("node-1"));
+    }
+
+    #[tokio::test]
+    async fn only_essential_kinds_have_to_be_complete() {
+        let bench = Bench::echoing();
+        assert!(bench.state.is_synced());
+        let (kinds, _) = Kinds::default().under(&Rules::default(), 1);
+        bench.state.set_kinds(kinds);
+        assert!(bench.state.is_synced(), "nothing is synced, so nothing is waited for");
+        let rules = Rules { mappers: weft_core::kinds::builtin(), ..Default::default() };
+        bench.state.set_kinds(Kinds::default().under(&rules, 1).0);
+        assert!(!bench.state.is_synced(), "no built-in kind has a list yet");
+    }
 }

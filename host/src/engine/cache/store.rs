@@ -1,7 +1,7 @@
 //! What one cluster shows of one kind: a cache that never lets an older version replace a newer one.
 //!
-//! Watch events and the replies to our own writes both come in here, so a decision sees what we wrote
-//! without waiting for the watch. Objects are kept as trees while they are looked at and packed
+//! Watch events and the replies to our own writes are both stored here, so a decision sees what we wrote
+//! without waiting for the watch. Objects are kept as trees while they are in use and packed
 //! afterwards: a tree takes fifty times the memory.
 
 use std::collections::{HashMap, VecDeque};
@@ -10,56 +10,23 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use weft_core::object::Object;
 
 use crate::engine::cache::packed::{Packed, Packer};
+use crate::engine::cache::tombstones::Tombstones;
+use crate::engine::cache::version::{ResourceVersion, version_of};
 
-/// How many gone objects are remembered, so that a late reply does not bring one back.
-const REMEMBERED_GONE: usize = 1024;
+pub(crate) use crate::engine::cache::tombstones::Absence;
 
-/// A server's version of an object: digits, compared as numbers of any length.
-///
-/// Since Kubernetes 1.35 resource versions of one resource can be ordered this way (KEP-5504); servers
-/// before did the same without promising it.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct ResourceVersion(String);
-
-impl ResourceVersion {
-    /// Reads `metadata.resourceVersion`.
-    pub(crate) fn new(text: &str) -> Self {
-        Self(text.to_owned())
-    }
-
-    /// The text, to be sent back to the server.
-    pub(crate) fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// Whether this version is newer than `other`.
-    pub(crate) fn is_newer_than(&self, other: &Self) -> bool {
-        let (ours, others) = (self.0.trim_start_matches('0'), other.0.trim_start_matches('0'));
-        (ours.len(), ours) > (others.len(), others)
-    }
-}
-
-/// Whether an object that the cache does not show is known to be gone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Absence {
-    /// The server said that it was deleted.
-    Deleted,
-    /// It left the view, or never was in it: ask the server before anything is destroyed.
-    Unseen,
-}
-
-/// What an object coming in did to the store.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Change {
-    /// It is new or newer than what was there.
-    Stored,
-    /// It is as old as what is there, or older.
-    Known,
-}
-
-/// How many objects of one store are trees at a time: what a burst is working on, and no more, so that
+/// How many objects of one store are trees at a time: enough for what a burst is working on, so that
 /// memory does not grow with the burst.
 const TREES: usize = 64;
+
+/// What [`Store::put`] did.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// The object is new or newer than what was there.
+    Stored,
+    /// The object is as old as what is there, or older.
+    Known,
+}
 
 /// One side's objects of one kind, by namespace and name.
 pub(crate) struct Store<S> {
@@ -71,9 +38,7 @@ struct State<S> {
     /// Names of the trees, oldest first.
     trees: VecDeque<Name>,
     packer: Packer,
-    gone: HashMap<Name, Gone>,
-    /// Names in `gone`, oldest first.
-    gone_order: VecDeque<Name>,
+    tombstones: Tombstones,
     synced: bool,
 }
 
@@ -82,11 +47,6 @@ type Unlisted<S> = (String, String, Option<Arc<Object<S>>>);
 
 /// `namespace/name`, or `name`.
 type Name = Box<str>;
-
-struct Gone {
-    version: ResourceVersion,
-    absence: Absence,
-}
 
 struct Entry<S> {
     version: ResourceVersion,
@@ -102,15 +62,12 @@ enum Body<S> {
 
 impl<S> Default for Store<S> {
     fn default() -> Self {
-        let (objects, gone) = (HashMap::new(), HashMap::new());
-        let (trees, gone_order) = (VecDeque::new(), VecDeque::new());
         Self {
             state: Mutex::new(State {
-                objects,
-                trees,
+                objects: HashMap::new(),
+                trees: VecDeque::new(),
                 packer: Packer::default(),
-                gone,
-                gone_order,
+                tombstones: Tombstones::default(),
                 synced: false,
             }),
         }
@@ -131,7 +88,7 @@ impl<S> Store<S> {
         Some(object)
     }
 
-    /// The object of this name, for one look: it is packed again at once.
+    /// The object of this name, for one read: it does not become a tree in the store.
     pub(crate) fn peek(&self, namespace: &str, name: &str) -> Option<Arc<Object<S>>> {
         self.lock().objects.get(&join(namespace, name)).and_then(Entry::peek)
     }
@@ -141,19 +98,19 @@ impl<S> Store<S> {
         self.lock().objects.contains_key(&join(namespace, name))
     }
 
-    /// Whether the version of an object is in the store already, or newer than it.
+    /// Whether the store has an object in this version already, or in a newer one.
     pub(crate) fn knows(&self, namespace: &str, name: &str, version: &ResourceVersion) -> bool {
         let state = self.lock();
         state.objects.get(&join(namespace, name)).is_some_and(|entry| !version.is_newer_than(&entry.version))
     }
 
-    /// Takes in an object, unless a newer version of it is here or was deleted.
+    /// Stores an object, unless a newer version of it is here or was deleted.
     pub(crate) fn put(&self, object: Arc<Object<S>>) -> Change {
         let name = join(object.namespace(), object.name());
         let version = version_of(&object);
         let mut state = self.lock();
         let old = state.objects.get(&name).map(|entry| &entry.version);
-        let old = old.or_else(|| state.gone.get(&name).map(|gone| &gone.version));
+        let old = old.or_else(|| state.tombstones.version(&name));
         if old.is_some_and(|old| !version.is_newer_than(old)) {
             return Change::Known;
         }
@@ -162,19 +119,14 @@ impl<S> Store<S> {
         Change::Stored
     }
 
-    /// Takes in an object that the server was asked for because it is not in view: that it left the view
+    /// Stores an object that the server was asked for because it is not in view: that it left the view
     /// does not make it gone, so its version may be the one at which it left.
     pub(crate) fn readmit(&self, object: Arc<Object<S>>) -> Change {
-        let name = join(object.namespace(), object.name());
-        if let Some(gone) = self.lock().gone.get_mut(&name)
-            && gone.absence == Absence::Unseen
-        {
-            gone.version = ResourceVersion::default();
-        }
+        self.lock().tombstones.lift(&join(object.namespace(), object.name()));
         self.put(object)
     }
 
-    /// Takes out an object that the server says is gone as of `version`; gives what was there.
+    /// Removes an object that the server says is gone as of `version`; returns what was there.
     pub(crate) fn remove(
         &self,
         namespace: &str,
@@ -188,11 +140,11 @@ impl<S> Store<S> {
             return None;
         }
         let last = state.objects.remove(&name).as_ref().and_then(Entry::peek);
-        state.remember_gone(name, Gone { version, absence });
+        state.tombstones.set(name, version, absence);
         last
     }
 
-    /// Takes out what a complete list of version `version` does not have; gives it, as
+    /// Removes what a complete list of version `version` does not have; returns it, as
     /// `(namespace, name, object)`.
     pub(crate) fn retain(
         &self,
@@ -205,14 +157,14 @@ impl<S> Store<S> {
             !listed(namespace, name) && !entry.version.is_newer_than(version)
         };
         let gone: Vec<Name> = state.objects.iter().filter(is_gone).map(|(name, _)| name.clone()).collect();
-        let take = |name: Name| {
+        let remove = |name: Name| {
             let last = state.objects.remove(&name).as_ref().and_then(Entry::peek);
             let (namespace, plain) = split(&name);
             let unlisted = (namespace.to_owned(), plain.to_owned(), last);
-            state.remember_gone(name, Gone { version: version.clone(), absence: Absence::Unseen });
+            state.tombstones.set(name, version.clone(), Absence::Unseen);
             unlisted
         };
-        gone.into_iter().map(take).collect()
+        gone.into_iter().map(remove).collect()
     }
 
     /// Keeps of an object only that it was seen.
@@ -222,22 +174,19 @@ impl<S> Store<S> {
         }
     }
 
-    /// What is known of an object that [`Self::get`] does not give.
+    /// What is known of an object that [`Self::get`] does not return.
     pub(crate) fn absence(&self, namespace: &str, name: &str) -> Absence {
-        self.lock().gone.get(&join(namespace, name)).map_or(Absence::Unseen, |gone| gone.absence)
+        self.lock().tombstones.absence(&join(namespace, name)).unwrap_or(Absence::Unseen)
     }
 
     /// Whether there was an object of this name, not long ago.
     pub(crate) fn was_there(&self, namespace: &str, name: &str) -> bool {
-        self.lock().gone.contains_key(&join(namespace, name))
+        self.lock().tombstones.absence(&join(namespace, name)).is_some()
     }
 
     /// Records that the server was asked and has no such object.
     pub(crate) fn confirm_absent(&self, namespace: &str, name: &str) {
-        let name = join(namespace, name);
-        let mut state = self.lock();
-        let version = state.gone.get(&name).map(|gone| gone.version.clone()).unwrap_or_default();
-        state.remember_gone(name, Gone { version, absence: Absence::Deleted });
+        self.lock().tombstones.confirm(join(namespace, name));
     }
 
     /// Calls `visit` with each object of a namespace, or with all for an empty one.
@@ -265,18 +214,17 @@ impl<S> Store<S> {
             .collect()
     }
 
-    /// Whether an object here is newer than `version`, which the server gives as its newest.
+    /// Whether an object here is newer than `version`, which is the server's newest.
     pub(crate) fn is_ahead_of(&self, version: &ResourceVersion) -> bool {
         let state = self.lock();
         state.synced && state.objects.values().any(|entry| entry.version.is_newer_than(version))
     }
 
-    /// Takes whatever the server shows next for newer.
+    /// Accepts whatever the server shows next as newer.
     pub(crate) fn forget_versions(&self) {
         let mut state = self.lock();
         state.objects.values_mut().for_each(|entry| entry.version = ResourceVersion::default());
-        state.gone.clear();
-        state.gone_order.clear();
+        state.tombstones.clear();
     }
 
     /// The names of all objects, as `(namespace, name)`.
@@ -292,12 +240,12 @@ impl<S> Store<S> {
         state.pack_until(keep);
     }
 
-    /// Whether a first complete list is in.
+    /// Whether there was a complete list.
     pub(crate) fn is_synced(&self) -> bool {
         self.lock().synced
     }
 
-    /// Records that a first complete list is in.
+    /// Records that there was a complete list.
     pub(crate) fn set_synced(&self) {
         self.lock().synced = true;
     }
@@ -308,7 +256,7 @@ impl<S> Store<S> {
 }
 
 impl<S> State<S> {
-    /// Notes that the object of this name is a tree now; packs the oldest for it.
+    /// Records that the object of this name is a tree now; packs the oldest for it.
     fn keep_tree(&mut self, name: Name) {
         self.trees.push_back(name);
         self.pack_until(TREES);
@@ -321,17 +269,6 @@ impl<S> State<S> {
             if let Some(entry) = self.objects.get_mut(&oldest) {
                 entry.pack(&mut self.packer);
             }
-        }
-    }
-
-    fn remember_gone(&mut self, name: Name, gone: Gone) {
-        if self.gone.insert(name.clone(), gone).is_none() {
-            self.gone_order.push_back(name);
-        }
-        if self.gone_order.len() > REMEMBERED_GONE
-            && let Some(oldest) = self.gone_order.pop_front()
-        {
-            self.gone.remove(&oldest);
         }
     }
 }
@@ -352,11 +289,6 @@ impl<S> Entry<S> {
             self.body = Body::Packed(packed);
         }
     }
-}
-
-/// The version that an object carries.
-pub(crate) fn version_of<S>(object: &Object<S>) -> ResourceVersion {
-    ResourceVersion::new(object.text("/metadata/resourceVersion").unwrap_or_default())
 }
 
 fn join(namespace: &str, name: &str) -> Name {
@@ -386,12 +318,6 @@ mod tests {
             assert_eq!(store.put(object("7")), Change::Known);
             assert_eq!(store.readmit(object("7")), expected);
         }
-    }
-
-    #[test]
-    fn versions_are_compared_as_numbers() {
-        let newer = |a: &str, b: &str| ResourceVersion::new(a).is_newer_than(&ResourceVersion::new(b));
-        assert!(newer("10", "9") && !newer("9", "10") && !newer("7", "7") && newer("100", "099"));
     }
 
     #[test]

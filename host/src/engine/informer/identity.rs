@@ -17,7 +17,7 @@ pub(crate) struct IdentityGuard {
     expected: OnceLock<String>,
 }
 
-/// Why the virtual API server is not believed.
+/// Why the virtual API server is not trusted.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error(
@@ -39,7 +39,7 @@ impl IdentityGuard {
         Ok(found.uid().to_owned())
     }
 
-    /// Sets what is expected from now on. The first word stands.
+    /// Sets what is expected from now on, once: later calls change nothing.
     pub(crate) fn expect(&self, identity: &str) {
         self.expected.get_or_init(|| identity.to_owned());
     }

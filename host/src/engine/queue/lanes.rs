@@ -1,14 +1,14 @@
-//! Keys that are ready, in turn by virtual namespace; of some kinds only so many may be in hand at once.
+//! Keys that are ready, in turn by virtual namespace; of some kinds only so many may be in flight at once.
 //!
 //! Rules that may take long run on threads of their own, but the worker waits for them. A kind with such
-//! rules has lanes of its own, which are set aside while enough of it is in hand: it cannot take every worker,
+//! rules has lanes of its own, which are parked while enough of it is in flight: it cannot take every worker,
 //! and its keys cost nothing while they wait.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use weft_core::object::{Key, Kind};
 
-/// How many keys may be in hand at once.
+/// How many keys may be in flight at once.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Limits {
     /// Of each of these kinds; of all others any number.
@@ -23,12 +23,12 @@ pub(super) struct Lanes {
     keys: HashMap<Lane, VecDeque<Key>>,
     /// Lanes with keys, in the order of their turns.
     turns: VecDeque<Lane>,
-    /// Lanes with keys of kinds of which enough is in hand.
-    aside: BTreeMap<Kind, VecDeque<Lane>>,
+    /// Lanes with keys of kinds of which enough is in flight.
+    parked: BTreeMap<Kind, VecDeque<Lane>>,
     ready: HashSet<Key>,
     limits: Limits,
-    /// Keys in hand, of the limited kinds.
-    in_hand: BTreeMap<Kind, usize>,
+    /// Keys in flight, of the limited kinds.
+    in_flight: BTreeMap<Kind, usize>,
 }
 
 /// Whose turn it is: a virtual namespace, and there each limited kind for itself.
@@ -52,7 +52,7 @@ impl Lanes {
         keys.push_back(key);
     }
 
-    /// The first key of the lane whose turn it is. [`Self::put_back`] ends its time in hand.
+    /// The first key of the lane whose turn it is. It is in flight until [`Self::release`].
     pub(super) fn take(&mut self) -> Option<Key> {
         let lane = self.next_lane()?;
         let keys = self.keys.get_mut(&lane)?;
@@ -64,35 +64,35 @@ impl Lanes {
         }
         self.ready.remove(&key);
         if self.limits.kinds.contains_key(&key.kind) {
-            *self.in_hand.entry(key.kind.clone()).or_default() += 1;
+            *self.in_flight.entry(key.kind.clone()).or_default() += 1;
         }
         Some(key)
     }
 
-    /// Notes that a key of this kind is not in hand any more.
-    pub(super) fn put_back(&mut self, kind: &Kind) {
-        let Some(count) = self.in_hand.get_mut(kind) else { return };
+    /// Ends the flight of a key of this kind: a parked lane may have its turn.
+    pub(super) fn release(&mut self, kind: &Kind) {
+        let Some(count) = self.in_flight.get_mut(kind) else { return };
         *count = count.saturating_sub(1);
         // The room may be for any of them: all together are limited too.
-        let waiting: Vec<Kind> = self.aside.keys().cloned().collect();
-        for kind in waiting.into_iter().filter(|kind| !is_full(&self.limits, &self.in_hand, kind)) {
-            let Some(lanes) = self.aside.get_mut(&kind) else { continue };
+        let waiting: Vec<Kind> = self.parked.keys().cloned().collect();
+        for kind in waiting.into_iter().filter(|kind| !is_full(&self.limits, &self.in_flight, kind)) {
+            let Some(lanes) = self.parked.get_mut(&kind) else { continue };
             self.turns.extend(lanes.pop_front());
             if lanes.is_empty() {
-                self.aside.remove(&kind);
+                self.parked.remove(&kind);
             }
         }
     }
 
-    /// Sets the limits, given the keys that are in hand now.
-    pub(super) fn limit<'a>(&mut self, limits: Limits, in_hand: impl Iterator<Item = &'a Key>) {
-        self.in_hand.clear();
-        for key in in_hand.filter(|key| limits.kinds.contains_key(&key.kind)) {
-            *self.in_hand.entry(key.kind.clone()).or_default() += 1;
+    /// Sets the limits, given the keys that are in flight now.
+    pub(super) fn limit<'a>(&mut self, limits: Limits, in_flight: impl Iterator<Item = &'a Key>) {
+        self.in_flight.clear();
+        for key in in_flight.filter(|key| limits.kinds.contains_key(&key.kind)) {
+            *self.in_flight.entry(key.kind.clone()).or_default() += 1;
         }
         self.limits = limits;
         let order: Vec<Lane> =
-            self.turns.drain(..).chain(std::mem::take(&mut self.aside).into_values().flatten()).collect();
+            self.turns.drain(..).chain(std::mem::take(&mut self.parked).into_values().flatten()).collect();
         self.ready.clear();
         let mut keys = std::mem::take(&mut self.keys);
         for lane in order {
@@ -100,7 +100,7 @@ impl Lanes {
         }
     }
 
-    /// Takes out every key of a kind.
+    /// Drops every key of a kind.
     pub(super) fn forget(&mut self, kind: &Kind) {
         self.ready.retain(|key| key.kind != *kind);
         for keys in self.keys.values_mut() {
@@ -109,7 +109,7 @@ impl Lanes {
         self.keys.retain(|_, keys| !keys.is_empty());
         let keys = &self.keys;
         self.turns.retain(|lane| keys.contains_key(lane));
-        self.aside.remove(kind);
+        self.parked.remove(kind);
     }
 
     /// Whether the key is ready.
@@ -122,18 +122,18 @@ impl Lanes {
         self.ready.is_empty()
     }
 
-    /// Whether a key may be ready that [`Self::take`] gives.
+    /// Whether [`Self::take`] may have a key to return.
     pub(super) fn has_turn(&self) -> bool {
         !self.turns.is_empty()
     }
 
-    /// The next lane of which a key may be taken; those before it are set aside.
+    /// The next lane of which a key may be taken; those before it that may not are parked.
     fn next_lane(&mut self) -> Option<Lane> {
         loop {
             let lane = self.turns.pop_front()?;
             match &lane.limited {
-                Some(kind) if is_full(&self.limits, &self.in_hand, kind) => {
-                    self.aside.entry(kind.clone()).or_default().push_back(lane);
+                Some(kind) if is_full(&self.limits, &self.in_flight, kind) => {
+                    self.parked.entry(kind.clone()).or_default().push_back(lane);
                 }
                 _ => return Some(lane),
             }
@@ -146,11 +146,11 @@ impl Lanes {
     }
 }
 
-/// Whether enough of a limited kind is in hand.
-fn is_full(limits: &Limits, in_hand: &BTreeMap<Kind, usize>, kind: &Kind) -> bool {
-    let held = in_hand.get(kind).copied().unwrap_or_default();
+/// Whether enough of a limited kind is in flight.
+fn is_full(limits: &Limits, in_flight: &BTreeMap<Kind, usize>, kind: &Kind) -> bool {
+    let held = in_flight.get(kind).copied().unwrap_or_default();
     limits.kinds.get(kind).is_some_and(|limit| held >= *limit)
-        || in_hand.values().sum::<usize>() >= limits.together
+        || in_flight.values().sum::<usize>() >= limits.together
 }
 
 #[cfg(test)]
@@ -162,7 +162,7 @@ mod tests {
         Key { kind: Kind::new(kind), name: VirtualName::new(namespace, name) }
     }
 
-    /// Two of `v1/Slow` and one of `v1/Lame` may be in hand, two together.
+    /// Two of `v1/Slow` and one of `v1/Lame` may be in flight, two together.
     fn limited() -> Lanes {
         let mut lanes = Lanes::default();
         let kinds = [(Kind::new("v1/Slow"), 2), (Kind::new("v1/Lame"), 1)].into();
@@ -182,7 +182,7 @@ mod tests {
         lanes.push(key("v1/Pod", "storm", "pod"));
         let taken: Vec<_> = std::iter::from_fn(|| take(&mut lanes)).collect();
         assert_eq!(taken, ["storm/0", "calm/slow", "storm/pod"]);
-        lanes.put_back(&Kind::new("v1/Slow"));
+        lanes.release(&Kind::new("v1/Slow"));
         assert_eq!(take(&mut lanes).as_deref(), Some("storm/1"));
         assert_eq!(take(&mut lanes), None);
         assert!(!lanes.is_empty());
@@ -197,12 +197,12 @@ mod tests {
         lanes.push(key("v1/Lame", "a", "4"));
         assert_eq!([take(&mut lanes), take(&mut lanes)].map(Option::unwrap), ["a/1", "a/2"]);
         assert_eq!(take(&mut lanes), None);
-        // The room that one kind gives back may be for the other.
-        lanes.put_back(&Kind::new("v1/Lame"));
+        // The room that one kind leaves may be for the other.
+        lanes.release(&Kind::new("v1/Lame"));
         assert!(take(&mut lanes).is_some());
         assert_eq!(take(&mut lanes), None);
-        lanes.put_back(&Kind::new("v1/Slow"));
-        lanes.put_back(&Kind::new("v1/Slow"));
+        lanes.release(&Kind::new("v1/Slow"));
+        lanes.release(&Kind::new("v1/Slow"));
         assert!(take(&mut lanes).is_some());
     }
 
@@ -216,7 +216,7 @@ mod tests {
         assert_eq!(held.len(), 2);
         lanes.limit(Limits::default(), held.iter());
         assert_eq!([take(&mut lanes), take(&mut lanes)].map(Option::unwrap), ["a/3", "a/4"]);
-        lanes.put_back(&Kind::new("v1/Slow"));
+        lanes.release(&Kind::new("v1/Slow"));
         assert_eq!((take(&mut lanes), lanes.is_empty()), (None, true));
     }
 

@@ -1,0 +1,252 @@
+//! What a change of a cache queues.
+
+use std::sync::Arc;
+
+use weft_core::mapper::Mapper;
+use weft_core::object::{Host, HostObject, Key, Kind, Virtual, VirtualName, VirtualObject};
+use weft_core::spec::Life;
+
+use crate::engine::cache::changed::Changed;
+use crate::engine::cache::index::any;
+use crate::engine::cache::kinds::SyncedKind;
+use crate::engine::cache::state::State;
+use crate::engine::cache::store::Change;
+
+impl State {
+    /// A virtual object of a synced kind has changed: queues it, and what it names or what has read it.
+    pub(crate) fn virtual_changed(&self, kind: &Kind, changed: &Changed<Virtual>) {
+        let Some(synced) = self.synced(kind) else { return };
+        let key = key_of(kind, changed);
+        if kind.as_str() == "v1/Pod" {
+            self.pod_placed(&key, changed);
+        }
+        // Before the object itself: a pod finds its ConfigMaps there.
+        self.set_targets(&key, &*synced.mapper, changed.object.as_deref());
+        self.pair_changed(key);
+    }
+
+    /// A virtual object of a kind that is only looked up has changed: requeues what has read it.
+    pub(crate) fn looked_up_changed(&self, kind: &Kind, changed: &Changed<Virtual>) {
+        self.requeue_readers(&key_of(kind, changed));
+    }
+
+    /// A list of a kind is complete: queues what had to wait for it.
+    pub(crate) fn listed(&self, kind: &Kind) {
+        if let Some(synced) = self.synced(kind) {
+            synced.take_early().into_iter().for_each(|key| self.queue.add(key));
+        }
+        self.requeue_readers(&any(kind, ""));
+    }
+
+    /// Queues a virtual object as if it were new, because its rules are.
+    pub(crate) fn rules_changed(&self, key: Key, mapper: &dyn Mapper, object: &VirtualObject) {
+        self.set_targets(&key, mapper, Some(object));
+        self.queue.add(key);
+    }
+
+    /// Sets what the object of `key` names; queues what it did not name before, or no longer names.
+    fn set_targets(&self, key: &Key, mapper: &dyn Mapper, object: Option<&VirtualObject>) {
+        let targets = object.map(|object| mapper.targets(object)).unwrap_or_default();
+        self.uses.set(key, targets).into_iter().for_each(|target| self.queue.add(target));
+    }
+
+    /// A host object of a synced kind has changed: queues its pair, if it is ours.
+    pub(crate) fn host_changed(&self, kind: &Kind, changed: &Changed<Host>) {
+        let object = changed.object.as_ref().or(changed.last.as_ref());
+        let Some(key) = object.and_then(|object| self.key_of(object, kind)) else { return };
+        self.pair_changed(key);
+    }
+
+    /// A pair has changed, on either side.
+    fn pair_changed(&self, key: Key) {
+        self.service_changed(&key);
+        self.requeue_readers(&key);
+        self.queue.add(key);
+    }
+
+    /// Stores the host's answer to a write of ours, as if the watch had shown it.
+    pub(crate) fn host_answered(&self, kind: &Kind, object: &Arc<HostObject>) {
+        let Some(synced) = self.synced(kind) else { return };
+        if synced.host.put(object.clone()) == Change::Stored
+            && let Some(key) = self.key_of(object, kind)
+        {
+            self.answered(&synced, key);
+        }
+    }
+
+    /// Stores the virtual API server's answer to a write of ours, as if the watch had shown it.
+    pub(crate) fn virtual_answered(&self, kind: &Kind, object: &Arc<VirtualObject>) {
+        let Some(synced) = self.synced(kind) else { return };
+        if synced.r#virtual.put(object.clone()) == Change::Stored {
+            self.answered(&synced, Key { kind: kind.clone(), name: object.virtual_name() });
+        }
+    }
+
+    fn answered(&self, synced: &SyncedKind, key: Key) {
+        self.service_changed(&key);
+        self.requeue_readers(&key);
+        // What the host chose in its answer, such as an address, is to flow back. A pod's answers hold
+        // nothing of the kind: what happens to it comes by the watch.
+        if synced.mapper.spec().policy.life == Life::Data {
+            self.queue.add(key);
+        }
+    }
+
+    /// Requeues everything whose last decision read `key`.
+    fn requeue_readers(&self, key: &Key) {
+        self.reads.sources(key).into_iter().for_each(|reader| self.queue.add(reader));
+    }
+
+    /// Requeues every pod of a virtual namespace.
+    pub(crate) fn requeue_pods(&self, namespace: &str) {
+        let kind = Kind::new("v1/Pod");
+        let Some(synced) = self.synced(&kind) else { return };
+        for (_, name) in synced.r#virtual.names().into_iter().filter(|(found, _)| found == namespace) {
+            self.queue.add(Key { kind: kind.clone(), name: VirtualName::new(namespace, name) });
+        }
+    }
+}
+
+fn key_of(kind: &Kind, changed: &Changed<Virtual>) -> Key {
+    let name = VirtualName::new(changed.namespace.as_str(), changed.name.as_str());
+    Key { kind: kind.clone(), name }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::engine::cache::testing::{changed, host_version, object, pod, queued, removed};
+    use crate::engine::testing::{Bench, key};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pod_queues_the_config_maps_that_it_names_before_itself() {
+        let bench = Bench::echoing();
+        changed(&bench, "v1/Pod", pod("5", &["settings"]));
+        assert_eq!(
+            queued(&bench.state).await,
+            ["ConfigMap shop/settings", "Pod shop/web"],
+            "the pod finds its ConfigMap on the host if that comes first: see virtual_changed"
+        );
+        changed(&bench, "v1/Pod", pod("6", &["settings"]));
+        assert_eq!(queued(&bench.state).await, ["Pod shop/web"], "what it named before is there already");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_pod_no_longer_names_is_queued_and_unused() {
+        let bench = Bench::echoing();
+        let settings = key("v1/ConfigMap", "shop", "settings");
+        changed(&bench, "v1/Pod", pod("5", &["settings"]));
+        assert!(bench.state.is_used(&settings));
+        queued(&bench.state).await;
+        removed(&bench, "v1/Pod", pod("6", &["settings"]));
+        assert_eq!(queued(&bench.state).await, ["ConfigMap shop/settings", "Pod shop/web"]);
+        assert!(!bench.state.is_used(&settings));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_change_requeues_whoever_has_read_the_object() {
+        let bench = Bench::echoing();
+        let (reader, read) = (key("v1/Pod", "shop", "web"), key("v1/Secret", "shop", "token"));
+        bench.state.set_reads(&reader, [read.clone()].into());
+        changed(&bench, "v1/Secret", object("token", "5"));
+        assert_eq!(queued(&bench.state).await, ["Pod shop/web", "Secret shop/token"]);
+        bench.state.set_reads(&reader, BTreeSet::new());
+        changed(&bench, "v1/Secret", object("token", "6"));
+        assert_eq!(queued(&bench.state).await, ["Secret shop/token"], "the last decision counts");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_kind_that_is_only_looked_up_requeues_its_readers_and_not_itself() {
+        let bench = Bench::echoing();
+        let gateway = Kind::new("example.com/v1/Gateway");
+        let read = Key { kind: gateway.clone(), name: VirtualName::new("shop", "front") };
+        bench.state.set_reads(&key("v1/Service", "shop", "web"), [read].into());
+        let object = Arc::new(VirtualObject::from_json(object("front", "5")).unwrap());
+        bench.state.looked_up_changed(&gateway, &Changed::new(object));
+        assert_eq!(queued(&bench.state).await, ["Service shop/web"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_complete_list_requeues_whoever_has_read_all_of_the_kind() {
+        let bench = Bench::echoing();
+        let kind = Kind::new("v1/Secret");
+        bench.state.set_reads(&key("v1/Pod", "shop", "web"), [any(&kind, "")].into());
+        bench.state.listed(&kind);
+        assert_eq!(queued(&bench.state).await, ["Pod shop/web"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn other_rules_queue_what_they_name_and_the_object() {
+        let bench = Bench::echoing();
+        let object = bench.put_virtual("v1/Pod", pod("5", &["settings"]));
+        let mapper = bench.state.synced(&Kind::new("v1/Pod")).unwrap().mapper.clone();
+        bench.state.rules_changed(key("v1/Pod", "shop", "web"), &*mapper, &object);
+        assert_eq!(queued(&bench.state).await, ["ConfigMap shop/settings", "Pod shop/web"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_host_object_queues_its_pair_only_if_it_is_ours() {
+        let bench = Bench::echoing();
+        let kind = Kind::new("v1/Secret");
+        let ours = bench.put_host("v1/Secret", host_version(&bench.state, "v1/Secret", object("token", "5")));
+        let foreign = bench.put_host("v1/Secret", object("foreign", "5"));
+        bench.state.host_changed(&kind, &Changed::new(ours.clone()));
+        bench.state.host_changed(&kind, &Changed::new(foreign));
+        assert_eq!(queued(&bench.state).await, ["Secret shop/token"]);
+        let (namespace, name) = (ours.namespace().to_owned(), ours.name().to_owned());
+        bench.state.host_changed(&kind, &Changed { namespace, name, object: None, last: Some(ours) });
+        assert_eq!(
+            queued(&bench.state).await,
+            ["Secret shop/token"],
+            "one that is gone is known by its last"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_queues_data_and_no_pods_but_the_readers_of_both() {
+        let bench = Bench::echoing();
+        for (kind, expected) in [
+            ("v1/ConfigMap", &["Service shop/reader", "ConfigMap shop/a"][..]),
+            ("v1/Pod", &["Service shop/reader"]),
+        ] {
+            bench.state.set_reads(&key("v1/Service", "shop", "reader"), [key(kind, "shop", "a")].into());
+            let answer = VirtualObject::from_json(object("a", "5")).unwrap();
+            bench.state.virtual_answered(&Kind::new(kind), &Arc::new(answer));
+            assert_eq!(queued(&bench.state).await, expected, "virtual {kind}: see State::answered");
+            let answer = host_version(&bench.state, kind, object("a", "6"));
+            let answer = Arc::new(HostObject::from_json(answer).unwrap());
+            bench.state.host_answered(&Kind::new(kind), &answer);
+            assert_eq!(queued(&bench.state).await, expected, "host {kind}: see State::answered");
+            bench.state.host_answered(&Kind::new(kind), &answer);
+            assert_eq!(queued(&bench.state).await, Vec::<String>::new(), "{kind}: known already");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_namespace_requeues_its_own_pods() {
+        let bench = Bench::echoing();
+        bench.put_virtual("v1/Pod", pod("5", &[]));
+        bench.put_virtual("v1/Pod", json!({"metadata": {"namespace": "other", "name": "pod"}}));
+        bench.state.requeue_pods("shop");
+        assert_eq!(queued(&bench.state).await, ["Pod shop/web"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_kind_that_is_forgotten_leaves_the_queue_and_uses_nothing() {
+        let bench = Bench::echoing();
+        let (pods, settings) = (Kind::new("v1/Pod"), key("v1/ConfigMap", "shop", "settings"));
+        changed(&bench, "v1/Pod", pod("5", &["settings"]));
+        queued(&bench.state).await;
+        bench.state.set_reads(&key("v1/Pod", "shop", "web"), [settings.clone()].into());
+        bench.state.queue.add(key("v1/Pod", "shop", "web"));
+        bench.state.forget_kind(&pods);
+        assert_eq!(queued(&bench.state).await, ["ConfigMap shop/settings"], "it may be unused now");
+        assert!(!bench.state.is_used(&settings));
+        changed(&bench, "v1/ConfigMap", object("settings", "5"));
+        assert_eq!(queued(&bench.state).await, ["ConfigMap shop/settings"], "its readers are forgotten too");
+    }
+}

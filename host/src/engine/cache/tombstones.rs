@@ -1,0 +1,114 @@
+//! Which objects have left a store not long ago, so that a late reply does not bring one back.
+
+use std::collections::{HashMap, VecDeque};
+
+use crate::engine::cache::version::ResourceVersion;
+
+/// How many tombstones one store keeps.
+const LIMIT: usize = 1024;
+
+/// Whether an object that the cache does not show is known to be gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Absence {
+    /// The server said that it was deleted.
+    Deleted,
+    /// It left the view, or never was in it: ask the server before anything is destroyed.
+    Unseen,
+}
+
+/// What is left of each object that is gone, by its joined name.
+#[derive(Default)]
+pub(super) struct Tombstones {
+    by_name: HashMap<Box<str>, Tombstone>,
+    /// Oldest first.
+    order: VecDeque<Box<str>>,
+}
+
+struct Tombstone {
+    version: ResourceVersion,
+    absence: Absence,
+}
+
+impl Tombstones {
+    /// Records that an object is gone as of `version`; forgets the oldest record for it.
+    pub(super) fn set(&mut self, name: Box<str>, version: ResourceVersion, absence: Absence) {
+        if self.by_name.insert(name.clone(), Tombstone { version, absence }).is_none() {
+            self.order.push_back(name);
+        }
+        if self.order.len() > LIMIT
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.by_name.remove(&oldest);
+        }
+    }
+
+    /// Records that the server was asked for an object and has none.
+    pub(super) fn confirm(&mut self, name: Box<str>) {
+        let version = self.version(&name).cloned().unwrap_or_default();
+        self.set(name, version, Absence::Deleted);
+    }
+
+    /// Lets an object come back in any version, if it only left the view: the server shows it still.
+    pub(super) fn lift(&mut self, name: &str) {
+        if let Some(tombstone) = self.by_name.get_mut(name)
+            && tombstone.absence == Absence::Unseen
+        {
+            tombstone.version = ResourceVersion::default();
+        }
+    }
+
+    /// As of which version an object is gone.
+    pub(super) fn version(&self, name: &str) -> Option<&ResourceVersion> {
+        self.by_name.get(name).map(|tombstone| &tombstone.version)
+    }
+
+    /// Why an object is gone, if it was there not long ago.
+    pub(super) fn absence(&self, name: &str) -> Option<Absence> {
+        self.by_name.get(name).map(|tombstone| tombstone.absence)
+    }
+
+    /// Forgets all of them.
+    pub(super) fn clear(&mut self) {
+        self.by_name.clear();
+        self.order.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn version(text: &str) -> ResourceVersion {
+        ResourceVersion::new(text)
+    }
+
+    #[test]
+    fn the_oldest_are_forgotten_so_that_memory_stays_bounded() {
+        let mut tombstones = Tombstones::default();
+        for number in 0..=LIMIT {
+            tombstones.set(number.to_string().into(), version("7"), Absence::Deleted);
+        }
+        assert_eq!((tombstones.absence("0"), tombstones.by_name.len()), (None, LIMIT));
+        assert_eq!(tombstones.absence("1"), Some(Absence::Deleted));
+    }
+
+    #[test]
+    fn a_name_that_is_gone_again_takes_no_second_place() {
+        let mut tombstones = Tombstones::default();
+        for number in 0..LIMIT * 2 {
+            tombstones.set("same".into(), version(&number.to_string()), Absence::Unseen);
+        }
+        assert_eq!(tombstones.order.len(), 1);
+        assert_eq!(tombstones.version("same"), Some(&version("2047")));
+    }
+
+    #[test]
+    fn a_confirmed_absence_keeps_its_version_and_is_not_lifted() {
+        let mut tombstones = Tombstones::default();
+        tombstones.set("a".into(), version("7"), Absence::Unseen);
+        tombstones.confirm("a".into());
+        tombstones.lift("a");
+        assert_eq!(tombstones.absence("a"), Some(Absence::Deleted));
+        assert_eq!(tombstones.version("a"), Some(&version("7")));
+    }
+}

@@ -1,0 +1,119 @@
+//! Audits a store: compares names and versions with the server's, for what a lost watch frame hid.
+
+use tracing::warn;
+
+use crate::api;
+use crate::engine::cache::version::ResourceVersion;
+use crate::engine::informer::error::Error;
+use crate::engine::informer::state::{Auditing, Finding, State};
+use crate::engine::informer::watch::Watch;
+use crate::engine::informer::wire::{Head, Page};
+
+impl<S: 'static> Watch<S> {
+    /// One page of the audit.
+    pub(super) async fn audit(&self, mut auditing: Auditing) -> State {
+        let finding = self.compare_page(&mut auditing).await;
+        if matches!(finding, Ok(Finding::Missed)) {
+            warn!(kind = %self.resource.kind, "the watch has missed something; listing again");
+        }
+        auditing.step(finding)
+    }
+
+    async fn compare_page(&self, auditing: &mut Auditing) -> Result<Finding, Error> {
+        let url = self.selection().list_url(&auditing.next);
+        let Page { metadata, items } = {
+            let body = self.api.send(api::get_metadata(&url)).await?;
+            serde_json::from_slice(&body).map_err(Error::Frame)?
+        };
+        let seen = &auditing.watching.version;
+        // A server that was restored to an older state counts from there again.
+        if seen.is_newer_than(&ResourceVersion::new(&metadata.version)) {
+            return Ok(Finding::Missed);
+        }
+        for item in &items {
+            let Head { metadata } = serde_json::from_str(item.get()).map_err(Error::Frame)?;
+            let version = ResourceVersion::new(&metadata.version);
+            // What is newer than our place in the watch is still to come.
+            if !version.is_newer_than(seen)
+                && !self.store.knows(&metadata.namespace, &metadata.name, &version)
+            {
+                return Ok(Finding::Missed);
+            }
+            auditing.names.insert((metadata.namespace.into_owned(), metadata.name.into_owned()));
+        }
+        let is_last = metadata.next.is_empty();
+        if is_last && !self.store.names_until(seen).iter().all(|name| auditing.names.contains(name)) {
+            return Ok(Finding::Missed);
+        }
+        Ok(Finding::Same { next: metadata.next })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::api::scripted::Answer;
+    use crate::engine::informer::testing::{Running, Script};
+
+    const BETWEEN_AUDITS: Duration = Duration::from_mins(5);
+
+    /// A server with `a` and `b`, as of version 7.
+    fn script() -> Script {
+        Script::default().list("7", &[("a", "5"), ("b", "6")])
+    }
+
+    /// Runs until the time of an audit has come, and a moment longer.
+    async fn audited(script: Script) -> Running {
+        let running = Running::start(script);
+        running.until_watches(1).await;
+        tokio::time::sleep(BETWEEN_AUDITS).await;
+        running.end_watches();
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        running
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clean_audit_leaves_the_watch_as_it_is() {
+        let same = script().page("9", "two", &[("a", "5")]).page("9", "", &[("b", "6")]);
+        let running = audited(same).await;
+        assert_eq!(running.pages(), ["", "", "two"], "one list, and an audit of two pages");
+        assert_eq!(running.record(), ["+a@5", "+b@6", "listed"]);
+        assert_eq!(running.watched_from().last().map(String::as_str), Some("7"), "the watch goes on");
+        running.end_watches();
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(running.pages().len(), 3, "the next audit is due in five minutes: see Watching::step");
+    }
+
+    /// What an audit and the list after it do to the store, when the server is at `version` and has `items`.
+    async fn repaired(version: &str, items: &[(&str, &str)]) -> Vec<String> {
+        let running = audited(script().list(version, items).list(version, items)).await;
+        assert_eq!(running.pages().len(), 3, "{items:?} is not what the store has: see compare_page");
+        assert_eq!(running.record().last().map(String::as_str), Some("listed"));
+        running.changes().split_off(2)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_watch_has_missed_makes_for_a_new_list() {
+        assert_eq!(repaired("9", &[("a", "5"), ("b", "6"), ("c", "7")]).await, ["+c@7"], "an object");
+        assert_eq!(repaired("9", &[("a", "5"), ("b", "7")]).await, ["+b@7"], "a change");
+        assert_eq!(repaired("9", &[("a", "5")]).await, ["-b"], "a deletion");
+        assert_eq!(repaired("4", &[("a", "2"), ("b", "3")]).await, ["+a@2", "+b@3"], "a restored server");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_newer_than_the_watch_is_not_missed_yet() {
+        let running = audited(script().list("12", &[("a", "11"), ("b", "6"), ("c", "12")])).await;
+        assert_eq!(running.pages().len(), 2, "its events are still to come: see compare_page");
+        assert_eq!(running.changes(), ["+a@5", "+b@6"], "an audit stores nothing");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_audit_that_fails_does_no_harm() {
+        let running = audited(script().list_answer(Answer::failure(500, "InternalError"))).await;
+        assert_eq!(running.pages().len(), 2, "the next audit will do: see Auditing::step");
+        let watches = running.watched_from();
+        assert_eq!(watches.last().map(String::as_str), Some("7"));
+        assert_eq!(running.record(), ["+a@5", "+b@6", "listed"]);
+    }
+}

@@ -1,0 +1,49 @@
+//! Why a list, a watch or an audit failed, and what that means for the next step.
+
+use std::time::Duration;
+
+use crate::api;
+use crate::engine::informer::identity;
+use crate::engine::informer::wire::MAX_FRAME;
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    #[error(transparent)]
+    Api(#[from] api::Error),
+    /// The server lacks the kind or hides it, and that is nothing unusual.
+    #[error(transparent)]
+    Absent(api::Error),
+    #[error("failed to read a watch event")]
+    Frame(#[source] serde_json::Error),
+    #[error("a watch event is larger than {MAX_FRAME} bytes")]
+    FrameSize,
+    #[error("the server ended the watch: {code} {message}")]
+    Ended { code: u16, message: String },
+    #[error("the watch is silent past its end")]
+    Silent,
+    #[error("the server's identity is not confirmed, so its list is not trusted")]
+    IdentityGuard(#[from] identity::Error),
+}
+
+impl Error {
+    /// The same failure where the server `may_lack` the kind: then 403 and 404 only say that it does.
+    pub(super) fn where_kind(self, may_lack: bool) -> Self {
+        match self {
+            Self::Api(error) if may_lack && matches!(error.code(), Some(403 | 404)) => Self::Absent(error),
+            other => other,
+        }
+    }
+
+    /// Whether the server has forgotten the version from which we watch.
+    pub(super) fn is_expired(&self) -> bool {
+        matches!(self, Self::Api(api::Error::Status { code: 410, .. }) | Self::Ended { code: 410, .. })
+    }
+
+    /// How long the server wants to be left alone, if it says so.
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Api(error) => error.retry_after(),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! Lists a kind: stores every object there is, page by page, then removes what the list does not have.
+
+use tokio::time::Instant;
+use weft_core::object::Object;
+
+use crate::api;
+use crate::engine::cache::changed::Changed;
+use crate::engine::cache::version::ResourceVersion;
+use crate::engine::informer::error::Error;
+use crate::engine::informer::state::{Listed, Listing, Names, State};
+use crate::engine::informer::watch::Watch;
+use crate::engine::informer::wire::{Page, PageMetadata};
+
+impl<S: 'static> Watch<S> {
+    /// One page of the list.
+    pub(super) async fn list(&self, mut listing: Listing) -> State {
+        let page = self.store_page(&listing.next, &mut listing.names).await;
+        listing.step(page.map_err(|error| error.where_kind(self.may_lack)))
+    }
+
+    async fn store_page(&self, next: &str, listed: &mut Names) -> Result<PageMetadata, Error> {
+        let Page { metadata, items } = {
+            let body = self.api.send(api::get(&self.selection().list_url(next))).await?;
+            serde_json::from_slice(&body).map_err(Error::Frame)?
+        };
+        self.follow_server_back(&ResourceVersion::new(&metadata.version)).await?;
+        for item in items {
+            let mut object: Object<S> = api::decode(item.get().as_bytes())?;
+            self.set_type(&mut object);
+            listed.insert((object.namespace().to_owned(), object.name().to_owned()));
+            self.put(object);
+        }
+        Ok(metadata)
+    }
+
+    /// Forgets versions that are newer than `version`, the server's own: it was restored to an older state, and
+    /// its versions of today mean other things.
+    async fn follow_server_back(&self, version: &ResourceVersion) -> Result<(), Error> {
+        if self.store.is_ahead_of(version) {
+            self.confirm_identity().await?;
+            self.store.forget_versions();
+        }
+        Ok(())
+    }
+
+    /// Sets what lists leave out of their items, so that rules see the same of an object however it came.
+    fn set_type(&self, object: &mut Object<S>) {
+        let fields = object.fields_mut();
+        if !fields.contains_key("kind") {
+            fields.insert("apiVersion".to_owned(), self.resource.api_version().into());
+            fields.insert("kind".to_owned(), self.resource.kind.as_ref().into());
+        }
+    }
+
+    /// The end of the list.
+    pub(super) async fn remove_unlisted(&self, listed: Listed) -> State {
+        let removed = self.remove_all_but(&listed.names, &listed.version).await;
+        if removed.is_ok() {
+            if listed.was_absent() {
+                self.report_present();
+            }
+            self.store.set_synced();
+            (self.listed)();
+        }
+        listed.step(removed, Instant::now())
+    }
+
+    async fn remove_all_but(&self, listed: &Names, version: &ResourceVersion) -> Result<(), Error> {
+        // A first list removes nothing; but one of a kind that comes later may be what host objects go by.
+        if self.may_lack || self.store.is_synced() {
+            self.confirm_identity().await?;
+        }
+        let is_listed =
+            |namespace: &str, name: &str| listed.contains(&(namespace.to_owned(), name.to_owned()));
+        for (namespace, name, last) in self.store.retain(&is_listed, version) {
+            (self.changed)(Changed { namespace, name, object: None, last });
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::api::scripted::Answer;
+    use crate::engine::cache::store::Absence;
+    use crate::engine::informer::testing::{Running, Script};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_list_is_read_page_by_page_and_complete_after_the_last() {
+        let script =
+            Script::default().page("7", "two", &[("a", "1"), ("b", "2")]).page("7", "", &[("c", "3")]);
+        let running = Running::start(script);
+        running.until_watches(1).await;
+        assert_eq!(running.pages(), ["", "two"], "each page is asked for by the token of the one before");
+        assert_eq!(
+            running.record(),
+            ["+a@1", "+b@2", "+c@3", "listed"],
+            "`listed` is for the whole list: see Listing::step"
+        );
+        assert_eq!(running.watched_from(), ["7"], "the watch begins where the list was made");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_expired_token_in_the_middle_of_a_list_begins_it_anew() {
+        let script = Script::default()
+            .page("7", "two", &[("a", "1"), ("b", "2")])
+            .list_answer(Answer::failure(410, "Expired"))
+            .list("9", &[("b", "2")]);
+        let running = Running::start(script);
+        running.until_watches(1).await;
+        assert_eq!(running.pages(), ["", "two", ""], "a token that has expired is not asked for again");
+        assert_eq!(
+            running.record(),
+            ["+a@1", "+b@2", "-a", "listed"],
+            "what the failed list had does not count: see Tries::failed"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn items_of_a_list_get_the_type_that_lists_leave_out() {
+        let running = Running::start(Script::default().list("7", &[("a", "1")]));
+        running.until_watches(1).await;
+        let object = running.store.get("shop", "a").unwrap();
+        assert_eq!((object.text("/apiVersion"), object.text("/kind")), (Some("v1"), Some("ConfigMap")));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_first_list_needs_no_identity_and_a_later_one_does() {
+        let running = Running::start(Script::default().list("7", &[("a", "1")]));
+        running.until_watches(1).await;
+        assert_eq!(running.confirmations(), 0, "the bootstrap of the cluster may still be under way");
+        let running = Running::start(Script::default().after("a", "1").list("7", &[]));
+        running.until_watches(1).await;
+        assert_eq!(running.confirmations(), 1, "nothing leaves a store unconfirmed: see remove_all_but");
+        assert_eq!(running.changes(), ["-a"]);
+        assert_eq!(running.store.absence("shop", "a"), Absence::Unseen, "a list does not say why");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_list_of_another_cluster_removes_nothing() {
+        let mut script = Script::default().after("a", "1").of_another_cluster();
+        for _ in 0..20 {
+            script = script.list("7", &[]);
+        }
+        let running = Running::start(script);
+        running.until("a second try", |running| running.confirmations() >= 2).await;
+        assert_eq!(running.changes(), Vec::<String>::new(), "the guard stands before retain: see Listed");
+        assert_eq!(running.watched_from(), Vec::<String>::new(), "a list that is not trusted is no list");
+        running.restore_identity();
+        running.until_watches(1).await;
+        assert_eq!(running.changes(), ["-a"], "once the server is the expected one, its list counts");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn versions_of_a_restored_server_count_from_there_again() {
+        let running = Running::start(Script::default().after("a", "50").list("7", &[("a", "3")]));
+        running.until_watches(1).await;
+        assert_eq!(running.changes(), ["+a@3"], "3 is newer than 50 now: see follow_server_back");
+        assert_eq!(running.confirmations(), 2, "once for the versions, once for what the list lacks");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn versions_are_kept_while_the_server_is_another_one() {
+        let mut script = Script::default().after("a", "50").of_another_cluster();
+        for _ in 0..20 {
+            script = script.list("7", &[("a", "3")]);
+        }
+        let running = Running::start(script);
+        running.until("a second try", |running| running.confirmations() >= 2).await;
+        assert_eq!(running.version("a").as_deref(), Some("50"), "the guard stands before forget_versions");
+        assert_eq!(running.record(), Vec::<String>::new());
+        running.restore_identity();
+        running.until_watches(1).await;
+        assert_eq!(running.version("a").as_deref(), Some("3"));
+    }
+}

@@ -1,0 +1,392 @@
+//! The states of a watch, and what leads from one to the next: no I/O, no clock, no store.
+//!
+//! ```text
+//!    ┌────────────────────── Expired ◄─────────────────┐
+//!    ▼                                  410            │ something was missed
+//! Listing ───► Listed ───► Watching ◄──────────────► Auditing
+//!  ▲    ▲        │          ▲    │      every 5 min    │
+//!  │    └ BackingOff ◄──────┼────┴───────── failure ───┘
+//!  ▼         └──────────────┘
+//! Absent
+//! ```
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::api;
+use crate::engine::cache::store::Absence;
+use crate::engine::cache::version::ResourceVersion;
+use crate::engine::informer::error::Error;
+use crate::engine::informer::wire::{Event, HeadMetadata, PageMetadata};
+
+/// How often names and versions are compared with the server's.
+const AUDIT: Duration = Duration::from_mins(5);
+/// Pause before the first try; doubled with each failure in a row.
+const FIRST_BACKOFF: Duration = Duration::from_millis(100);
+/// Longest pause after failures.
+const LAST_BACKOFF: Duration = Duration::from_secs(10);
+
+/// Where the watch of one kind stands.
+#[derive(Debug)]
+pub(super) enum State {
+    /// Reads the list page by page, and stores each page as it comes.
+    Listing(Listing),
+    /// Every page is in: what none of them had leaves the store, once the server's identity is confirmed.
+    Listed(Listed),
+    /// Follows the changes since a resource version; a watch that ends is resumed where it was.
+    Watching(Watching),
+    /// Compares names and versions with the server's, page by page, because a frame may have been lost.
+    Auditing(Auditing),
+    /// Something failed: waits longer with each failure in a row, or as long as the server asks, and tries again.
+    BackingOff(Backoff),
+    /// The server has forgotten the version, or the store lacks what it has: lists again after a random pause.
+    Expired,
+    /// The server lacks the kind or hides it: looks for it again every few seconds.
+    Absent(Absent),
+}
+
+/// Namespace and name of every object that a list has shown so far.
+pub(super) type Names = HashSet<(String, String)>;
+
+/// How far a list has come.
+#[derive(Debug, Default)]
+pub(super) struct Listing {
+    /// Token of the page that comes next; empty before the first.
+    pub(super) next: String,
+    pub(super) names: Names,
+    tries: Tries,
+}
+
+/// A complete list.
+#[derive(Debug)]
+pub(super) struct Listed {
+    pub(super) names: Names,
+    /// Of the server when the list was made.
+    pub(super) version: ResourceVersion,
+    tries: Tries,
+}
+
+/// How lists have ended since the last complete one.
+#[derive(Debug, Default, Clone, Copy)]
+struct Tries {
+    failures: u32,
+    /// Whether the server lacked the kind.
+    is_absent: bool,
+}
+
+/// A place in the server's history.
+#[derive(Debug)]
+pub(super) struct Watching {
+    /// Of the last event that was seen.
+    pub(super) version: ResourceVersion,
+    failures: u32,
+    next_audit: Instant,
+}
+
+/// How far an audit has come.
+#[derive(Debug)]
+pub(super) struct Auditing {
+    /// Where the watch goes on afterwards.
+    pub(super) watching: Watching,
+    /// Token of the page that comes next; empty before the first.
+    pub(super) next: String,
+    pub(super) names: Names,
+}
+
+/// What a page of an audit shows.
+#[derive(Debug)]
+pub(super) enum Finding {
+    /// The store has what the page has; `next` is the token of the page after it, empty after the last.
+    Same { next: String },
+    /// The store lacks something, or has it in another version.
+    Missed,
+}
+
+/// A failure, and what is tried again after a pause.
+#[derive(Debug)]
+pub(super) struct Backoff {
+    /// For the log: `failed to list`.
+    pub(super) what: &'static str,
+    pub(super) error: Error,
+    /// How often in a row.
+    pub(super) failures: u32,
+    pub(super) then: Box<State>,
+}
+
+/// A kind that the server lacks or hides.
+#[derive(Debug)]
+pub(super) struct Absent {
+    pub(super) error: api::Error,
+    /// Whether it was so the last time as well.
+    pub(super) is_known: bool,
+    tries: Tries,
+}
+
+/// What an event does to the store.
+#[derive(Debug, PartialEq)]
+pub(super) enum Effect<'a> {
+    Nothing,
+    /// Stores an object, which is decoded only if the store does not have this version of it.
+    Put {
+        namespace: Cow<'a, str>,
+        name: Cow<'a, str>,
+        object: &'a str,
+    },
+    /// Removes an object.
+    Remove {
+        namespace: Cow<'a, str>,
+        name: Cow<'a, str>,
+        absence: Absence,
+    },
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self::Listing(Listing::default())
+    }
+}
+
+impl Listing {
+    fn again(tries: Tries) -> State {
+        State::Listing(Self { tries, ..Self::default() })
+    }
+
+    /// After a page was stored, or was not to be had: then nothing of this list counts.
+    pub(super) fn step(self, page: Result<PageMetadata, Error>) -> State {
+        match page {
+            Ok(PageMetadata { next, .. }) if !next.is_empty() => State::Listing(Self { next, ..self }),
+            Ok(PageMetadata { version, .. }) => {
+                let version = ResourceVersion::new(&version);
+                State::Listed(Listed { names: self.names, version, tries: self.tries })
+            }
+            Err(Error::Absent(error)) => {
+                let tries = Tries { is_absent: true, ..self.tries };
+                State::Absent(Absent { error, is_known: self.tries.is_absent, tries })
+            }
+            Err(error) => self.tries.failed(error),
+        }
+    }
+}
+
+impl Listed {
+    /// After everything else has left the store, or the server was not confirmed: then the list begins anew.
+    pub(super) fn step(self, removed: Result<(), Error>, now: Instant) -> State {
+        match removed {
+            Ok(()) => {
+                let next_audit = now + AUDIT;
+                State::Watching(Watching { version: self.version, failures: 0, next_audit })
+            }
+            Err(error) => self.tries.failed(error),
+        }
+    }
+
+    /// Whether the server lacked the kind before this list.
+    pub(super) fn was_absent(&self) -> bool {
+        self.tries.is_absent
+    }
+}
+
+impl Tries {
+    fn failed(self, error: Error) -> State {
+        let failures = self.failures + 1;
+        let then = Box::new(Listing::again(Self { failures, ..self }));
+        State::BackingOff(Backoff { what: "failed to list", error, failures, then })
+    }
+}
+
+impl Watching {
+    /// After an event: moves to its version and says what it does to the store; fails if it ends the watch.
+    pub(super) fn event<'a>(&mut self, event: Event<'a>) -> Result<Effect<'a>, Error> {
+        let (version, effect) = match event {
+            Event::Error(status) => {
+                return Err(Error::Ended { code: status.code, message: status.message });
+            }
+            Event::Bookmark(head) => (head.version, Effect::Nothing),
+            Event::Stored(HeadMetadata { namespace, name, version, .. }, object) => {
+                (version, Effect::Put { namespace, name, object })
+            }
+            Event::Removed(HeadMetadata { namespace, name, version, deleted }) => {
+                // An object that only stopped matching our selector was not being deleted.
+                let absence = if deleted.is_some() { Absence::Deleted } else { Absence::Unseen };
+                (version, Effect::Remove { namespace, name, absence })
+            }
+        };
+        self.version = ResourceVersion::new(&version);
+        Ok(effect)
+    }
+
+    /// After the watch has ended, as it was asked to or by a failure.
+    pub(super) fn step(mut self, end: Result<(), Error>, now: Instant) -> State {
+        match end {
+            Ok(()) => self.failures = 0,
+            Err(error) if error.is_expired() => return State::Expired,
+            // The list that follows will find the same, and report it.
+            Err(Error::Absent(_)) => return State::Expired,
+            Err(error) => {
+                self.failures += 1;
+                let (failures, then) = (self.failures, Box::new(State::Watching(self)));
+                return State::BackingOff(Backoff { what: "failed to watch", error, failures, then });
+            }
+        }
+        if now < self.next_audit {
+            return State::Watching(self);
+        }
+        self.next_audit = now + AUDIT;
+        State::Auditing(Auditing { watching: self, next: String::new(), names: Names::new() })
+    }
+}
+
+impl Auditing {
+    /// After a page was compared, or was not to be had: the next audit will do.
+    pub(super) fn step(self, page: Result<Finding, Error>) -> State {
+        match page {
+            Ok(Finding::Missed) => State::Expired,
+            Ok(Finding::Same { next }) if next.is_empty() => State::Watching(self.watching),
+            Ok(Finding::Same { next }) => State::Auditing(Self { next, ..self }),
+            Err(error) => {
+                let then = Box::new(State::Watching(self.watching));
+                State::BackingOff(Backoff {
+                    what: "failed to check what is cached",
+                    error,
+                    failures: 1,
+                    then,
+                })
+            }
+        }
+    }
+}
+
+impl Backoff {
+    /// The pause before the next try, which many watches must not end at the same time.
+    pub(super) fn pause(&self) -> Duration {
+        FIRST_BACKOFF.saturating_mul(1 << self.failures.min(10)).min(LAST_BACKOFF)
+    }
+}
+
+impl Absent {
+    /// After a while.
+    pub(super) fn step(self) -> State {
+        Listing::again(self.tries)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failure() -> Error {
+        Error::FrameSize
+    }
+
+    fn page(next: &str) -> PageMetadata {
+        PageMetadata { version: "7".to_owned(), next: next.to_owned() }
+    }
+
+    fn absent() -> Error {
+        Error::Absent(api::Error::Timeout)
+    }
+
+    /// What is tried again after a failure, and the failures in a row.
+    #[track_caller]
+    fn failed(state: State) -> (State, u32) {
+        match state {
+            State::BackingOff(backoff) => (*backoff.then, backoff.failures),
+            other => panic!("{other:?} is no BackingOff"),
+        }
+    }
+
+    #[track_caller]
+    fn listing(state: State) -> Listing {
+        match state {
+            State::Listing(listing) => listing,
+            other => panic!("{other:?} is no Listing"),
+        }
+    }
+
+    #[track_caller]
+    fn watching(state: State) -> Watching {
+        match state {
+            State::Watching(watching) => watching,
+            other => panic!("{other:?} is no Watching"),
+        }
+    }
+
+    #[track_caller]
+    fn listed(listing: Listing) -> Listed {
+        match listing.step(Ok(page(""))) {
+            State::Listed(listed) => listed,
+            other => panic!("{other:?} is no Listed"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn failures_in_a_row_are_counted_until_something_goes_well() {
+        let (state, first) = failed(Listing::default().step(Err(failure())));
+        let (state, second) = failed(listing(state).step(Err(failure())));
+        let (state, third) = failed(listed(listing(state)).step(Err(failure()), Instant::now()));
+        assert_eq!([first, second, third], [1, 2, 3], "a list that is not trusted is a failure too");
+        let place = watching(listed(listing(state)).step(Ok(()), Instant::now()));
+        let (state, first) = failed(place.step(Err(failure()), Instant::now()));
+        let (state, second) = failed(watching(state).step(Err(failure()), Instant::now()));
+        let place = watching(watching(state).step(Ok(()), Instant::now()));
+        let (_, after) = failed(place.step(Err(failure()), Instant::now()));
+        assert_eq!([first, second, after], [1, 2, 1], "a watch counts anew after each that ended well");
+    }
+
+    #[test]
+    fn a_list_that_fails_begins_anew_with_nothing_of_the_old_one() {
+        let mut half = listing(Listing::default().step(Ok(page("two"))));
+        half.names.insert(("shop".to_owned(), "a".to_owned()));
+        assert_eq!(half.next, "two");
+        let anew = listing(failed(half.step(Err(failure()))).0);
+        assert_eq!((anew.next.as_str(), anew.names.len()), ("", 0));
+    }
+
+    #[test]
+    fn an_absence_is_known_until_the_kind_is_there() {
+        let absence = |listing: Listing| match listing.step(Err(absent())) {
+            State::Absent(absent) => absent,
+            other => panic!("{other:?} is no Absent"),
+        };
+        let first = absence(Listing::default());
+        assert!(!first.is_known);
+        let second = absence(listing(first.step()));
+        assert!(second.is_known);
+        let (state, _) = failed(listing(second.step()).step(Err(failure())));
+        assert!(listed(listing(state)).was_absent(), "a failure in between does not make it present");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_audit_waits_for_its_time_and_for_a_watch_that_ended_well() {
+        let start = Instant::now();
+        let place = watching(listed(Listing::default()).step(Ok(()), start));
+        let place = watching(place.step(Ok(()), start + AUDIT - Duration::from_secs(1)));
+        let (state, _) = failed(place.step(Err(failure()), start + AUDIT));
+        let State::Auditing(audit) = watching(state).step(Ok(()), start + AUDIT) else {
+            panic!("the audit is due and the watch ended well")
+        };
+        let place = watching(audit.step(Ok(Finding::Same { next: String::new() })));
+        watching(place.step(Ok(()), start + AUDIT * 2 - Duration::from_secs(1)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_of_a_kind_that_is_gone_lists_again() {
+        let now = Instant::now();
+        let place = watching(listed(Listing::default()).step(Ok(()), now));
+        let state = place.step(Err(absent()), now);
+        assert!(matches!(state, State::Expired), "{state:?}");
+    }
+
+    #[test]
+    fn pauses_double_up_to_a_limit() {
+        let pause = |failures| {
+            let then = Box::<State>::default();
+            Backoff { what: "failed", error: failure(), failures, then }.pause()
+        };
+        assert_eq!([1, 2, 3].map(pause), [200, 400, 800].map(Duration::from_millis));
+        assert_eq!([10, 1000].map(pause), [LAST_BACKOFF; 2]);
+    }
+}
