@@ -45,6 +45,7 @@ use events::recorder::EventRecorder;
 use informer::identity::IdentityGuard;
 use queue::Outcome;
 use reconcile::publish::Publisher;
+use reconcile::steps::Steps;
 use reconcile::syncer::Syncer;
 use upkeep::bootstrap::Bootstrap;
 use upkeep::crds::CrdInstaller;
@@ -219,12 +220,17 @@ impl Shared {
             Arc::new(Volumes::new(state.clone(), writer.clone())),
             Arc::new(StaleEndpoints::new(state.clone(), writer.clone())),
         ];
-        Syncer {
-            companions: Companions::new(companions),
+        let steps = Steps {
             state: state.clone(),
             writer: writer.clone(),
             host: self.host.clone(),
+            companions: Companions::new(companions),
+        };
+        Syncer {
+            state: state.clone(),
+            host: self.host.clone(),
             publisher: Publisher::new(state.clone(), self.recorder.clone()),
+            steps,
         }
     }
 }
@@ -244,10 +250,10 @@ async fn work(syncer: Arc<Syncer>, mut ready: signal::Receiver<bool>) {
 
 async fn keep_bootstrapped(bootstrap: Bootstrap, ready: signal::Sender<bool>) {
     while let Err(error) = bootstrap.run().await {
-        warn!(error = &error as &dyn std::error::Error, "cannot begin to sync; trying again");
+        warn!(error = &error as &dyn std::error::Error, "cannot bootstrap the virtual cluster; trying again");
         tokio::time::sleep(BOOTSTRAP_RETRY).await;
     }
-    info!("the virtual cluster is bootstrapped");
+    info!("the virtual cluster is bootstrapped; syncing begins");
     ready.send_replace(true);
     bootstrap.keep(ready).await;
 }

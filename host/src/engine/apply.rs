@@ -101,7 +101,7 @@ impl Writer {
         patch(&self.host, resource, &self.host_namespace, name.as_str(), uid, change).await
     }
 
-    /// Deletes a host object, if it still has this UID. Gives the object while its deletion runs.
+    /// Deletes a host object, if it still has this UID. Returns the object while its deletion runs.
     pub(crate) async fn delete_host(
         &self,
         resource: &ResourceType,
@@ -140,7 +140,7 @@ impl Writer {
         self.r#virtual.send(write(Method::PATCH, &path, MERGE_PATCH, &counted)).await.map(drop)
     }
 
-    /// Deletes a virtual object, if it still has this UID. Gives the object while its deletion runs.
+    /// Deletes a virtual object, if it still has this UID. Returns the object while its deletion runs.
     pub(crate) async fn delete_virtual(
         &self,
         resource: &ResourceType,
@@ -151,7 +151,7 @@ impl Writer {
         delete(&self.r#virtual, resource, &name.namespace, &name.name, uid, Some(grace)).await
     }
 
-    /// Says on the virtual side where a pod runs, if it still has this UID.
+    /// Binds a virtual pod to the node where it runs, if it still has this UID.
     pub(crate) async fn bind(
         &self,
         pods: &ResourceType,
@@ -246,7 +246,7 @@ async fn delete<S>(
     }
     let reply = api.send(api::request(Method::DELETE, &path, Some(JSON), body(&options))).await;
     match reply {
-        // Somebody was faster; the watch will say so.
+        // Somebody was faster; the watch will show it.
         Err(error) if error.is_not_found() => Ok(None),
         Err(error) => Err(error),
         // A finished deletion is answered with the object as it last was, or with a Status.
@@ -264,6 +264,6 @@ fn write(
 }
 
 fn body(value: &impl serde::Serialize) -> Vec<u8> {
-    // JSON values and maps with text keys cannot fail to serialise.
+    // JSON values and maps with string keys cannot fail to serialise.
     serde_json::to_vec(value).unwrap_or_default()
 }

@@ -33,7 +33,7 @@ pub(crate) trait Companion: Send + Sync {
     /// called again.
     fn ensure<'a>(&'a self, source: &'a VirtualObject, host: &'a HostObject) -> Work<'a, Outcome>;
 
-    /// Whether `host`, which stands under the name of one of our objects and is not ours, was left behind by the
+    /// Whether `host`, which has the name of one of our objects and is not ours, was left behind by the
     /// host's controllers for an object of this virtual namespace: then it is deleted.
     fn is_stale(&self, _host: &HostObject, _namespace: &str) -> bool {
         false

@@ -1,4 +1,4 @@
-//! What tests of the engine stand on: the caches of a virtual cluster `vc` in the host namespace `team-a`, and two
+//! What tests of the engine run on: the caches of a virtual cluster `vc` in the host namespace `team-a`, and two
 //! scripted API servers.
 
 use std::sync::Arc;

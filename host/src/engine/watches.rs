@@ -1,4 +1,4 @@
-//! Starts the watches: which kind on which server goes into which store, and whom to tell.
+//! Starts the watches: which kind on which server goes into which store, and what a change requeues.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,7 +51,7 @@ impl Watches {
         self.start_events(writer, tasks);
     }
 
-    /// Starts both watches of a pair; they end with what is given.
+    /// Starts both watches of a kind; they end when the set is dropped.
     pub(crate) fn start_synced(&self, kind: &Kind, synced: &SyncedKind) -> JoinSet<()> {
         let (resource, may_lack) = (&synced.mapper.spec().resource, !synced.mapper.spec().is_essential);
         let (state, changed_kind) = (self.state.clone(), kind.clone());
@@ -68,7 +68,7 @@ impl Watches {
         watches
     }
 
-    /// Starts the watch of a kind that is only looked up; it ends with what is given.
+    /// Starts the watch of a kind that is only looked up; it ends when the set is dropped.
     pub(crate) fn start_looked_up(&self, kind: &Kind, looked_up: &LookedUp) -> JoinSet<()> {
         let (state, changed_kind) = (self.state.clone(), kind.clone());
         let changed =

@@ -1,6 +1,6 @@
 //! Mirrors of host volumes: a virtual PersistentVolume for each bound claim.
 //!
-//! Host PersistentVolumes are never read (that would need cluster-wide rights): the mirror shows what the
+//! Host PersistentVolumes are never read (that would need cluster-wide permissions): the mirror shows what the
 //! host claim shows.
 
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::engine::companions::{Companion, Work};
 use crate::engine::queue::Outcome;
 use crate::engine::resources::persistent_volumes;
 
-/// How often mirrors whose claim is gone are looked for.
+/// How often stale mirrors, whose claim is gone, are deleted.
 const SWEEP: Duration = Duration::from_secs(5);
 
 /// Creates and deletes mirrors.
@@ -58,7 +58,7 @@ impl Volumes {
         Ok(())
     }
 
-    /// Shows what the volume holds by now; nothing else of it changes.
+    /// Updates the capacity; nothing else of a volume changes.
     async fn grow(&self, volume: &VirtualObject, shown: &VirtualObject) -> Result<(), api::Error> {
         let capacity = |volume: &VirtualObject| volume.pointer("/spec/capacity").cloned();
         if capacity(volume) == capacity(shown) || shown.is_terminating() {
@@ -71,13 +71,13 @@ impl Volumes {
         Ok(())
     }
 
-    /// Removes mirrors whose claim is gone, for ever.
+    /// Deletes mirrors whose claim is gone, for ever.
     pub(crate) async fn sweep_forever(state: Arc<State>, writer: Arc<Writer>) {
         loop {
             tokio::time::sleep(SWEEP).await;
             for (_, name) in state.volumes.names() {
                 if let Err(error) = sweep(&state, &writer, &name).await {
-                    warn!(volume = %name, error = &error as &dyn std::error::Error, "failed to remove a mirrored volume");
+                    warn!(volume = %name, error = &error as &dyn std::error::Error, "failed to delete a stale mirrored volume");
                 }
             }
         }

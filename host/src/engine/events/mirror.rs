@@ -1,4 +1,4 @@
-//! Host events about our objects, told again in the virtual cluster under virtual names.
+//! Mirrors host events about our objects into the virtual cluster, under virtual names.
 //!
 //! Events are the least of what flows back: one at a time, and dropped when too many wait.
 
@@ -19,7 +19,7 @@ use crate::engine::apply::Writer;
 use crate::engine::cache::state::State;
 use crate::engine::resources::events;
 
-/// Events that wait, as text because they may be many; more are dropped.
+/// Events that wait, as bytes because they may be many; more are dropped.
 pub(crate) const WAITING: usize = 4096;
 /// While pairs are being worked on, events wait this long between two.
 const YIELD: Duration = Duration::from_millis(20);
@@ -38,7 +38,7 @@ const PAGE: usize = 500;
 struct Page {
     metadata: PageMetadata,
     #[serde(default)]
-    items: Vec<Told>,
+    items: Vec<Mirrored>,
 }
 
 #[derive(Deserialize)]
@@ -47,9 +47,9 @@ struct PageMetadata {
     next: String,
 }
 
-/// What of an event tells whether it was told before.
+/// What identifies an event that is in the virtual cluster already.
 #[derive(Deserialize)]
-struct Told {
+struct Mirrored {
     metadata: VirtualMetadata,
     count: Option<i64>,
     series: Option<Series>,
@@ -66,7 +66,7 @@ struct Series {
     count: Option<i64>,
 }
 
-impl Told {
+impl Mirrored {
     fn id(&self) -> String {
         let count = self.count.or_else(|| self.series.as_ref()?.count);
         id(&self.metadata.namespace, &self.metadata.name, count)
@@ -81,15 +81,15 @@ impl Events {
             let Some(event) = api::decode(&event).ok().and_then(|event| self.translate(&event)) else {
                 continue;
             };
-            // What an earlier run has told already.
+            // What an earlier run has mirrored already.
             if known.remove(&id_of(&event)) {
                 continue;
             }
             if !self.state.queue.is_idle() {
                 tokio::time::sleep(YIELD).await;
             }
-            if let Err(error) = self.tell(&event).await {
-                debug!(event = %event.name(), error = &error as &dyn std::error::Error, "failed to tell a host event");
+            if let Err(error) = self.write(&event).await {
+                debug!(event = %event.name(), error = &error as &dyn std::error::Error, "failed to mirror a host event");
             }
         }
     }
@@ -101,12 +101,15 @@ impl Events {
         loop {
             match self.known_page(&next).await {
                 Ok(page) => {
-                    known.extend(page.items.iter().map(Told::id));
+                    known.extend(page.items.iter().map(Mirrored::id));
                     next = page.metadata.next;
                 }
-                // Some are told again: the server counts them as the same.
+                // Some are written again: the server counts them as the same.
                 Err(error) => {
-                    debug!(error = &error as &dyn std::error::Error, "failed to list the events told before");
+                    debug!(
+                        error = &error as &dyn std::error::Error,
+                        "failed to list the events that were mirrored before"
+                    );
                     return known;
                 }
             }
@@ -123,7 +126,7 @@ impl Events {
         serde_json::from_slice(&body).map_err(api::Error::Decode)
     }
 
-    async fn tell(&self, event: &VirtualObject) -> Result<(), api::Error> {
+    async fn write(&self, event: &VirtualObject) -> Result<(), api::Error> {
         match self.writer.create_virtual(&events(), event).await {
             Err(error) if error.is_already_exists() => {
                 self.writer.count_event(&event.virtual_name(), event).await
@@ -150,8 +153,8 @@ impl Events {
         fields.insert("involvedObject".into(), involved(&identity, api_version, kind.short(), event));
         fields.remove("related");
         for field in ["message", "note"] {
-            if let Some(Value::String(text)) = fields.get_mut(field) {
-                *text = names.to_virtual_text(text, &identity.namespace);
+            if let Some(Value::String(message)) = fields.get_mut(field) {
+                *message = names.to_virtual_text(message, &identity.namespace);
             }
         }
         Some(VirtualObject::new(fields))
@@ -177,14 +180,14 @@ fn involved(identity: &Identity, api_version: &str, kind: &str, event: &HostObje
     involved
 }
 
-/// The same of an event that is to be told.
+/// The same of an event that is to be written.
 fn id_of(event: &VirtualObject) -> String {
     let count =
         event.pointer("/count").and_then(Value::as_i64).or_else(|| event.pointer("/series/count")?.as_i64());
     id(event.namespace(), event.name(), count)
 }
 
-/// What makes an event the same as one told before: its name and its count.
+/// What makes an event the same as one mirrored before: its name and its count.
 fn id(namespace: &str, name: &str, count: Option<i64>) -> String {
     format!("{namespace}/{name}#{}", count.unwrap_or_default())
 }

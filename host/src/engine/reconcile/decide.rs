@@ -33,7 +33,7 @@ pub(crate) struct Decision {
 #[error("the mapper panicked")]
 pub(crate) struct Panicked(#[source] tokio::task::JoinError);
 
-/// Decides by the rules of `pair`, one of `kinds`. Rules tell what they have to tell in `notes`.
+/// Decides by the rules of `synced`, one of `kinds`. What rules have to report goes into `notes`.
 pub(crate) async fn decide(
     state: &Arc<State>,
     kinds: &Arc<Kinds>,
@@ -71,7 +71,7 @@ async fn apart(
     decision.await.map_err(Panicked)
 }
 
-/// Asks the rules; gives what the answer depends on as well.
+/// Asks the rules; returns what the answer depends on as well.
 fn ask(
     state: &State,
     view: View,
@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_time_is_told_to_the_second_and_to_the_millisecond() {
+    fn the_time_is_given_to_the_second_and_to_the_millisecond() {
         let now = now();
         let text: Timestamp = now.text.parse().unwrap();
         assert_eq!(u64::try_from(text.as_second()).unwrap(), now.millis / 1000);

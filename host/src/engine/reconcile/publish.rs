@@ -1,7 +1,7 @@
-//! Tells what there is to say about a pair beside the writes: why it is held back, and what rules have noted.
+//! Publishes on virtual objects why a pair is held back, and what rules have noted.
 //!
-//! Rules from outside may say much, and often: see [`EventRecorder`] for events. Conditions that change with every
-//! look would make a loop, because each write of them is a change to look at.
+//! Rules from outside may report much, and often: see [`EventRecorder`] for events. Conditions that change with every
+//! decision would make a loop, because each write of them requeues the object.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -18,19 +18,20 @@ use weft_core::verdict::{Hold, Problem};
 
 use crate::bucket::Buckets;
 use crate::engine::cache::state::State;
-use crate::engine::events::recorder::{EventRecorder, ObjectEvent, Reason};
+use crate::engine::events::reason::Reason;
+use crate::engine::events::recorder::{EventRecorder, ObjectEvent};
 use crate::engine::queue::Outcome;
 
 /// Nobody waits for less.
 const SHORTEST_WAIT: Duration = Duration::from_secs(1);
-/// What was not told, or did not quite work, is looked at again after about this time.
+/// What was not published, or did not quite work, is requeued after about this time.
 const LATER: Duration = Duration::from_secs(30);
 /// So many changes of one object's conditions are written at once.
 const CONDITION_CHANGES: u32 = 5;
 /// After this time one change more is.
 const CONDITION_CHANGE: Duration = Duration::from_secs(10);
 
-/// Tells on the virtual objects.
+/// Publishes on the virtual objects.
 pub(crate) struct Publisher {
     state: Arc<State>,
     recorder: EventRecorder,
@@ -52,8 +53,8 @@ impl Publisher {
         if conditions.has_any(key, Instant::now()) { Notes::default() } else { Notes::without_conditions() }
     }
 
-    /// Tells what a decision about `source` has to say; says when to look again because of it.
-    pub(crate) fn tell(
+    /// Publishes what a decision about `source` reports; returns when to requeue it because of that.
+    pub(crate) fn publish(
         &self,
         key: &Key,
         mapper: &dyn Mapper,
@@ -66,25 +67,31 @@ impl Publisher {
         } else {
             Outcome::Done
         };
-        let of_hold = plan.hold.as_ref().map_or(Outcome::Done, |hold| self.tell_hold(key, source, hold));
+        let of_hold = plan.hold.as_ref().map_or(Outcome::Done, |hold| self.publish_hold(key, source, hold));
         let (events, failures) = notes.into_parts();
         for event in events {
-            self.tell_event(key, source, event);
+            self.publish_event(key, source, event);
         }
         let worked = failures.is_empty();
         for problem in &failures {
-            self.tell_problem(key, source, problem);
+            self.publish_problem(key, source, problem);
         }
         let of_failures = if worked { Outcome::Done } else { later() };
         of_hold.and(of_conditions).and(of_failures)
     }
 
-    /// Tells something of the engine's own.
-    pub(crate) fn tell_reason(&self, key: &Key, object: &Arc<VirtualObject>, reason: Reason, message: &str) {
-        self.report(key, object, None, true, reason.as_str().to_owned(), message);
+    /// Publishes an event of the engine's own.
+    pub(crate) fn publish_reason(
+        &self,
+        key: &Key,
+        object: &Arc<VirtualObject>,
+        reason: Reason,
+        message: &str,
+    ) {
+        self.record(key, object, None, reason.is_warning(), reason.as_str().to_owned(), message);
     }
 
-    fn tell_hold(&self, key: &Key, source: &Arc<VirtualObject>, hold: &Hold) -> Outcome {
+    fn publish_hold(&self, key: &Key, source: &Arc<VirtualObject>, hold: &Hold) -> Outcome {
         match hold {
             Hold::Absent(_) => Outcome::Done,
             Hold::Wait(wait) => {
@@ -95,17 +102,17 @@ impl Publisher {
                 debug!(%key, why = problem.for_log(), "the other side is left as it is");
                 Outcome::Done
             }
-            // Who was not told why cannot know what to change.
-            Hold::Reject(problem) if self.tell_problem(key, source, problem) => Outcome::Done,
+            // Who gets no event cannot know what to change.
+            Hold::Reject(problem) if self.publish_problem(key, source, problem) => Outcome::Done,
             Hold::Reject(_) => later(),
             Hold::Fail(problem) => {
-                self.tell_problem(key, source, problem);
+                self.publish_problem(key, source, problem);
                 Outcome::Failed(None)
             }
         }
     }
 
-    /// Counts a change of conditions; what was not taken is to be looked at again.
+    /// Counts a change of conditions; what was not taken is requeued.
     fn count_conditions(&self, key: &Key, source: &VirtualObject, plan: &Plan, notes: &Notes) -> Outcome {
         if !notes.takes_conditions() {
             debug!(%key, "the conditions that rules set change too often; they are written later");
@@ -118,18 +125,18 @@ impl Publisher {
         Outcome::Done
     }
 
-    fn tell_event(&self, key: &Key, source: &Arc<VirtualObject>, event: Event) {
+    fn publish_event(&self, key: &Key, source: &Arc<VirtualObject>, event: Event) {
         let Event { by, is_warning, reason, message } = event;
-        self.report(key, source, Some(by), is_warning, reason, &message);
+        self.record(key, source, Some(by), is_warning, reason, &message);
     }
 
-    /// Whether it was told now, or not long ago.
-    fn tell_problem(&self, key: &Key, source: &Arc<VirtualObject>, problem: &Problem) -> bool {
+    /// Whether it was published now, or not long ago.
+    fn publish_problem(&self, key: &Key, source: &Arc<VirtualObject>, problem: &Problem) -> bool {
         let (by, reason) = (problem.by.plugin().map(str::to_owned), problem.reason.clone());
-        self.report(key, source, by, true, reason, &problem.to_string())
+        self.record(key, source, by, true, reason, &problem.to_string())
     }
 
-    fn report(
+    fn record(
         &self,
         key: &Key,
         object: &Arc<VirtualObject>,
@@ -139,7 +146,7 @@ impl Publisher {
         message: &str,
     ) -> bool {
         let message = self.state.names.to_virtual_text(message, &key.name.namespace);
-        self.recorder.tell(ObjectEvent {
+        self.recorder.record(ObjectEvent {
             object: object.clone(),
             key: key.clone(),
             by,

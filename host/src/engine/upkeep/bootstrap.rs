@@ -20,10 +20,10 @@ use crate::engine::cache::state::{State, dns_service};
 use crate::engine::informer::identity::{self, IdentityGuard};
 use crate::engine::resources::services;
 
-/// How often all this is looked at again.
+/// How often all this is checked again.
 const PERIOD: Duration = Duration::from_secs(30);
 
-/// Looks after the bootstrap.
+/// Bootstraps the virtual cluster, and checks that it stays so.
 pub(crate) struct Bootstrap {
     pub(crate) state: Arc<State>,
     pub(crate) writer: Arc<Writer>,
@@ -34,7 +34,7 @@ pub(crate) struct Bootstrap {
     pub(crate) service: String,
 }
 
-/// Why the bootstrap does not stand.
+/// Why the virtual cluster is not ready.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error(
@@ -54,7 +54,7 @@ pub(crate) enum Error {
 }
 
 impl Bootstrap {
-    /// Lays the bootstrap; to be repeated until it stands.
+    /// Bootstraps once; to be repeated until it succeeds.
     pub(crate) async fn run(&self) -> Result<(), Error> {
         let service = self.host_service().await?;
         let addresses = cluster_ips(&service);
@@ -71,18 +71,18 @@ impl Bootstrap {
         self.ensure_dns().await
     }
 
-    /// Looks at the bootstrap again and again; `ready` is told whether it stands.
+    /// Repeats the bootstrap for ever; sets `ready` to whether it succeeded.
     pub(crate) async fn keep(self, ready: tokio::sync::watch::Sender<bool>) {
         loop {
             tokio::time::sleep(PERIOD).await;
-            let laid = self.run().await;
-            match &laid {
+            let result = self.run().await;
+            match &result {
                 Ok(()) => {}
                 // A server that is away is not another server.
                 Err(Error::Api { .. }) => continue,
                 Err(error) => warn!(error = error as &dyn std::error::Error, "syncing is stopped"),
             }
-            ready.send_if_modified(|ready| std::mem::replace(ready, laid.is_ok()) != laid.is_ok());
+            ready.send_if_modified(|ready| std::mem::replace(ready, result.is_ok()) != result.is_ok());
         }
     }
 
@@ -97,7 +97,7 @@ impl Bootstrap {
         })
     }
 
-    /// Sees to it that the guard knows whom to expect: the virtual cluster that the host remembers.
+    /// Sets the identity that the guard expects: that of the virtual cluster recorded on the host.
     async fn check_identity(&self, service: &HostObject) -> Result<(), Error> {
         let found = self.guard.identity().await.map_err(|error| match error {
             identity::Error::Api(source) => {
@@ -149,7 +149,7 @@ impl Bootstrap {
         Ok(())
     }
 
-    /// Makes the virtual DNS Service where there is none, so that its address is known before the first
+    /// Creates the virtual DNS Service where there is none, so that its address is known before the first
     /// pod; whoever installs the DNS finds it and keeps it.
     async fn ensure_dns(&self) -> Result<(), Error> {
         let VirtualName { namespace, name } = dns_service().name;

@@ -1,7 +1,7 @@
-//! Deletes the host objects of a kind that is synced no more.
+//! Deletes the host objects of a kind that is no longer synced.
 //!
 //! Only what a list of its own shows, complete and fresh, and what has our identity of this kind; each object
-//! only if it still is the one that was looked at.
+//! only if it still is the one that was decided about.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,12 +17,12 @@ use crate::engine::cache::state::State;
 use crate::engine::cache::store::Store;
 use crate::engine::informer::watch::Watch;
 
-/// First pause between two looks at what is left; doubled with each further one.
+/// First pause between two passes over what is left; doubled with each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// Longest pause.
 const LAST_PAUSE: Duration = Duration::from_secs(30);
 
-/// Deletes them.
+/// Deletes the stale host objects of one kind.
 pub(crate) struct CleanUp {
     pub(crate) state: Arc<State>,
     pub(crate) writer: Arc<Writer>,
@@ -48,7 +48,7 @@ impl CleanUp {
         let mut pause = FIRST_PAUSE;
         while self.ready.wait_for(|ready| *ready).await.is_ok() {
             if self.store.is_synced() && self.delete_each().await == 0 {
-                info!(kind = %self.kind, "no host object is left of a kind that is synced no more");
+                info!(kind = %self.kind, "no host object is left of a kind that is no longer synced");
                 return;
             }
             tokio::time::sleep(pause).await;
@@ -56,8 +56,7 @@ impl CleanUp {
         }
     }
 
-    /// Asks for the deletion of everything that is there; gives the number of objects that were not on
-    /// their way out before.
+    /// Deletes everything that is there; returns the number of objects that were not terminating before.
     async fn delete_each(&self) -> usize {
         let mut found = 0;
         for (namespace, name) in self.store.names() {
@@ -66,14 +65,14 @@ impl CleanUp {
                 continue;
             }
             found += 1;
-            // The bootstrap may have been lost on the way.
+            // Readiness may have been lost meanwhile.
             if !*self.ready.borrow() {
                 break;
             }
             let (resource, name) = (&self.mapper.spec().resource, HostName::of(&object));
             if let Err(error) = self.writer.delete_host(resource, &name, object.uid(), None).await {
                 let error = &error as &dyn std::error::Error;
-                warn!(kind = %self.kind, %name, error, "failed to delete an object of a kind that is synced no more; trying again");
+                warn!(kind = %self.kind, %name, error, "failed to delete a stale object of a kind that is no longer synced; trying again");
             }
         }
         found

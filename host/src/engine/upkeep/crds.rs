@@ -12,15 +12,16 @@ use weft_core::object::{Host, HostObject, Key, ResourceType, Virtual, VirtualNam
 
 use crate::api::{self, Api};
 use crate::engine::apply::Writer;
-use crate::engine::events::recorder::{EventRecorder, ObjectEvent, Reason};
+use crate::engine::events::reason::Reason;
+use crate::engine::events::recorder::{EventRecorder, ObjectEvent};
 use crate::engine::resources::custom_resource_definitions;
 use crate::registry::Rules;
 use action::Action;
 
-/// How often the host's definitions are looked at.
+/// How often the host's definitions are read.
 const PERIOD: Duration = Duration::from_secs(30);
 
-/// Looks after the definitions of the kinds whose rules ask for it.
+/// Installs and updates the definitions of the kinds whose rules ask for it.
 pub(crate) struct CrdInstaller {
     pub(crate) host: Api<Host>,
     pub(crate) r#virtual: Api<Virtual>,
@@ -30,7 +31,7 @@ pub(crate) struct CrdInstaller {
     pub(crate) published: HashMap<String, String>,
 }
 
-/// Why a definition could not be looked after.
+/// Why a definition could not be installed or updated.
 #[derive(Debug, thiserror::Error)]
 enum Error {
     #[error(
@@ -38,7 +39,7 @@ enum Error {
     )]
     Missing(String),
     #[error(
-        "the syncer may not read the CustomResourceDefinition {0} on the host; give it the right `get` on it"
+        "the syncer may not read the CustomResourceDefinition {0} on the host; give it the permission `get` on it"
     )]
     Forbidden(String),
     #[error("the host's CustomResourceDefinition {name} cannot be used: {why}")]
@@ -57,7 +58,7 @@ impl CrdInstaller {
         while ready.wait_for(|ready| *ready).await.is_ok() {
             let current = rules.borrow_and_update().clone();
             for mapper in current.mappers.iter().filter(|mapper| mapper.spec().installs_definition) {
-                self.look_at(&mapper.spec().resource).await;
+                self.reconcile(&mapper.spec().resource).await;
             }
             tokio::select! {
                 () = tokio::time::sleep(PERIOD) => {}
@@ -66,13 +67,13 @@ impl CrdInstaller {
         }
     }
 
-    async fn look_at(&mut self, resource: &ResourceType) {
+    async fn reconcile(&mut self, resource: &ResourceType) {
         let name = format!("{}.{}", resource.plural, resource.group);
         match self.ensure(resource, &name).await {
             Ok(None) => {
                 self.published.remove(&name);
             }
-            Ok(Some(news)) => self.tell_once(&name, news),
+            Ok(Some(notice)) => self.publish_once(&name, notice),
             Err(error) if is_passing(&error) => {
                 debug!(error = &error as &dyn std::error::Error, "trying again");
             }
@@ -80,8 +81,8 @@ impl CrdInstaller {
         }
     }
 
-    /// Brings one definition up to date; gives what there is to tell the tenant about it.
-    async fn ensure(&self, resource: &ResourceType, name: &str) -> Result<Option<News>, Error> {
+    /// Brings one definition up to date; returns what to publish on it.
+    async fn ensure(&self, resource: &ResourceType, name: &str) -> Result<Option<Notice>, Error> {
         let failed = |action| move |source| Error::Api { action, name: name.to_owned(), source };
         let host = self.on_host(name).await?;
         let current = match self.r#virtual.get(&custom_resource_definitions(), "", name).await {
@@ -104,10 +105,10 @@ impl CrdInstaller {
                     let patched = self.writer.patch_virtual(&kind, &named(name), uid, &change).await;
                     patched.map_err(failed("update the definition"))?;
                 }
-                info!(definition = name, "brought the definition in the virtual cluster up to the host's");
+                info!(definition = name, "updated the definition in the virtual cluster to the host's");
                 Ok(None)
             }
-            Action::Respect => Ok(current.map(|current| News {
+            Action::Respect => Ok(current.map(|current| Notice {
                 definition: Arc::new(current),
                 reason: Reason::DefinitionRespected,
                 message:
@@ -115,7 +116,7 @@ impl CrdInstaller {
                         .to_owned(),
             })),
             Action::Keep(why) => match current {
-                Some(current) => Ok(Some(News {
+                Some(current) => Ok(Some(Notice {
                     definition: Arc::new(current),
                     reason: Reason::DefinitionKept,
                     message: format!("the definition is not brought up to the host's: {why}"),
@@ -133,13 +134,13 @@ impl CrdInstaller {
         })
     }
 
-    /// Tells it in the log and on the definition, unless it was published last.
-    fn tell_once(&mut self, name: &str, news: News) {
-        if self.published.insert(name.to_owned(), news.message.clone()).as_ref() == Some(&news.message) {
+    /// Logs it and records it on the definition, unless it was published last.
+    fn publish_once(&mut self, name: &str, notice: Notice) {
+        if self.published.insert(name.to_owned(), notice.message.clone()).as_ref() == Some(&notice.message) {
             return;
         }
-        let News { definition, reason, message } = news;
-        let is_warning = reason == Reason::DefinitionKept;
+        let Notice { definition, reason, message } = notice;
+        let is_warning = reason.is_warning();
         if is_warning {
             warn!(definition = name, "{message}");
         } else {
@@ -147,12 +148,12 @@ impl CrdInstaller {
         }
         let key = Key { kind: custom_resource_definitions().kind(), name: named(name) };
         let reason = reason.as_str().to_owned();
-        self.recorder.tell(ObjectEvent { object: definition, key, by: None, is_warning, reason, message });
+        self.recorder.record(ObjectEvent { object: definition, key, by: None, is_warning, reason, message });
     }
 
     fn warn_once(&mut self, name: &str, error: &Error) {
-        let text = format!("{error:?}");
-        if self.published.insert(name.to_owned(), text.clone()).as_ref() != Some(&text) {
+        let problem = format!("{error:?}");
+        if self.published.insert(name.to_owned(), problem.clone()).as_ref() != Some(&problem) {
             warn!(
                 definition = name,
                 error = error as &dyn std::error::Error,
@@ -162,14 +163,14 @@ impl CrdInstaller {
     }
 }
 
-/// Something to tell the tenant about a definition.
-struct News {
+/// Something to publish on a definition, for the tenant.
+struct Notice {
     definition: Arc<VirtualObject>,
     reason: Reason,
     message: String,
 }
 
-/// Whether the next look may find it healed without anybody's doing.
+/// Whether trying again may succeed without anybody's doing.
 fn is_passing(error: &Error) -> bool {
     matches!(error, Error::Api { source, .. } if !source.is_refusal())
 }

@@ -1,7 +1,7 @@
-//! Puts rules in force, and others in their place while the engine runs.
+//! Applies rules, and replaces them while the engine runs.
 //!
-//! What has the same rules as before is not touched. Objects of a kind with other rules are looked at again;
-//! their stores and watches stay.
+//! A kind with the same rules as before is not touched. Objects of a kind with other rules are requeued; their stores
+//! and watches stay.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,12 +20,12 @@ use crate::engine::upkeep::clean_up::CleanUp;
 use crate::engine::watches::Watches;
 use crate::registry::Rules;
 
-/// Objects that are looked at before others get a turn: about a millisecond's work.
+/// Objects that are requeued before others get a turn: about a millisecond's work.
 const BATCH: usize = 32;
 /// Rules compute and do not wait: more threads than this for each processor make nothing faster.
 const THREADS_A_PROCESSOR: usize = 2;
 
-/// Keeps the rules in force.
+/// Applies rules: starts and stops the watches and clean-ups that follow from them.
 pub(crate) struct Reconfigurer {
     state: Arc<State>,
     writer: Arc<Writer>,
@@ -34,7 +34,7 @@ pub(crate) struct Reconfigurer {
     ready: signal::Receiver<bool>,
     /// How many pairs are worked on at once.
     workers: usize,
-    /// The watches of each kind: they end when they are taken out.
+    /// The watches of each kind: they end when they are removed here.
     of_synced: HashMap<Kind, JoinSet<()>>,
     of_looked_up: HashMap<Kind, JoinSet<()>>,
     clean_ups: HashMap<Kind, JoinSet<()>>,
@@ -52,20 +52,20 @@ impl Reconfigurer {
         Self { state, writer, watches, ready, workers, of_synced, of_looked_up, clean_ups }
     }
 
-    /// Puts rules in force whenever there are others, for ever. Watches end with it.
+    /// Applies rules whenever they change, for ever. Watches end with it.
     pub(crate) async fn keep(mut self, mut rules: signal::Receiver<Arc<Rules>>) {
         while rules.changed().await.is_ok() {
             let next = rules.borrow_and_update().clone();
             let replaced = self.apply(&next);
             for kind in replaced {
-                self.look_at_all(&kind).await;
+                self.requeue_all(&kind).await;
             }
         }
         // Nobody is left who could change them.
         std::future::pending::<()>().await;
     }
 
-    /// Puts `rules` in force at once; gives the kinds whose objects are to be looked at again.
+    /// Applies `rules` at once; returns the kinds whose objects are to be requeued.
     pub(crate) fn apply(&mut self, rules: &Rules) -> Vec<Kind> {
         let (kinds, difference) = self.state.kinds().under(rules, threads(self.workers));
         self.state.queue.limit(limits(&kinds, self.workers));
@@ -79,7 +79,7 @@ impl Reconfigurer {
             }
         }
         self.start_watches(&kinds, &difference);
-        tell(&difference);
+        log(&difference);
         difference.replaced
     }
 
@@ -125,8 +125,8 @@ impl Reconfigurer {
         self.clean_ups.insert(kind.clone(), tasks);
     }
 
-    /// Looks at every object of a kind as its rules of now see it.
-    async fn look_at_all(&self, kind: &Kind) {
+    /// Requeues every object of a kind, whose rules have changed.
+    async fn requeue_all(&self, kind: &Kind) {
         let Some(synced) = self.state.synced(kind) else { return };
         for (number, (namespace, name)) in synced.r#virtual.names().into_iter().enumerate() {
             if number % BATCH == BATCH - 1 {
@@ -156,10 +156,10 @@ fn limits(kinds: &Kinds, workers: usize) -> Limits {
     }
 }
 
-fn tell(difference: &Difference) {
+fn log(difference: &Difference) {
     let removed: Vec<&Kind> = difference.removed.iter().map(|(kind, _)| kind).collect();
     info!(
         added = ?difference.added, replaced = ?difference.replaced, ?removed,
-        looked_up = ?difference.looked_up, "rules are in force"
+        looked_up = ?difference.looked_up, "rules are applied"
     );
 }
