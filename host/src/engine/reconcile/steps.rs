@@ -272,3 +272,129 @@ impl Steps {
 fn relax(synced: &SyncedKind, requested: &HostObject, error: &api::Error) -> Option<HostObject> {
     synced.mapper.patcher().relax(requested, error.refused_fields()?).filter(|next| next != requested)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use http::Method;
+    use serde_json::{Value, json};
+
+    use crate::api::scripted::{Answer, Asked};
+    use crate::engine::cache::store::{Absence, ResourceVersion};
+    use crate::engine::testing::{Bench, echo, host_object, invalid, key, pod, service};
+
+    fn web() -> Key {
+        key("v1/Service", "shop", "web")
+    }
+
+    /// A host that has `found` under the name of the Service already.
+    fn taken(found: Value) -> Bench {
+        let on_host = move |asked: &Asked| match asked.method {
+            Method::POST => Answer::failure(409, "AlreadyExists"),
+            Method::GET => Answer::ok(found.clone()),
+            _ => echo(asked),
+        };
+        let bench = Bench::new(on_host, echo);
+        bench.put_virtual("v1/Service", service("web", "5"));
+        bench
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_object_of_somebody_else_under_our_name_is_left_alone_and_published() {
+        let foreign = json!({"metadata": {"namespace": "team-a", "name": "web-x-shop-x-vc", "uid": "u"}});
+        let bench = taken(foreign);
+        let outcome = bench.syncer(Vec::new()).reconcile(&web()).await;
+        assert_eq!(outcome, Outcome::Failed(None));
+        let written = bench.host_requests.lines().into_iter().skip(2).collect::<Vec<_>>();
+        assert_eq!(written, Vec::<String>::new(), "after the POST and the GET");
+        assert_eq!(bench.reasons().await, ["Warning HostNameTaken"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_object_of_ours_that_the_cache_does_not_show_is_adopted_and_requeued() {
+        let bench = taken(host_object("v1/Service", "shop", "web", "uid-1"));
+        assert_eq!(bench.syncer(Vec::new()).reconcile(&web()).await, Outcome::Done);
+        assert!(bench.state.synced(&web().kind).unwrap().host.contains("team-a", "web-x-shop-x-vc"));
+        assert_eq!(bench.state.queue.next().await, Some(web()), "it is decided about again");
+    }
+
+    /// A host that does not give the address 10.96.0.7, and the Service; `was_there` if one was deleted lately.
+    async fn refused(was_there: bool) -> Bench {
+        let on_host = |asked: &Asked| {
+            let wants = asked.method == Method::POST && asked.body["spec"].get("clusterIP").is_some();
+            if wants { invalid(&["spec.clusterIPs"]) } else { echo(asked) }
+        };
+        let bench = Bench::new(on_host, echo);
+        let (key, object) = (web(), service("web", "5"));
+        bench.put_virtual("v1/Service", object);
+        let host = &bench.state.synced(&key.kind).unwrap().host;
+        if was_there {
+            host.remove("team-a", "web-x-shop-x-vc", ResourceVersion::new("3"), Absence::Deleted);
+        }
+        assert_eq!(bench.syncer(Vec::new()).reconcile(&key).await, Outcome::Done);
+        bench
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_host_cannot_give_is_left_to_it_after_a_deleted_predecessor_had_time_to_release_it() {
+        for (was_there, requests) in [(false, 2), (true, 2 + RELEASES as usize)] {
+            let bench = refused(was_there).await;
+            let created = bench.host_requests.bodies(&Method::POST);
+            assert_eq!(created.len(), requests, "{:?}", bench.host_requests.lines());
+            let (last, earlier) = created.split_last().unwrap();
+            assert!(earlier.iter().all(|body| body["spec"]["clusterIP"] == "10.96.0.7"), "{earlier:?}");
+            assert_eq!(last["spec"].get("clusterIP"), None, "{last}");
+            assert_eq!(bench.reasons().await, Vec::<String>::new());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_patch_that_the_host_refuses_is_relaxed_too() {
+        let on_host = |asked: &Asked| {
+            let node_port = asked.body.pointer("/spec/ports/0/nodePort");
+            if asked.method == Method::PATCH && node_port.is_some_and(|port| !port.is_null()) {
+                return invalid(&["spec.ports[0].nodePort"]);
+            }
+            echo(asked)
+        };
+        let bench = Bench::new(on_host, echo);
+        let (syncer, key, mut object) = (bench.syncer(Vec::new()), web(), service("web", "5"));
+        bench.put_virtual("v1/Service", object.clone());
+        syncer.reconcile(&key).await;
+        object["metadata"]["resourceVersion"] = "6".into();
+        object["spec"]["type"] = "NodePort".into();
+        object["spec"]["ports"] = json!([{"port": 80, "nodePort": 30080}]);
+        bench.put_virtual("v1/Service", object);
+        assert_eq!(syncer.reconcile(&key).await, Outcome::Done);
+        let patches = bench.host_requests.bodies(&Method::PATCH);
+        assert_eq!(patches.len(), 2, "{patches:?}");
+        assert_eq!(patches[0]["spec"]["ports"][0]["nodePort"], 30080, "{}", patches[0]);
+        assert_eq!(patches[1]["spec"]["type"], "NodePort", "{}", patches[1]);
+    }
+
+    /// A pod that the host has placed on `node-1`, before the virtual side has it bound.
+    async fn placed(on_virtual: fn(&Asked) -> Answer) -> (Bench, Outcome) {
+        let bench = Bench::new(echo, on_virtual);
+        let (syncer, key) = (bench.syncer(Vec::new()), key("v1/Pod", "shop", "web"));
+        bench.put_virtual("v1/Pod", pod());
+        syncer.reconcile(&key).await;
+        let mut host = bench.created_on_host();
+        host["spec"]["nodeName"] = "node-1".into();
+        bench.put_host("v1/Pod", host);
+        syncer.reconcile(&key).await;
+        let outcome = syncer.reconcile(&key).await;
+        (bench, outcome)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pod_is_bound_once_and_a_binding_that_is_there_already_is_no_failure() {
+        const BINDING: &str = "POST /api/v1/namespaces/shop/pods/web/binding";
+        let (bench, outcome) = placed(echo).await;
+        assert_eq!((outcome, bench.virtual_requests.lines()), (Outcome::Done, vec![BINDING.to_owned()]));
+        assert!(bench.state.is_bound("uid-1"), "until the store shows it");
+        let (bench, outcome) = placed(|_| Answer::failure(409, "Conflict")).await;
+        assert_eq!(outcome, Outcome::Done);
+        assert_eq!(bench.virtual_requests.lines(), [BINDING, BINDING], "it is not taken for bound");
+    }
+}

@@ -132,3 +132,192 @@ impl Syncer {
         Outcome::Failed(retry_after)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    use http::{Method, StatusCode};
+    use serde_json::{Value, json};
+    use weft_core::object::Kind;
+
+    use crate::api::scripted::{Answer, Asked};
+    use crate::engine::cache::store::ResourceVersion;
+    use crate::engine::testing::{Bench, echo, host_object, key, pod, service};
+
+    const SERVICES: &str = "/api/v1/namespaces/team-a/services";
+
+    fn ran_pod() -> Value {
+        let mut pod = pod();
+        pod["status"] = json!({"startTime": "2026-01-01T00:00:00Z"});
+        pod
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_service_is_created_patched_and_deleted_with_the_tenants() {
+        let bench = Bench::echoing();
+        let (syncer, key) = (bench.syncer(Vec::new()), key("v1/Service", "shop", "web"));
+        bench.put_virtual("v1/Service", service("web", "5"));
+        assert_eq!(syncer.reconcile(&key).await, Outcome::Done);
+        assert_eq!(syncer.reconcile(&key).await, Outcome::Done);
+        assert_eq!(bench.host_requests.lines(), [format!("POST {SERVICES}")], "created once");
+        assert_eq!(bench.virtual_requests.bodies(&Method::PATCH), Vec::<Value>::new(), "nothing flows back");
+        let created = &bench.host_requests.bodies(&Method::POST)[0];
+        assert_eq!(created["spec"]["selector"]["weft.dev/namespace"], "shop", "{created}");
+
+        bench.put_virtual("v1/Service", service("other", "6"));
+        assert_eq!(syncer.reconcile(&key).await, Outcome::Done);
+        let patch = bench.host_requests.bodies(&Method::PATCH).pop().expect("the change goes to the host");
+        assert_eq!(patch["metadata"]["uid"], "uid-new", "{patch}");
+        assert_eq!(patch["spec"]["selector"]["app"], "other", "{patch}");
+
+        let synced = bench.state.synced(&key.kind).unwrap();
+        synced.r#virtual.remove("shop", "web", ResourceVersion::new("7"), Absence::Deleted);
+        assert_eq!(syncer.reconcile(&key).await, Outcome::Done);
+        let path = format!("{SERVICES}/web-x-shop-x-vc");
+        let expected = [format!("POST {SERVICES}"), format!("PATCH {path}"), format!("DELETE {path}")];
+        assert_eq!(bench.host_requests.lines(), expected);
+        assert!(bench.virtual_requests.all().is_empty(), "nothing was written to the tenant's object");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_config_map_is_on_the_host_while_a_pod_names_it() {
+        let bench = Bench::echoing();
+        let (syncer, key) = (bench.syncer(Vec::new()), key("v1/ConfigMap", "shop", "settings"));
+        let metadata =
+            json!({"namespace": "shop", "name": "settings", "uid": "uid-2", "resourceVersion": "4"});
+        bench.put_virtual("v1/ConfigMap", json!({"metadata": metadata, "data": {"a": "b"}}));
+        syncer.reconcile(&key).await;
+        assert!(bench.host_requests.all().is_empty(), "nobody uses it: {:?}", bench.host_requests.lines());
+        let mut pod = ran_pod();
+        pod["spec"]["volumes"] = json!([{"name": "settings", "configMap": {"name": "settings"}}]);
+        bench.watch_virtual("v1/Pod", pod);
+        syncer.reconcile(&key).await;
+        assert_eq!(bench.host_requests.lines(), ["POST /api/v1/namespaces/team-a/configmaps"]);
+        assert_eq!(bench.host_requests.bodies(&Method::POST)[0]["data"], json!({"a": "b"}));
+    }
+
+    #[tokio::test]
+    async fn a_kind_that_is_not_synced_and_one_whose_lists_are_not_complete_cause_no_request() {
+        let bench = Bench::echoing();
+        let syncer = bench.syncer(Vec::new());
+        assert_eq!(syncer.reconcile(&key("v1/Unknown", "shop", "web")).await, Outcome::Done);
+        let rules = crate::registry::Rules { mappers: weft_core::kinds::builtin(), ..Default::default() };
+        bench.state.set_kinds(Kinds::default().under(&rules, 1).0);
+        bench.put_virtual("v1/Service", service("web", "5"));
+        let early = key("v1/Service", "shop", "web");
+        assert_eq!(syncer.reconcile(&early).await, Outcome::Done);
+        assert!(bench.host_requests.all().is_empty(), "{:?}", bench.host_requests.lines());
+        let synced = bench.state.synced(&early.kind).unwrap();
+        synced.r#virtual.set_synced();
+        synced.host.set_synced();
+        assert!(synced.take_early().contains(&early), "it comes again with the lists");
+    }
+
+    /// What becomes of a virtual pod that has run and whose host pod the cache does not show, if the host
+    /// answers so.
+    async fn lost(answer: fn() -> Answer, is_deleted: bool) -> (Outcome, Vec<String>, Vec<String>, Bench) {
+        let on_host = move |asked: &Asked| {
+            if asked.method == Method::GET { answer() } else { echo(asked) }
+        };
+        let bench = Bench::new(on_host, echo);
+        bench.put_virtual("v1/Pod", ran_pod());
+        if is_deleted {
+            let pods = bench.state.synced(&Kind::new("v1/Pod")).unwrap();
+            pods.host.remove("team-a", "web-x-shop-x-vc", ResourceVersion::new("9"), Absence::Deleted);
+        }
+        let outcome = bench.syncer(Vec::new()).reconcile(&key("v1/Pod", "shop", "web")).await;
+        let deletes = |asked: &Asked| asked.method == Method::DELETE;
+        let lines = bench
+            .virtual_requests
+            .all()
+            .iter()
+            .filter(|asked| deletes(asked))
+            .map(|asked| asked.line())
+            .collect();
+        (outcome, bench.host_requests.lines(), lines, bench)
+    }
+
+    const HOST_POD: &str = "GET /api/v1/namespaces/team-a/pods/web-x-shop-x-vc";
+    const VIRTUAL_POD: &str = "DELETE /api/v1/namespaces/shop/pods/web";
+
+    #[tokio::test(start_paused = true)]
+    async fn a_virtual_pod_is_deleted_only_after_the_host_has_no_pod_of_it() {
+        let (outcome, host, deletes, _) = lost(|| Answer::failure(404, "NotFound"), false).await;
+        assert_eq!(
+            (outcome, &host[..], &deletes[..]),
+            (Outcome::Done, &[HOST_POD.to_owned()][..], &[VIRTUAL_POD.to_owned()][..])
+        );
+        let (_, host, deletes, _) = lost(|| Answer::failure(500, "InternalError"), true).await;
+        assert!(host.is_empty(), "the watch has shown its deletion already: {host:?}");
+        assert_eq!(deletes, [VIRTUAL_POD]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_virtual_pod_stays_while_the_host_has_its_pod_or_cannot_say() {
+        let (_, _, deletes, bench) =
+            lost(|| Answer::ok(host_object("v1/Pod", "shop", "web", "uid-1")), false).await;
+        assert!(deletes.is_empty(), "the pod is there: {deletes:?}");
+        let pods = bench.state.synced(&Kind::new("v1/Pod")).unwrap();
+        assert!(pods.host.contains("team-a", "web-x-shop-x-vc"), "it is in the cache from now on");
+
+        let (outcome, _, deletes, _) = lost(|| Answer::failure(500, "InternalError"), false).await;
+        assert_eq!((outcome, deletes), (Outcome::Failed(None), Vec::new()));
+
+        let unsigned = || {
+            let mut pod = host_object("v1/Pod", "shop", "web", "uid-1");
+            pod["metadata"]["annotations"] = json!({});
+            Answer::ok(pod)
+        };
+        let (outcome, _, deletes, bench) = lost(unsigned, false).await;
+        assert_eq!((outcome, deletes), (Outcome::Failed(None), Vec::new()), "ours by label, not by identity");
+        assert_eq!(bench.reasons().await, ["Warning HostNameTaken"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failed_write_is_retried_and_a_refusal_is_published_with_its_side() {
+        let rest = || {
+            let details = json!({"retryAfterSeconds": 7});
+            Answer::Reply(
+                StatusCode::TOO_MANY_REQUESTS,
+                json!({"reason": "TooManyRequests", "details": details}),
+            )
+        };
+        let cases: [(fn() -> Answer, Option<u64>, &[&str]); 4] = [
+            (|| Answer::failure(403, "Forbidden"), None, &["Warning HostRefused"]),
+            (|| Answer::failure(500, "InternalError"), None, &[]),
+            (|| Answer::failure(504, "Timeout"), None, &[]),
+            (rest, Some(7), &[]),
+        ];
+        for (answer, retry_after, reasons) in cases {
+            let bench = Bench::new(move |_| answer(), echo);
+            bench.put_virtual("v1/Service", service("web", "5"));
+            let outcome = bench.syncer(Vec::new()).reconcile(&key("v1/Service", "shop", "web")).await;
+            assert_eq!(outcome, Outcome::Failed(retry_after.map(Duration::from_secs)), "{reasons:?}");
+            assert_eq!(bench.reasons().await, *reasons);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_status_that_the_virtual_side_refuses_is_published_as_such() {
+        let refused = |asked: &Asked| match asked.method {
+            Method::PATCH => Answer::failure(403, "Forbidden"),
+            _ => echo(asked),
+        };
+        let bench = Bench::new(echo, refused);
+        let (syncer, key) = (bench.syncer(Vec::new()), key("v1/Service", "shop", "web"));
+        bench.put_virtual("v1/Service", service("web", "5"));
+        syncer.reconcile(&key).await;
+        let mut host = bench.created_on_host();
+        host["status"] = json!({"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}});
+        bench.put_host("v1/Service", host);
+        assert_eq!(syncer.reconcile(&key).await, Outcome::Failed(None));
+        assert_eq!(bench.reasons().await, ["Warning StatusRefused"]);
+        let message = bench.events().await[0]["message"].as_str().unwrap_or_default().to_owned();
+        assert!(
+            message.contains("failed to patch") && message.contains("in the virtual cluster"),
+            "{message}"
+        );
+    }
+}
