@@ -73,3 +73,73 @@ impl PluginEvents {
         }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use http::Method;
+    use serde_json::Value;
+
+    use crate::engine::testing::{Bench, settle};
+
+    fn run(bench: &Bench) -> mpsc::Sender<PluginEvent> {
+        let (sender, receiver) = mpsc::channel(16);
+        let events = PluginEvents { state: bench.state.clone(), writer: bench.writer.clone() };
+        tokio::spawn(events.run(receiver));
+        sender
+    }
+
+    async fn written(bench: &Bench) -> Vec<Value> {
+        settle().await;
+        bench.host_requests.bodies(&Method::POST)
+    }
+
+    fn loaded() -> PluginEvent {
+        PluginEvent::normal("labels", "PluginLoaded", "version 1".to_owned())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_event_of_a_plugin_is_on_the_virtual_clusters_service_on_the_host() {
+        let bench = Bench::echoing();
+        let sender = run(&bench);
+        sender.send(loaded()).await.unwrap();
+        sender.send(PluginEvent::warning("", "FolderUnreadable", "no folder".to_owned())).await.unwrap();
+        let events = written(&bench).await;
+        assert_eq!(events.len(), 2, "{events:?}");
+        let about = json!({"apiVersion": "v1", "kind": "Service", "namespace": "team-a", "name": "vc", "uid": "uid-owner"});
+        assert!(events.iter().all(|event| event["involvedObject"] == about), "{events:?}");
+        let shown = |event: &Value| [&event["type"], &event["reason"], &event["message"]].map(Clone::clone);
+        assert_eq!(shown(&events[0]), ["Normal", "PluginLoaded", "plugin labels: version 1"]);
+        assert_eq!(shown(&events[1]), ["Warning", "FolderUnreadable", "no folder"]);
+        assert_eq!(bench.host_requests.lines(), ["POST /api/v1/namespaces/team-a/events"; 2]);
+        assert!(bench.virtual_requests.all().is_empty(), "tenants do not see them");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_same_event_is_written_again_after_a_minute_without_it() {
+        let bench = Bench::echoing();
+        let sender = run(&bench);
+        for (pause, expected) in [(Duration::ZERO, 1), (QUIET / 2, 1), (QUIET, 2)] {
+            tokio::time::advance(pause).await;
+            sender.send(loaded()).await.unwrap();
+            assert_eq!(written(&bench).await.len(), expected, "after {pause:?}");
+        }
+        sender.send(PluginEvent::warning("labels", "PluginLoaded", "version 2".to_owned())).await.unwrap();
+        assert_eq!(written(&bench).await.len(), 3, "another message is another event");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn events_wait_until_the_service_is_known() {
+        let bench = Bench::echoing();
+        let owner = bench.state.facts().owner.clone();
+        bench.state.update_facts(|facts| facts.owner = None);
+        let sender = run(&bench);
+        sender.send(loaded()).await.unwrap();
+        tokio::time::sleep(OWNER * 3).await;
+        assert_eq!(written(&bench).await, Vec::<Value>::new());
+        bench.state.update_facts(|facts| facts.owner = owner);
+        tokio::time::sleep(OWNER).await;
+        assert_eq!(written(&bench).await.len(), 1);
+    }
+}

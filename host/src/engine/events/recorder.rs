@@ -196,6 +196,9 @@ fn event(admitted: &Admitted) -> VirtualObject {
 mod tests {
     use super::*;
 
+    use crate::api::scripted::Answer;
+    use crate::engine::testing::{Bench, echo, key, settle};
+
     #[test]
     fn the_same_event_is_recorded_once_and_counted_when_it_comes_again_later() {
         let (mut recent, now) = (Recent::new(), Instant::now());
@@ -212,5 +215,60 @@ mod tests {
         assert_eq!((0..1000).filter(|_| recent.allows(Some(&flood), now)).count(), 10);
         assert!(recent.allows(None, now) && recent.allows(Some(&"calm".to_owned()), now));
         assert!(recent.allows(Some(&flood), now + Duration::from_secs(1)));
+    }
+
+    fn object_event(namespace: &str, message: &str) -> ObjectEvent {
+        let metadata = json!({"namespace": namespace, "name": "web", "uid": "uid-1"});
+        ObjectEvent {
+            object: Arc::new(VirtualObject::from_json(json!({"metadata": metadata})).unwrap()),
+            key: key("example.org/v1/Widget", namespace, "web"),
+            by: None,
+            is_warning: true,
+            reason: "HostRefused".to_owned(),
+            message: message.to_owned(),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_event_is_about_its_object_and_one_without_a_namespace_is_in_default() {
+        let bench = Bench::echoing();
+        let recorder = bench.recorder();
+        assert!(recorder.record(object_event("shop", "why")) && recorder.record(object_event("", "other")));
+        assert!(recorder.record(object_event("shop", "why")), "not dropped: it is there already");
+        let events = bench.events().await;
+        let namespaces: Vec<_> = events.iter().map(|event| &event["metadata"]["namespace"]).collect();
+        assert_eq!(namespaces, ["shop", "default"]);
+        let about = json!({"apiVersion": "example.org/v1", "kind": "Widget", "namespace": "shop", "name": "web", "uid": "uid-1"});
+        assert_eq!(events[0]["involvedObject"], about);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_event_that_exists_in_the_virtual_cluster_is_counted_there() {
+        let bench = Bench::new(echo, |asked| match asked.method {
+            http::Method::POST => Answer::failure(409, "AlreadyExists"),
+            _ => echo(asked),
+        });
+        let recorder = bench.recorder();
+        recorder.record(object_event("shop", "why"));
+        settle().await;
+        tokio::time::advance(QUIET).await;
+        recorder.record(object_event("shop", "why"));
+        settle().await;
+        let counts: Vec<_> = bench
+            .virtual_requests
+            .bodies(&http::Method::PATCH)
+            .into_iter()
+            .map(|patch| patch["count"].clone())
+            .collect();
+        assert_eq!(counts, [1, 2]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn events_that_find_no_room_are_dropped_and_the_caller_learns_it() {
+        let bench = Bench::new(echo, |_| Answer::Silence);
+        let recorder = bench.recorder();
+        let taken =
+            (0..WAITING + 10).filter(|number| recorder.record(object_event("shop", &number.to_string())));
+        assert_eq!(taken.count(), WAITING);
     }
 }
