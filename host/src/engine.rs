@@ -264,3 +264,56 @@ async fn pack_forever(state: Arc<State>) {
         state.kinds().pack_older();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use weft_core::kinds;
+
+    use crate::api::scripted::{Answer, Asked};
+    use testing::{Bench, key, service, settle};
+
+    #[tokio::test(start_paused = true)]
+    async fn keys_are_reconciled_only_while_ready_and_until_the_queue_is_closed() {
+        let bench = Bench::echoing();
+        let (sender, ready) = signal::channel(false);
+        let worker = tokio::spawn(work(Arc::new(bench.syncer(Vec::new())), ready));
+        bench.put_virtual("v1/Service", service("web", "5"));
+        bench.state.queue.add(key("v1/Service", "shop", "web"));
+        settle().await;
+        assert!(bench.host_requests.all().is_empty(), "not ready: {:?}", bench.host_requests.lines());
+        sender.send_replace(true);
+        settle().await;
+        assert_eq!(bench.host_requests.lines(), ["POST /api/v1/namespaces/team-a/services"]);
+        bench.state.queue.close();
+        settle().await;
+        assert!(worker.is_finished(), "a closed queue ends its workers");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_engine_without_servers_writes_nothing_says_why_it_is_not_ready_and_ends() {
+        let refused = |_: &Asked| Answer::failure(404, "NotFound");
+        let bench = Bench::new(refused, refused);
+        let rules = Rules { mappers: kinds::builtin(), ..Rules::default() };
+        let (_rules, rules) = signal::channel(Arc::new(rules));
+        let (_events, plugin_events) = mpsc::channel(1);
+        let engine = Engine::start(Parts {
+            host: bench.host.clone(),
+            r#virtual: bench.r#virtual.clone(),
+            names: bench.state.names.clone(),
+            rules,
+            plugin_events,
+            facts: (*bench.state.facts()).clone(),
+            service: "vc".to_owned(),
+            workers: 2,
+        });
+        tokio::time::sleep(BOOTSTRAP_RETRY * 3).await;
+        let problem = engine.health().problem().unwrap_or_default();
+        assert!(problem.contains("Service or identity"), "{problem}");
+        engine.stop().await;
+        let all = bench.host_requests.lines().into_iter().chain(bench.virtual_requests.lines());
+        let writes: Vec<String> = all.filter(|line| !line.starts_with("GET ")).collect();
+        assert_eq!(writes, Vec::<String>::new());
+    }
+}

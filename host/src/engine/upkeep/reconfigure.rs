@@ -163,3 +163,127 @@ fn log(difference: &Difference) {
         looked_up = ?difference.looked_up, "rules are applied"
     );
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    use weft_core::context::Ctx;
+    use weft_core::mapper::Mapper;
+    use weft_core::object::{HostObject, ResourceType, VirtualObject};
+    use weft_core::spec::KindSpec;
+    use weft_core::verdict::Verdict;
+
+    use crate::engine::informer::identity::IdentityGuard;
+    use crate::engine::testing::{Bench, key, service, settle};
+
+    struct Plain(KindSpec);
+
+    impl Mapper for Plain {
+        fn spec(&self) -> &KindSpec {
+            &self.0
+        }
+
+        fn to_host(&self, _: &Ctx<'_>, _: &VirtualObject, draft: HostObject) -> Verdict<HostObject> {
+            Ok(draft)
+        }
+    }
+
+    /// Rules for a kind, which look up other kinds.
+    fn mapper(kind: &'static str, looks_up: &[&'static str]) -> Arc<dyn Mapper> {
+        let resource = |kind| ResourceType::core(kind, "plural");
+        let looks_up = looks_up.iter().map(|kind| resource(kind)).collect();
+        Arc::new(Plain(KindSpec { looks_up, ..KindSpec::new(resource(kind)) }))
+    }
+
+    fn rules(mappers: &[&Arc<dyn Mapper>], clean_up: &[&str]) -> Rules {
+        let clean_up: BTreeSet<Kind> = clean_up.iter().map(|kind| Kind::new(kind)).collect();
+        Rules { mappers: mappers.iter().map(|mapper| Arc::clone(mapper)).collect(), clean_up }
+    }
+
+    fn reconfigurer(bench: &Bench) -> Reconfigurer {
+        let watches = Watches {
+            state: bench.state.clone(),
+            host: bench.host.clone(),
+            r#virtual: bench.r#virtual.clone(),
+            guard: Arc::new(IdentityGuard::new(bench.r#virtual.clone())),
+        };
+        let (_, ready) = signal::channel(true);
+        Reconfigurer::new(bench.state.clone(), bench.writer.clone(), watches, ready, 4)
+    }
+
+    /// The kinds with watches of pairs, with a watch of what is looked up, and with a clean-up.
+    fn running(reconfigurer: &Reconfigurer) -> [String; 3] {
+        let names = |tasks: &HashMap<Kind, JoinSet<()>>| {
+            let mut names: Vec<&str> = tasks.keys().map(Kind::short).collect();
+            names.sort_unstable();
+            names.join(" ")
+        };
+        [names(&reconfigurer.of_synced), names(&reconfigurer.of_looked_up), names(&reconfigurer.clean_ups)]
+    }
+
+    #[tokio::test]
+    async fn watches_and_clean_ups_start_and_stop_with_the_rules_of_their_kind() {
+        let bench = Bench::echoing();
+        bench.state.set_kinds(Kinds::default());
+        let mut reconfigurer = reconfigurer(&bench);
+        let (one, two) = (mapper("One", &["Three"]), mapper("Two", &[]));
+        reconfigurer.apply(&rules(&[&one, &two], &[]));
+        assert_eq!(running(&reconfigurer), ["One Two", "Three", ""]);
+        reconfigurer.apply(&rules(&[&one], &["v1/Two"]));
+        assert_eq!(running(&reconfigurer), ["One", "Three", "Two"], "the stale objects of Two are deleted");
+        reconfigurer.apply(&rules(&[&two], &[]));
+        assert_eq!(
+            running(&reconfigurer),
+            ["Two", "", ""],
+            "One is to be left as it is, Two is synced again"
+        );
+        assert!(bench.state.synced(&Kind::new("v1/One")).is_none());
+    }
+
+    #[tokio::test]
+    async fn a_kind_with_the_same_rules_keeps_its_watches_and_one_with_others_is_requeued() {
+        let bench = Bench::echoing();
+        bench.state.set_kinds(Kinds::default());
+        let mut reconfigurer = reconfigurer(&bench);
+        let (one, two) = (mapper("One", &[]), mapper("Two", &[]));
+        assert_eq!(reconfigurer.apply(&rules(&[&one, &two], &[])), Vec::<Kind>::new(), "all are new");
+        let stores = |kind| bench.state.synced(&Kind::new(kind)).unwrap().host.clone();
+        let before = [stores("v1/One"), stores("v1/Two")];
+        let replaced = reconfigurer.apply(&rules(&[&one, &mapper("Two", &[])], &["v1/One", "v1/Two"]));
+        assert_eq!(replaced, [Kind::new("v1/Two")]);
+        assert!(Arc::ptr_eq(&before[0], &stores("v1/One")) && Arc::ptr_eq(&before[1], &stores("v1/Two")));
+        assert_eq!(
+            running(&reconfigurer),
+            ["One Two", "", ""],
+            "nothing is cleaned up of a kind that is synced"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn every_object_of_a_kind_with_other_rules_comes_out_of_the_queue() {
+        let bench = Bench::echoing();
+        bench.put_virtual("v1/Service", service("web", "5"));
+        let (sender, receiver) = signal::channel(Arc::new(Rules::default()));
+        let running = tokio::spawn(reconfigurer(&bench).keep(receiver));
+        let replaced = Arc::new(Plain(KindSpec::core("Service", "services"))) as Arc<dyn Mapper>;
+        sender.send_replace(Arc::new(rules(&[&replaced], &[])));
+        settle().await;
+        assert_eq!(bench.state.queue.next().await, Some(key("v1/Service", "shop", "web")));
+        drop(sender);
+        settle().await;
+        assert!(!running.is_finished(), "the watches go on without anybody who could change the rules");
+    }
+
+    #[test]
+    fn rules_that_may_block_leave_workers_to_others() {
+        let blocking: Arc<dyn Mapper> =
+            Arc::new(Plain(KindSpec { may_block: true, ..KindSpec::core("Slow", "slow") }));
+        let (kinds, _) = Kinds::default().under(&rules(&[&blocking, &mapper("One", &[])], &[]), 1);
+        let limits = limits(&kinds, 16);
+        assert_eq!((limits.kinds.len(), limits.kinds.get(&Kind::new("v1/Slow"))), (1, Some(&8)));
+        assert_eq!(limits.together, 12);
+        assert!(threads(1) >= 1 && threads(64) <= 32);
+    }
+}
