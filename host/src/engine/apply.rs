@@ -278,11 +278,11 @@ mod tests {
             (&bench.host_requests, "uid-1", "team-a/secrets/db-x-shop-x-vc"),
             (&bench.virtual_requests, "uid-2", "shop/secrets/db"),
         ] {
-            let path = format!("/api/v1/namespaces/{place}");
-            assert_eq!(requests.lines(), [format!("PATCH {path}"), format!("DELETE {path}")]);
+            let url = format!("/api/v1/namespaces/{place}");
+            assert_eq!(requests.lines(), [format!("PATCH {url}"), format!("DELETE {url}")]);
             let [patch, delete] = &requests.all()[..] else { panic!("two requests a side") };
-            assert_eq!(patch.body["metadata"], json!({"uid": uid, "labels": {"a": "b"}}), "{path}");
-            assert_eq!(delete.body["preconditions"], json!({"uid": uid}), "{path}");
+            assert_eq!(patch.body["metadata"], json!({"uid": uid, "labels": {"a": "b"}}), "{url}");
+            assert_eq!(delete.body["preconditions"], json!({"uid": uid}), "{url}");
         }
         let grace = |requests: &Requests| last(requests).body.get("gracePeriodSeconds").cloned();
         assert_eq!(grace(&bench.host_requests), None, "the kind's default");
@@ -384,11 +384,10 @@ mod tests {
         let text = std::fs::read_to_string(path).unwrap();
         let code = text.split("mod tests {").next().unwrap_or_default();
         let verbs = ["POST", "PUT", "PATCH", "DELETE"];
-        let is_sent = |verb: &&str| {
-            code.contains(&format!("Method::{verb}")) || code.contains(&format!("(\"{verb}\")"))
+        let sends = |verb: &str| {
+            [format!("Method::{verb}"), format!("(\"{verb}\")"), format!("Request::{}(", verb.to_lowercase())]
         };
-        let by_builder = |verb: &&str| code.contains(&format!("Request::{}(", verb.to_lowercase()));
-        verbs.iter().any(|verb| is_sent(&verb) || by_builder(&verb))
+        verbs.into_iter().flat_map(sends).any(|sent| code.contains(&sent))
     }
 
     fn rust_files(folder: &Path) -> Vec<PathBuf> {

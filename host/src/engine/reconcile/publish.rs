@@ -213,9 +213,9 @@ mod tests {
         Problem::of(by, "NotAllowed", "web-x-shop-x-vc is not allowed")
     }
 
-    fn waiting(after: Option<u64>) -> Option<Hold> {
+    fn waiting(after: Option<u64>) -> Hold {
         let after = after.map(Duration::from_millis);
-        Some(Hold::Wait(Box::new(Wait { problem: problem(By::Mapper), until: BTreeSet::new(), after })))
+        Hold::Wait(Box::new(Wait { problem: problem(By::Mapper), until: BTreeSet::new(), after }))
     }
 
     /// Whether it is requeued after about `seconds`, and never sooner.
@@ -231,7 +231,7 @@ mod tests {
             (None, Some(Outcome::Done), &[]),
             (Some(Hold::Absent(problem(By::Mapper))), Some(Outcome::Done), &[]),
             (Some(Hold::Skip(problem(By::Mapper))), Some(Outcome::Done), &[]),
-            (waiting(None), Some(Outcome::Done), &[]),
+            (Some(waiting(None)), Some(Outcome::Done), &[]),
             (Some(Hold::Reject(problem(By::Guard))), Some(Outcome::Done), &refused),
             (Some(Hold::Fail(problem(By::Mapper))), Some(Outcome::Failed(None)), &refused),
         ];
@@ -240,9 +240,9 @@ mod tests {
             assert_eq!(Some(published.publish(hold, Notes::default())), outcome, "{title}");
             assert_eq!(published.bench.reasons().await, *reasons, "{title}");
         }
-        let soon = Published::new().publish(waiting(Some(5)), Notes::default());
+        let soon = Published::new().publish(Some(waiting(Some(5))), Notes::default());
         assert!(is_about(soon, 1), "nobody waits for less than a second: {soon:?}");
-        let later = Published::new().publish(waiting(Some(8000)), Notes::default());
+        let later = Published::new().publish(Some(waiting(Some(8000))), Notes::default());
         assert!(is_about(later, 8), "{later:?}");
     }
 

@@ -149,9 +149,9 @@ mod tests {
     const SERVICES: &str = "/api/v1/namespaces/team-a/services";
 
     fn ran_pod() -> Value {
-        let mut pod = pod();
-        pod["status"] = json!({"startTime": "2026-01-01T00:00:00Z"});
-        pod
+        let mut ran = pod();
+        ran["status"] = json!({"startTime": "2026-01-01T00:00:00Z"});
+        ran
     }
 
     #[tokio::test(start_paused = true)]
@@ -172,11 +172,11 @@ mod tests {
         assert_eq!(patch["metadata"]["uid"], "uid-new", "{patch}");
         assert_eq!(patch["spec"]["selector"]["app"], "other", "{patch}");
 
-        let synced = bench.state.synced(&key.kind).unwrap();
-        synced.r#virtual.remove("shop", "web", ResourceVersion::new("7"), Absence::Deleted);
+        let services = bench.state.synced(&key.kind).unwrap();
+        services.r#virtual.remove("shop", "web", ResourceVersion::new("7"), Absence::Deleted);
         assert_eq!(syncer.reconcile(&key).await, Outcome::Done);
-        let path = format!("{SERVICES}/web-x-shop-x-vc");
-        let expected = [format!("POST {SERVICES}"), format!("PATCH {path}"), format!("DELETE {path}")];
+        let url = format!("{SERVICES}/web-x-shop-x-vc");
+        let expected = [format!("POST {SERVICES}"), format!("PATCH {url}"), format!("DELETE {url}")];
         assert_eq!(bench.host_requests.lines(), expected);
         assert!(bench.virtual_requests.all().is_empty(), "nothing was written to the tenant's object");
     }
@@ -209,10 +209,10 @@ mod tests {
         let early = key("v1/Service", "shop", "web");
         assert_eq!(syncer.reconcile(&early).await, Outcome::Done);
         assert!(bench.host_requests.all().is_empty(), "{:?}", bench.host_requests.lines());
-        let synced = bench.state.synced(&early.kind).unwrap();
-        synced.r#virtual.set_synced();
-        synced.host.set_synced();
-        assert!(synced.take_early().contains(&early), "it comes again with the lists");
+        let services = bench.state.synced(&early.kind).unwrap();
+        services.r#virtual.set_synced();
+        services.host.set_synced();
+        assert!(services.take_early().contains(&early), "it comes again with the lists");
     }
 
     /// What becomes of a virtual pod that has run and whose host pod the cache does not show, if the host
@@ -229,13 +229,8 @@ mod tests {
         }
         let outcome = bench.syncer(Vec::new()).reconcile(&key("v1/Pod", "shop", "web")).await;
         let deletes = |asked: &Asked| asked.method == Method::DELETE;
-        let lines = bench
-            .virtual_requests
-            .all()
-            .iter()
-            .filter(|asked| deletes(asked))
-            .map(|asked| asked.line())
-            .collect();
+        let lines =
+            bench.virtual_requests.all().iter().filter(|asked| deletes(asked)).map(Asked::line).collect();
         (outcome, bench.host_requests.lines(), lines, bench)
     }
 
@@ -277,6 +272,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_failed_write_is_retried_and_a_refusal_is_published_with_its_side() {
+        type Case = (fn() -> Answer, Option<u64>, &'static [&'static str]);
         let rest = || {
             let details = json!({"retryAfterSeconds": 7});
             Answer::Reply(
@@ -284,7 +280,7 @@ mod tests {
                 json!({"reason": "TooManyRequests", "details": details}),
             )
         };
-        let cases: [(fn() -> Answer, Option<u64>, &[&str]); 4] = [
+        let cases: [Case; 4] = [
             (|| Answer::failure(403, "Forbidden"), None, &["Warning HostRefused"]),
             (|| Answer::failure(500, "InternalError"), None, &[]),
             (|| Answer::failure(504, "Timeout"), None, &[]),
