@@ -56,7 +56,7 @@ use watches::Watches;
 const PACK: Duration = Duration::from_secs(3);
 /// Between two tries to bootstrap.
 const BOOTSTRAP_RETRY: Duration = Duration::from_secs(2);
-/// How long writes in flight may take once the end is asked for.
+/// How long writes in flight may take once the engine stops.
 const DRAIN: Duration = Duration::from_secs(10);
 
 /// What the engine is made of.

@@ -133,7 +133,7 @@ impl Writer {
         self.r#virtual.send(write(Method::POST, &path, JSON, &body)).await.map(drop)
     }
 
-    /// Asks the virtual API server for a token of a service account, bound to a pod.
+    /// Requests a token of a service account from the virtual API server, bound to a pod.
     pub(crate) async fn issue_token(
         &self,
         service_account: &VirtualName,

@@ -1,4 +1,4 @@
-//! Says which request about which object failed, on which side.
+//! The error of a request: which verb failed, about which object, on which side.
 
 use crate::api::Error;
 

@@ -1,7 +1,7 @@
 //! Service account tokens of the virtual cluster for pods on the host.
 //!
 //! A pod's tokens are in one Secret beside it, owned by the host pod, so that it goes with the pod. A
-//! token is asked for at the virtual API server, bound to the virtual pod, and again at 80 % of its
+//! token is requested from the virtual API server, bound to the virtual pod, and again at 80 % of its
 //! life. No token is ever logged or written anywhere else.
 
 use std::collections::BTreeMap;
@@ -44,7 +44,7 @@ impl Tokens {
         Self { state, writer, secrets: secrets() }
     }
 
-    /// Writes every token that the pod asks for to its Secret, where one is missing or due; returns when the next
+    /// Writes every token that the pod requests to its Secret, where one is missing or due; returns when the next
     /// one is due.
     async fn refresh(&self, pod: &VirtualObject, host_pod: &HostObject) -> Result<Outcome, Failed> {
         let requests = requests(pod);
@@ -146,11 +146,12 @@ fn fresh_until(secret: &HostObject, requests: &[TokenRequest], host_pod: &HostOb
     (owned && complete && refresh_at > Timestamp::now()).then(|| until(refresh_at))
 }
 
-/// 80 % of the life that the server gave, which may differ from what was asked.
-fn refresh_time(expires: &str, asked_seconds: i64) -> Timestamp {
+/// 80 % of the life that the server gave, which may differ from what was requested.
+fn refresh_time(expires: &str, requested_seconds: i64) -> Timestamp {
     let now = Timestamp::now();
-    let life =
-        expires.parse::<Timestamp>().map_or(asked_seconds, |expires| expires.as_second() - now.as_second());
+    let life = expires
+        .parse::<Timestamp>()
+        .map_or(requested_seconds, |expires| expires.as_second() - now.as_second());
     Timestamp::from_second(now.as_second() + life * 8 / 10).unwrap_or(now)
 }
 

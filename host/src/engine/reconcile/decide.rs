@@ -43,16 +43,17 @@ pub(crate) async fn decide(
     notes: Notes,
 ) -> Result<Decision, Panicked> {
     let (decision, reads) = if synced.mapper.spec().may_block {
-        apart(state.clone(), kinds.clone(), synced.clone(), key.clone(), observed.clone(), notes).await?
+        decide_blocking(state.clone(), kinds.clone(), synced.clone(), key.clone(), observed.clone(), notes)
+            .await?
     } else {
-        ask(state, View::new(state.clone(), kinds.clone()), synced, key, observed, notes)
+        plan_with(state, View::new(state.clone(), kinds.clone()), synced, key, observed, notes)
     };
     state.set_reads(key, reads);
     Ok(decision)
 }
 
-/// The same, while others go on.
-async fn apart(
+/// The same on a thread of its own, while others go on.
+async fn decide_blocking(
     state: Arc<State>,
     kinds: Arc<Kinds>,
     synced: Arc<SyncedKind>,
@@ -64,15 +65,15 @@ async fn apart(
     let thread = synced.threads.clone().acquire_owned().await;
     let decision = tokio::task::spawn_blocking(move || {
         let view = View::beside_changes(state.clone(), kinds.clone(), key.clone());
-        let decision = ask(&state, view, &synced, &key, &observed, notes);
+        let decision = plan_with(&state, view, &synced, &key, &observed, notes);
         drop(thread);
         decision
     });
     decision.await.map_err(Panicked)
 }
 
-/// Asks the rules; returns what the answer depends on as well.
-fn ask(
+/// Calls the mapper; returns what the decision depends on as well.
+fn plan_with(
     state: &State,
     view: View,
     synced: &SyncedKind,
@@ -103,7 +104,7 @@ fn ask(
     (Decision { plan, notes }, view.into_reads())
 }
 
-/// The time, which stands still for one decision.
+/// The time, the same throughout one decision.
 fn now() -> Moment {
     let now = Timestamp::now();
     // Digits of a second are cut off.

@@ -25,7 +25,7 @@ const RELEASE: Duration = Duration::from_millis(100);
 /// How often.
 const RELEASES: u32 = 5;
 
-/// Writes what plans say.
+/// Carries out plans.
 pub(crate) struct Steps {
     pub(crate) state: Arc<State>,
     pub(crate) writer: Arc<Writer>,
