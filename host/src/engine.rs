@@ -45,6 +45,7 @@ use events::recorder::EventRecorder;
 use informer::identity::IdentityGuard;
 use queue::Outcome;
 use reconcile::publish::Publisher;
+use reconcile::steps::Steps;
 use reconcile::syncer::Syncer;
 use upkeep::bootstrap::Bootstrap;
 use upkeep::crds::CrdInstaller;
@@ -55,7 +56,7 @@ use watches::Watches;
 const PACK: Duration = Duration::from_secs(3);
 /// Between two tries to bootstrap.
 const BOOTSTRAP_RETRY: Duration = Duration::from_secs(2);
-/// How long writes in flight may take once the end is asked for.
+/// How long writes in flight may take once the engine stops.
 const DRAIN: Duration = Duration::from_secs(10);
 
 /// What the engine is made of.
@@ -219,12 +220,17 @@ impl Shared {
             Arc::new(Volumes::new(state.clone(), writer.clone())),
             Arc::new(StaleEndpoints::new(state.clone(), writer.clone())),
         ];
-        Syncer {
-            companions: Companions::new(companions),
+        let steps = Steps {
             state: state.clone(),
             writer: writer.clone(),
             host: self.host.clone(),
+            companions: Companions::new(companions),
+        };
+        Syncer {
+            state: state.clone(),
+            host: self.host.clone(),
             publisher: Publisher::new(state.clone(), self.recorder.clone()),
+            steps,
         }
     }
 }
@@ -244,10 +250,10 @@ async fn work(syncer: Arc<Syncer>, mut ready: signal::Receiver<bool>) {
 
 async fn keep_bootstrapped(bootstrap: Bootstrap, ready: signal::Sender<bool>) {
     while let Err(error) = bootstrap.run().await {
-        warn!(error = &error as &dyn std::error::Error, "cannot begin to sync; trying again");
+        warn!(error = &error as &dyn std::error::Error, "cannot bootstrap the virtual cluster; trying again");
         tokio::time::sleep(BOOTSTRAP_RETRY).await;
     }
-    info!("the virtual cluster is bootstrapped");
+    info!("the virtual cluster is bootstrapped; syncing begins");
     ready.send_replace(true);
     bootstrap.keep(ready).await;
 }
@@ -256,5 +262,58 @@ async fn pack_forever(state: Arc<State>) {
     loop {
         tokio::time::sleep(PACK).await;
         state.kinds().pack_older();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use weft_core::kinds;
+
+    use crate::api::scripted::{Answer, Asked};
+    use testing::{Bench, key, service, settle};
+
+    #[tokio::test(start_paused = true)]
+    async fn keys_are_reconciled_only_while_ready_and_until_the_queue_is_closed() {
+        let bench = Bench::echoing();
+        let (sender, ready) = signal::channel(false);
+        let worker = tokio::spawn(work(Arc::new(bench.syncer(Vec::new())), ready));
+        bench.put_virtual("v1/Service", service("web", "5"));
+        bench.state.queue.add(key("v1/Service", "shop", "web"));
+        settle().await;
+        assert!(bench.host_requests.all().is_empty(), "not ready: {:?}", bench.host_requests.lines());
+        sender.send_replace(true);
+        settle().await;
+        assert_eq!(bench.host_requests.lines(), ["POST /api/v1/namespaces/team-a/services"]);
+        bench.state.queue.close();
+        settle().await;
+        assert!(worker.is_finished(), "a closed queue ends its workers");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_engine_without_servers_writes_nothing_says_why_it_is_not_ready_and_ends() {
+        let refused = |_: &Asked| Answer::failure(404, "NotFound");
+        let bench = Bench::new(refused, refused);
+        let rules = Rules { mappers: kinds::builtin(), ..Rules::default() };
+        let (_rules, rules) = signal::channel(Arc::new(rules));
+        let (_events, plugin_events) = mpsc::channel(1);
+        let engine = Engine::start(Parts {
+            host: bench.host.clone(),
+            r#virtual: bench.r#virtual.clone(),
+            names: bench.state.names.clone(),
+            rules,
+            plugin_events,
+            facts: (*bench.state.facts()).clone(),
+            service: "vc".to_owned(),
+            workers: 2,
+        });
+        tokio::time::sleep(BOOTSTRAP_RETRY * 3).await;
+        let problem = engine.health().problem().unwrap_or_default();
+        assert!(problem.contains("Service or identity"), "{problem}");
+        engine.stop().await;
+        let all = bench.host_requests.lines().into_iter().chain(bench.virtual_requests.lines());
+        let writes: Vec<String> = all.filter(|line| !line.starts_with("GET ")).collect();
+        assert_eq!(writes, Vec::<String>::new());
     }
 }

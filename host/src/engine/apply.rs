@@ -5,6 +5,8 @@
 //! that the next decision sees it.
 //! This file belongs to the trusted base: see ARCHITECTURE.md.
 
+mod failed;
+
 use std::sync::Arc;
 
 use http::Method;
@@ -17,6 +19,7 @@ use weft_core::object::{
 
 use crate::api::{self, Api, Error};
 use crate::engine::resources::{events, service_accounts};
+pub(crate) use failed::{Failed, Side};
 
 /// Our name in `managedFields`.
 const FIELD_MANAGER: &str = "fieldManager=weft";
@@ -36,44 +39,6 @@ pub(crate) struct IssuedToken {
     pub(crate) token: String,
     /// RFC 3339.
     pub(crate) expires: String,
-}
-
-/// A request about one object that failed.
-#[derive(Debug, thiserror::Error)]
-#[error("failed to {action} {name} {}", side.place())]
-pub(crate) struct Failed {
-    pub(crate) side: Side,
-    /// A verb in its plain form: `create`.
-    pub(crate) action: &'static str,
-    /// Which object, for people.
-    pub(crate) name: String,
-    pub(crate) source: Error,
-}
-
-/// Which cluster a request went to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Side {
-    Host,
-    Virtual,
-}
-
-impl Side {
-    /// Makes an error of this side out of what the server answered, for `map_err`.
-    pub(crate) fn failed_to(
-        self,
-        action: &'static str,
-        name: impl Into<String>,
-    ) -> impl FnOnce(Error) -> Failed {
-        let name = name.into();
-        move |source| Failed { side: self, action, name, source }
-    }
-
-    fn place(self) -> &'static str {
-        match self {
-            Self::Host => "on the host",
-            Self::Virtual => "in the virtual cluster",
-        }
-    }
 }
 
 impl Writer {
@@ -101,7 +66,7 @@ impl Writer {
         patch(&self.host, resource, &self.host_namespace, name.as_str(), uid, change).await
     }
 
-    /// Deletes a host object, if it still has this UID. Gives the object while its deletion runs.
+    /// Deletes a host object, if it still has this UID. Returns the object while its deletion runs.
     pub(crate) async fn delete_host(
         &self,
         resource: &ResourceType,
@@ -140,7 +105,7 @@ impl Writer {
         self.r#virtual.send(write(Method::PATCH, &path, MERGE_PATCH, &counted)).await.map(drop)
     }
 
-    /// Deletes a virtual object, if it still has this UID. Gives the object while its deletion runs.
+    /// Deletes a virtual object, if it still has this UID. Returns the object while its deletion runs.
     pub(crate) async fn delete_virtual(
         &self,
         resource: &ResourceType,
@@ -151,7 +116,7 @@ impl Writer {
         delete(&self.r#virtual, resource, &name.namespace, &name.name, uid, Some(grace)).await
     }
 
-    /// Says on the virtual side where a pod runs, if it still has this UID.
+    /// Binds a virtual pod to the node where it runs, if it still has this UID.
     pub(crate) async fn bind(
         &self,
         pods: &ResourceType,
@@ -168,7 +133,7 @@ impl Writer {
         self.r#virtual.send(write(Method::POST, &path, JSON, &body)).await.map(drop)
     }
 
-    /// Asks the virtual API server for a token of a service account, bound to a pod.
+    /// Requests a token of a service account from the virtual API server, bound to a pod.
     pub(crate) async fn issue_token(
         &self,
         service_account: &VirtualName,
@@ -215,6 +180,11 @@ async fn patch<S>(
     change: &Change,
 ) -> Result<Arc<Object<S>>, Error> {
     let path = api::object_path(resource, namespace, name, change.subresource);
+    let reply = api.send(patch_request(&path, uid, change)).await?;
+    api::decode(&reply).map(Arc::new)
+}
+
+fn patch_request(path: &str, uid: &str, change: &Change) -> http::Request<Vec<u8>> {
     let content_type = match change.format {
         PatchFormat::Merge => MERGE_PATCH,
         PatchFormat::Strategic => STRATEGIC_PATCH,
@@ -224,8 +194,7 @@ async fn patch<S>(
     if let Some(fields) = body.as_object_mut() {
         weft_core::object::child_mut(fields, "metadata").insert("uid".into(), uid.into());
     }
-    let reply = api.send(write(Method::PATCH, &path, content_type, &body)).await?;
-    api::decode(&reply).map(Arc::new)
+    write(Method::PATCH, path, content_type, &body)
 }
 
 async fn delete<S>(
@@ -246,7 +215,7 @@ async fn delete<S>(
     }
     let reply = api.send(api::request(Method::DELETE, &path, Some(JSON), body(&options))).await;
     match reply {
-        // Somebody was faster; the watch will say so.
+        // Somebody was faster; the watch will show it.
         Err(error) if error.is_not_found() => Ok(None),
         Err(error) => Err(error),
         // A finished deletion is answered with the object as it last was, or with a Status.
@@ -264,6 +233,167 @@ fn write(
 }
 
 fn body(value: &impl serde::Serialize) -> Vec<u8> {
-    // JSON values and maps with text keys cannot fail to serialise.
+    // JSON values and maps with string keys cannot fail to serialise.
     serde_json::to_vec(value).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::{Path, PathBuf};
+
+    use crate::api::scripted::{Answer, Asked, Requests};
+    use crate::engine::resources::{nodes, secrets};
+    use crate::engine::testing::{Bench, echo, host_name};
+
+    fn pods() -> ResourceType {
+        ResourceType::core("Pod", "pods")
+    }
+
+    fn last(requests: &Requests) -> Asked {
+        requests.all().pop().expect("a request was sent")
+    }
+
+    #[tokio::test]
+    async fn a_host_object_is_created_in_the_tenants_namespace_whatever_namespace_it_names() {
+        let bench = Bench::echoing();
+        let object = json!({"metadata": {"name": "db", "namespace": "kube-system"}, "data": {"a": "b"}});
+        bench.writer.create_host(&secrets(), &HostObject::from_json(object.clone()).unwrap()).await.unwrap();
+        let asked = last(&bench.host_requests);
+        assert_eq!(asked.line(), "POST /api/v1/namespaces/team-a/secrets");
+        assert!(asked.has("fieldManager=weft"), "{}", asked.query);
+        assert_eq!(asked.body, object);
+    }
+
+    #[tokio::test]
+    async fn every_patch_and_every_delete_names_the_uid() {
+        let bench = Bench::echoing();
+        let (host, name) = (host_name("shop", "db"), VirtualName::new("shop", "db"));
+        let change = Change::merge(json!({"metadata": {"labels": {"a": "b"}}}));
+        bench.writer.patch_host(&secrets(), &host, "uid-1", &change).await.unwrap();
+        bench.writer.patch_virtual(&secrets(), &name, "uid-2", &change).await.unwrap();
+        bench.writer.delete_host(&secrets(), &host, "uid-1", None).await.unwrap();
+        bench.writer.delete_virtual(&secrets(), &name, "uid-2", 7).await.unwrap();
+        for (requests, uid, place) in [
+            (&bench.host_requests, "uid-1", "team-a/secrets/db-x-shop-x-vc"),
+            (&bench.virtual_requests, "uid-2", "shop/secrets/db"),
+        ] {
+            let url = format!("/api/v1/namespaces/{place}");
+            assert_eq!(requests.lines(), [format!("PATCH {url}"), format!("DELETE {url}")]);
+            let [patch, delete] = &requests.all()[..] else { panic!("two requests a side") };
+            assert_eq!(patch.body["metadata"], json!({"uid": uid, "labels": {"a": "b"}}), "{url}");
+            assert_eq!(delete.body["preconditions"], json!({"uid": uid}), "{url}");
+        }
+        let grace = |requests: &Requests| last(requests).body.get("gracePeriodSeconds").cloned();
+        assert_eq!(grace(&bench.host_requests), None, "the kind's default");
+        assert_eq!(grace(&bench.virtual_requests), Some(7.into()));
+    }
+
+    #[tokio::test]
+    async fn each_format_of_a_patch_has_its_content_type_and_each_subresource_its_path() {
+        let body = json!({"status": {"phase": "Bound"}});
+        let changes = [
+            (Change::merge(body.clone()), "application/merge-patch+json"),
+            (Change::strategic(None, body.clone()), "application/strategic-merge-patch+json"),
+        ];
+        for (change, expected) in changes {
+            let request = patch_request("/api/v1/nodes/a", "uid", &change);
+            assert_eq!(request.headers()[http::header::CONTENT_TYPE], expected);
+        }
+        let bench = Bench::echoing();
+        let change = Change::merge_in("status", body);
+        bench.writer.patch_virtual(&nodes(), &VirtualName::new("", "a"), "uid", &change).await.unwrap();
+        assert_eq!(bench.virtual_requests.lines(), ["PATCH /api/v1/nodes/a/status"]);
+    }
+
+    #[tokio::test]
+    async fn a_deletion_succeeds_where_there_is_nothing_and_returns_the_object_while_it_runs() {
+        let bench = Bench::new(
+            |asked| match asked.path.rsplit('/').next() {
+                Some("gone-x-shop-x-vc") => Answer::failure(404, "NotFound"),
+                Some("other-x-shop-x-vc") => Answer::failure(409, "Conflict"),
+                Some("running-x-shop-x-vc") => Answer::ok(json!({"metadata": {
+                    "name": "running-x-shop-x-vc", "deletionTimestamp": "2026-01-01T00:00:00Z",
+                }})),
+                Some("finished-x-shop-x-vc") => {
+                    Answer::ok(json!({"metadata": {"name": "finished-x-shop-x-vc"}}))
+                }
+                _ => Answer::ok(json!({"kind": "Status", "status": "Success"})),
+            },
+            echo,
+        );
+        let delete = async |name: &str| {
+            let deleted = bench.writer.delete_host(&pods(), &host_name("shop", name), "uid", Some(0)).await;
+            deleted.map(|object| object.map(|object| object.name().to_owned()))
+        };
+        assert_eq!(delete("gone").await.unwrap(), None);
+        assert_eq!(delete("running").await.unwrap().as_deref(), Some("running-x-shop-x-vc"));
+        assert_eq!(delete("finished").await.unwrap(), None);
+        assert_eq!(delete("status").await.unwrap(), None);
+        assert!(delete("other").await.unwrap_err().is_conflict(), "another object of that name stays");
+    }
+
+    #[tokio::test]
+    async fn a_binding_names_the_pod_its_uid_and_the_node() {
+        let bench = Bench::echoing();
+        bench.writer.bind(&pods(), &VirtualName::new("shop", "web"), "uid-1", "node-1").await.unwrap();
+        let asked = last(&bench.virtual_requests);
+        assert_eq!(asked.line(), "POST /api/v1/namespaces/shop/pods/web/binding");
+        assert_eq!(asked.body["metadata"], json!({"name": "web", "namespace": "shop", "uid": "uid-1"}));
+        assert_eq!(asked.body["target"], json!({"apiVersion": "v1", "kind": "Node", "name": "node-1"}));
+    }
+
+    #[tokio::test]
+    async fn a_token_is_requested_for_one_pod_with_audiences_and_lifetime() {
+        let bench = Bench::new(echo, |_| {
+            Answer::ok(json!({"status": {"token": "t", "expirationTimestamp": "2026-01-01T00:00:00Z"}}))
+        });
+        let (account, audiences) = (VirtualName::new("shop", "builder"), ["vault".to_owned()]);
+        let issued = bench.writer.issue_token(&account, "web", "uid-1", &audiences, 600).await.unwrap();
+        assert_eq!((issued.token.as_str(), issued.expires.as_str()), ("t", "2026-01-01T00:00:00Z"));
+        let asked = last(&bench.virtual_requests);
+        assert_eq!(asked.line(), "POST /api/v1/namespaces/shop/serviceaccounts/builder/token");
+        let bound = json!({"apiVersion": "v1", "kind": "Pod", "name": "web", "uid": "uid-1"});
+        let spec = json!({"audiences": ["vault"], "expirationSeconds": 600, "boundObjectRef": bound});
+        assert_eq!(asked.body["spec"], spec);
+    }
+
+    #[tokio::test]
+    async fn an_event_is_counted_by_a_patch_of_its_count_and_time_alone() {
+        let bench = Bench::echoing();
+        let event =
+            json!({"metadata": {"name": "web.1"}, "count": 3, "lastTimestamp": "now", "message": "m"});
+        let event = VirtualObject::from_json(event).unwrap();
+        bench.writer.count_event(&VirtualName::new("shop", "web.1"), &event).await.unwrap();
+        let asked = last(&bench.virtual_requests);
+        assert_eq!(asked.line(), "PATCH /api/v1/namespaces/shop/events/web.1");
+        assert_eq!(asked.body, json!({"count": 3, "lastTimestamp": "now"}));
+    }
+
+    #[test]
+    fn no_other_file_sends_a_write() {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let is_support =
+            |path: &PathBuf| path.ends_with("engine/testing.rs") || path.ends_with("api/scripted.rs");
+        let files = rust_files(&source).into_iter().filter(|path| !is_support(path));
+        let writers: Vec<PathBuf> = files.filter(|path| writes(path)).collect();
+        assert_eq!(writers, [source.join("engine/apply.rs")], "files that send POST, PUT, PATCH or DELETE");
+    }
+
+    fn writes(path: &Path) -> bool {
+        let text = std::fs::read_to_string(path).unwrap();
+        let code = text.split("mod tests {").next().unwrap_or_default();
+        let verbs = ["POST", "PUT", "PATCH", "DELETE"];
+        let sends = |verb: &str| {
+            [format!("Method::{verb}"), format!("(\"{verb}\")"), format!("Request::{}(", verb.to_lowercase())]
+        };
+        verbs.into_iter().flat_map(sends).any(|sent| code.contains(&sent))
+    }
+
+    fn rust_files(folder: &Path) -> Vec<PathBuf> {
+        let paths = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let (folders, files): (Vec<_>, Vec<_>) = paths.partition(|path| path.is_dir());
+        let rust = files.into_iter().filter(|path| path.extension().is_some_and(|end| end == "rs"));
+        rust.chain(folders.iter().flat_map(|folder| rust_files(folder))).collect()
+    }
 }

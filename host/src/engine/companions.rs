@@ -33,7 +33,7 @@ pub(crate) trait Companion: Send + Sync {
     /// called again.
     fn ensure<'a>(&'a self, source: &'a VirtualObject, host: &'a HostObject) -> Work<'a, Outcome>;
 
-    /// Whether `host`, which stands under the name of one of our objects and is not ours, was left behind by the
+    /// Whether `host`, which has the name of one of our objects and is not ours, was left behind by the
     /// host's controllers for an object of this virtual namespace: then it is deleted.
     fn is_stale(&self, _host: &HostObject, _namespace: &str) -> bool {
         false
@@ -98,10 +98,12 @@ mod tests {
     use crate::api;
     use crate::engine::apply::Side;
 
+    type Answer = fn() -> Work<'static, Outcome>;
+
     /// Records what it is called for.
     struct Recorded {
         kind: &'static str,
-        answer: fn() -> Result<Outcome, Failed>,
+        answer: Answer,
         calls: Arc<Mutex<Vec<String>>>,
     }
 
@@ -117,7 +119,7 @@ mod tests {
 
         fn ensure<'a>(&'a self, source: &'a VirtualObject, _: &'a HostObject) -> Work<'a, Outcome> {
             self.calls.lock().unwrap().push(format!("{} {}", self.kind, source.name()));
-            Box::pin(std::future::ready((self.answer)()))
+            (self.answer)()
         }
 
         fn is_stale(&self, host: &HostObject, namespace: &str) -> bool {
@@ -125,14 +127,16 @@ mod tests {
         }
     }
 
-    fn companions(
-        list: &[(&'static str, fn() -> Result<Outcome, Failed>)],
-    ) -> (Companions, Arc<Mutex<Vec<String>>>) {
+    fn companions(list: &[(&'static str, Answer)]) -> (Companions, Arc<Mutex<Vec<String>>>) {
         let calls: Arc<Mutex<Vec<String>>> = Arc::default();
-        let companion = |(kind, answer): &(&'static str, fn() -> Result<Outcome, Failed>)| {
+        let companion = |(kind, answer): &(&'static str, Answer)| {
             Arc::new(Recorded { kind, answer: *answer, calls: calls.clone() }) as Arc<dyn Companion>
         };
         (Companions::new(list.iter().map(companion).collect()), calls)
+    }
+
+    fn answer(result: Result<Outcome, Failed>) -> Work<'static, Outcome> {
+        Box::pin(std::future::ready(result))
     }
 
     fn pair() -> (VirtualObject, HostObject) {
@@ -142,8 +146,8 @@ mod tests {
 
     #[tokio::test]
     async fn the_companions_of_a_kind_are_called_in_order_and_others_are_not() {
-        let soon = || Ok(Outcome::Again(Duration::from_secs(1)));
-        let late = || Ok(Outcome::Again(Duration::from_secs(9)));
+        let soon = || answer(Ok(Outcome::Again(Duration::from_secs(1))));
+        let late = || answer(Ok(Outcome::Again(Duration::from_secs(9))));
         let (companions, calls) = companions(&[("v1/Pod", late), ("v1/Service", soon), ("v1/Pod", soon)]);
         let (source, host) = pair();
         companions.before_bind(&Kind::new("v1/Pod"), "node-1").await.unwrap();
@@ -160,7 +164,7 @@ mod tests {
     async fn a_companion_that_fails_says_for_which_object() {
         let failing = || {
             let error = api::Error::Timeout;
-            Err(Side::Virtual.failed_to("issue a token for", "shop/web")(error))
+            answer(Err(Side::Virtual.failed_to("issue a token for", "shop/web")(error)))
         };
         let (companions, _) = companions(&[("v1/Pod", failing)]);
         let (source, host) = pair();
@@ -170,7 +174,7 @@ mod tests {
 
     #[test]
     fn an_object_is_stale_if_any_companion_says_so() {
-        let (companions, _) = companions(&[("v1/Service", || Ok(Outcome::Done))]);
+        let (companions, _) = companions(&[("v1/Service", || answer(Ok(Outcome::Done)))]);
         let object = |name: &str| HostObject::from_json(json!({"metadata": {"name": name}})).unwrap();
         assert!(companions.is_stale(&object("shop-stale"), "shop"));
         assert!(!companions.is_stale(&object("shop-stale"), "bank"));

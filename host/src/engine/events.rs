@@ -2,4 +2,5 @@
 
 pub(crate) mod mirror;
 pub(crate) mod plugins;
+pub(crate) mod reason;
 pub(crate) mod recorder;

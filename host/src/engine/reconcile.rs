@@ -1,6 +1,7 @@
-//! One pair at a time: see both sides, decide, write, and publish what there is to say about it.
+//! One pair at a time: observe both sides, decide, write, and publish.
 
 mod decide;
 mod error;
 pub(crate) mod publish;
+pub(crate) mod steps;
 pub(crate) mod syncer;

@@ -1,19 +1,28 @@
-//! What tests of the engine stand on: the caches of a virtual cluster `vc` in the host namespace `team-a`, and two
+//! What tests of the engine run on: the caches of a virtual cluster `vc` in the host namespace `team-a`, and two
 //! scripted API servers.
 
 use std::sync::Arc;
 
+use http::StatusCode;
 use serde_json::{Value, json};
 use weft_core::context::{Facts, Owner, Version};
+use weft_core::keys::IDENTITY;
 use weft_core::kinds;
-use weft_core::names::Names;
+use weft_core::labels;
+use weft_core::names::{HostName, Identity, Names};
 use weft_core::object::{Host, HostObject, Key, Kind, Virtual, VirtualName, VirtualObject};
 
 use crate::api::Api;
 use crate::api::scripted::{Answer, Asked, Requests, scripted};
 use crate::engine::apply::Writer;
+use crate::engine::cache::changed::Changed;
 use crate::engine::cache::kinds::Kinds;
 use crate::engine::cache::state::State;
+use crate::engine::companions::{Companion, Companions};
+use crate::engine::events::recorder::EventRecorder;
+use crate::engine::reconcile::publish::Publisher;
+use crate::engine::reconcile::steps::Steps;
+use crate::engine::reconcile::syncer::Syncer;
 use crate::registry::Rules;
 
 /// Caches with the built-in rules, all complete and empty, and the servers behind them.
@@ -36,7 +45,7 @@ impl Bench {
     ) -> Self {
         let (host, host_requests) = scripted(on_host);
         let (r#virtual, virtual_requests) = scripted(on_virtual);
-        let state = State::new(Names::new("vc", "team-a").unwrap(), facts());
+        let state = State::new(names(), facts());
         let rules = Rules { mappers: kinds::builtin(), ..Rules::default() };
         let (kinds, _) = Kinds::default().under(&rules, 1);
         for (_, synced) in kinds.each_synced() {
@@ -54,6 +63,60 @@ impl Bench {
     /// Caches whose servers echo what is written, as an API server does that has nothing to object.
     pub(crate) fn echoing() -> Self {
         Self::new(echo, echo)
+    }
+
+    /// A recorder whose events are written to the virtual API server.
+    pub(crate) fn recorder(&self) -> EventRecorder {
+        let (recorder, recording) = EventRecorder::new(self.writer.clone());
+        tokio::spawn(recording);
+        recorder
+    }
+
+    /// A syncer with these companions.
+    pub(crate) fn syncer(&self, companions: Vec<Arc<dyn Companion>>) -> Syncer {
+        let steps = Steps {
+            state: self.state.clone(),
+            writer: self.writer.clone(),
+            host: self.host.clone(),
+            companions: Companions::new(companions),
+        };
+        Syncer {
+            state: self.state.clone(),
+            host: self.host.clone(),
+            publisher: Publisher::new(self.state.clone(), self.recorder()),
+            steps,
+        }
+    }
+
+    /// The first object that was created on the host, as its watch shows it later.
+    pub(crate) fn created_on_host(&self) -> Value {
+        let mut object = self.host_requests.bodies(&http::Method::POST).remove(0);
+        object["metadata"]["uid"] = "uid-new".into();
+        object["metadata"]["resourceVersion"] = "101".into();
+        object
+    }
+
+    /// The events that were created in the virtual cluster.
+    pub(crate) async fn events(&self) -> Vec<Value> {
+        settle().await;
+        let all = self.virtual_requests.all().into_iter();
+        all.filter(|asked| asked.method == http::Method::POST && asked.path.ends_with("/events"))
+            .map(|asked| asked.body)
+            .collect()
+    }
+
+    /// Type and reason of these events, as `kubectl describe` shows them.
+    pub(crate) async fn reasons(&self) -> Vec<String> {
+        let word = |event: &Value, field: &str| event[field].as_str().unwrap_or_default().to_owned();
+        let events = self.events().await;
+        events.iter().map(|event| format!("{} {}", word(event, "type"), word(event, "reason"))).collect()
+    }
+
+    /// Puts a virtual object of `kind` into its cache, and notes what it names, as a watch does.
+    pub(crate) fn watch_virtual(&self, kind: &str, object: Value) -> Arc<VirtualObject> {
+        let object = self.put_virtual(kind, object);
+        self.state.virtual_changed(&Kind::new(kind), &Changed::new(object.clone()));
+        object
     }
 
     /// Puts a virtual object of `kind` into its cache.
@@ -76,6 +139,56 @@ pub(crate) fn key(kind: &str, namespace: &str, name: &str) -> Key {
     Key { kind: Kind::new(kind), name: VirtualName::new(namespace, name) }
 }
 
+/// Lets every task go on until all of them wait; the clock must be paused.
+pub(crate) async fn settle() {
+    tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+}
+
+/// The name on the host of a virtual object.
+pub(crate) fn host_name(namespace: &str, name: &str) -> HostName {
+    names().host_name(&VirtualName::new(namespace, name))
+}
+
+/// A host object, version 1 with UID `uid-host`, that belongs to the virtual object with the UID `uid`.
+pub(crate) fn host_object(kind: &str, namespace: &str, name: &str, uid: &str) -> Value {
+    let identity = Identity {
+        cluster: "vc".to_owned(),
+        kind: kind.to_owned(),
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+        uid: uid.to_owned(),
+    };
+    json!({"metadata": {
+        "name": host_name(namespace, name).as_str(), "namespace": "team-a", "uid": "uid-host", "resourceVersion": "1",
+        "labels": labels::scope(&names(), namespace), "annotations": {IDENTITY: identity.to_text()},
+    }})
+}
+
+/// The virtual Service `shop/web` with the UID `uid-1`, which selects `app=selector`.
+pub(crate) fn service(selector: &str, version: &str) -> Value {
+    json!({
+        "metadata": {"namespace": "shop", "name": "web", "uid": "uid-1", "resourceVersion": version},
+        "spec": {"type": "ClusterIP", "selector": {"app": selector}, "ports": [{"port": 80}],
+                 "clusterIP": "10.96.0.7", "clusterIPs": ["10.96.0.7"], "ipFamilies": ["IPv4"]},
+    })
+}
+
+/// The virtual pod `shop/web` with the UID `uid-1`.
+pub(crate) fn pod() -> Value {
+    json!({
+        "metadata": {"namespace": "shop", "name": "web", "uid": "uid-1", "resourceVersion": "5"},
+        "spec": {"containers": [{"name": "web", "image": "web:1"}]},
+    })
+}
+
+/// A refusal (422) that names these fields, as validation does.
+pub(crate) fn invalid(fields: &[&str]) -> Answer {
+    let causes: Vec<Value> = fields.iter().map(|field| json!({"field": field})).collect();
+    let status =
+        json!({"reason": "Invalid", "message": "the script says Invalid", "details": {"causes": causes}});
+    Answer::Reply(StatusCode::UNPROCESSABLE_ENTITY, status)
+}
+
 /// Answers a write with what was written, as version 100 with UID `uid-new` where it has none; refuses reads with 404.
 pub(crate) fn echo(asked: &Asked) -> Answer {
     if asked.method == http::Method::GET {
@@ -87,12 +200,20 @@ pub(crate) fn echo(asked: &Asked) -> Answer {
     }
     object["metadata"]["resourceVersion"] = "100".into();
     if object["metadata"].get("name").is_none() {
-        object["metadata"]["name"] = asked.path.rsplit('/').next().unwrap_or_default().into();
+        let path = asked.path.strip_suffix("/status").unwrap_or(&asked.path);
+        object["metadata"]["name"] = path.rsplit('/').next().unwrap_or_default().into();
+    }
+    if let Some((_, rest)) = asked.path.split_once("/namespaces/") {
+        object["metadata"]["namespace"] = rest.split('/').next().unwrap_or_default().into();
     }
     if object["metadata"].get("uid").is_none() {
         object["metadata"]["uid"] = "uid-new".into();
     }
     Answer::ok(object)
+}
+
+fn names() -> Names {
+    Names::new("vc", "team-a").unwrap()
 }
 
 fn facts() -> Facts {

@@ -1,4 +1,4 @@
-//! What the engine looks after beside pairs: its own start, custom resource definitions, and changes of the rules.
+//! What the engine does beside pairs: its own bootstrap, custom resource definitions, and changes of the rules.
 
 pub(crate) mod bootstrap;
 mod clean_up;

@@ -1,4 +1,4 @@
-//! Starts the watches: which kind on which server goes into which store, and whom to tell.
+//! Starts the watches: which kind on which server goes into which store, and what a change requeues.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,7 +51,7 @@ impl Watches {
         self.start_events(writer, tasks);
     }
 
-    /// Starts both watches of a pair; they end with what is given.
+    /// Starts both watches of a kind; they end when the set is dropped.
     pub(crate) fn start_synced(&self, kind: &Kind, synced: &SyncedKind) -> JoinSet<()> {
         let (resource, may_lack) = (&synced.mapper.spec().resource, !synced.mapper.spec().is_essential);
         let (state, changed_kind) = (self.state.clone(), kind.clone());
@@ -68,7 +68,7 @@ impl Watches {
         watches
     }
 
-    /// Starts the watch of a kind that is only looked up; it ends with what is given.
+    /// Starts the watch of a kind that is only looked up; it ends when the set is dropped.
     pub(crate) fn start_looked_up(&self, kind: &Kind, looked_up: &LookedUp) -> JoinSet<()> {
         let (state, changed_kind) = (self.state.clone(), kind.clone());
         let changed =
@@ -149,4 +149,87 @@ impl Watches {
 
 fn lifetime(resource: &ResourceType) -> Duration {
     if resource.kind == "Pod" { POD_WATCH } else { OTHER_WATCH }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use crate::api::scripted::{Answer, Asked};
+    use crate::engine::testing::{Bench, echo, settle};
+
+    fn watches(bench: &Bench) -> Watches {
+        Watches {
+            state: bench.state.clone(),
+            host: bench.host.clone(),
+            r#virtual: bench.r#virtual.clone(),
+            guard: Arc::new(IdentityGuard::new(bench.r#virtual.clone())),
+        }
+    }
+
+    /// A server with nothing to list.
+    fn refusing(asked: &Asked) -> Answer {
+        if asked.method == http::Method::GET { Answer::failure(403, "Forbidden") } else { echo(asked) }
+    }
+
+    /// Path and label selector of each list.
+    fn lists(requests: &[Asked]) -> Vec<String> {
+        let selector = |asked: &Asked| {
+            let found = asked.query.split('&').find_map(|parameter| parameter.strip_prefix("labelSelector="));
+            found.unwrap_or_default().to_owned()
+        };
+        let mut lists: Vec<String> = requests
+            .iter()
+            .map(|asked| format!("{} {}", asked.path, selector(asked)).trim_end().to_owned())
+            .collect();
+        lists.sort();
+        lists
+    }
+
+    #[test]
+    fn a_dead_watch_of_pods_is_noticed_soonest() {
+        assert_eq!(lifetime(&ResourceType::core("Pod", "pods")), POD_WATCH);
+        assert_eq!(lifetime(&nodes()), OTHER_WATCH);
+        assert!(POD_WATCH < OTHER_WATCH);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_kind_is_watched_everywhere_in_the_virtual_cluster_and_by_our_label_on_the_host() {
+        let bench = Bench::new(refusing, refusing);
+        let kind = Kind::new("v1/Service");
+        let running = watches(&bench).start_synced(&kind, &bench.state.synced(&kind).unwrap());
+        settle().await;
+        assert_eq!(lists(&bench.virtual_requests.all()), ["/api/v1/services"]);
+        let on_host = ["/api/v1/namespaces/team-a/services weft.dev%2Fcluster%3Dvc"];
+        assert_eq!(lists(&bench.host_requests.all()), on_host);
+        drop(running);
+        tokio::time::sleep(OTHER_WATCH).await;
+        assert_eq!(bench.host_requests.all().len(), 1, "the watches end with the set");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_volumes_only_mirrors_are_watched_and_of_the_host_only_its_events() {
+        let bench = Bench::new(refusing, refusing);
+        let mut tasks = JoinSet::new();
+        watches(&bench).start(&bench.writer, &mut tasks);
+        settle().await;
+        let in_virtual = [
+            "/api/v1/events weft.dev%2Ffrom-host",
+            "/api/v1/namespaces",
+            "/api/v1/nodes",
+            "/api/v1/persistentvolumes weft.dev%2Fmirrored%3Dtrue",
+        ];
+        assert_eq!(lists(&bench.virtual_requests.all()), in_virtual);
+        assert_eq!(lists(&bench.host_requests.all()), ["/api/v1/namespaces/team-a/events"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_kind_that_is_looked_up_is_watched_in_the_virtual_cluster_alone() {
+        let bench = Bench::new(refusing, refusing);
+        let looked_up = LookedUp { resource: ResourceType::core("Widget", "widgets"), store: Arc::default() };
+        let _running = watches(&bench).start_looked_up(&Kind::new("v1/Widget"), &looked_up);
+        settle().await;
+        assert_eq!(lists(&bench.virtual_requests.all()), ["/api/v1/widgets"]);
+        assert!(bench.host_requests.all().is_empty(), "{:?}", bench.host_requests.lines());
+    }
 }

@@ -1,6 +1,6 @@
 //! Fake virtual nodes: one for each host node that runs a pod of ours.
 //!
-//! They need no permission on the host: their names are what pods' bindings say, all else is made up. A node
+//! They need no permission on the host: their names come from pods' bindings, all else is invented. A node
 //! exists before the first pod is bound to it and goes some time after the last one.
 
 use std::sync::Arc;
@@ -54,8 +54,8 @@ impl Nodes {
         }
     }
 
-    /// Takes off the taint that admission puts on every new node until a node controller has looked at
-    /// it; nobody looks at ours.
+    /// Removes the taint that admission puts on every new node until a node controller has initialised it;
+    /// none initialises ours.
     async fn untaint(&self, created: Arc<VirtualObject>) -> Result<(), api::Error> {
         let (name, uid) = (created.virtual_name(), created.uid().to_owned());
         let change = Change::merge(json!({"spec": {"taints": null}}));

@@ -105,3 +105,118 @@ fn made_by_controllers<S>(store: &Store<S>, service: &Object<S>) -> Vec<Arc<Obje
     let near = store.names().into_iter().filter(is_near);
     near.filter_map(|(namespace, name)| store.get(&namespace, &name)).filter(is_of).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use serde_json::json;
+    use weft_core::keys::NAMESPACE_LABEL;
+
+    use crate::engine::testing::{Bench, host_object};
+
+    const MANAGED_BY: &str = "endpoints.kubernetes.io/managed-by";
+    const SLICE_MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
+
+    /// What the host's controller has made of the Service `shop/web`, without our identity.
+    fn endpoints() -> Value {
+        let mut object = host_object(ENDPOINTS, "shop", "web", "uid-1");
+        object["metadata"]["annotations"] = json!({});
+        object["metadata"]["labels"][MANAGED_BY] = "endpoint-controller".into();
+        object
+    }
+
+    fn slice() -> Value {
+        let mut object = endpoints();
+        object["metadata"]["name"] = "web-x-shop-x-vc-abcde".into();
+        object["metadata"]["uid"] = "uid-slice".into();
+        object["metadata"]["labels"][SLICE_MANAGED_BY] = "endpointslice-controller.k8s.io".into();
+        object["metadata"]["labels"][endpoint_slice::SERVICE_LABEL] = "web-x-shop-x-vc".into();
+        object
+    }
+
+    fn services(selector: &Value) -> (VirtualObject, HostObject) {
+        let metadata = json!({"namespace": "shop", "name": "web", "uid": "uid-1"});
+        let source = VirtualObject::from_json(json!({"metadata": metadata, "spec": {"selector": selector}}));
+        let host = HostObject::from_json(host_object("v1/Service", "shop", "web", "uid-1"));
+        (source.unwrap(), host.unwrap())
+    }
+
+    /// What is deleted of a Service without a selector when the host has these.
+    async fn deleted(endpoints: Value, slice: Value, prepare: impl FnOnce(&Bench)) -> Vec<String> {
+        let bench = Bench::echoing();
+        bench.put_host(ENDPOINTS, endpoints);
+        bench.put_host(SLICES, slice);
+        prepare(&bench);
+        let (source, host) = services(&json!({}));
+        let companion = StaleEndpoints::new(bench.state.clone(), bench.writer.clone());
+        assert_eq!(companion.ensure(&source, &host).await.unwrap(), Outcome::Done);
+        assert!(bench.virtual_requests.all().is_empty(), "the tenant's are the tenant's to delete");
+        bench.host_requests.lines()
+    }
+
+    const OF_ENDPOINTS: &str = "DELETE /api/v1/namespaces/team-a/endpoints/web-x-shop-x-vc";
+    const OF_SLICE: &str =
+        "DELETE /apis/discovery.k8s.io/v1/namespaces/team-a/endpointslices/web-x-shop-x-vc-abcde";
+
+    #[tokio::test]
+    async fn what_controllers_have_left_of_a_service_without_selector_is_deleted() {
+        assert_eq!(deleted(endpoints(), slice(), |_| {}).await, [OF_ENDPOINTS, OF_SLICE]);
+    }
+
+    #[tokio::test]
+    async fn what_is_of_others_is_left() {
+        type Case = (&'static str, fn(&mut Value));
+        let cases: [Case; 4] = [
+            ("written by people", |object| {
+                object["metadata"]["labels"][MANAGED_BY] = Value::Null;
+                object["metadata"]["labels"][SLICE_MANAGED_BY] = Value::Null;
+            }),
+            ("of a pair of ours", |object| {
+                let paired = host_object(ENDPOINTS, "shop", "web", "uid-1");
+                object["metadata"]["annotations"] = paired["metadata"]["annotations"].clone();
+            }),
+            ("of another virtual namespace", |object| {
+                object["metadata"]["labels"][NAMESPACE_LABEL] = "bank".into();
+            }),
+            ("of another Service", |object| {
+                object["metadata"]["labels"][endpoint_slice::SERVICE_LABEL] = "web-2-x-shop-x-vc".into();
+            }),
+        ];
+        for (title, change) in cases {
+            let (mut endpoints, mut slice) = (endpoints(), slice());
+            change(&mut endpoints);
+            change(&mut slice);
+            assert_eq!(deleted(endpoints, slice, |_| {}).await, Vec::<String>::new(), "{title}");
+        }
+    }
+
+    #[tokio::test]
+    async fn they_stay_while_the_virtual_side_has_its_own() {
+        let labels = json!({MANAGED_BY: "endpoint-controller"});
+        let metadata =
+            json!({"namespace": "shop", "name": "web", "uid": "u", "resourceVersion": "1", "labels": labels});
+        let left = deleted(endpoints(), slice(), |bench| {
+            bench.put_virtual(ENDPOINTS, json!({"metadata": metadata}));
+        });
+        assert_eq!(left.await, [OF_SLICE], "the tenant still has Endpoints, and no slice");
+    }
+
+    #[tokio::test]
+    async fn a_service_with_a_selector_keeps_its_endpoints() {
+        let bench = Bench::echoing();
+        bench.put_host(ENDPOINTS, endpoints());
+        let (source, host) = services(&json!({"app": "web"}));
+        let companion = StaleEndpoints::new(bench.state.clone(), bench.writer.clone());
+        companion.ensure(&source, &host).await.unwrap();
+        assert!(bench.host_requests.all().is_empty(), "{:?}", bench.host_requests.lines());
+    }
+
+    #[tokio::test]
+    async fn an_object_that_is_in_the_way_is_stale_for_its_own_virtual_namespace_only() {
+        let bench = Bench::echoing();
+        let companion = StaleEndpoints::new(bench.state.clone(), bench.writer.clone());
+        let object = HostObject::from_json(endpoints()).unwrap();
+        assert!(companion.is_stale(&object, "shop") && !companion.is_stale(&object, "bank"));
+    }
+}

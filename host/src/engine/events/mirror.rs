@@ -1,4 +1,4 @@
-//! Host events about our objects, told again in the virtual cluster under virtual names.
+//! Mirrors host events about our objects into the virtual cluster, under virtual names.
 //!
 //! Events are the least of what flows back: one at a time, and dropped when too many wait.
 
@@ -19,7 +19,7 @@ use crate::engine::apply::Writer;
 use crate::engine::cache::state::State;
 use crate::engine::resources::events;
 
-/// Events that wait, as text because they may be many; more are dropped.
+/// Events that wait, as bytes because they may be many; more are dropped.
 pub(crate) const WAITING: usize = 4096;
 /// While pairs are being worked on, events wait this long between two.
 const YIELD: Duration = Duration::from_millis(20);
@@ -38,7 +38,7 @@ const PAGE: usize = 500;
 struct Page {
     metadata: PageMetadata,
     #[serde(default)]
-    items: Vec<Told>,
+    items: Vec<Mirrored>,
 }
 
 #[derive(Deserialize)]
@@ -47,9 +47,9 @@ struct PageMetadata {
     next: String,
 }
 
-/// What of an event tells whether it was told before.
+/// What identifies an event that is in the virtual cluster already.
 #[derive(Deserialize)]
-struct Told {
+struct Mirrored {
     metadata: VirtualMetadata,
     count: Option<i64>,
     series: Option<Series>,
@@ -66,7 +66,7 @@ struct Series {
     count: Option<i64>,
 }
 
-impl Told {
+impl Mirrored {
     fn id(&self) -> String {
         let count = self.count.or_else(|| self.series.as_ref()?.count);
         id(&self.metadata.namespace, &self.metadata.name, count)
@@ -81,15 +81,15 @@ impl Events {
             let Some(event) = api::decode(&event).ok().and_then(|event| self.translate(&event)) else {
                 continue;
             };
-            // What an earlier run has told already.
+            // What an earlier run has mirrored already.
             if known.remove(&id_of(&event)) {
                 continue;
             }
             if !self.state.queue.is_idle() {
                 tokio::time::sleep(YIELD).await;
             }
-            if let Err(error) = self.tell(&event).await {
-                debug!(event = %event.name(), error = &error as &dyn std::error::Error, "failed to tell a host event");
+            if let Err(error) = self.write(&event).await {
+                debug!(event = %event.name(), error = &error as &dyn std::error::Error, "failed to mirror a host event");
             }
         }
     }
@@ -101,12 +101,15 @@ impl Events {
         loop {
             match self.known_page(&next).await {
                 Ok(page) => {
-                    known.extend(page.items.iter().map(Told::id));
+                    known.extend(page.items.iter().map(Mirrored::id));
                     next = page.metadata.next;
                 }
-                // Some are told again: the server counts them as the same.
+                // Some are written again: the server counts them as the same.
                 Err(error) => {
-                    debug!(error = &error as &dyn std::error::Error, "failed to list the events told before");
+                    debug!(
+                        error = &error as &dyn std::error::Error,
+                        "failed to list the events that were mirrored before"
+                    );
                     return known;
                 }
             }
@@ -123,7 +126,7 @@ impl Events {
         serde_json::from_slice(&body).map_err(api::Error::Decode)
     }
 
-    async fn tell(&self, event: &VirtualObject) -> Result<(), api::Error> {
+    async fn write(&self, event: &VirtualObject) -> Result<(), api::Error> {
         match self.writer.create_virtual(&events(), event).await {
             Err(error) if error.is_already_exists() => {
                 self.writer.count_event(&event.virtual_name(), event).await
@@ -150,8 +153,8 @@ impl Events {
         fields.insert("involvedObject".into(), involved(&identity, api_version, kind.short(), event));
         fields.remove("related");
         for field in ["message", "note"] {
-            if let Some(Value::String(text)) = fields.get_mut(field) {
-                *text = names.to_virtual_text(text, &identity.namespace);
+            if let Some(Value::String(message)) = fields.get_mut(field) {
+                *message = names.to_virtual_text(message, &identity.namespace);
             }
         }
         Some(VirtualObject::new(fields))
@@ -177,14 +180,135 @@ fn involved(identity: &Identity, api_version: &str, kind: &str, event: &HostObje
     involved
 }
 
-/// The same of an event that is to be told.
+/// The same of an event that is to be written.
 fn id_of(event: &VirtualObject) -> String {
     let count =
         event.pointer("/count").and_then(Value::as_i64).or_else(|| event.pointer("/series/count")?.as_i64());
     id(event.namespace(), event.name(), count)
 }
 
-/// What makes an event the same as one told before: its name and its count.
+/// What makes an event the same as one mirrored before: its name and its count.
 fn id(namespace: &str, name: &str, count: Option<i64>) -> String {
     format!("{namespace}/{name}#{}", count.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use http::Method;
+    use serde_json::json;
+
+    use crate::api::scripted::{Answer, Asked};
+    use crate::engine::testing::{Bench, echo, host_object};
+
+    const EVENTS: &str = "/api/v1/namespaces/shop/events";
+
+    /// An event of the host about the host pod of `shop/web`.
+    fn event(name: &str, count: i64) -> Value {
+        json!({
+            "metadata": {"name": name, "namespace": "team-a", "uid": "uid-event", "labels": {"host": "yes"}},
+            "involvedObject": {
+                "apiVersion": "v1", "kind": "Pod", "namespace": "team-a", "name": "web-x-shop-x-vc",
+                "uid": "uid-host", "fieldPath": "spec.containers{web}", "resourceVersion": "77",
+            },
+            "related": {"kind": "Node", "name": "host-node"},
+            "type": "Warning", "reason": "BackOff", "count": count,
+            "message": "Back-off of team-a/web-x-shop-x-vc", "note": "see db-x-shop-x-vc",
+        })
+    }
+
+    /// Mirrors these events into a virtual cluster that answers so.
+    async fn mirrored(
+        events: &[Value],
+        on_virtual: impl Fn(&Asked) -> Answer + Send + Sync + 'static,
+    ) -> Bench {
+        let bench = Bench::new(echo, on_virtual);
+        bench.put_host("v1/Pod", host_object("v1/Pod", "shop", "web", "uid-1"));
+        let (sender, receiver) = mpsc::channel(WAITING);
+        for event in events {
+            sender.send(serde_json::to_vec(event).unwrap().into_boxed_slice()).await.unwrap();
+        }
+        drop(sender);
+        let (state, writer, r#virtual) = (bench.state.clone(), bench.writer.clone(), bench.r#virtual.clone());
+        Events { state, writer, r#virtual }.run(receiver).await;
+        bench
+    }
+
+    fn written(bench: &Bench) -> Vec<Value> {
+        bench.virtual_requests.bodies(&Method::POST)
+    }
+
+    #[tokio::test]
+    async fn an_event_about_our_object_is_written_under_virtual_names_and_shows_nothing_of_the_host() {
+        let bench = mirrored(&[event("web-x-shop-x-vc.17", 1)], echo).await;
+        let written = written(&bench);
+        assert_eq!(written.len(), 1, "{:?}", bench.virtual_requests.lines());
+        let metadata = json!({"name": "web.17", "namespace": "shop", "labels": {FROM_HOST_LABEL: "true"}});
+        assert_eq!(written[0]["metadata"], metadata);
+        let about = json!({"apiVersion": "v1", "kind": "Pod", "namespace": "shop", "name": "web", "uid": "uid-1",
+                           "fieldPath": "spec.containers{web}"});
+        assert_eq!(written[0]["involvedObject"], about);
+        assert_eq!(written[0]["message"], "Back-off of shop/web");
+        assert_eq!(written[0]["note"], "see db");
+        assert_eq!(written[0]["reason"], "BackOff");
+        let whole = written[0].to_string();
+        for hidden in ["team-a", "-x-", "host-node", "uid-host", "related"] {
+            assert!(!whole.contains(hidden), "{hidden} is in {whole}");
+        }
+        assert!(bench.host_requests.all().is_empty());
+    }
+
+    #[tokio::test]
+    async fn an_event_about_an_object_of_others_is_dropped() {
+        let mut of_another = event("nginx.1", 1);
+        of_another["involvedObject"]["name"] = "nginx".into();
+        let mut of_another_kind = event("web-x-shop-x-vc.2", 1);
+        of_another_kind["involvedObject"]["kind"] = "Node".into();
+        let named_otherwise = event("something-else.3", 1);
+        let bench = mirrored(&[of_another, of_another_kind, named_otherwise, json!("no event")], echo).await;
+        assert_eq!(written(&bench), Vec::<Value>::new());
+    }
+
+    #[tokio::test]
+    async fn what_an_earlier_run_has_written_is_not_repeated_unless_its_count_has_grown() {
+        let known = |asked: &Asked| {
+            if asked.method != Method::GET {
+                return echo(asked);
+            }
+            assert!(asked.has("labelSelector=weft.dev%2Ffrom-host"), "{}", asked.query);
+            let item = |name: &str| json!({"metadata": {"namespace": "shop", "name": name}, "count": 2});
+            // Two pages.
+            let (next, name) = if asked.has("continue=") { ("more", "web.1") } else { ("", "web.2") };
+            Answer::ok(json!({"metadata": {"continue": next}, "items": [item(name)]}))
+        };
+        let events = [
+            event("web-x-shop-x-vc.1", 2),
+            event("web-x-shop-x-vc.2", 2),
+            event("web-x-shop-x-vc.2", 3),
+            event("web-x-shop-x-vc.3", 2),
+        ];
+        let bench = mirrored(&events, known).await;
+        let names: Vec<String> = written(&bench)
+            .iter()
+            .map(|event| format!("{} {}", event["metadata"]["name"], event["count"]))
+            .collect();
+        assert_eq!(names, [r#""web.2" 3"#, r#""web.3" 2"#]);
+    }
+
+    #[tokio::test]
+    async fn an_event_that_exists_is_counted_and_a_namespace_that_is_going_stops_nothing() {
+        let exists = |asked: &Asked| match asked.method {
+            Method::POST if asked.body["metadata"]["name"] == "web.1" => {
+                Answer::failure(409, "AlreadyExists")
+            }
+            Method::POST => Answer::failure(403, "Forbidden"),
+            _ => echo(asked),
+        };
+        let bench = mirrored(&[event("web-x-shop-x-vc.0", 1), event("web-x-shop-x-vc.1", 5)], exists).await;
+        let lines: Vec<String> = bench.virtual_requests.lines().into_iter().skip(1).collect();
+        let post = format!("POST {EVENTS}");
+        assert_eq!(lines, [post.clone(), post, format!("PATCH {EVENTS}/web.1")]);
+        assert_eq!(bench.virtual_requests.bodies(&Method::PATCH)[0]["count"], 5);
+    }
 }

@@ -1,7 +1,7 @@
-//! Tells tenants, by events on their own objects, why something is not in step.
+//! Records events on tenants' own objects: why something is not in step, and what plugins report.
 //!
-//! The same thing is said once and counted afterwards; host names never appear in a text. Rules from outside
-//! may not say more than people can read.
+//! A repeated event is written once a minute with its count. Plugins may not record more than people can read.
+//! Messages come without host names: see [`Names::to_virtual_text`](weft_core::names::Names::to_virtual_text).
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,115 +20,98 @@ use crate::bucket::Buckets;
 use crate::engine::apply::Writer;
 use crate::engine::resources::events;
 
-/// Reports that wait; more are dropped, for the cause will come again.
+/// Events that wait to be written; more are dropped, for the cause will come again.
 const WAITING: usize = 256;
-/// The same is not said again before this time.
+/// The same event is not written again before this time.
 const QUIET: Duration = Duration::from_mins(1);
-/// How many different reports are remembered.
+/// How many different events are remembered.
 const REMEMBERED: usize = 4096;
-/// What one plugin may say at once, and how soon it may say one thing more.
+/// How many events one plugin may record at once, and how soon it may record one more.
 const PLUGIN_EVENTS: (u32, Duration) = (10, Duration::from_secs(1));
-/// The log tells no more often that a plugin says too much.
-const COMPLAINT: Duration = Duration::from_mins(1);
+/// How often the log warns that a plugin records too many events.
+const DROP_WARNING: Duration = Duration::from_mins(1);
 /// Bytes of a message that are kept: more than the API takes of the newer kind of events.
 const LONGEST_MESSAGE: usize = 1024;
 
-/// A stable reason, for people and for scripts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Reason {
-    /// The host's API server does not take the object.
-    HostRefused,
-    /// The virtual API server does not take what flows back.
-    VirtualRefused,
-    /// Somebody else's object has the name that ours would have on the host.
-    NameTaken,
-    /// The mapper of the kind panicked.
-    Panicked,
-    /// A definition of a custom resource is somebody else's.
-    DefinitionRespected,
-    /// A definition of a custom resource is not brought up to the host's.
-    DefinitionKept,
-}
-
-/// One thing to tell.
+/// An event to be recorded on an object.
 #[derive(Debug)]
 pub(crate) struct ObjectEvent {
     pub(crate) object: Arc<VirtualObject>,
     pub(crate) key: Key,
-    /// Name of the plugin that says it; none for the engine's own words.
+    /// Name of the plugin that reports it; none for the engine itself.
     pub(crate) by: Option<String>,
     pub(crate) is_warning: bool,
-    /// Stable, in CamelCase.
+    /// Shows up in `kubectl describe` as Reason: stable, in CamelCase.
     pub(crate) reason: String,
     pub(crate) message: String,
 }
 
-/// Takes reports; never waits.
+/// Takes events to be written; never waits.
 #[derive(Clone)]
 pub(crate) struct EventRecorder {
     sender: mpsc::Sender<Admitted>,
-    said: Arc<Mutex<Said>>,
+    recent: Arc<Mutex<Recent>>,
 }
 
-/// A report that is to be written.
+/// An event that is to be written.
 #[derive(Debug)]
 struct Admitted {
-    report: ObjectEvent,
-    /// The same for all reports that say the same.
+    event: ObjectEvent,
+    /// The same for all events with the same object, reason and message.
     id: String,
-    /// How often it was said, this time included.
+    /// How often it was recorded, this time included.
     count: u32,
 }
 
-/// What was said.
-struct Said {
-    reports: HashMap<String, (Instant, u32)>,
+/// What was recorded lately.
+struct Recent {
+    events: HashMap<String, (Instant, u32)>,
     plugins: Buckets<String>,
-    /// What plugins were not allowed to say since the log has told of it.
+    /// Events of plugins that were dropped since the log has last warned of it.
     dropped: HashMap<String, u64>,
-    complaints: Buckets<String>,
+    warnings: Buckets<String>,
 }
 
 impl EventRecorder {
     /// A recorder, and the task that writes what it takes.
     pub(crate) fn new(writer: Arc<Writer>) -> (Self, impl Future<Output = ()>) {
         let (sender, receiver) = mpsc::channel(WAITING);
-        (Self { sender, said: Arc::new(Mutex::new(Said::new())) }, write_all(writer, receiver))
+        (Self { sender, recent: Arc::new(Mutex::new(Recent::new())) }, write_all(writer, receiver))
     }
 
-    /// Tells it, unless it was told not long ago; false when too much is told at once.
-    pub(crate) fn tell(&self, report: ObjectEvent) -> bool {
+    /// Records it, unless the same was recorded not long ago; false when it is dropped because there are too many.
+    pub(crate) fn record(&self, event: ObjectEvent) -> bool {
         let Ok(place) = self.sender.try_reserve() else {
             debug!("too many events are waiting; one is dropped");
             return false;
         };
-        let id = digest::of_value(&json!([report.object.uid(), report.reason, report.message]));
+        let id = digest::of_value(&json!([event.object.uid(), event.reason, event.message]));
         let now = Instant::now();
-        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(count) = said.times(&id, now) else { return true };
-        if !said.allows(report.by.as_ref(), now) {
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(count) = recent.times(&id, now) else { return true };
+        if !recent.allows(event.by.as_ref(), now) {
             return false;
         }
-        said.remember(&id, count, now);
-        place.send(Admitted { report, id, count });
+        recent.remember(&id, count, now);
+        place.send(Admitted { event, id, count });
         true
     }
 }
 
-impl Said {
+impl Recent {
     fn new() -> Self {
         let (burst, refill) = PLUGIN_EVENTS;
         Self {
-            reports: HashMap::new(),
+            events: HashMap::new(),
             plugins: Buckets::new(burst, refill),
             dropped: HashMap::new(),
-            complaints: Buckets::new(1, COMPLAINT),
+            warnings: Buckets::new(1, DROP_WARNING),
         }
     }
 
-    /// How often this will have been said when it is said now; none if it was said not long ago.
+    /// How often this will have been recorded when it is recorded now; none if it was recorded not long ago.
     fn times(&self, id: &str, now: Instant) -> Option<u32> {
-        match self.reports.get(id) {
+        match self.events.get(id) {
             Some((time, _)) if now.duration_since(*time) < QUIET => None,
             Some((_, count)) => Some(count + 1),
             None => Some(1),
@@ -136,13 +119,13 @@ impl Said {
     }
 
     fn remember(&mut self, id: &str, count: u32, now: Instant) {
-        if self.reports.len() >= REMEMBERED {
-            self.reports.retain(|_, (time, _)| now.duration_since(*time) < QUIET);
+        if self.events.len() >= REMEMBERED {
+            self.events.retain(|_, (time, _)| now.duration_since(*time) < QUIET);
         }
-        self.reports.insert(id.to_owned(), (now, count));
+        self.events.insert(id.to_owned(), (now, count));
     }
 
-    /// Whether one more thing may be said by a plugin, or by the engine itself.
+    /// Whether a plugin, or the engine itself, may record one more event.
     fn allows(&mut self, by: Option<&String>, now: Instant) -> bool {
         let Some(by) = by else { return true };
         if self.plugins.take(by, now) {
@@ -150,32 +133,22 @@ impl Said {
         }
         let dropped = self.dropped.entry(by.clone()).or_default();
         *dropped += 1;
-        if self.complaints.take(by, now) {
-            warn!(plugin = by, dropped = *dropped, "the plugin tells more events than people can read");
+        if self.warnings.take(by, now) {
+            warn!(
+                plugin = by,
+                dropped = *dropped,
+                "the plugin records more events than people can read; some are dropped"
+            );
             self.dropped.remove(by);
         }
         false
     }
 }
 
-impl Reason {
-    /// As scripts and people know it.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::HostRefused => "HostRefused",
-            Self::VirtualRefused => "StatusRefused",
-            Self::NameTaken => "HostNameTaken",
-            Self::Panicked => "MapperPanicked",
-            Self::DefinitionRespected => "DefinitionRespected",
-            Self::DefinitionKept => "DefinitionNotUpdated",
-        }
-    }
-}
-
 async fn write_all(writer: Arc<Writer>, mut receiver: mpsc::Receiver<Admitted>) {
     while let Some(admitted) = receiver.recv().await {
         if let Err(error) = write(&writer, &event(&admitted)).await {
-            let key = &admitted.report.key;
+            let key = &admitted.event.key;
             debug!(%key, error = &error as &dyn std::error::Error, "failed to write an event");
         }
     }
@@ -192,18 +165,18 @@ async fn write(writer: &Writer, event: &VirtualObject) -> Result<(), crate::api:
 }
 
 fn event(admitted: &Admitted) -> VirtualObject {
-    let Admitted { report, id, count } = admitted;
-    let (object, now) = (&report.object, Timestamp::now().to_string());
+    let Admitted { event, id, count } = admitted;
+    let (object, now) = (&event.object, Timestamp::now().to_string());
     // Events about objects without a namespace live in `default`.
     let namespace = if object.namespace().is_empty() { "default" } else { object.namespace() };
     let short: String = id.chars().take(16).collect();
     let mut name: String = object.name().chars().take(230).collect();
     name.push('.');
     name.push_str(&short);
-    // No plugin can pass its words off as the syncer's own.
-    let component = report.by.as_ref().map_or_else(|| "weft".to_owned(), |plugin| format!("weft/{plugin}"));
-    // Items of lists do not say what they are.
-    let (api_version, kind) = report.key.kind.as_str().rsplit_once('/').unwrap_or_default();
+    // No plugin can pass its events off as the syncer's own.
+    let component = event.by.as_ref().map_or_else(|| "weft".to_owned(), |plugin| format!("weft/{plugin}"));
+    // Items of lists carry no apiVersion and kind.
+    let (api_version, kind) = event.key.kind.as_str().rsplit_once('/').unwrap_or_default();
     let fields = json!({
         "apiVersion": "v1", "kind": "Event",
         "metadata": {"name": name, "namespace": namespace},
@@ -211,8 +184,8 @@ fn event(admitted: &Admitted) -> VirtualObject {
             "apiVersion": api_version, "kind": kind,
             "namespace": object.namespace(), "name": object.name(), "uid": object.uid(),
         },
-        "type": if report.is_warning { "Warning" } else { "Normal" },
-        "reason": report.reason, "message": truncate(&report.message, LONGEST_MESSAGE),
+        "type": if event.is_warning { "Warning" } else { "Normal" },
+        "reason": event.reason, "message": truncate(&event.message, LONGEST_MESSAGE),
         "source": {"component": component}, "reportingComponent": "weft",
         "firstTimestamp": now, "lastTimestamp": now, "count": count,
     });
@@ -223,21 +196,79 @@ fn event(admitted: &Admitted) -> VirtualObject {
 mod tests {
     use super::*;
 
+    use crate::api::scripted::Answer;
+    use crate::engine::testing::{Bench, echo, key, settle};
+
     #[test]
-    fn the_same_is_said_once_and_counted_when_it_is_said_again() {
-        let (mut said, now) = (Said::new(), Instant::now());
-        assert_eq!(said.times("a", now), Some(1));
-        said.remember("a", 1, now);
-        assert_eq!(said.times("a", now + QUIET / 2), None);
-        assert_eq!(said.times("a", now + QUIET), Some(2));
+    fn the_same_event_is_recorded_once_and_counted_when_it_comes_again_later() {
+        let (mut recent, now) = (Recent::new(), Instant::now());
+        assert_eq!(recent.times("a", now), Some(1));
+        recent.remember("a", 1, now);
+        assert_eq!(recent.times("a", now + QUIET / 2), None);
+        assert_eq!(recent.times("a", now + QUIET), Some(2));
     }
 
     #[test]
-    fn a_plugin_that_says_too_much_silences_nobody_else() {
-        let (mut said, now) = (Said::new(), Instant::now());
+    fn a_plugin_that_records_too_many_events_silences_nobody_else() {
+        let (mut recent, now) = (Recent::new(), Instant::now());
         let flood = String::from("flood");
-        assert_eq!((0..1000).filter(|_| said.allows(Some(&flood), now)).count(), 10);
-        assert!(said.allows(None, now) && said.allows(Some(&"calm".to_owned()), now));
-        assert!(said.allows(Some(&flood), now + Duration::from_secs(1)));
+        assert_eq!((0..1000).filter(|_| recent.allows(Some(&flood), now)).count(), 10);
+        assert!(recent.allows(None, now) && recent.allows(Some(&"calm".to_owned()), now));
+        assert!(recent.allows(Some(&flood), now + Duration::from_secs(1)));
+    }
+
+    fn object_event(namespace: &str, message: &str) -> ObjectEvent {
+        let metadata = json!({"namespace": namespace, "name": "web", "uid": "uid-1"});
+        ObjectEvent {
+            object: Arc::new(VirtualObject::from_json(json!({"metadata": metadata})).unwrap()),
+            key: key("example.org/v1/Widget", namespace, "web"),
+            by: None,
+            is_warning: true,
+            reason: "HostRefused".to_owned(),
+            message: message.to_owned(),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_event_is_about_its_object_and_one_without_a_namespace_is_in_default() {
+        let bench = Bench::echoing();
+        let recorder = bench.recorder();
+        assert!(recorder.record(object_event("shop", "why")) && recorder.record(object_event("", "other")));
+        assert!(recorder.record(object_event("shop", "why")), "not dropped: it is there already");
+        let events = bench.events().await;
+        let namespaces: Vec<_> = events.iter().map(|event| &event["metadata"]["namespace"]).collect();
+        assert_eq!(namespaces, ["shop", "default"]);
+        let about = json!({"apiVersion": "example.org/v1", "kind": "Widget", "namespace": "shop", "name": "web", "uid": "uid-1"});
+        assert_eq!(events[0]["involvedObject"], about);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_event_that_exists_in_the_virtual_cluster_is_counted_there() {
+        let bench = Bench::new(echo, |asked| match asked.method {
+            http::Method::POST => Answer::failure(409, "AlreadyExists"),
+            _ => echo(asked),
+        });
+        let recorder = bench.recorder();
+        recorder.record(object_event("shop", "why"));
+        settle().await;
+        tokio::time::advance(QUIET).await;
+        recorder.record(object_event("shop", "why"));
+        settle().await;
+        let counts: Vec<_> = bench
+            .virtual_requests
+            .bodies(&http::Method::PATCH)
+            .into_iter()
+            .map(|patch| patch["count"].clone())
+            .collect();
+        assert_eq!(counts, [1, 2]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn events_that_find_no_room_are_dropped_and_the_caller_learns_it() {
+        let bench = Bench::new(echo, |_| Answer::Silence);
+        let recorder = bench.recorder();
+        let taken =
+            (0..WAITING + 10).filter(|number| recorder.record(object_event("shop", &number.to_string())));
+        assert_eq!(taken.count(), WAITING);
     }
 }

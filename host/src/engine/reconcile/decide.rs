@@ -33,7 +33,7 @@ pub(crate) struct Decision {
 #[error("the mapper panicked")]
 pub(crate) struct Panicked(#[source] tokio::task::JoinError);
 
-/// Decides by the rules of `pair`, one of `kinds`. Rules tell what they have to tell in `notes`.
+/// Decides by the rules of `synced`, one of `kinds`. What rules have to report goes into `notes`.
 pub(crate) async fn decide(
     state: &Arc<State>,
     kinds: &Arc<Kinds>,
@@ -43,16 +43,17 @@ pub(crate) async fn decide(
     notes: Notes,
 ) -> Result<Decision, Panicked> {
     let (decision, reads) = if synced.mapper.spec().may_block {
-        apart(state.clone(), kinds.clone(), synced.clone(), key.clone(), observed.clone(), notes).await?
+        decide_blocking(state.clone(), kinds.clone(), synced.clone(), key.clone(), observed.clone(), notes)
+            .await?
     } else {
-        ask(state, View::new(state.clone(), kinds.clone()), synced, key, observed, notes)
+        plan_with(state, View::new(state.clone(), kinds.clone()), synced, key, observed, notes)
     };
     state.set_reads(key, reads);
     Ok(decision)
 }
 
-/// The same, while others go on.
-async fn apart(
+/// The same on a thread of its own, while others go on.
+async fn decide_blocking(
     state: Arc<State>,
     kinds: Arc<Kinds>,
     synced: Arc<SyncedKind>,
@@ -64,15 +65,15 @@ async fn apart(
     let thread = synced.threads.clone().acquire_owned().await;
     let decision = tokio::task::spawn_blocking(move || {
         let view = View::beside_changes(state.clone(), kinds.clone(), key.clone());
-        let decision = ask(&state, view, &synced, &key, &observed, notes);
+        let decision = plan_with(&state, view, &synced, &key, &observed, notes);
         drop(thread);
         decision
     });
     decision.await.map_err(Panicked)
 }
 
-/// Asks the rules; gives what the answer depends on as well.
-fn ask(
+/// Calls the mapper; returns what the decision depends on as well.
+fn plan_with(
     state: &State,
     view: View,
     synced: &SyncedKind,
@@ -103,7 +104,7 @@ fn ask(
     (Decision { plan, notes }, view.into_reads())
 }
 
-/// The time, which stands still for one decision.
+/// The time, the same throughout one decision.
 fn now() -> Moment {
     let now = Timestamp::now();
     // Digits of a second are cut off.
@@ -115,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_time_is_told_to_the_second_and_to_the_millisecond() {
+    fn the_time_is_given_to_the_second_and_to_the_millisecond() {
         let now = now();
         let text: Timestamp = now.text.parse().unwrap();
         assert_eq!(u64::try_from(text.as_second()).unwrap(), now.millis / 1000);

@@ -6,7 +6,7 @@ use crate::engine::reconcile::decide;
 /// Why the work on a pair ended early.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// A server did not do what it was asked for.
+    /// A request failed.
     #[error(transparent)]
     Failed(#[from] Failed),
     /// Somebody else's object has our name.

@@ -1,43 +1,33 @@
-//! The whole story of one pair: see, decide, write.
+//! Reconciles one pair: observe, decide, publish, write.
 
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tracing::{debug, warn};
 use weft_core::causes::causes;
 use weft_core::keys::CLUSTER_LABEL;
-use weft_core::names::HostName;
-use weft_core::object::{HostObject, Key, VirtualObject};
-use weft_core::plan::{self, Plan, Step};
+use weft_core::object::{Host, HostObject, Key, VirtualObject};
+use weft_core::plan;
 use weft_core::spec::Life;
 
-use crate::api::{self, Api};
-use crate::engine::apply::{Failed, Side, Writer};
+use crate::api::Api;
+use crate::engine::apply::{Failed, Side};
 use crate::engine::cache::kinds::{Kinds, SyncedKind};
 use crate::engine::cache::state::State;
 use crate::engine::cache::store::Absence;
-use crate::engine::companions::Companions;
-use crate::engine::events::recorder::Reason;
+use crate::engine::events::reason::Reason;
 use crate::engine::queue::Outcome;
 use crate::engine::reconcile::decide::{self, Decision, Observed};
 use crate::engine::reconcile::error::Error;
 use crate::engine::reconcile::publish::Publisher;
-
-/// A server gives the address of a deleted Service up a moment after it has told of the deletion: what is
-/// refused to its successor is asked for once more after this time.
-const RELEASE: Duration = Duration::from_millis(100);
-/// How often.
-const RELEASES: u32 = 5;
+use crate::engine::reconcile::steps::Steps;
 
 /// Keeps pairs in step, one key at a time.
 pub(crate) struct Syncer {
     pub(crate) state: Arc<State>,
-    pub(crate) writer: Arc<Writer>,
-    pub(crate) host: Api<weft_core::object::Host>,
-    pub(crate) companions: Companions,
+    pub(crate) host: Api<Host>,
     pub(crate) publisher: Publisher,
+    pub(crate) steps: Steps,
 }
 
 impl Syncer {
@@ -45,14 +35,14 @@ impl Syncer {
     pub(crate) async fn reconcile(&self, key: &Key) -> Outcome {
         let kinds = self.state.kinds();
         let Some(synced) = kinds.synced(&key.kind) else {
-            // Synced no more; so is what an answer that came late has left.
+            // No longer synced; an answer that came late may have left reads behind.
             self.state.set_reads(key, BTreeSet::new());
             return Outcome::Done;
         };
         if !synced.is_ready_for(key) {
             return Outcome::Done;
         }
-        let observed = match self.see(key, synced).await {
+        let observed = match self.observe(key, synced).await {
             Ok(observed) => observed,
             Err(error) => {
                 let source = synced.r#virtual.get(&key.name.namespace, &key.name.name);
@@ -76,18 +66,18 @@ impl Syncer {
         let decided = decide::decide(&self.state, kinds, synced, key, observed, notes).await;
         let Decision { plan, notes } =
             decided.map_err(|source| Error::Panicked { name: key.to_string(), source })?;
-        let told = match &observed.source {
-            Some(source) => self.publisher.tell(key, &*synced.mapper, source, &plan, notes),
+        let published = match &observed.source {
+            Some(source) => self.publisher.publish(key, &*synced.mapper, source, &plan, notes),
             None => Outcome::Done,
         };
-        Ok(self.carry_out(key, synced, observed, plan).await?.and(told))
+        Ok(self.steps.carry_out(key, synced, observed, plan).await?.and(published))
     }
 
-    async fn see(&self, key: &Key, synced: &SyncedKind) -> Result<Observed, Error> {
+    async fn observe(&self, key: &Key, synced: &SyncedKind) -> Result<Observed, Error> {
         let source = synced.r#virtual.get(&key.name.namespace, &key.name.name);
         let mut host = self.state.host_object(synced, key);
         // The virtual pod would be deleted for want of a host pod, so the host itself is asked, unless it
-        // has said that the pod was deleted.
+        // has shown that the pod was deleted.
         let is_process = synced.mapper.spec().policy.life == Life::Process;
         if let (Some(source), None, true) = (&source, &host, is_process)
             && plan::has_run(source)
@@ -121,184 +111,6 @@ impl Syncer {
         }
     }
 
-    async fn carry_out(
-        &self,
-        key: &Key,
-        synced: &SyncedKind,
-        observed: &Observed,
-        plan: Plan,
-    ) -> Result<Outcome, Error> {
-        let mut host = observed.host.clone();
-        for step in plan.steps {
-            debug!(%key, step = step.name(), "writing");
-            if let Some(written) = self.write(key, synced, plan.desired.as_ref(), step).await? {
-                host = Some(written);
-            }
-        }
-        let (Some(source), Some(host)) = (&observed.source, &host) else { return Ok(Outcome::Done) };
-        Ok(self.companions.ensure(&key.kind, source, host).await?)
-    }
-
-    /// Carries out one step towards `desired`; gives the host object when the step made or changed it.
-    async fn write(
-        &self,
-        key: &Key,
-        synced: &SyncedKind,
-        desired: Option<&HostObject>,
-        step: Step,
-    ) -> Result<Option<Arc<HostObject>>, Error> {
-        let resource = &synced.mapper.spec().resource;
-        let failed_host = |action| Side::Host.failed_to(action, key.to_string());
-        let failed_virtual = |action| Side::Virtual.failed_to(action, key.to_string());
-        match step {
-            Step::CreateHost(object) => {
-                let created = self.create(key, synced, &object).await?;
-                self.state.host_answered(&key.kind, &created);
-                return Ok(Some(created));
-            }
-            Step::PatchHost { name, uid, change } => {
-                let patched = match self.writer.patch_host(resource, &name, &uid, &change).await {
-                    Ok(patched) => patched,
-                    Err(refusal) => self
-                        .patch_relaxed(key, synced, desired, &uid, refusal)
-                        .await
-                        .map_err(failed_host("patch"))?,
-                };
-                self.state.host_answered(&key.kind, &patched);
-                return Ok(Some(patched));
-            }
-            Step::DeleteHost { name, uid, grace } => {
-                let deleted = self.writer.delete_host(resource, &name, &uid, grace).await;
-                if let Some(object) = deleted.map_err(failed_host("delete"))? {
-                    self.state.host_answered(&key.kind, &object);
-                }
-            }
-            // The store does not show the last one yet.
-            Step::Bind { uid, .. } if self.state.is_bound(&uid) => {}
-            Step::Bind { name, uid, node } => {
-                self.companions.before_bind(&key.kind, &node).await?;
-                match self.writer.bind(resource, &name, &uid, &node).await {
-                    // Bound already, by an earlier try whose answer was lost, or gone: the next event tells.
-                    Err(error) if error.code() == Some(409) || error.is_not_found() => {}
-                    result => {
-                        result.map_err(failed_virtual("bind"))?;
-                        self.state.set_bound(&uid);
-                    }
-                }
-            }
-            Step::PatchVirtual { name, uid, change } => {
-                match self.writer.patch_virtual(resource, &name, &uid, &change).await {
-                    Err(error) if error.is_not_found() => {}
-                    Err(error) => return Err(failed_virtual("patch")(error).into()),
-                    Ok(object) => self.state.virtual_answered(&key.kind, &object),
-                }
-            }
-            Step::DeleteVirtual { name, uid, grace } => {
-                match self.writer.delete_virtual(resource, &name, &uid, grace).await {
-                    // Another object of that name: the next event tells.
-                    Err(error) if error.is_conflict() => {}
-                    Err(error) => return Err(failed_virtual("delete")(error).into()),
-                    Ok(None) => {}
-                    Ok(Some(object)) => self.state.virtual_answered(&key.kind, &object),
-                }
-            }
-        }
-        Ok(None)
-    }
-
-    /// Creates a host object; leaves to the host what it cannot give as asked; finds out whose object is
-    /// there when there is one already.
-    async fn create(
-        &self,
-        key: &Key,
-        synced: &SyncedKind,
-        object: &HostObject,
-    ) -> Result<Arc<HostObject>, Error> {
-        let resource = &synced.mapper.spec().resource;
-        let mut relaxed: Option<HostObject> = None;
-        let was_there = synced.host.was_there(self.state.names.namespace(), object.name());
-        let mut patience = if was_there { RELEASES } else { 0 };
-        loop {
-            let error = match self.writer.create_host(resource, relaxed.as_ref().unwrap_or(object)).await {
-                Ok(created) => return Ok(created),
-                Err(error) if error.is_already_exists() => return self.adopt(key, synced, object).await,
-                Err(error) => error,
-            };
-            match relax(synced, relaxed.as_ref().unwrap_or(object), &error) {
-                Some(_) if patience > 0 => {
-                    patience -= 1;
-                    tokio::time::sleep(RELEASE).await;
-                }
-                Some(next) => relaxed = Some(next),
-                None => return Err(Side::Host.failed_to("create", key.to_string())(error).into()),
-            }
-        }
-    }
-
-    /// After the host has refused a patch of the object of this UID: leaves to the host what it cannot give
-    /// as asked. The digest stays that of what the tenant asks for, so that it is not asked again.
-    async fn patch_relaxed(
-        &self,
-        key: &Key,
-        synced: &SyncedKind,
-        desired: Option<&HostObject>,
-        uid: &str,
-        mut refusal: api::Error,
-    ) -> Result<Arc<HostObject>, api::Error> {
-        // The cache has what earlier steps wrote.
-        let host = self.state.host_object(synced, key).filter(|host| host.uid() == uid);
-        let (Some(mut host), Some(desired)) = (host, desired) else { return Err(refusal) };
-        let mut asked = Cow::Borrowed(desired);
-        loop {
-            let Some(relaxed) = relax(synced, &asked, &refusal) else { return Err(refusal) };
-            match self.patch_to(key, synced, &relaxed, &mut host).await {
-                Ok(()) => return Ok(host),
-                Err(error) => refusal = error,
-            }
-            asked = Cow::Owned(relaxed);
-        }
-    }
-
-    async fn patch_to(
-        &self,
-        key: &Key,
-        synced: &SyncedKind,
-        desired: &HostObject,
-        host: &mut Arc<HostObject>,
-    ) -> Result<(), api::Error> {
-        for change in plan::host_patches(&*synced.mapper, desired, host) {
-            let (resource, name) = (&synced.mapper.spec().resource, HostName::of(host));
-            *host = self.writer.patch_host(resource, &name, host.uid(), &change).await?;
-            self.state.host_answered(&key.kind, host);
-        }
-        Ok(())
-    }
-
-    async fn adopt(
-        &self,
-        key: &Key,
-        synced: &SyncedKind,
-        object: &HostObject,
-    ) -> Result<Arc<HostObject>, Error> {
-        let failed = |action| Side::Host.failed_to(action, key.to_string());
-        let (resource, namespace) = (&synced.mapper.spec().resource, self.state.names.namespace());
-        let found = self.host.get(resource, namespace, object.name()).await.map_err(failed("read"))?;
-        if self.companions.is_stale(&found, &key.name.namespace) {
-            let stale = HostName::of(&found);
-            let deleted = self.writer.delete_host(resource, &stale, found.uid(), None).await;
-            deleted.map_err(failed("replace"))?;
-            return Ok(self.writer.create_host(resource, object).await.map_err(failed("create"))?);
-        }
-        if self.state.key_of(&found, &key.kind).as_ref() != Some(key) {
-            return Err(Error::NameTaken(HostName::of(object).to_string()));
-        }
-        // Ours, and not in the cache yet: decide again with it in observed.
-        let found = Arc::new(found);
-        synced.host.readmit(found.clone());
-        self.state.queue.add(key.clone());
-        Ok(found)
-    }
-
     fn failed(&self, key: &Key, source: Option<&Arc<VirtualObject>>, error: &Error) -> Outcome {
         let (reason, retry_after) = match error {
             Error::NameTaken(_) => (Some(Reason::NameTaken), None),
@@ -313,7 +125,7 @@ impl Syncer {
         };
         if let (Some(reason), Some(object)) = (reason, source) {
             warn!(%key, error = error as &dyn std::error::Error, "not in step; trying again");
-            self.publisher.tell_reason(key, object, reason, &causes(error));
+            self.publisher.publish_reason(key, object, reason, &causes(error));
         } else {
             debug!(%key, error = error as &dyn std::error::Error, "failed; trying again");
         }
@@ -321,8 +133,187 @@ impl Syncer {
     }
 }
 
-/// What to ask for after `error` was the host's answer to `asked`; none when there is nothing to leave to
-/// the host. It names one refused field at a time, so each round leaves one more to it.
-fn relax(synced: &SyncedKind, asked: &HostObject, error: &api::Error) -> Option<HostObject> {
-    synced.mapper.patcher().relax(asked, error.refused_fields()?).filter(|next| next != asked)
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    use http::{Method, StatusCode};
+    use serde_json::{Value, json};
+    use weft_core::object::Kind;
+
+    use crate::api::scripted::{Answer, Asked};
+    use crate::engine::cache::store::ResourceVersion;
+    use crate::engine::testing::{Bench, echo, host_object, key, pod, service};
+
+    const SERVICES: &str = "/api/v1/namespaces/team-a/services";
+
+    fn ran_pod() -> Value {
+        let mut ran = pod();
+        ran["status"] = json!({"startTime": "2026-01-01T00:00:00Z"});
+        ran
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_service_is_created_patched_and_deleted_with_the_tenants() {
+        let bench = Bench::echoing();
+        let (syncer, key) = (bench.syncer(Vec::new()), key("v1/Service", "shop", "web"));
+        bench.put_virtual("v1/Service", service("web", "5"));
+        assert_eq!(syncer.reconcile(&key).await, Outcome::Done);
+        assert_eq!(syncer.reconcile(&key).await, Outcome::Done);
+        assert_eq!(bench.host_requests.lines(), [format!("POST {SERVICES}")], "created once");
+        assert_eq!(bench.virtual_requests.bodies(&Method::PATCH), Vec::<Value>::new(), "nothing flows back");
+        let created = &bench.host_requests.bodies(&Method::POST)[0];
+        assert_eq!(created["spec"]["selector"]["weft.dev/namespace"], "shop", "{created}");
+
+        bench.put_virtual("v1/Service", service("other", "6"));
+        assert_eq!(syncer.reconcile(&key).await, Outcome::Done);
+        let patch = bench.host_requests.bodies(&Method::PATCH).pop().expect("the change goes to the host");
+        assert_eq!(patch["metadata"]["uid"], "uid-new", "{patch}");
+        assert_eq!(patch["spec"]["selector"]["app"], "other", "{patch}");
+
+        let services = bench.state.synced(&key.kind).unwrap();
+        services.r#virtual.remove("shop", "web", ResourceVersion::new("7"), Absence::Deleted);
+        assert_eq!(syncer.reconcile(&key).await, Outcome::Done);
+        let url = format!("{SERVICES}/web-x-shop-x-vc");
+        let expected = [format!("POST {SERVICES}"), format!("PATCH {url}"), format!("DELETE {url}")];
+        assert_eq!(bench.host_requests.lines(), expected);
+        assert!(bench.virtual_requests.all().is_empty(), "nothing was written to the tenant's object");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_config_map_is_on_the_host_while_a_pod_names_it() {
+        let bench = Bench::echoing();
+        let (syncer, key) = (bench.syncer(Vec::new()), key("v1/ConfigMap", "shop", "settings"));
+        let metadata =
+            json!({"namespace": "shop", "name": "settings", "uid": "uid-2", "resourceVersion": "4"});
+        bench.put_virtual("v1/ConfigMap", json!({"metadata": metadata, "data": {"a": "b"}}));
+        syncer.reconcile(&key).await;
+        assert!(bench.host_requests.all().is_empty(), "nobody uses it: {:?}", bench.host_requests.lines());
+        let mut pod = ran_pod();
+        pod["spec"]["volumes"] = json!([{"name": "settings", "configMap": {"name": "settings"}}]);
+        bench.watch_virtual("v1/Pod", pod);
+        syncer.reconcile(&key).await;
+        assert_eq!(bench.host_requests.lines(), ["POST /api/v1/namespaces/team-a/configmaps"]);
+        assert_eq!(bench.host_requests.bodies(&Method::POST)[0]["data"], json!({"a": "b"}));
+    }
+
+    #[tokio::test]
+    async fn a_kind_that_is_not_synced_and_one_whose_lists_are_not_complete_cause_no_request() {
+        let bench = Bench::echoing();
+        let syncer = bench.syncer(Vec::new());
+        assert_eq!(syncer.reconcile(&key("v1/Unknown", "shop", "web")).await, Outcome::Done);
+        let rules = crate::registry::Rules { mappers: weft_core::kinds::builtin(), ..Default::default() };
+        bench.state.set_kinds(Kinds::default().under(&rules, 1).0);
+        bench.put_virtual("v1/Service", service("web", "5"));
+        let early = key("v1/Service", "shop", "web");
+        assert_eq!(syncer.reconcile(&early).await, Outcome::Done);
+        assert!(bench.host_requests.all().is_empty(), "{:?}", bench.host_requests.lines());
+        let services = bench.state.synced(&early.kind).unwrap();
+        services.r#virtual.set_synced();
+        services.host.set_synced();
+        assert!(services.take_early().contains(&early), "it comes again with the lists");
+    }
+
+    /// What becomes of a virtual pod that has run and whose host pod the cache does not show, if the host
+    /// answers so.
+    async fn lost(answer: fn() -> Answer, is_deleted: bool) -> (Outcome, Vec<String>, Vec<String>, Bench) {
+        let on_host = move |asked: &Asked| {
+            if asked.method == Method::GET { answer() } else { echo(asked) }
+        };
+        let bench = Bench::new(on_host, echo);
+        bench.put_virtual("v1/Pod", ran_pod());
+        if is_deleted {
+            let pods = bench.state.synced(&Kind::new("v1/Pod")).unwrap();
+            pods.host.remove("team-a", "web-x-shop-x-vc", ResourceVersion::new("9"), Absence::Deleted);
+        }
+        let outcome = bench.syncer(Vec::new()).reconcile(&key("v1/Pod", "shop", "web")).await;
+        let deletes = |asked: &Asked| asked.method == Method::DELETE;
+        let lines =
+            bench.virtual_requests.all().iter().filter(|asked| deletes(asked)).map(Asked::line).collect();
+        (outcome, bench.host_requests.lines(), lines, bench)
+    }
+
+    const HOST_POD: &str = "GET /api/v1/namespaces/team-a/pods/web-x-shop-x-vc";
+    const VIRTUAL_POD: &str = "DELETE /api/v1/namespaces/shop/pods/web";
+
+    #[tokio::test(start_paused = true)]
+    async fn a_virtual_pod_is_deleted_only_after_the_host_has_no_pod_of_it() {
+        let (outcome, host, deletes, _) = lost(|| Answer::failure(404, "NotFound"), false).await;
+        assert_eq!(
+            (outcome, &host[..], &deletes[..]),
+            (Outcome::Done, &[HOST_POD.to_owned()][..], &[VIRTUAL_POD.to_owned()][..])
+        );
+        let (_, host, deletes, _) = lost(|| Answer::failure(500, "InternalError"), true).await;
+        assert!(host.is_empty(), "the watch has shown its deletion already: {host:?}");
+        assert_eq!(deletes, [VIRTUAL_POD]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_virtual_pod_stays_while_the_host_has_its_pod_or_cannot_say() {
+        let (_, _, deletes, bench) =
+            lost(|| Answer::ok(host_object("v1/Pod", "shop", "web", "uid-1")), false).await;
+        assert!(deletes.is_empty(), "the pod is there: {deletes:?}");
+        let pods = bench.state.synced(&Kind::new("v1/Pod")).unwrap();
+        assert!(pods.host.contains("team-a", "web-x-shop-x-vc"), "it is in the cache from now on");
+
+        let (outcome, _, deletes, _) = lost(|| Answer::failure(500, "InternalError"), false).await;
+        assert_eq!((outcome, deletes), (Outcome::Failed(None), Vec::new()));
+
+        let unsigned = || {
+            let mut pod = host_object("v1/Pod", "shop", "web", "uid-1");
+            pod["metadata"]["annotations"] = json!({});
+            Answer::ok(pod)
+        };
+        let (outcome, _, deletes, bench) = lost(unsigned, false).await;
+        assert_eq!((outcome, deletes), (Outcome::Failed(None), Vec::new()), "ours by label, not by identity");
+        assert_eq!(bench.reasons().await, ["Warning HostNameTaken"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failed_write_is_retried_and_a_refusal_is_published_with_its_side() {
+        type Case = (fn() -> Answer, Option<u64>, &'static [&'static str]);
+        let rest = || {
+            let details = json!({"retryAfterSeconds": 7});
+            Answer::Reply(
+                StatusCode::TOO_MANY_REQUESTS,
+                json!({"reason": "TooManyRequests", "details": details}),
+            )
+        };
+        let cases: [Case; 4] = [
+            (|| Answer::failure(403, "Forbidden"), None, &["Warning HostRefused"]),
+            (|| Answer::failure(500, "InternalError"), None, &[]),
+            (|| Answer::failure(504, "Timeout"), None, &[]),
+            (rest, Some(7), &[]),
+        ];
+        for (answer, retry_after, reasons) in cases {
+            let bench = Bench::new(move |_| answer(), echo);
+            bench.put_virtual("v1/Service", service("web", "5"));
+            let outcome = bench.syncer(Vec::new()).reconcile(&key("v1/Service", "shop", "web")).await;
+            assert_eq!(outcome, Outcome::Failed(retry_after.map(Duration::from_secs)), "{reasons:?}");
+            assert_eq!(bench.reasons().await, *reasons);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_status_that_the_virtual_side_refuses_is_published_as_such() {
+        let refused = |asked: &Asked| match asked.method {
+            Method::PATCH => Answer::failure(403, "Forbidden"),
+            _ => echo(asked),
+        };
+        let bench = Bench::new(echo, refused);
+        let (syncer, key) = (bench.syncer(Vec::new()), key("v1/Service", "shop", "web"));
+        bench.put_virtual("v1/Service", service("web", "5"));
+        syncer.reconcile(&key).await;
+        let mut host = bench.created_on_host();
+        host["status"] = json!({"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}});
+        bench.put_host("v1/Service", host);
+        assert_eq!(syncer.reconcile(&key).await, Outcome::Failed(None));
+        assert_eq!(bench.reasons().await, ["Warning StatusRefused"]);
+        let message = bench.events().await[0]["message"].as_str().unwrap_or_default().to_owned();
+        assert!(
+            message.contains("failed to patch") && message.contains("in the virtual cluster"),
+            "{message}"
+        );
+    }
 }

@@ -20,10 +20,10 @@ use crate::engine::cache::state::{State, dns_service};
 use crate::engine::informer::identity::{self, IdentityGuard};
 use crate::engine::resources::services;
 
-/// How often all this is looked at again.
+/// How often all this is checked again.
 const PERIOD: Duration = Duration::from_secs(30);
 
-/// Looks after the bootstrap.
+/// Bootstraps the virtual cluster, and checks that it stays so.
 pub(crate) struct Bootstrap {
     pub(crate) state: Arc<State>,
     pub(crate) writer: Arc<Writer>,
@@ -34,7 +34,7 @@ pub(crate) struct Bootstrap {
     pub(crate) service: String,
 }
 
-/// Why the bootstrap does not stand.
+/// Why the virtual cluster is not ready.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error(
@@ -54,7 +54,7 @@ pub(crate) enum Error {
 }
 
 impl Bootstrap {
-    /// Lays the bootstrap; to be repeated until it stands.
+    /// Bootstraps once; to be repeated until it succeeds.
     pub(crate) async fn run(&self) -> Result<(), Error> {
         let service = self.host_service().await?;
         let addresses = cluster_ips(&service);
@@ -71,18 +71,18 @@ impl Bootstrap {
         self.ensure_dns().await
     }
 
-    /// Looks at the bootstrap again and again; `ready` is told whether it stands.
+    /// Repeats the bootstrap for ever; sets `ready` to whether it succeeded.
     pub(crate) async fn keep(self, ready: tokio::sync::watch::Sender<bool>) {
         loop {
             tokio::time::sleep(PERIOD).await;
-            let laid = self.run().await;
-            match &laid {
+            let result = self.run().await;
+            match &result {
                 Ok(()) => {}
                 // A server that is away is not another server.
                 Err(Error::Api { .. }) => continue,
                 Err(error) => warn!(error = error as &dyn std::error::Error, "syncing is stopped"),
             }
-            ready.send_if_modified(|ready| std::mem::replace(ready, laid.is_ok()) != laid.is_ok());
+            ready.send_if_modified(|ready| std::mem::replace(ready, result.is_ok()) != result.is_ok());
         }
     }
 
@@ -97,7 +97,7 @@ impl Bootstrap {
         })
     }
 
-    /// Sees to it that the guard knows whom to expect: the virtual cluster that the host remembers.
+    /// Sets the identity that the guard expects: that of the virtual cluster recorded on the host.
     async fn check_identity(&self, service: &HostObject) -> Result<(), Error> {
         let found = self.guard.identity().await.map_err(|error| match error {
             identity::Error::Api(source) => {
@@ -149,7 +149,7 @@ impl Bootstrap {
         Ok(())
     }
 
-    /// Makes the virtual DNS Service where there is none, so that its address is known before the first
+    /// Creates the virtual DNS Service where there is none, so that its address is known before the first
     /// pod; whoever installs the DNS finds it and keeps it.
     async fn ensure_dns(&self) -> Result<(), Error> {
         let VirtualName { namespace, name } = dns_service().name;
@@ -174,6 +174,175 @@ impl Bootstrap {
         match self.writer.create_virtual(&services(), &service).await {
             Err(error) if error.is_already_exists() => Ok(()),
             result => result.map(drop).map_err(failed),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU16, Ordering};
+
+    use http::Method;
+    use serde_json::Value;
+
+    use crate::api::scripted::{Answer, Asked};
+    use crate::engine::testing::{Bench, echo};
+
+    const SERVICE: &str = "/api/v1/namespaces/team-a/services/vc";
+    const KUBERNETES: &str = "/api/v1/namespaces/default/services/kubernetes";
+    const DNS: &str = "/api/v1/namespaces/kube-system/services/kube-dns";
+
+    /// The Service of the virtual API server on the host, which remembers the cluster `cluster-1`.
+    fn service() -> Value {
+        json!({
+            "metadata": {"name": "vc", "namespace": "team-a", "uid": "uid-service",
+                         "annotations": {VIRTUAL_CLUSTER_UID: "cluster-1"}},
+            "spec": {"clusterIPs": ["10.0.0.5"]},
+        })
+    }
+
+    /// The virtual cluster `cluster-1`, whose Service `default/kubernetes` is at `address`.
+    fn cluster(asked: &Asked, address: &str, has_dns: bool) -> Answer {
+        match asked.line().strip_prefix("GET ") {
+            Some("/api/v1/namespaces/kube-system") => {
+                Answer::ok(json!({"metadata": {"name": "kube-system", "uid": "cluster-1"}}))
+            }
+            Some(KUBERNETES) => Answer::ok(json!({
+                "metadata": {"name": "kubernetes", "namespace": "default", "uid": "uid-kubernetes", "resourceVersion": "1"},
+                "spec": {"type": "ClusterIP", "clusterIP": address, "clusterIPs": [address]},
+            })),
+            Some(DNS) if has_dns => Answer::ok(json!({"metadata": {"name": "kube-dns"}})),
+            _ => echo(asked),
+        }
+    }
+
+    fn bench(service: Option<Value>, address: &'static str, has_dns: bool) -> Bench {
+        let on_host = move |asked: &Asked| match &service {
+            Some(service) if asked.method == Method::GET => Answer::ok(service.clone()),
+            _ => echo(asked),
+        };
+        Bench::new(on_host, move |asked| cluster(asked, address, has_dns))
+    }
+
+    fn bootstrap(bench: &Bench) -> Bootstrap {
+        Bootstrap {
+            state: bench.state.clone(),
+            writer: bench.writer.clone(),
+            host: bench.host.clone(),
+            r#virtual: bench.r#virtual.clone(),
+            guard: Arc::new(IdentityGuard::new(bench.r#virtual.clone())),
+            service: "vc".to_owned(),
+        }
+    }
+
+    fn writes(bench: &Bench) -> Vec<String> {
+        let all = bench.host_requests.lines().into_iter().chain(bench.virtual_requests.lines());
+        all.filter(|line| !line.starts_with("GET ")).collect()
+    }
+
+    #[tokio::test]
+    async fn a_service_that_is_missing_or_headless_stops_the_start_and_the_message_says_what_to_do() {
+        let missing = bench(None, "10.0.0.5", true);
+        let error = bootstrap(&missing).run().await.unwrap_err().to_string();
+        assert!(error.contains("no Service team-a/vc") && error.contains("set `cluster.service`"), "{error}");
+        let mut headless = service();
+        headless["spec"]["clusterIPs"] = json!(["None"]);
+        let headless = bench(Some(headless), "10.0.0.5", true);
+        let error = bootstrap(&headless).run().await.unwrap_err().to_string();
+        assert!(error.contains("vc has no cluster IP") && error.contains("must not be headless"), "{error}");
+        assert_eq!([writes(&missing), writes(&headless)], [Vec::<String>::new(), Vec::new()]);
+    }
+
+    #[tokio::test]
+    async fn another_virtual_cluster_is_refused_and_the_message_names_the_annotation_to_remove() {
+        let mut other = service();
+        other["metadata"]["annotations"][VIRTUAL_CLUSTER_UID] = "cluster-0".into();
+        let bench = bench(Some(other), "10.96.0.1", false);
+        let error = bootstrap(&bench).run().await.unwrap_err();
+        assert!(matches!(error, Error::OtherCluster { .. }), "{error:?}");
+        for part in ["cluster-1", "expected cluster-0", VIRTUAL_CLUSTER_UID, "host Service vc"] {
+            assert!(error.to_string().contains(part), "{part} is not in: {error}");
+        }
+        assert_eq!(writes(&bench), Vec::<String>::new(), "nothing is written");
+    }
+
+    #[tokio::test]
+    async fn the_identity_is_recorded_on_the_host_where_there_is_none_and_expected_from_then_on() {
+        let mut unmarked = service();
+        unmarked["metadata"]["annotations"] = json!({});
+        let unmarked = bench(Some(unmarked), "10.0.0.5", true);
+        let first = bootstrap(&unmarked);
+        first.run().await.unwrap();
+        assert_eq!(writes(&unmarked), [format!("PATCH {SERVICE}")]);
+        let metadata = &unmarked.host_requests.bodies(&Method::PATCH)[0]["metadata"];
+        assert_eq!(
+            *metadata,
+            json!({"uid": "uid-service", "annotations": {VIRTUAL_CLUSTER_UID: "cluster-1"}})
+        );
+        first.guard.check().await.unwrap();
+
+        let marked = bench(Some(service()), "10.0.0.5", true);
+        bootstrap(&marked).run().await.unwrap();
+        assert_eq!(writes(&marked), Vec::<String>::new(), "it is there already");
+    }
+
+    #[tokio::test]
+    async fn the_address_and_the_owner_are_facts_afterwards() {
+        let bench = bench(Some(service()), "10.0.0.5", true);
+        bootstrap(&bench).run().await.unwrap();
+        let facts = bench.state.facts();
+        assert_eq!(facts.kubernetes, ["10.0.0.5".parse::<IpAddr>().unwrap()]);
+        assert_eq!(facts.owner, Some(Owner { name: "vc".to_owned(), uid: "uid-service".to_owned() }));
+    }
+
+    #[tokio::test]
+    async fn the_virtual_api_service_moves_to_the_address_on_the_host() {
+        let bench = bench(Some(service()), "10.96.0.1", true);
+        bootstrap(&bench).run().await.unwrap();
+        let lines = writes(&bench);
+        assert!(
+            !lines.is_empty() && lines.iter().all(|line| line == &format!("PATCH {KUBERNETES}")),
+            "{lines:?}"
+        );
+        let patches = bench.virtual_requests.bodies(&Method::PATCH);
+        assert!(patches.iter().all(|patch| patch["metadata"]["uid"] == "uid-kubernetes"), "{patches:?}");
+        assert_eq!(patches.last().unwrap()["spec"]["clusterIP"], "10.0.0.5", "{patches:?}");
+    }
+
+    #[tokio::test]
+    async fn the_dns_service_is_created_where_there_is_none() {
+        let bench = bench(Some(service()), "10.0.0.5", false);
+        bootstrap(&bench).run().await.unwrap();
+        assert_eq!(writes(&bench), ["POST /api/v1/namespaces/kube-system/services"]);
+        let created = &bench.virtual_requests.bodies(&Method::POST)[0];
+        assert_eq!(created["metadata"]["name"], "kube-dns");
+        assert_eq!(created["spec"]["selector"], json!({"k8s-app": "kube-dns"}));
+
+        let raced = |asked: &Asked| match asked.method {
+            Method::POST => Answer::failure(409, "AlreadyExists"),
+            _ => cluster(asked, "10.0.0.5", false),
+        };
+        let raced = Bench::new(|_| Answer::ok(service()), raced);
+        bootstrap(&raced).run().await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn another_cluster_ends_readiness_and_a_server_that_is_away_does_not() {
+        let code = Arc::new(AtomicU16::new(200));
+        let answered = code.clone();
+        let on_host = move |_: &Asked| match answered.load(Ordering::Relaxed) {
+            200 => Answer::ok(service()),
+            code => Answer::failure(code, "Scripted"),
+        };
+        let bench = Bench::new(on_host, |asked| cluster(asked, "10.0.0.5", true));
+        let (ready, is_ready) = tokio::sync::watch::channel(true);
+        tokio::spawn(bootstrap(&bench).keep(ready));
+        // The Service is missing with 404: nothing may be written.
+        for (answer, expected) in [(500, true), (404, false), (500, false), (200, true)] {
+            code.store(answer, Ordering::Relaxed);
+            tokio::time::sleep(PERIOD + Duration::from_secs(1)).await;
+            assert_eq!(*is_ready.borrow(), expected, "the host answers {answer}");
         }
     }
 }

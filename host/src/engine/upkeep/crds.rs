@@ -12,15 +12,16 @@ use weft_core::object::{Host, HostObject, Key, ResourceType, Virtual, VirtualNam
 
 use crate::api::{self, Api};
 use crate::engine::apply::Writer;
-use crate::engine::events::recorder::{EventRecorder, ObjectEvent, Reason};
+use crate::engine::events::reason::Reason;
+use crate::engine::events::recorder::{EventRecorder, ObjectEvent};
 use crate::engine::resources::custom_resource_definitions;
 use crate::registry::Rules;
 use action::Action;
 
-/// How often the host's definitions are looked at.
+/// How often the host's definitions are read.
 const PERIOD: Duration = Duration::from_secs(30);
 
-/// Looks after the definitions of the kinds whose rules ask for it.
+/// Installs and updates the definitions of the kinds whose rules ask for it.
 pub(crate) struct CrdInstaller {
     pub(crate) host: Api<Host>,
     pub(crate) r#virtual: Api<Virtual>,
@@ -30,7 +31,7 @@ pub(crate) struct CrdInstaller {
     pub(crate) published: HashMap<String, String>,
 }
 
-/// Why a definition could not be looked after.
+/// Why a definition could not be installed or updated.
 #[derive(Debug, thiserror::Error)]
 enum Error {
     #[error(
@@ -38,7 +39,7 @@ enum Error {
     )]
     Missing(String),
     #[error(
-        "the syncer may not read the CustomResourceDefinition {0} on the host; give it the right `get` on it"
+        "the syncer may not read the CustomResourceDefinition {0} on the host; give it the permission `get` on it"
     )]
     Forbidden(String),
     #[error("the host's CustomResourceDefinition {name} cannot be used: {why}")]
@@ -57,7 +58,7 @@ impl CrdInstaller {
         while ready.wait_for(|ready| *ready).await.is_ok() {
             let current = rules.borrow_and_update().clone();
             for mapper in current.mappers.iter().filter(|mapper| mapper.spec().installs_definition) {
-                self.look_at(&mapper.spec().resource).await;
+                self.reconcile(&mapper.spec().resource).await;
             }
             tokio::select! {
                 () = tokio::time::sleep(PERIOD) => {}
@@ -66,13 +67,13 @@ impl CrdInstaller {
         }
     }
 
-    async fn look_at(&mut self, resource: &ResourceType) {
+    async fn reconcile(&mut self, resource: &ResourceType) {
         let name = format!("{}.{}", resource.plural, resource.group);
         match self.ensure(resource, &name).await {
             Ok(None) => {
                 self.published.remove(&name);
             }
-            Ok(Some(news)) => self.tell_once(&name, news),
+            Ok(Some(notice)) => self.publish_once(&name, notice),
             Err(error) if is_passing(&error) => {
                 debug!(error = &error as &dyn std::error::Error, "trying again");
             }
@@ -80,8 +81,8 @@ impl CrdInstaller {
         }
     }
 
-    /// Brings one definition up to date; gives what there is to tell the tenant about it.
-    async fn ensure(&self, resource: &ResourceType, name: &str) -> Result<Option<News>, Error> {
+    /// Brings one definition up to date; returns what to publish on it.
+    async fn ensure(&self, resource: &ResourceType, name: &str) -> Result<Option<Notice>, Error> {
         let failed = |action| move |source| Error::Api { action, name: name.to_owned(), source };
         let host = self.on_host(name).await?;
         let current = match self.r#virtual.get(&custom_resource_definitions(), "", name).await {
@@ -104,10 +105,10 @@ impl CrdInstaller {
                     let patched = self.writer.patch_virtual(&kind, &named(name), uid, &change).await;
                     patched.map_err(failed("update the definition"))?;
                 }
-                info!(definition = name, "brought the definition in the virtual cluster up to the host's");
+                info!(definition = name, "updated the definition in the virtual cluster to the host's");
                 Ok(None)
             }
-            Action::Respect => Ok(current.map(|current| News {
+            Action::Respect => Ok(current.map(|current| Notice {
                 definition: Arc::new(current),
                 reason: Reason::DefinitionRespected,
                 message:
@@ -115,7 +116,7 @@ impl CrdInstaller {
                         .to_owned(),
             })),
             Action::Keep(why) => match current {
-                Some(current) => Ok(Some(News {
+                Some(current) => Ok(Some(Notice {
                     definition: Arc::new(current),
                     reason: Reason::DefinitionKept,
                     message: format!("the definition is not brought up to the host's: {why}"),
@@ -133,13 +134,13 @@ impl CrdInstaller {
         })
     }
 
-    /// Tells it in the log and on the definition, unless it was published last.
-    fn tell_once(&mut self, name: &str, news: News) {
-        if self.published.insert(name.to_owned(), news.message.clone()).as_ref() == Some(&news.message) {
+    /// Logs it and records it on the definition, unless it was published last.
+    fn publish_once(&mut self, name: &str, notice: Notice) {
+        if self.published.insert(name.to_owned(), notice.message.clone()).as_ref() == Some(&notice.message) {
             return;
         }
-        let News { definition, reason, message } = news;
-        let is_warning = reason == Reason::DefinitionKept;
+        let Notice { definition, reason, message } = notice;
+        let is_warning = reason.is_warning();
         if is_warning {
             warn!(definition = name, "{message}");
         } else {
@@ -147,12 +148,12 @@ impl CrdInstaller {
         }
         let key = Key { kind: custom_resource_definitions().kind(), name: named(name) };
         let reason = reason.as_str().to_owned();
-        self.recorder.tell(ObjectEvent { object: definition, key, by: None, is_warning, reason, message });
+        self.recorder.record(ObjectEvent { object: definition, key, by: None, is_warning, reason, message });
     }
 
     fn warn_once(&mut self, name: &str, error: &Error) {
-        let text = format!("{error:?}");
-        if self.published.insert(name.to_owned(), text.clone()).as_ref() != Some(&text) {
+        let problem = format!("{error:?}");
+        if self.published.insert(name.to_owned(), problem.clone()).as_ref() != Some(&problem) {
             warn!(
                 definition = name,
                 error = error as &dyn std::error::Error,
@@ -162,18 +163,179 @@ impl CrdInstaller {
     }
 }
 
-/// Something to tell the tenant about a definition.
-struct News {
+/// Something to publish on a definition, for the tenant.
+struct Notice {
     definition: Arc<VirtualObject>,
     reason: Reason,
     message: String,
 }
 
-/// Whether the next look may find it healed without anybody's doing.
+/// Whether trying again may succeed without anybody's doing.
 fn is_passing(error: &Error) -> bool {
     matches!(error, Error::Api { source, .. } if !source.is_refusal())
 }
 
 fn named(name: &str) -> VirtualName {
     VirtualName::new("", name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use http::Method;
+    use serde_json::{Value, json};
+    use weft_core::context::Ctx;
+    use weft_core::keys::DEFINITION;
+    use weft_core::mapper::Mapper;
+    use weft_core::spec::KindSpec;
+    use weft_core::verdict::Verdict;
+
+    use crate::api::scripted::{Answer, Asked};
+    use crate::engine::testing::{Bench, echo, settle};
+
+    const PATH: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+
+    fn resource() -> ResourceType {
+        ResourceType {
+            group: "example.org".into(),
+            version: "v1".into(),
+            kind: "Widget".into(),
+            plural: "widgets".into(),
+            namespaced: true,
+        }
+    }
+
+    /// A definition that serves these versions and stores the first.
+    fn definition(versions: &[&str]) -> Value {
+        let version =
+            |(number, name): (usize, &&str)| json!({"name": name, "served": true, "storage": number == 0});
+        let versions: Vec<Value> = versions.iter().enumerate().map(version).collect();
+        json!({
+            "metadata": {"name": "widgets.example.org", "uid": "uid-definition", "generation": 1},
+            "spec": {"group": "example.org", "versions": versions, "conversion": {"strategy": "None"}},
+        })
+    }
+
+    /// What weft has installed in the virtual cluster of such a definition.
+    async fn installed(versions: &[&str]) -> Value {
+        let (bench, mut installer) = installer(definition(versions), None);
+        installer.reconcile(&resource()).await;
+        let mut created = bench.virtual_requests.bodies(&Method::POST).remove(0);
+        created["metadata"]["uid"] = "uid-virtual".into();
+        created
+    }
+
+    fn installer(on_host: Value, in_virtual: Option<Value>) -> (Bench, CrdInstaller) {
+        let on_virtual = move |asked: &Asked| match &in_virtual {
+            Some(current) if asked.method == Method::GET => Answer::ok(current.clone()),
+            _ => echo(asked),
+        };
+        of(Bench::new(move |_| Answer::ok(on_host.clone()), on_virtual))
+    }
+
+    fn of(bench: Bench) -> (Bench, CrdInstaller) {
+        let installer = CrdInstaller {
+            host: bench.host.clone(),
+            r#virtual: bench.r#virtual.clone(),
+            writer: bench.writer.clone(),
+            recorder: bench.recorder(),
+            published: HashMap::new(),
+        };
+        (bench, installer)
+    }
+
+    /// The writes to definitions in the virtual cluster.
+    fn writes(bench: &Bench) -> Vec<String> {
+        let lines = bench.virtual_requests.lines().into_iter();
+        lines.filter(|line| line.contains(PATH) && !line.starts_with("GET ")).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_definition_that_is_missing_is_installed_and_the_hosts_is_only_read() {
+        let (bench, mut installer) = installer(definition(&["v1"]), None);
+        installer.reconcile(&resource()).await;
+        assert_eq!(writes(&bench), [format!("POST {PATH}")]);
+        assert_eq!(bench.host_requests.lines(), [format!("GET {PATH}/widgets.example.org")]);
+        let created = &bench.virtual_requests.bodies(&Method::POST)[0];
+        assert!(created["metadata"]["annotations"].get(DEFINITION).is_some(), "{created}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_definition_of_ours_is_updated_when_the_hosts_is_newer_and_not_otherwise() {
+        let current = installed(&["v1"]).await;
+        let (bench, mut same) = installer(definition(&["v1"]), Some(current.clone()));
+        same.reconcile(&resource()).await;
+        assert_eq!(writes(&bench), Vec::<String>::new());
+        let (bench, mut newer) = installer(definition(&["v1", "v2"]), Some(current));
+        newer.reconcile(&resource()).await;
+        assert_eq!(writes(&bench), [format!("PATCH {PATH}/widgets.example.org")]);
+        let patch = &bench.virtual_requests.bodies(&Method::PATCH)[0];
+        assert_eq!(patch["metadata"]["uid"], "uid-virtual", "{patch}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_definition_of_somebody_else_is_respected_and_that_is_published_once() {
+        let (bench, mut installer) = installer(definition(&["v1", "v2"]), Some(definition(&["v1"])));
+        installer.reconcile(&resource()).await;
+        installer.reconcile(&resource()).await;
+        assert_eq!(writes(&bench), Vec::<String>::new());
+        assert_eq!(bench.reasons().await, ["Normal DefinitionRespected"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_definition_that_would_lose_a_version_is_kept_and_that_is_published() {
+        let current = installed(&["v1", "v1beta1"]).await;
+        let (bench, mut installer) = installer(definition(&["v1"]), Some(current));
+        installer.reconcile(&resource()).await;
+        assert_eq!(writes(&bench), Vec::<String>::new());
+        assert_eq!(bench.reasons().await, ["Warning DefinitionNotUpdated"]);
+        let message = bench.events().await[0]["message"].to_string();
+        assert!(message.contains("v1beta1"), "{message}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_definition_that_the_host_lacks_or_hides_is_not_installed_and_the_error_says_what_to_do() {
+        for (code, what) in
+            [(404, "install it there"), (403, "give it the permission `get`"), (500, "failed to read")]
+        {
+            let (bench, installer) = of(Bench::new(move |_| Answer::failure(code, "Scripted"), echo));
+            let error = installer.ensure(&resource(), "widgets.example.org").await.map(|_| ()).unwrap_err();
+            assert!(error.to_string().contains(what), "{code}: {error}");
+            assert_eq!(is_passing(&error), code == 500, "{code}: only a server's failure passes by itself");
+            assert!(bench.virtual_requests.all().is_empty());
+        }
+        let (_, installer) = installer(definition(&["v2"]), None);
+        let error = installer.ensure(&resource(), "widgets.example.org").await.map(|_| ()).unwrap_err();
+        assert!(error.to_string().contains("cannot be used: the host does not serve version v1"), "{error}");
+    }
+
+    struct Widgets(KindSpec);
+
+    impl Mapper for Widgets {
+        fn spec(&self) -> &KindSpec {
+            &self.0
+        }
+
+        fn to_host(&self, _: &Ctx<'_>, _: &VirtualObject, draft: HostObject) -> Verdict<HostObject> {
+            Ok(draft)
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn definitions_are_installed_while_ready_and_for_the_kinds_that_ask_for_it() {
+        let asking = KindSpec { installs_definition: true, ..KindSpec::new(resource()) };
+        let silent = KindSpec::new(ResourceType { plural: "others".into(), ..resource() });
+        let mappers: Vec<Arc<dyn Mapper>> = vec![Arc::new(Widgets(asking)), Arc::new(Widgets(silent))];
+        let (_rules, receiver) = signal::channel(Arc::new(Rules { mappers, ..Rules::default() }));
+        let (ready, is_ready) = signal::channel(false);
+        let (bench, installer) = installer(definition(&["v1"]), None);
+        tokio::spawn(installer.keep(receiver, is_ready));
+        tokio::time::sleep(PERIOD * 2).await;
+        assert!(bench.host_requests.all().is_empty(), "not ready: {:?}", bench.host_requests.lines());
+        ready.send_replace(true);
+        settle().await;
+        assert_eq!(bench.host_requests.lines(), [format!("GET {PATH}/widgets.example.org")]);
+        assert_eq!(writes(&bench), [format!("POST {PATH}")]);
+    }
 }

@@ -1,7 +1,7 @@
-//! Puts rules in force, and others in their place while the engine runs.
+//! Applies rules, and replaces them while the engine runs.
 //!
-//! What has the same rules as before is not touched. Objects of a kind with other rules are looked at again;
-//! their stores and watches stay.
+//! A kind with the same rules as before is not touched. Objects of a kind with other rules are requeued; their stores
+//! and watches stay.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,12 +20,12 @@ use crate::engine::upkeep::clean_up::CleanUp;
 use crate::engine::watches::Watches;
 use crate::registry::Rules;
 
-/// Objects that are looked at before others get a turn: about a millisecond's work.
+/// Objects that are requeued before others get a turn: about a millisecond's work.
 const BATCH: usize = 32;
 /// Rules compute and do not wait: more threads than this for each processor make nothing faster.
 const THREADS_A_PROCESSOR: usize = 2;
 
-/// Keeps the rules in force.
+/// Applies rules: starts and stops the watches and clean-ups that follow from them.
 pub(crate) struct Reconfigurer {
     state: Arc<State>,
     writer: Arc<Writer>,
@@ -34,7 +34,7 @@ pub(crate) struct Reconfigurer {
     ready: signal::Receiver<bool>,
     /// How many pairs are worked on at once.
     workers: usize,
-    /// The watches of each kind: they end when they are taken out.
+    /// The watches of each kind: they end when they are removed here.
     of_synced: HashMap<Kind, JoinSet<()>>,
     of_looked_up: HashMap<Kind, JoinSet<()>>,
     clean_ups: HashMap<Kind, JoinSet<()>>,
@@ -52,20 +52,20 @@ impl Reconfigurer {
         Self { state, writer, watches, ready, workers, of_synced, of_looked_up, clean_ups }
     }
 
-    /// Puts rules in force whenever there are others, for ever. Watches end with it.
+    /// Applies rules whenever they change, for ever. Watches end with it.
     pub(crate) async fn keep(mut self, mut rules: signal::Receiver<Arc<Rules>>) {
         while rules.changed().await.is_ok() {
             let next = rules.borrow_and_update().clone();
             let replaced = self.apply(&next);
             for kind in replaced {
-                self.look_at_all(&kind).await;
+                self.requeue_all(&kind).await;
             }
         }
         // Nobody is left who could change them.
         std::future::pending::<()>().await;
     }
 
-    /// Puts `rules` in force at once; gives the kinds whose objects are to be looked at again.
+    /// Applies `rules` at once; returns the kinds whose objects are to be requeued.
     pub(crate) fn apply(&mut self, rules: &Rules) -> Vec<Kind> {
         let (kinds, difference) = self.state.kinds().under(rules, threads(self.workers));
         self.state.queue.limit(limits(&kinds, self.workers));
@@ -79,7 +79,7 @@ impl Reconfigurer {
             }
         }
         self.start_watches(&kinds, &difference);
-        tell(&difference);
+        log(&difference);
         difference.replaced
     }
 
@@ -125,8 +125,8 @@ impl Reconfigurer {
         self.clean_ups.insert(kind.clone(), tasks);
     }
 
-    /// Looks at every object of a kind as its rules of now see it.
-    async fn look_at_all(&self, kind: &Kind) {
+    /// Requeues every object of a kind, whose rules have changed.
+    async fn requeue_all(&self, kind: &Kind) {
         let Some(synced) = self.state.synced(kind) else { return };
         for (number, (namespace, name)) in synced.r#virtual.names().into_iter().enumerate() {
             if number % BATCH == BATCH - 1 {
@@ -156,10 +156,134 @@ fn limits(kinds: &Kinds, workers: usize) -> Limits {
     }
 }
 
-fn tell(difference: &Difference) {
+fn log(difference: &Difference) {
     let removed: Vec<&Kind> = difference.removed.iter().map(|(kind, _)| kind).collect();
     info!(
         added = ?difference.added, replaced = ?difference.replaced, ?removed,
-        looked_up = ?difference.looked_up, "rules are in force"
+        looked_up = ?difference.looked_up, "rules are applied"
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    use weft_core::context::Ctx;
+    use weft_core::mapper::Mapper;
+    use weft_core::object::{HostObject, ResourceType, VirtualObject};
+    use weft_core::spec::KindSpec;
+    use weft_core::verdict::Verdict;
+
+    use crate::engine::informer::identity::IdentityGuard;
+    use crate::engine::testing::{Bench, key, service, settle};
+
+    struct Plain(KindSpec);
+
+    impl Mapper for Plain {
+        fn spec(&self) -> &KindSpec {
+            &self.0
+        }
+
+        fn to_host(&self, _: &Ctx<'_>, _: &VirtualObject, draft: HostObject) -> Verdict<HostObject> {
+            Ok(draft)
+        }
+    }
+
+    /// Rules for a kind, which look up other kinds.
+    fn mapper(kind: &'static str, looks_up: &[&'static str]) -> Arc<dyn Mapper> {
+        let resource = |kind| ResourceType::core(kind, "plural");
+        let looks_up = looks_up.iter().map(|kind| resource(kind)).collect();
+        Arc::new(Plain(KindSpec { looks_up, ..KindSpec::new(resource(kind)) }))
+    }
+
+    fn rules(mappers: &[&Arc<dyn Mapper>], clean_up: &[&str]) -> Rules {
+        let clean_up: BTreeSet<Kind> = clean_up.iter().map(|kind| Kind::new(kind)).collect();
+        Rules { mappers: mappers.iter().map(|mapper| Arc::clone(mapper)).collect(), clean_up }
+    }
+
+    fn reconfigurer(bench: &Bench) -> Reconfigurer {
+        let watches = Watches {
+            state: bench.state.clone(),
+            host: bench.host.clone(),
+            r#virtual: bench.r#virtual.clone(),
+            guard: Arc::new(IdentityGuard::new(bench.r#virtual.clone())),
+        };
+        let (_, ready) = signal::channel(true);
+        Reconfigurer::new(bench.state.clone(), bench.writer.clone(), watches, ready, 4)
+    }
+
+    /// The kinds with watches of pairs, with a watch of what is looked up, and with a clean-up.
+    fn running(reconfigurer: &Reconfigurer) -> [String; 3] {
+        let names = |tasks: &HashMap<Kind, JoinSet<()>>| {
+            let mut names: Vec<&str> = tasks.keys().map(Kind::short).collect();
+            names.sort_unstable();
+            names.join(" ")
+        };
+        [names(&reconfigurer.of_synced), names(&reconfigurer.of_looked_up), names(&reconfigurer.clean_ups)]
+    }
+
+    #[tokio::test]
+    async fn watches_and_clean_ups_start_and_stop_with_the_rules_of_their_kind() {
+        let bench = Bench::echoing();
+        bench.state.set_kinds(Kinds::default());
+        let mut reconfigurer = reconfigurer(&bench);
+        let (one, two) = (mapper("One", &["Three"]), mapper("Two", &[]));
+        reconfigurer.apply(&rules(&[&one, &two], &[]));
+        assert_eq!(running(&reconfigurer), ["One Two", "Three", ""]);
+        reconfigurer.apply(&rules(&[&one], &["v1/Two"]));
+        assert_eq!(running(&reconfigurer), ["One", "Three", "Two"], "the stale objects of Two are deleted");
+        reconfigurer.apply(&rules(&[&two], &[]));
+        assert_eq!(
+            running(&reconfigurer),
+            ["Two", "", ""],
+            "One is to be left as it is, Two is synced again"
+        );
+        assert!(bench.state.synced(&Kind::new("v1/One")).is_none());
+    }
+
+    #[tokio::test]
+    async fn a_kind_with_the_same_rules_keeps_its_watches_and_one_with_others_is_requeued() {
+        let bench = Bench::echoing();
+        bench.state.set_kinds(Kinds::default());
+        let mut reconfigurer = reconfigurer(&bench);
+        let (one, two) = (mapper("One", &[]), mapper("Two", &[]));
+        assert_eq!(reconfigurer.apply(&rules(&[&one, &two], &[])), Vec::<Kind>::new(), "all are new");
+        let stores = |kind| bench.state.synced(&Kind::new(kind)).unwrap().host.clone();
+        let before = [stores("v1/One"), stores("v1/Two")];
+        let replaced = reconfigurer.apply(&rules(&[&one, &mapper("Two", &[])], &["v1/One", "v1/Two"]));
+        assert_eq!(replaced, [Kind::new("v1/Two")]);
+        assert!(Arc::ptr_eq(&before[0], &stores("v1/One")) && Arc::ptr_eq(&before[1], &stores("v1/Two")));
+        assert_eq!(
+            running(&reconfigurer),
+            ["One Two", "", ""],
+            "nothing is cleaned up of a kind that is synced"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn every_object_of_a_kind_with_other_rules_comes_out_of_the_queue() {
+        let bench = Bench::echoing();
+        bench.put_virtual("v1/Service", service("web", "5"));
+        let (sender, receiver) = signal::channel(Arc::new(Rules::default()));
+        let running = tokio::spawn(reconfigurer(&bench).keep(receiver));
+        let replaced = Arc::new(Plain(KindSpec::core("Service", "services"))) as Arc<dyn Mapper>;
+        sender.send_replace(Arc::new(rules(&[&replaced], &[])));
+        settle().await;
+        assert_eq!(bench.state.queue.next().await, Some(key("v1/Service", "shop", "web")));
+        drop(sender);
+        settle().await;
+        assert!(!running.is_finished(), "the watches go on without anybody who could change the rules");
+    }
+
+    #[test]
+    fn rules_that_may_block_leave_workers_to_others() {
+        let blocking: Arc<dyn Mapper> =
+            Arc::new(Plain(KindSpec { may_block: true, ..KindSpec::core("Slow", "slow") }));
+        let (kinds, _) = Kinds::default().under(&rules(&[&blocking, &mapper("One", &[])], &[]), 1);
+        let limits = limits(&kinds, 16);
+        assert_eq!((limits.kinds.len(), limits.kinds.get(&Kind::new("v1/Slow"))), (1, Some(&8)));
+        assert_eq!(limits.together, 12);
+        assert!(threads(1) >= 1 && threads(64) <= 32);
+    }
 }

@@ -1,0 +1,76 @@
+//! The reasons of the events that the engine itself writes on tenants' objects, as `kubectl describe` shows them.
+//!
+//! Plugins and mappers have reasons of their own: see [`weft_core::verdict::Problem`].
+
+/// Shows up in `kubectl describe` as Reason, next to Type. Stable: people and scripts look for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// `Warning  HostRefused`: the host's API server, or an admission webhook there, refuses what the object would be
+    /// on the host, so the host object is missing or old. The message is the host's answer: change the field that it
+    /// names, or ask the operator about quota, policies and the syncer's permissions.
+    HostRefused,
+    /// `Warning  StatusRefused`: the virtual API server refuses what flows back from the host, so the object's status
+    /// is old. The message is its answer: look for an admission webhook or a permission in the virtual cluster that
+    /// blocks the syncer.
+    VirtualRefused,
+    /// `Warning  HostNameTaken`: an object that does not belong to this virtual object has its name on the host, and
+    /// is left alone. Rename the object, or ask the operator to remove the other one.
+    NameTaken,
+    /// `Warning  MapperPanicked`: the mapper of the kind has a bug and did not decide about the object. Report it with
+    /// the syncer's log and the object.
+    Panicked,
+    /// `Normal  DefinitionRespected`: this `CustomResourceDefinition` was not installed by weft, so it is not changed
+    /// and may differ from the host's. Delete it to get the host's instead.
+    DefinitionRespected,
+    /// `Warning  DefinitionNotUpdated`: the host's `CustomResourceDefinition` cannot replace this one without losing a
+    /// version that is served or stored here, or does not serve the version that is synced. Migrate the objects of the
+    /// version that the message names, and remove it here.
+    DefinitionKept,
+}
+
+impl Reason {
+    /// Every reason there is.
+    #[cfg(test)]
+    pub(crate) const ALL: &[Self] = &[
+        Self::HostRefused,
+        Self::VirtualRefused,
+        Self::NameTaken,
+        Self::Panicked,
+        Self::DefinitionRespected,
+        Self::DefinitionKept,
+    ];
+
+    /// What `kubectl describe` shows.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::HostRefused => "HostRefused",
+            Self::VirtualRefused => "StatusRefused",
+            Self::NameTaken => "HostNameTaken",
+            Self::Panicked => "MapperPanicked",
+            Self::DefinitionRespected => "DefinitionRespected",
+            Self::DefinitionKept => "DefinitionNotUpdated",
+        }
+    }
+
+    /// Whether events with this reason have the type `Warning`; those of others are `Normal`.
+    pub(crate) fn is_warning(self) -> bool {
+        self != Self::DefinitionRespected
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_is_listed_and_documented_with_its_type_as_kubectl_shows_it() {
+        let text = include_str!("reason.rs");
+        for reason in Reason::ALL {
+            let kind = if reason.is_warning() { "Warning" } else { "Normal" };
+            let line = format!("/// `{kind}  {}`: ", reason.as_str());
+            assert!(text.contains(&line), "{reason:?} has no doc that begins with {line}");
+        }
+        let documented = text.lines().filter(|line| line.trim_start().starts_with("/// `")).count();
+        assert_eq!(Reason::ALL.len(), documented, "ALL lists as many as are documented");
+    }
+}
