@@ -3,6 +3,7 @@
 //! Unknown keys are refused with the nearest known one; every default can be printed. The same types
 //! make the JSON Schema.
 
+pub mod docs;
 pub mod grants;
 mod mappings;
 mod plugins;
@@ -11,7 +12,9 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
+use schemars::transform::RecursiveTransform;
+use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use weft_core::names::{ClusterNameError, Names};
@@ -42,10 +45,10 @@ pub struct Config {
     /// How pods run on the host.
     #[serde(default)]
     pub pods: Pods,
-    /// Rules that are WebAssembly components. Changes are taken in without a restart.
+    /// Rules that are WebAssembly components. Changes are applied without a restart.
     #[serde(default)]
     pub plugins: Plugins,
-    /// Kinds that need no code. Changes are taken in without a restart.
+    /// Kinds that need no code. Changes are applied without a restart.
     #[serde(default)]
     pub mappings: Vec<DeclaredMapping>,
     /// Limits of the sync engine.
@@ -95,7 +98,7 @@ pub struct Health {
 pub struct Log {
     /// A level (`error`, `warn`, `info`, `debug`, `trace`) or a filter such as `info,weft::engine=debug`.
     pub level: String,
-    /// `text` for people, `json` for collectors.
+    /// What a line looks like.
     pub format: LogFormat,
 }
 
@@ -105,7 +108,7 @@ pub struct Log {
 pub enum LogFormat {
     /// For people.
     Text,
-    /// One JSON object a line.
+    /// One JSON object a line, for collectors.
     Json,
 }
 
@@ -113,7 +116,7 @@ pub enum LogFormat {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Pods {
-    /// Host ServiceAccount that pods run as; `weft-workload-<cluster>` by default. It needs no rights.
+    /// Host ServiceAccount that pods run as; `weft-workload-<cluster>` by default. It needs no permissions.
     pub service_account: Option<String>,
 }
 
@@ -251,7 +254,16 @@ impl Config {
 
     /// JSON Schema of the file.
     pub fn schema() -> Value {
-        schemars::schema_for!(Self).to_value()
+        let closed = RecursiveTransform(close);
+        let generator = SchemaSettings::draft2020_12().with_transform(closed).into_generator();
+        generator.into_root_schema_for::<Self>().to_value()
+    }
+}
+
+/// Lets an object have no keys but those that it is known to have, as the reader of the file does.
+fn close(schema: &mut Schema) {
+    if schema.get("properties").is_some() && schema.get("additionalProperties").is_none() {
+        schema.insert("additionalProperties".to_owned(), Value::Bool(false));
     }
 }
 
