@@ -60,10 +60,7 @@ struct Syncer {
 pub fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Syncer(arguments) => syncer(&arguments).map(|()| ExitCode::SUCCESS),
-        Command::Config(command) => {
-            command.run();
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::Config(command) => Ok(command.run()),
         Command::Plugin(command) => command.run(),
         Command::Translate(arguments) => translate::translate(&arguments),
     };

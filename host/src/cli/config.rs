@@ -1,5 +1,7 @@
 //! `weft config`: what the configuration file may hold, for editors and for people.
 
+use std::process::ExitCode;
+
 use clap::Subcommand;
 
 use crate::cli::output;
@@ -15,11 +17,12 @@ pub(super) enum Command {
 }
 
 impl Command {
-    pub(super) fn run(&self) {
+    pub(super) fn run(&self) -> ExitCode {
         let text = match self {
             Self::Schema => format!("{:#}\n", Config::schema()),
             Self::Docs => docs::page(&Config::schema()),
         };
         output::print(&text);
+        ExitCode::SUCCESS
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use crate::config::resolve;
+use crate::config::schema::resolve;
 
 /// What stands above the table.
 const HEAD: &str = "\
