@@ -1,6 +1,7 @@
 //! The command line.
 
 mod changes;
+mod config;
 mod configured;
 mod diff;
 mod explain;
@@ -32,6 +33,9 @@ pub struct Cli {
 enum Command {
     /// Keep pairs of objects in step between the virtual cluster and its host.
     Syncer(Syncer),
+    /// Show what the configuration file may hold.
+    #[command(subcommand)]
+    Config(config::Command),
     /// Write, check, try and measure plugins.
     #[command(subcommand)]
     Plugin(plugin::Command),
@@ -56,6 +60,7 @@ struct Syncer {
 pub fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Syncer(arguments) => syncer(&arguments).map(|()| ExitCode::SUCCESS),
+        Command::Config(command) => Ok(command.run()),
         Command::Plugin(command) => command.run(),
         Command::Translate(arguments) => translate::translate(&arguments),
     };
@@ -76,4 +81,16 @@ fn syncer(arguments: &Syncer) -> anyhow::Result<()> {
     // thread saves waking another for each answer.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(run::run(&arguments.config, config))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_commands_and_their_flags_fit_together() {
+        Cli::command().debug_assert();
+    }
 }

@@ -3,11 +3,12 @@
 //! Unknown keys are refused with the nearest known one; every default can be printed. The same types
 //! make the JSON Schema.
 
+pub mod docs;
 pub mod grants;
 mod mappings;
 mod plugins;
+mod schema;
 
-use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -20,6 +21,7 @@ use crate::yaml;
 
 pub use mappings::{DeclaredMapping, DeclaredReference, DeclaredSelection};
 pub use plugins::{Grants, Plugins};
+pub(crate) use schema::nearest;
 
 /// All settings of the syncer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -42,10 +44,10 @@ pub struct Config {
     /// How pods run on the host.
     #[serde(default)]
     pub pods: Pods,
-    /// Rules that are WebAssembly components. Changes are taken in without a restart.
+    /// Rules that are WebAssembly components. Changes are applied without a restart.
     #[serde(default)]
     pub plugins: Plugins,
-    /// Kinds that need no code. Changes are taken in without a restart.
+    /// Kinds that need no code. Changes are applied without a restart.
     #[serde(default)]
     pub mappings: Vec<DeclaredMapping>,
     /// Limits of the sync engine.
@@ -95,7 +97,7 @@ pub struct Health {
 pub struct Log {
     /// A level (`error`, `warn`, `info`, `debug`, `trace`) or a filter such as `info,weft::engine=debug`.
     pub level: String,
-    /// `text` for people, `json` for collectors.
+    /// What a line looks like.
     pub format: LogFormat,
 }
 
@@ -105,7 +107,7 @@ pub struct Log {
 pub enum LogFormat {
     /// For people.
     Text,
-    /// One JSON object a line.
+    /// One JSON object a line, for collectors.
     Json,
 }
 
@@ -113,7 +115,7 @@ pub enum LogFormat {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Pods {
-    /// Host ServiceAccount that pods run as; `weft-workload-<cluster>` by default. It needs no rights.
+    /// Host ServiceAccount that pods run as; `weft-workload-<cluster>` by default. It needs no permissions.
     pub service_account: Option<String>,
 }
 
@@ -201,7 +203,7 @@ impl Config {
     fn parse(path: &Path, text: &str) -> Result<Self, Error> {
         let parse_error = |why| Error::Parse { path: path.into(), why };
         let value: Value = yaml::read(text).map_err(parse_error)?;
-        let list = unknown_keys(&value);
+        let list = schema::unknown_keys(&Self::schema(), &value);
         if !list.is_empty() {
             return Err(Error::UnknownKeys { path: path.into(), list });
         }
@@ -251,67 +253,12 @@ impl Config {
 
     /// JSON Schema of the file.
     pub fn schema() -> Value {
-        schemars::schema_for!(Self).to_value()
+        schema::of::<Self>()
     }
 }
 
 fn cluster_domain() -> String {
     "cluster.local".to_owned()
-}
-
-/// One line for each key of `value` that the schema does not have, with the nearest that it has.
-fn unknown_keys(value: &Value) -> String {
-    let schema = Config::schema();
-    let mut list = String::new();
-    collect_unknown(&schema, &schema, value, "", &mut list);
-    list
-}
-
-fn collect_unknown(root: &Value, schema: &Value, value: &Value, path: &str, list: &mut String) {
-    let schema = resolve(root, schema);
-    if let (Some(items), Some(list_of)) = (schema.get("items"), value.as_array()) {
-        for (index, item) in list_of.iter().enumerate() {
-            collect_unknown(root, items, item, &format!("{path}[{index}]"), list);
-        }
-    }
-    let Some(fields) = value.as_object() else { return };
-    if let Some(any) = schema.get("additionalProperties").filter(|any| any.is_object()) {
-        for (key, value) in fields {
-            collect_unknown(root, any, value, &format!("{path}.{key}"), list);
-        }
-    }
-    let Some(known) = schema.get("properties").and_then(Value::as_object) else { return };
-    for (key, value) in fields {
-        let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-        if let Some(schema) = known.get(key) {
-            collect_unknown(root, schema, value, &path, list);
-        } else {
-            let _ = write!(list, "\n  {path}: {}", suggestion(key, known.keys()));
-        }
-    }
-}
-
-/// Follows `$ref` and the wrappers that schemars puts around it.
-fn resolve<'a>(root: &'a Value, schema: &'a Value) -> &'a Value {
-    let inner = schema.get("anyOf").or_else(|| schema.get("allOf")).and_then(|list| list.get(0));
-    let schema = inner.unwrap_or(schema);
-    let target = schema.get("$ref").and_then(Value::as_str).and_then(|target| target.strip_prefix('#'));
-    target.and_then(|pointer| root.pointer(pointer)).unwrap_or(schema)
-}
-
-fn suggestion<'a>(key: &str, known: impl Iterator<Item = &'a String> + Clone) -> String {
-    /// Below this likeness a suggestion would only confuse.
-    const ALIKE: f64 = 0.6;
-    match nearest(key, known.clone()) {
-        Some((likeness, name)) if likeness >= ALIKE => format!("did you mean `{name}`?"),
-        _ => format!("known here: {}", known.cloned().collect::<Vec<_>>().join(", ")),
-    }
-}
-
-/// The name that is most like `text`, whatever the case of its letters, and how like it is: 1 for the same.
-pub(crate) fn nearest<'a>(text: &str, known: impl Iterator<Item = &'a String>) -> Option<(f64, &'a String)> {
-    let likeness = |name: &String| strsim::jaro_winkler(&text.to_lowercase(), &name.to_lowercase());
-    known.map(|name| (likeness(name), name)).max_by(|one, other| one.0.total_cmp(&other.0))
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ pub mod guests;
 pub mod kubeconfig;
 pub mod nodes;
 pub mod pairs;
+mod permissions;
 pub mod pki;
 pub mod planes;
 pub mod ports;

@@ -18,6 +18,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::eventually::eventually;
+use crate::permissions;
 use crate::planes::{self, Plane};
 use crate::ports::Port;
 use crate::process::{Launch, Process, tail};
@@ -216,7 +217,7 @@ impl Tenant {
         let account = json!({"metadata": {"name": format!("weft-workload-{}", self.cluster())}});
         self.create_on_host::<ServiceAccount>(&client, account).await?;
         self.create_on_host::<Service>(&client, service(self.cluster())).await?;
-        self.create_on_host::<Role>(&client, role(&user)).await?;
+        self.create_on_host::<Role>(&client, permissions::role(&user)?).await?;
         let binding = json!({
             "metadata": {"name": user},
             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": user},
@@ -270,26 +271,5 @@ fn service(cluster: &str) -> Value {
     json!({
         "metadata": {"name": cluster},
         "spec": {"ports": [{"name": "https", "port": 443, "targetPort": 6443}]},
-    })
-}
-
-/// All a syncer may do on the host: nothing outside its namespace.
-fn role(name: &str) -> Value {
-    let all = ["get", "list", "watch", "create", "update", "patch", "delete"];
-    json!({
-        "metadata": {"name": name},
-        "rules": [
-            {"apiGroups": [""], "verbs": all, "resources": [
-                "pods", "pods/status", "pods/resize", "pods/ephemeralcontainers", "services", "endpoints",
-                "persistentvolumeclaims", "configmaps", "secrets", "events",
-            ]},
-            {"apiGroups": ["discovery.k8s.io"], "verbs": all, "resources": ["endpointslices"]},
-            {"apiGroups": [""], "verbs": ["get"], "resources": ["serviceaccounts"]},
-            // What plugins add; the custom resources are those of the examples.
-            {"apiGroups": ["networking.k8s.io"], "verbs": all, "resources": ["ingresses", "networkpolicies"]},
-            {"apiGroups": ["policy"], "verbs": all, "resources": ["poddisruptionbudgets"]},
-            {"apiGroups": ["cert-manager.io"], "verbs": all, "resources": ["certificates"]},
-            {"apiGroups": ["example.com"], "verbs": all, "resources": ["*"]},
-        ],
     })
 }

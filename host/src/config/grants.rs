@@ -23,10 +23,9 @@ pub struct Entry {
     pub install_definitions: bool,
     /// Whether it may import WASI: it gets stubs that read nothing and always answer the same.
     pub wasi: bool,
-    /// What happens to an object when the plugin fails: `hold` writes nothing and tries again, `core` writes
-    /// it as if the plugin were not there, `deny` writes nothing until the object or the plugin changes.
+    /// What happens to an object when the plugin fails.
     pub on_failure: FailurePolicy,
-    /// What happens to host objects of kinds that it added, when it is removed: `leave` or `delete`.
+    /// What happens to the host objects of kinds that it added, when it is removed.
     pub on_removal: RemovalPolicy,
     /// SHA-256 of the file, in hexadecimal: a file with another one is not loaded.
     pub digest: Option<String>,
@@ -59,10 +58,10 @@ pub enum Side {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum FailurePolicy {
-    /// Nothing is written; tried again with growing pauses.
+    /// Nothing is written; the object is retried with backoff.
     #[default]
     Hold,
-    /// Written as if the plugin were not there.
+    /// The object is written as if the plugin were not there.
     Core,
     /// Nothing is written until the object or the plugin changes.
     Deny,

@@ -24,7 +24,7 @@ pub struct DeclaredMapping {
     pub kind: String,
     /// Its name in URLs, such as `certificates`.
     pub plural: String,
-    /// `all` objects get a host object, or those that are `used`: named by an object on the host.
+    /// Which virtual objects get a host object.
     #[serde(default)]
     pub selection: DeclaredSelection,
     /// Where objects name other objects. Names are rewritten, and what is named is synced if its kind is

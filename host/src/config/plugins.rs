@@ -14,15 +14,13 @@ use crate::config::grants::Entry;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Plugins {
-    /// Folder of components, `<name>.wasm` each. It is watched: a new file takes the place of the old one
-    /// without a restart. Without a folder there are no plugins.
+    /// Folder of components, `<name>.wasm` each. It is watched: a new file replaces the old one without a
+    /// restart. Without a folder there are no plugins.
     pub folder: Option<PathBuf>,
     /// Folder for compiled components, made where it is missing; nobody else may write to it. Without one,
     /// components are compiled at each start.
     pub cache: Option<PathBuf>,
-    /// `explicit`: a component gets what its entry in `load` grants, and one without an entry is not loaded.
-    /// `requested`: a component gets what it requests, unless its entry in `load` names `kinds`. For development
-    /// only: whoever can write to the folder can then map every kind that the syncer has rights for.
+    /// Who says what a plugin may do.
     pub grants: Grants,
     /// What each plugin may do, by its name.
     pub load: BTreeMap<String, Entry>,
@@ -32,11 +30,12 @@ pub struct Plugins {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Grants {
-    /// The operator, in `load`.
+    /// The operator, in `load`; a plugin without an entry is not loaded.
     #[default]
     Explicit,
-    /// The plugin itself. For development: its settings are in `<name>.settings.yaml` beside `<name>.wasm`,
-    /// unless `load` has an entry for it, and a file that is gone is a plugin that is removed.
+    /// The plugin itself, unless its entry in `load` names `kinds`. For development only: whoever can write to
+    /// the folder can then map every kind that the syncer has permissions for. Without an entry in `load`, its
+    /// settings are in `<name>.settings.yaml` beside `<name>.wasm`; a file that is gone is a plugin that is removed.
     Requested,
 }
 

@@ -237,7 +237,7 @@ fn a_version_that_fails_on_its_first_objects_gives_way_to_the_one_before() -> Re
         shop.put("team-label", &rust::example("rust-team-label").await?)?;
         shop.has_team("later", Some("blue")).await?;
         let events = shop.both.host_api::<Event>().list(&ListParams::default()).await?;
-        let mut told = events.iter().filter(|event| event.reason.as_deref() == Some("PluginPutBack"));
+        let mut told = events.iter().filter(|event| event.reason.as_deref() == Some("PluginRolledBack"));
         ensure!(told.next().is_some(), "no event tells of it");
         Ok(())
     })

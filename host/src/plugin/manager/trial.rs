@@ -57,7 +57,7 @@ impl Manager {
         self.metrics.reloaded(name, "put back");
         let why_and_what = format!("{why}; {} is back", previous.loaded.title());
         warn!(plugin = name, "{why_and_what}");
-        self.publish_event(PluginEvent::warning(name, "PluginPutBack", why_and_what));
+        self.publish_event(PluginEvent::warning(name, "PluginRolledBack", why_and_what));
         self.refused.insert(name.to_owned(), Refused { signature: Some(signature), entry, why });
     }
 }

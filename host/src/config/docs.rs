@@ -1,0 +1,160 @@
+//! The settings as one Markdown table, made from the JSON Schema of the configuration.
+
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+use crate::config::schema::resolve;
+
+/// What stands above the table.
+const HEAD: &str = "\
+<!-- Generated from the types in host/src/config: UPDATE_DOCS=1 cargo test -p weft --test docs -->
+
+# Settings of the syncer
+
+All keys of the configuration file, as `weft config docs` prints them. `weft config schema` prints the same as JSON
+Schema, for editors; `weft syncer --config <file> --print-config` prints a file with every default. In a key, `[]` is
+an item of a list and `<name>` a name that you choose.
+
+| Key | Type | Default | What it is |
+|---|---|---|---|
+";
+
+/// One line of the table.
+struct Row {
+    key: String,
+    r#type: String,
+    default: String,
+    text: String,
+}
+
+/// The page of a schema that schemars made. The same schema gives the same page.
+pub fn page(schema: &Value) -> String {
+    let mut rows = Vec::new();
+    collect(schema, schema, "", &mut rows);
+    let mut page = HEAD.to_owned();
+    for Row { key, r#type, default, text } in rows {
+        let _ = writeln!(page, "| `{key}` | {type} | {default} | {text} |");
+    }
+    page
+}
+
+/// Adds the keys of an object, each followed by what lies in it.
+fn collect(root: &Value, schema: &Value, path: &str, rows: &mut Vec<Row>) {
+    let Some(properties) = schema.get("properties").and_then(Value::as_object) else { return };
+    // Not in the order of the map, which depends on a feature of serde_json that any crate may turn on.
+    let mut properties: Vec<(&String, &Value)> = properties.iter().collect();
+    properties.sort_by_key(|(name, _)| *name);
+    for (name, field) in properties {
+        let key = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+        let (inner, suffix) = inner(root, field);
+        let within = format!("{key}{suffix}");
+        rows.push(row(root, field, key, is_required(schema, name)));
+        collect(root, inner, &within, rows);
+    }
+}
+
+fn row(root: &Value, field: &Value, key: String, is_required: bool) -> Row {
+    let schema = resolve(root, field);
+    let has_keys = schema.get("properties").is_some();
+    let default = match field.get("default") {
+        _ if is_required => "required".to_owned(),
+        // The keys below show it.
+        _ if has_keys => String::new(),
+        None | Some(Value::Null) => "none".to_owned(),
+        Some(Value::String(text)) => format!("`{text}`"),
+        Some(value) => format!("`{value}`"),
+    };
+    Row { key, r#type: type_name(root, schema), default: cell(&default), text: cell(&text(field, schema)) }
+}
+
+fn is_required(schema: &Value, name: &str) -> bool {
+    let required = schema.get("required").and_then(Value::as_array);
+    required.is_some_and(|required| required.iter().any(|key| key == name))
+}
+
+/// The schema of what has keys in a field, and what stands for it in their path.
+fn inner<'a>(root: &'a Value, field: &'a Value) -> (&'a Value, &'static str) {
+    let schema = resolve(root, field);
+    match (schema.get("items"), schema.get("additionalProperties")) {
+        (Some(items), _) => (resolve(root, items), "[]"),
+        (_, Some(any)) if any.is_object() => (resolve(root, any), ".<name>"),
+        _ => (schema, ""),
+    }
+}
+
+/// In words that people know from YAML.
+fn type_name(root: &Value, schema: &Value) -> String {
+    if let Some(values) = values(schema) {
+        return values.map(|(value, _)| format!("`{value}`")).collect::<Vec<_>>().join(", ");
+    }
+    let of = |key: &str| match schema.get(key) {
+        Some(any) if any.is_object() => format!(" of {}s", type_name(root, resolve(root, any))),
+        _ => String::new(),
+    };
+    match schema.get("type").map(|name| name.get(0).unwrap_or(name)).and_then(Value::as_str) {
+        Some("array") => format!("list{}", of("items")),
+        Some("object") if schema.get("properties").is_none() => format!("map{}", of("additionalProperties")),
+        Some(name) => name.to_owned(),
+        None => "value".to_owned(),
+    }
+}
+
+/// What a field says of itself, and what its values mean.
+fn text(field: &Value, schema: &Value) -> String {
+    let mut text = description(field).to_owned();
+    for (value, meaning) in values(schema).into_iter().flatten().filter(|(_, meaning)| !meaning.is_empty()) {
+        let _ = write!(text, "<br>`{value}`: {meaning}");
+    }
+    text
+}
+
+/// The values of an enumeration, each with what it means; none for anything else.
+fn values(schema: &Value) -> Option<impl Iterator<Item = (&str, &str)>> {
+    let variants = schema.get("oneOf")?.as_array()?;
+    Some(variants.iter().filter_map(|variant| Some((variant.get("const")?.as_str()?, description(variant)))))
+}
+
+fn description(schema: &Value) -> &str {
+    schema.get("description").and_then(Value::as_str).unwrap_or_default()
+}
+
+/// Text that can stand in a cell.
+fn cell(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ").replace('|', "\\|")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn rows(properties: &Value) -> Vec<String> {
+        let page = page(&json!({"properties": properties, "required": ["must"]}));
+        page.strip_prefix(HEAD).unwrap().lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn keys_are_sorted_and_those_within_follow() {
+        let text = json!({"type": "string", "default": "a|b", "description": "One\ntwo."});
+        let list = json!({"type": "array", "items": {"properties": {"x": text}}, "default": []});
+        let map =
+            json!({"type": "object", "additionalProperties": {"properties": {"x": text}, "type": "object"}});
+        let rows = rows(&json!({"must": map, "list": list}));
+        let wanted = [
+            "| `list` | list of values | `[]` |  |",
+            "| `list[].x` | string | `a\\|b` | One two. |",
+            "| `must` | map of objects | required |  |",
+            "| `must.<name>.x` | string | `a\\|b` | One two. |",
+        ];
+        assert_eq!(rows, wanted);
+    }
+
+    #[test]
+    fn the_values_of_an_enumeration_are_listed_with_what_they_mean() {
+        let one = json!({"const": "on", "description": "Always."});
+        let rows = rows(&json!({"when": {"oneOf": [one, {"const": "off"}], "default": "on"}}));
+        assert_eq!(rows, ["| `when` | `on`, `off` | `on` | <br>`on`: Always. |"]);
+    }
+}

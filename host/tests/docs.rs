@@ -1,0 +1,116 @@
+//! The pages beside the code say what the code does: settings, and the reasons of events.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Writes the generated pages where it is set.
+const UPDATE: &str = "UPDATE_DOCS";
+/// Whoever gives an event its reason does it with one of these, so every CamelCase string of such a file is a reason.
+const MAKERS: [&str; 8] = [
+    "ObjectEvent {",
+    "PluginEvent {",
+    "PluginEvent::",
+    "Problem {",
+    "Problem::of(",
+    "Failure::new(",
+    "enum Reason",
+    "impl Reason",
+];
+/// The only place that writes Events.
+const WRITERS: &str = "host/src/engine/events/";
+
+fn package() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
+}
+
+/// What the program prints.
+fn weft(arguments: &[&str]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_weft")).args(arguments).output().unwrap();
+    assert!(output.status.success(), "weft {arguments:?} failed: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn the_page_of_settings_is_what_the_program_prints() {
+    let (file, printed) = (package().join("SETTINGS.md"), weft(&["config", "docs"]));
+    if std::env::var_os(UPDATE).is_some() {
+        std::fs::write(&file, &printed).unwrap();
+    }
+    let kept = std::fs::read_to_string(&file).unwrap_or_default();
+    assert!(kept == printed, "host/SETTINGS.md is stale: run {UPDATE}=1 cargo test -p weft --test docs");
+}
+
+#[test]
+fn the_schema_can_be_used_and_refuses_what_the_program_refuses() {
+    let schema = serde_json::from_str(&weft(&["config", "schema"])).unwrap();
+    let schema = jsonschema::validator_for(&schema).unwrap();
+    let mut config = serde_json::json!({"cluster": {"name": "my-vcluster", "namespace": "team-a"}});
+    assert!(schema.is_valid(&config));
+    config["cluster"]["namepsace"] = "team-b".into();
+    assert!(!schema.is_valid(&config), "a key that does not exist");
+}
+
+#[test]
+fn the_page_of_events_has_every_reason_of_the_code_and_no_other() {
+    let page = reasons_of_the_page();
+    let makers = sources().into_iter().filter(|(_, code)| MAKERS.iter().any(|maker| code.contains(maker)));
+    let strings: BTreeSet<String> = makers.flat_map(|(_, code)| strings(&code)).collect();
+    let reasons: BTreeSet<&String> = strings.iter().filter(|string| is_camel_case(string)).collect();
+    assert!(reasons.len() > 10, "the rule that finds reasons finds only {reasons:?}");
+    let missing: Vec<_> = reasons.into_iter().filter(|reason| !page.contains(*reason)).collect();
+    assert!(missing.is_empty(), "describe these reasons in host/EVENTS.md: {missing:?}");
+    let gone: Vec<_> = page.difference(&strings).collect();
+    assert!(gone.is_empty(), "no code gives these reasons; remove them from host/EVENTS.md: {gone:?}");
+}
+
+#[test]
+fn events_are_written_in_one_place_only() {
+    let writers = sources().into_iter().filter(|(_, code)| code.contains("\"kind\": \"Event\""));
+    let files: Vec<String> = writers.map(|(file, _)| file).collect();
+    assert!(!files.is_empty() && files.iter().all(|file| file.starts_with(WRITERS)), "{files:?}");
+}
+
+/// The reasons in the tables: where the first or the second cell is nothing but one code word.
+fn reasons_of_the_page() -> BTreeSet<String> {
+    let page = std::fs::read_to_string(package().join("EVENTS.md")).unwrap();
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| "));
+    let code = |cell: &str| Some(cell.strip_prefix('`')?.strip_suffix('`')?.to_owned());
+    rows.filter_map(|row| row.split(" | ").take(2).find_map(code)).collect()
+}
+
+/// The files of the shell and the core, without comments and tests.
+fn sources() -> Vec<(String, String)> {
+    let files = ["src", "core/src"].iter().flat_map(|folder| files(&package().join(folder)));
+    let source = |file: PathBuf| {
+        let text = std::fs::read_to_string(&file).unwrap();
+        let code = text.lines().take_while(|line| line.trim() != "mod tests {");
+        let code = code.filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+        (format!("host/{}", file.strip_prefix(package()).unwrap().display()), code)
+    };
+    files.map(source).collect()
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let (folders, files): (Vec<_>, Vec<_>) = entries.partition(|path| path.is_dir());
+    let files = files.into_iter().filter(|file| file.extension().is_some_and(|extension| extension == "rs"));
+    files.chain(folders.iter().flat_map(|folder| self::files(folder))).collect()
+}
+
+/// The strings that are one word. A quote within a string shifts what counts as inside; a word stands between two
+/// quotes in any case.
+fn strings(code: &str) -> Vec<String> {
+    let is_word = |text: &&str| !text.is_empty() && text.chars().all(|letter| letter.is_ascii_alphanumeric());
+    code.split('"').filter(is_word).map(str::to_owned).collect()
+}
+
+/// Two words or more: `HostRefused`.
+fn is_camel_case(word: &str) -> bool {
+    let capitals = word.chars().filter(char::is_ascii_uppercase).count();
+    word.starts_with(|first: char| first.is_ascii_uppercase())
+        && capitals >= 2
+        && word.chars().any(|letter| letter.is_ascii_lowercase())
+}
