@@ -10,10 +10,10 @@ const FILES: [&str; 2] =
 /// A Role with the rules of the Roles in both files, and one for the custom resources of the tests.
 pub(crate) fn role(name: &str) -> Result<Value> {
     let objects = objects()?;
-    let roles = objects.iter().filter(|object| text(object, "/kind") == "Role");
-    let rules =
-        roles.map(|role| role.pointer("/rules").and_then(Value::as_array).context("a Role has rules"));
-    let mut rules: Vec<Value> = rules.collect::<Result<Vec<_>>>()?.into_iter().flatten().cloned().collect();
+    let mut rules = Vec::new();
+    for object in objects.iter().filter(|object| text(object, "/kind") == "Role") {
+        rules.extend(object.pointer("/rules").and_then(Value::as_array).context("a Role has rules")?.clone());
+    }
     let all = ["get", "list", "watch", "create", "update", "patch", "delete"];
     rules.push(json!({"apiGroups": ["example.com"], "verbs": all, "resources": ["*"]}));
     Ok(json!({"metadata": {"name": name}, "rules": rules}))
@@ -75,8 +75,8 @@ mod tests {
 
     #[test]
     fn no_rule_is_a_wildcard_or_about_permissions() {
-        for role in of_kind("Role") {
-            let rules = role.pointer("/rules").unwrap().to_string();
+        for object in of_kind("Role") {
+            let rules = object.pointer("/rules").unwrap().to_string();
             assert!(!rules.contains('*') && !rules.contains("rbac.authorization.k8s.io"), "{rules}");
         }
     }
