@@ -281,7 +281,8 @@ mod tests {
     use serde_json::{Value, json};
 
     use crate::api::scripted::{Answer, Asked};
-    use crate::engine::cache::store::{Absence, ResourceVersion};
+    use crate::engine::cache::store::Absence;
+    use crate::engine::cache::version::ResourceVersion;
     use crate::engine::testing::{Bench, echo, host_object, invalid, key, pod, service};
 
     fn web() -> Key {

@@ -143,7 +143,7 @@ mod tests {
     use weft_core::object::Kind;
 
     use crate::api::scripted::{Answer, Asked};
-    use crate::engine::cache::store::ResourceVersion;
+    use crate::engine::cache::version::ResourceVersion;
     use crate::engine::testing::{Bench, echo, host_object, key, pod, service};
 
     const SERVICES: &str = "/api/v1/namespaces/team-a/services";

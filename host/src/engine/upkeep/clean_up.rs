@@ -86,7 +86,8 @@ mod tests {
     use serde_json::{Value, json};
 
     use crate::api::scripted::{Answer, Asked};
-    use crate::engine::cache::store::{Absence, ResourceVersion};
+    use crate::engine::cache::store::Absence;
+    use crate::engine::cache::version::ResourceVersion;
     use crate::engine::testing::{Bench, echo, host_object};
 
     const SECRETS: &str = "v1/Secret";
