@@ -154,9 +154,12 @@ fn lifetime(resource: &ResourceType) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Mutex;
+
+    use serde_json::json;
 
     use crate::api::scripted::{Answer, Asked};
-    use crate::engine::testing::{Bench, echo, settle};
+    use crate::engine::testing::{Bench, echo, host_object, settle};
 
     fn watches(bench: &Bench) -> Watches {
         Watches {
@@ -231,5 +234,32 @@ mod tests {
         settle().await;
         assert_eq!(lists(&bench.virtual_requests.all()), ["/api/v1/widgets"]);
         assert!(bench.host_requests.all().is_empty(), "{:?}", bench.host_requests.lines());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_event_that_the_host_shows_is_mirrored() {
+        let (sender, stream) = Answer::stream();
+        let stream = Mutex::new(Some(stream));
+        let on_host = move |asked: &Asked| {
+            if asked.has("watch=1") {
+                return stream.lock().unwrap().take().unwrap_or(Answer::Silence);
+            }
+            Answer::ok(json!({"metadata": {"resourceVersion": "1"}, "items": []}))
+        };
+        let bench = Bench::new(on_host, refusing);
+        bench.put_host("v1/Pod", host_object("v1/Pod", "shop", "web", "uid-1"));
+        let mut tasks = JoinSet::new();
+        watches(&bench).start(&bench.writer, &mut tasks);
+        let about = json!({"apiVersion": "v1", "kind": "Pod", "name": "web-x-shop-x-vc", "uid": "uid-host"});
+        let metadata = json!({"namespace": "team-a", "name": "web-x-shop-x-vc.1", "resourceVersion": "2"});
+        let event = json!({"metadata": metadata, "involvedObject": about, "reason": "Pulled"});
+        let frame = json!({"type": "ADDED", "object": event}).to_string() + "\n";
+        sender.send(Ok(frame.into())).await.unwrap();
+        let written = bench.events().await;
+        assert_eq!(written.len(), 1, "{:?}", bench.virtual_requests.lines());
+        assert_eq!(
+            (&written[0]["metadata"]["name"], &written[0]["reason"]),
+            (&json!("web.1"), &json!("Pulled"))
+        );
     }
 }

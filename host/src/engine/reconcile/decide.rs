@@ -115,11 +115,53 @@ fn now() -> Moment {
 mod tests {
     use super::*;
 
+    use http::Method;
+    use weft_core::mapper::Mapper;
+    use weft_core::object::Kind;
+    use weft_core::spec::KindSpec;
+    use weft_core::verdict::Verdict;
+
+    use crate::engine::queue::Outcome;
+    use crate::engine::testing::{Bench, key, service};
+    use crate::registry::Rules;
+
     #[test]
     fn the_time_is_given_to_the_second_and_to_the_millisecond() {
         let now = now();
         let text: Timestamp = now.text.parse().unwrap();
         assert_eq!(u64::try_from(text.as_second()).unwrap(), now.millis / 1000);
         assert_eq!(now.text.len(), "2026-11-20T10:00:00Z".len());
+    }
+
+    /// A mapper with a bug.
+    struct Buggy(KindSpec);
+
+    impl Mapper for Buggy {
+        fn spec(&self) -> &KindSpec {
+            &self.0
+        }
+
+        fn to_host(&self, _: &Ctx<'_>, _: &VirtualObject, _: HostObject) -> Verdict<HostObject> {
+            panic!("a bug, on purpose")
+        }
+    }
+
+    #[tokio::test]
+    async fn a_mapper_that_panics_fails_its_object_and_nothing_else() {
+        let bench = Bench::echoing();
+        let buggy = Buggy(KindSpec { may_block: true, ..KindSpec::core("Service", "services") });
+        let rules = Rules { mappers: vec![Arc::new(buggy)], ..Rules::default() };
+        bench.state.set_kinds(Kinds::default().under(&rules, 1).0);
+        let services = bench.state.synced(&Kind::new("v1/Service")).unwrap();
+        services.r#virtual.set_synced();
+        services.host.set_synced();
+        bench.put_virtual("v1/Service", service("web", "5"));
+        let outcome = bench.syncer(Vec::new()).reconcile(&key("v1/Service", "shop", "web")).await;
+        assert_eq!(outcome, Outcome::Failed(None));
+        while bench.virtual_requests.all().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(bench.virtual_requests.bodies(&Method::POST)[0]["reason"], "MapperPanicked");
+        assert!(bench.host_requests.all().is_empty(), "{:?}", bench.host_requests.lines());
     }
 }

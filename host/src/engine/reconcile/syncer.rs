@@ -136,6 +136,7 @@ impl Syncer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::{AtomicBool, Ordering};
     use std::time::Duration;
 
     use http::{Method, StatusCode};
@@ -144,7 +145,9 @@ mod tests {
 
     use crate::api::scripted::{Answer, Asked};
     use crate::engine::cache::version::ResourceVersion;
+    use crate::engine::companions::stale_endpoints::StaleEndpoints;
     use crate::engine::testing::{Bench, echo, host_object, key, pod, service};
+    use crate::registry::Rules;
 
     const SERVICES: &str = "/api/v1/namespaces/team-a/services";
 
@@ -203,7 +206,7 @@ mod tests {
         let bench = Bench::echoing();
         let syncer = bench.syncer(Vec::new());
         assert_eq!(syncer.reconcile(&key("v1/Unknown", "shop", "web")).await, Outcome::Done);
-        let rules = crate::registry::Rules { mappers: weft_core::kinds::builtin(), ..Default::default() };
+        let rules = Rules { mappers: weft_core::kinds::builtin(), ..Rules::default() };
         bench.state.set_kinds(Kinds::default().under(&rules, 1).0);
         bench.put_virtual("v1/Service", service("web", "5"));
         let early = key("v1/Service", "shop", "web");
@@ -315,5 +318,53 @@ mod tests {
             message.contains("failed to patch") && message.contains("in the virtual cluster"),
             "{message}"
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_virtual_object_that_was_replaced_meanwhile_is_no_failure() {
+        let on_virtual = |asked: &Asked| match asked.method {
+            Method::DELETE => Answer::failure(409, "Conflict"),
+            _ => echo(asked),
+        };
+        let bench = Bench::new(echo, on_virtual);
+        bench.put_virtual("v1/Pod", ran_pod());
+        let outcome = bench.syncer(Vec::new()).reconcile(&key("v1/Pod", "shop", "web")).await;
+        assert_eq!((outcome, bench.virtual_requests.lines()), (Outcome::Done, vec![VIRTUAL_POD.to_owned()]));
+        assert_eq!(bench.reasons().await, Vec::<String>::new());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_hosts_controllers_left_under_our_name_is_replaced() {
+        let mut stale = host_object("v1/Endpoints", "shop", "web", "uid-1");
+        stale["metadata"]["annotations"] = json!({});
+        stale["metadata"]["labels"]["endpoints.kubernetes.io/managed-by"] = "endpoint-controller".into();
+        let is_deleted = AtomicBool::new(false);
+        let on_host = move |asked: &Asked| match asked.method {
+            Method::GET => Answer::ok(stale.clone()),
+            Method::POST if !is_deleted.load(Ordering::Relaxed) => Answer::failure(409, "AlreadyExists"),
+            Method::DELETE => {
+                is_deleted.store(true, Ordering::Relaxed);
+                echo(asked)
+            }
+            _ => echo(asked),
+        };
+        let bench = Bench::new(on_host, echo);
+        let mut without_selector = service("web", "5");
+        without_selector["spec"]["selector"] = Value::Null;
+        bench.put_virtual("v1/Service", without_selector);
+        let metadata = json!({"namespace": "shop", "name": "web", "uid": "uid-2", "resourceVersion": "6"});
+        let subsets = json!([{"addresses": [{"ip": "192.0.2.1"}]}]);
+        bench.put_virtual("v1/Endpoints", json!({"metadata": metadata, "subsets": subsets}));
+        let companion = Arc::new(StaleEndpoints::new(bench.state.clone(), bench.writer.clone()));
+        let outcome = bench.syncer(vec![companion]).reconcile(&key("v1/Endpoints", "shop", "web")).await;
+        let (all, one) = ("/api/v1/namespaces/team-a/endpoints", "web-x-shop-x-vc");
+        let expected = [
+            format!("POST {all}"),
+            format!("GET {all}/{one}"),
+            format!("DELETE {all}/{one}"),
+            format!("POST {all}"),
+        ];
+        assert_eq!(bench.host_requests.lines(), expected);
+        assert_eq!(outcome, Outcome::Done);
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::watch as signal;
 use tracing::{debug, info, warn};
+use weft_core::change::Change;
 use weft_core::object::{Host, HostObject, Key, ResourceType, Virtual, VirtualName, VirtualObject};
 
 use crate::api::{self, Api};
@@ -90,40 +91,31 @@ impl CrdInstaller {
             Err(error) if error.is_not_found() => None,
             Err(error) => return Err(failed("read the virtual cluster's definition")(error)),
         };
-        match action::decide(resource, &host, current.as_ref()) {
-            Action::Nothing => Ok(None),
-            Action::Create(definition) => {
+        match (action::decide(resource, &host, current.as_ref()), current) {
+            (Action::Create(definition), _) => {
                 let created = self.writer.create_virtual(&custom_resource_definitions(), &definition).await;
                 created.map_err(failed("install the definition"))?;
                 info!(definition = name, "installed the host's definition in the virtual cluster");
                 Ok(None)
             }
-            Action::Update(changes) => {
-                let Some(current) = current else { return Ok(None) };
-                for change in changes {
-                    let (kind, uid) = (custom_resource_definitions(), current.uid());
-                    let patched = self.writer.patch_virtual(&kind, &named(name), uid, &change).await;
-                    patched.map_err(failed("update the definition"))?;
-                }
+            (Action::Update(changes), Some(current)) => {
+                self.update(&current, &changes).await.map_err(failed("update the definition"))?;
                 info!(definition = name, "updated the definition in the virtual cluster to the host's");
                 Ok(None)
             }
-            Action::Respect => Ok(current.map(|current| Notice {
-                definition: Arc::new(current),
-                reason: Reason::DefinitionRespected,
-                message:
-                    "this definition was not installed by weft, so it stays as it is; the host's may differ"
-                        .to_owned(),
-            })),
-            Action::Keep(why) => match current {
-                Some(current) => Ok(Some(Notice {
-                    definition: Arc::new(current),
-                    reason: Reason::DefinitionKept,
-                    message: format!("the definition is not brought up to the host's: {why}"),
-                })),
-                None => Err(Error::Unfit { name: name.to_owned(), why }),
-            },
+            (Action::Respect, Some(current)) => Ok(Some(Notice::respected(current))),
+            (Action::Keep(why), Some(current)) => Ok(Some(Notice::kept(current, &why))),
+            (Action::Keep(why), None) => Err(Error::Unfit { name: name.to_owned(), why }),
+            (Action::Nothing | Action::Update(_) | Action::Respect, _) => Ok(None),
         }
+    }
+
+    async fn update(&self, current: &VirtualObject, changes: &[Change]) -> Result<(), api::Error> {
+        let (definitions, name) = (custom_resource_definitions(), current.virtual_name());
+        for change in changes {
+            self.writer.patch_virtual(&definitions, &name, current.uid(), change).await?;
+        }
+        Ok(())
     }
 
     async fn on_host(&self, name: &str) -> Result<HostObject, Error> {
@@ -168,6 +160,20 @@ struct Notice {
     definition: Arc<VirtualObject>,
     reason: Reason,
     message: String,
+}
+
+impl Notice {
+    fn respected(definition: VirtualObject) -> Self {
+        let message =
+            "this definition was not installed by weft, so it stays as it is; the host's may differ"
+                .to_owned();
+        Self { definition: Arc::new(definition), reason: Reason::DefinitionRespected, message }
+    }
+
+    fn kept(definition: VirtualObject, why: &str) -> Self {
+        let message = format!("the definition is not brought up to the host's: {why}");
+        Self { definition: Arc::new(definition), reason: Reason::DefinitionKept, message }
+    }
 }
 
 /// Whether trying again may succeed without anybody's doing.
