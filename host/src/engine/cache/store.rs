@@ -354,4 +354,43 @@ mod tests {
         store.pack_older();
         assert_eq!(*store.get("a", "b").unwrap(), *object("10"));
     }
+
+    #[test]
+    fn only_a_complete_store_can_be_ahead_of_its_server() {
+        let store = Store::default();
+        store.put(object("10"));
+        assert!(!store.is_ahead_of(&ResourceVersion::new("9")), "a first list may be older than our writes");
+        store.set_synced();
+        assert!(store.is_ahead_of(&ResourceVersion::new("9")));
+        assert!(!store.is_ahead_of(&ResourceVersion::new("10")));
+    }
+
+    #[test]
+    fn without_versions_whatever_comes_next_is_newer() {
+        let store = Store::default();
+        store.put(object("10"));
+        store.remove("a", "b", ResourceVersion::new("11"), Absence::Deleted);
+        store.forget_versions();
+        assert_eq!(store.put(object("1")), Change::Stored, "tombstones carry versions too");
+        store.forget_versions();
+        assert_eq!(store.put(object("1")), Change::Stored);
+    }
+
+    #[test]
+    fn what_is_newer_than_a_list_stays() {
+        let store = Store::default();
+        store.put(object("10"));
+        assert_eq!(store.retain(&|_, _| false, &ResourceVersion::new("9")), []);
+        assert_eq!(store.names_until(&ResourceVersion::new("9")), []);
+        assert_eq!(store.names_until(&ResourceVersion::new("10")), [("a".to_owned(), "b".to_owned())]);
+    }
+
+    #[test]
+    fn a_forgotten_content_is_still_known() {
+        let store = Store::default();
+        store.put(object("10"));
+        store.forget_content("a", "b");
+        assert_eq!(store.get("a", "b"), None);
+        assert!(store.contains("a", "b") && store.knows("a", "b", &ResourceVersion::new("10")));
+    }
 }

@@ -1,13 +1,11 @@
 //! The states of a watch, and what leads from one to the next: no I/O, no clock, no store.
 //!
 //! ```text
-//!    ┌────────────────────── Expired ◄─────────────────┐
-//!    ▼                                  410            │ something was missed
-//! Listing ───► Listed ───► Watching ◄──────────────► Auditing
-//!  ▲    ▲        │          ▲    │      every 5 min    │
-//!  │    └ BackingOff ◄──────┼────┴───────── failure ───┘
-//!  ▼         └──────────────┘
-//! Absent
+//! Absent ◄──► Listing ───► Listed ───► Watching ◄──► Auditing
+//!                ▲                         │             │
+//!                └──────── Expired ◄───────┴─────────────┘
+//!
+//! any failure ───► BackingOff ───► Listing, or Watching once there was a list
 //! ```
 
 use std::borrow::Cow;
@@ -24,7 +22,7 @@ use crate::engine::informer::wire::{Event, HeadMetadata, PageMetadata};
 
 /// How often names and versions are compared with the server's.
 const AUDIT: Duration = Duration::from_mins(5);
-/// Pause before the first try; doubled with each failure in a row.
+/// Doubled once for each failure in a row, this is the pause after it.
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
 /// Longest pause after failures.
 const LAST_BACKOFF: Duration = Duration::from_secs(10);
@@ -120,13 +118,13 @@ pub(super) struct Backoff {
 #[derive(Debug)]
 pub(super) struct Absent {
     pub(super) error: api::Error,
-    /// Whether it was so the last time as well.
+    /// Whether it was so before, and reported.
     pub(super) is_known: bool,
     tries: Tries,
 }
 
 /// What an event does to the store.
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 pub(super) enum Effect<'a> {
     Nothing,
     /// Stores an object, which is decoded only if the store does not have this version of it.
@@ -260,7 +258,7 @@ impl Auditing {
 }
 
 impl Backoff {
-    /// The pause before the next try, which many watches must not end at the same time.
+    /// The pause before the next try, without the jitter that keeps many watches apart.
     pub(super) fn pause(&self) -> Duration {
         FIRST_BACKOFF.saturating_mul(1 << self.failures.min(10)).min(LAST_BACKOFF)
     }
