@@ -276,7 +276,6 @@ fn relax(synced: &SyncedKind, requested: &HostObject, error: &api::Error) -> Opt
 #[cfg(test)]
 mod tests {
     use super::*;
-
     use http::Method;
     use serde_json::{Value, json};
 
