@@ -1,4 +1,4 @@
-//! One version of a plugin with its settings: never changes, and is called until another takes its place.
+//! One version of a plugin with its settings: never changes, and is called until another replaces it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -43,7 +43,7 @@ pub struct Generation {
     metrics: Arc<Metrics>,
     /// Opens when the plugin keeps failing.
     pub breaker: Breaker,
-    /// The calls of late, to try the next version with.
+    /// Recent calls, to try the next version with.
     pub recorder: Recorder,
 }
 
@@ -51,7 +51,7 @@ pub struct Generation {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file has another name than the descriptor.
-    #[error("it calls itself {found:?}; the file of that plugin is {found}.wasm")]
+    #[error("its descriptor is named {found:?}; the file of that plugin is {found}.wasm")]
     Name {
         /// The descriptor's name.
         found: String,
@@ -64,8 +64,8 @@ pub enum Error {
         /// The operator's.
         pinned: String,
     },
-    /// It asks for more than it is granted.
-    #[error("it asks for more than it is granted:{list}")]
+    /// It requests more than it is granted.
+    #[error("it requests more than it is granted:{list}")]
     Grants {
         /// One line a piece.
         list: String,
@@ -76,8 +76,8 @@ pub enum Error {
         /// One line a problem.
         list: String,
     },
-    /// Its schema is no JSON Schema.
-    #[error("its settings schema is no JSON Schema: {0}")]
+    /// Its schema is not a JSON Schema.
+    #[error("its settings schema is not a JSON Schema: {0}")]
     Schema(String),
     /// `configure` did not answer.
     #[error("it cannot take its settings")]
@@ -103,7 +103,8 @@ impl Generation {
         sandbox: Arc<Sandbox>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, Error> {
-        check_identity(name, &loaded, &entry)?;
+        check_name(name, &loaded)?;
+        check_digest(&loaded, &entry)?;
         let missing = loaded.descriptor.missing_grants(&entry);
         if !missing.is_empty() {
             return Err(Error::Grants { list: lines(&missing) });
@@ -173,7 +174,7 @@ impl Generation {
         (answer, imports.into_reads())
     }
 
-    /// Answers a recorded call once more; gives what is said now.
+    /// Makes a recorded call again; returns what is answered now.
     ///
     /// # Errors
     /// The call fails.
@@ -258,7 +259,7 @@ impl Extension for Rule {
         if !generation.breaker.lets_pass() {
             return Err(Failure::new(
                 "PluginPaused",
-                "it failed so often that it is not called for a while; whoever runs the syncer finds why in its log",
+                "it failed so often that it is not called for a while; the log of the syncer says why",
             ));
         }
         let start = Instant::now();
@@ -301,10 +302,13 @@ fn limits(entry: LimitsEntry) -> Limits {
     Limits { time: Duration::from_millis(entry.milliseconds), memory }
 }
 
-fn check_identity(name: &str, loaded: &Loaded, entry: &Entry) -> Result<(), Error> {
-    if loaded.descriptor.name != name {
-        return Err(Error::Name { found: loaded.descriptor.name.clone() });
-    }
+/// Passes if the plugin `name` is the one that the component is.
+pub(super) fn check_name(name: &str, loaded: &Loaded) -> Result<(), Error> {
+    let found = &loaded.descriptor.name;
+    if found == name { Ok(()) } else { Err(Error::Name { found: found.clone() }) }
+}
+
+fn check_digest(loaded: &Loaded, entry: &Entry) -> Result<(), Error> {
     match &entry.digest {
         Some(pinned) if pinned.trim_start_matches("sha256:") != loaded.digest => {
             Err(Error::Digest { found: loaded.digest.clone(), pinned: pinned.clone() })
@@ -332,10 +336,10 @@ fn problem_lines(plugin: &str, problems: &[types::Problem]) -> String {
         let problem = convert::problem(plugin, problem);
         format!("{}: {problem}", problem.reason)
     };
-    let texts: Vec<String> = problems.iter().take(8).map(line).collect();
-    lines(&texts)
+    let problems: Vec<String> = problems.iter().take(8).map(line).collect();
+    lines(&problems)
 }
 
-fn lines(texts: &[String]) -> String {
-    texts.iter().fold(String::new(), |list, text| list + "\n  " + text)
+fn lines(items: &[String]) -> String {
+    items.iter().fold(String::new(), |list, item| list + "\n  " + item)
 }
