@@ -16,4 +16,6 @@ pub mod recorder;
 pub(crate) mod reload;
 pub mod sandbox;
 pub mod status;
+#[cfg(test)]
+pub(crate) mod testing;
 mod wasi_stubs;

@@ -44,8 +44,7 @@ pub(crate) fn list(plugins: &Plugins, files: BTreeMap<String, Found>) -> BTreeMa
     let missing = plugins.load.iter().filter(|(name, _)| !files.contains_key(*name));
     let missing = missing.map(|(name, entry)| {
         let why = || no_file(name, files.keys());
-        let listed =
-            if entry.enabled { Listed::Missing(entry.clone(), why()) } else { Listed::Disabled };
+        let listed = if entry.enabled { Listed::Missing(entry.clone(), why()) } else { Listed::Disabled };
         (name.clone(), listed)
     });
     let mut listed: BTreeMap<String, Listed> = missing.collect();
@@ -115,7 +114,8 @@ mod tests {
     #[test]
     fn a_component_is_loaded_where_it_has_an_entry_that_does_not_disable_it() {
         let load = json!({"listed": {"settings": {"a": 1}}, "off": {"enabled": false}});
-        let files = [("listed.wasm", ""), ("off.wasm", ""), ("other.wasm", ""), (".part.wasm", ""), ("a.txt", "")];
+        let files =
+            [("listed.wasm", ""), ("off.wasm", ""), ("other.wasm", ""), (".part.wasm", ""), ("a.txt", "")];
         let listed = listed("explicit", &load, &files);
         assert_eq!(listed.keys().collect::<Vec<_>>(), ["listed", "off", "other"]);
         assert_eq!(settings(&listed["listed"]), r#"{"a":1}"#);
@@ -162,7 +162,10 @@ mod tests {
             Listed::Missing(_, why) => why.clone(),
             listed => panic!("{listed:?}"),
         };
-        assert_eq!(why("team-lable"), "there is no file team-lable.wasm in `plugins.folder`; is team-label.wasm meant?");
+        assert_eq!(
+            why("team-lable"),
+            "there is no file team-lable.wasm in `plugins.folder`; is team-label.wasm meant?"
+        );
         assert_eq!(why("other"), "there is no file other.wasm in `plugins.folder`");
         assert_eq!(listed["off"], Listed::Disabled);
     }

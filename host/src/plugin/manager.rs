@@ -6,6 +6,8 @@
 mod change;
 mod publish;
 mod scan;
+#[cfg(test)]
+mod testing;
 mod trial;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -198,9 +198,13 @@ impl Replayed {
         if self.different + self.failing == 0 {
             return String::new();
         }
+        let parts = [
+            (self.same, "answered as before"),
+            (self.different, "answered differently"),
+            (self.failing, "failing"),
+        ];
         let parts =
-            [(self.same, "answered as before"), (self.different, "answered differently"), (self.failing, "failing")];
-        let parts = parts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"));
+            parts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"));
         format!("; recent calls, replayed: {}", parts.collect::<Vec<_>>().join(", "))
     }
 }

@@ -82,3 +82,66 @@ fn no_longer_declared(old: &Wanted, new: &Wanted) -> BTreeSet<Kind> {
     };
     &kinds(old) - &kinds(new)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::testing::{Bench, load};
+    use super::*;
+    use crate::plugin::testing::MODULE;
+    use crate::registry::plugin_event::PluginEvent;
+
+    fn declaring(kinds: &[&str]) -> Wanted {
+        let mapping = |kind: &&str| json!({"apiVersion": "v1", "kind": kind, "plural": kind.to_lowercase()});
+        let declared = kinds.iter().map(|kind| serde_json::from_value(mapping(kind)).unwrap());
+        Wanted { declared: declared.collect(), ..Wanted::default() }
+    }
+
+    #[test]
+    fn kinds_that_are_no_longer_declared_are_those_of_the_old_configuration_alone() {
+        let gone = no_longer_declared(&declaring(&["A", "B"]), &declaring(&["B", "C"]));
+        assert_eq!(gone, BTreeSet::from([Kind::new("v1/A")]));
+    }
+
+    #[tokio::test]
+    async fn a_broken_file_is_waited_for_and_a_missing_one_only_where_entries_decide() {
+        for (grants, file, is_awaited) in [
+            ("explicit", None, true),
+            ("requested", None, false),
+            ("explicit", Some(MODULE), true),
+            ("requested", Some(MODULE), true),
+        ] {
+            let mut bench = Bench::new(grants, &load("web"));
+            file.into_iter().for_each(|bytes| bench.put("team-label.wasm", bytes));
+            bench.scan().await;
+            let missing = bench.manager.sources().missing;
+            assert_eq!(missing.len(), usize::from(is_awaited), "{grants} {file:?}");
+            assert!(missing.iter().all(|missing| missing.kinds == ["v1/Pod"]), "{missing:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn declared_rules_that_conflict_are_reported_and_the_old_ones_stay() {
+        let mut bench = Bench::new("explicit", &json!({}));
+        bench.manager.publish();
+        let before = bench.rules.borrow().mappers.len();
+        bench.manager.wanted = Arc::new(declaring(&["ConfigMap"]));
+        bench.manager.publish();
+        let events = bench.events();
+        let conflict = "RulesRefused: v1/ConfigMap is mapped by weft itself and by `mappings`";
+        assert!(events.len() == 1 && events[0].starts_with(conflict), "{events:?}");
+        assert_eq!(bench.rules.borrow().mappers.len(), before);
+        bench.manager.wanted = Arc::new(declaring(&["Cat"]));
+        bench.manager.publish();
+        assert_eq!(bench.rules.borrow().mappers.len(), before + 1);
+    }
+
+    #[tokio::test]
+    async fn events_that_nobody_receives_hold_nothing_up() {
+        let mut bench = Bench::new("explicit", &json!({}));
+        let event = |number: usize| PluginEvent::normal("p", "Test", number.to_string());
+        (0..100).for_each(|number| bench.manager.publish_event(event(number)));
+        assert_eq!(bench.events().first().map(String::as_str), Some("Test: 0"));
+    }
+}

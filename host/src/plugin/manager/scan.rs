@@ -122,3 +122,202 @@ impl Manager {
         !gone.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::json;
+
+    use super::super::testing::{Bench, load};
+    use crate::plugin::testing::{MODULE, component, newer, patched};
+
+    const FILE: &str = "team-label.wasm";
+    const MODULE_REFUSED: &str =
+        "it is a core module, not a component; `weft plugin build` makes a component of it";
+
+    fn version(version: &str, problem: Option<&str>) -> (Option<String>, Option<String>) {
+        (Some(version.to_owned()), problem.map(ToOwned::to_owned))
+    }
+
+    #[tokio::test]
+    async fn a_component_with_an_entry_is_loaded_applied_and_shown() {
+        let mut bench = Bench::new("explicit", &load("web"));
+        bench.put(FILE, &component());
+        assert_eq!(bench.scan().await, ["PluginLoaded: version 0.1.0"]);
+        assert_eq!(bench.team(), "web");
+        let shown = bench.shown().unwrap();
+        assert_eq!(
+            (shown.name.as_str(), &*shown.mappings),
+            ("team-label", &["v1/Pod mutate(200)".to_owned()][..])
+        );
+        assert_eq!(shown.digest, Some(weft_core::digest::of_bytes(&component())));
+        assert_eq!((bench.state(), bench.counted("loaded")), (version("0.1.0", None), 1));
+        assert!(bench.scan().await.is_empty(), "nothing has changed");
+    }
+
+    #[tokio::test]
+    async fn a_component_without_an_entry_is_loaded_in_development_alone() {
+        for (grants, events) in [("explicit", vec![]), ("requested", vec!["PluginLoaded: version 0.1.0"])] {
+            let mut bench = Bench::new(grants, &json!({}));
+            bench.put(FILE, &component());
+            bench.put("team-label.settings.yaml", b"team: web");
+            assert_eq!(bench.scan().await, events, "{grants}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_new_version_replaces_the_old_one() {
+        let mut bench = Bench::new("explicit", &load("web"));
+        bench.put(FILE, &component());
+        bench.scan().await;
+        bench.put(FILE, &newer());
+        assert_eq!(bench.scan().await, ["PluginLoaded: version 0.2.0"]);
+        assert_eq!((bench.state(), bench.counted("loaded")), (version("0.2.0", None), 2));
+    }
+
+    #[tokio::test]
+    async fn a_broken_version_is_refused_once_and_the_old_one_stays_in_use() {
+        let mut bench = Bench::new("explicit", &load("web"));
+        bench.put(FILE, &component());
+        bench.scan().await;
+        bench.put(FILE, MODULE);
+        let refused = format!("PluginRefused: {MODULE_REFUSED}; version 0.1.0 stays in use");
+        assert_eq!(bench.scan().await, [refused.as_str()]);
+        assert_eq!((bench.team().as_str(), bench.state()), ("web", version("0.1.0", Some(MODULE_REFUSED))));
+        assert!(bench.scan().await.is_empty(), "one line says why, once");
+        assert_eq!(bench.counted("refused"), 1);
+        // Written again, with the same fault.
+        bench.put(FILE, MODULE);
+        assert_eq!(bench.scan().await.len(), 1);
+        // And put right.
+        let old = bench.running();
+        bench.put(FILE, &component());
+        assert!(bench.scan().await.is_empty(), "the version in use needs no event");
+        assert_eq!(bench.state(), version("0.1.0", None));
+        assert!(Arc::ptr_eq(&old, &bench.running()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_file_that_may_still_be_being_written_is_tried_a_few_times() {
+        let mut bench = Bench::new("explicit", &load("web"));
+        bench.put(FILE, &component()[..20_000]);
+        let start = tokio::time::Instant::now();
+        let events = bench.scan().await;
+        assert!(events.len() == 1 && events[0].contains("cannot be compiled"), "{events:?}");
+        assert!(start.elapsed() >= std::time::Duration::from_millis(1400), "{:?}", start.elapsed());
+    }
+
+    #[tokio::test]
+    async fn new_settings_replace_the_version_and_unusable_ones_do_not() {
+        let mut bench = Bench::new("explicit", &load("web"));
+        bench.put(FILE, &component());
+        bench.scan().await;
+        bench.configure("explicit", &load("shop"));
+        assert_eq!(bench.scan().await, ["PluginLoaded: version 0.1.0"]);
+        assert_eq!(bench.team(), "shop");
+        bench.configure(
+            "explicit",
+            &json!({"team-label": {"kinds": ["v1/Pod"], "settings": {"taem": "web"}}}),
+        );
+        let events = bench.scan().await;
+        assert!(events.len() == 1 && events[0].contains("its settings cannot be used"), "{events:?}");
+        assert_eq!(bench.team(), "shop");
+    }
+
+    #[tokio::test]
+    async fn settings_beside_the_component_are_followed_in_development() {
+        let mut bench = Bench::new("requested", &json!({}));
+        bench.put(FILE, &component());
+        bench.put("team-label.settings.yaml", b"team: web");
+        bench.scan().await;
+        assert_eq!(bench.team(), "web");
+        bench.put("team-label.settings.yaml", b"[web]");
+        let events = bench.scan().await;
+        assert!(events.len() == 1 && events[0].contains("team-label.settings.yaml"), "{events:?}");
+        assert!(bench.scan().await.is_empty(), "one line says why, once");
+        bench.put("team-label.settings.yaml", b"team: shop");
+        bench.scan().await;
+        assert_eq!((bench.team().as_str(), bench.state()), ("shop", version("0.1.0", None)));
+    }
+
+    #[tokio::test]
+    async fn a_plugin_whose_file_is_gone_stays_as_long_as_it_has_an_entry() {
+        let mut bench = Bench::new("explicit", &load("web"));
+        bench.put(FILE, &component());
+        bench.scan().await;
+        bench.delete(FILE);
+        assert!(bench.scan().await.is_empty());
+        assert_eq!((bench.team().as_str(), bench.state()), ("web", version("0.1.0", None)));
+        bench.configure("explicit", &json!({}));
+        assert_eq!(bench.scan().await, ["PluginRemoved: its kinds have the rules that they had without it"]);
+        assert_eq!((bench.team().as_str(), bench.state()), ("no team", (None, None)));
+        assert_eq!(bench.counted("removed"), 1);
+    }
+
+    #[tokio::test]
+    async fn in_development_a_plugin_goes_with_its_file() {
+        let mut bench = Bench::new("requested", &load("web"));
+        bench.put(FILE, &component());
+        bench.scan().await;
+        bench.delete(FILE);
+        let events = bench.scan().await;
+        assert!(events[0].starts_with("PluginRemoved"), "{events:?}");
+        assert_eq!(bench.team(), "no team", "nothing waits for it");
+    }
+
+    #[tokio::test]
+    async fn a_plugin_that_is_disabled_is_removed_although_its_file_is_there() {
+        let mut bench = Bench::new("explicit", &load("web"));
+        bench.put(FILE, &component());
+        bench.scan().await;
+        bench.configure("explicit", &json!({"team-label": {"enabled": false}}));
+        assert!(bench.scan().await[0].starts_with("PluginRemoved"));
+        assert_eq!(bench.shown(), None);
+    }
+
+    #[tokio::test]
+    async fn a_plugin_without_a_file_is_reported_once_and_its_failure_policy_applies() {
+        for (policy, team) in [("hold", "PluginNotLoaded"), ("core", "no team")] {
+            let load = json!({"team-label": {"kinds": ["v1/Pod"], "onFailure": policy}});
+            let mut bench = Bench::new("explicit", &load);
+            bench.put("team-lable.wasm", &component());
+            let why = "there is no file team-label.wasm in `plugins.folder`; is team-lable.wasm meant?";
+            assert_eq!(bench.scan().await, [format!("PluginRefused: {why}")]);
+            assert_eq!(
+                (bench.team().as_str(), bench.state()),
+                (team, (None, Some(why.to_owned()))),
+                "{policy}"
+            );
+            assert!(bench.scan().await.is_empty());
+            bench.configure("explicit", &json!({}));
+            bench.scan().await;
+            bench.manager.publish();
+            assert_eq!((bench.team().as_str(), bench.shown()), ("no team", None));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_component_that_conflicts_with_other_rules_is_refused() {
+        let mut bench = Bench::new("requested", &json!({}));
+        bench.put("team-label.settings.yaml", b"team: web");
+        bench.put(FILE, &component());
+        bench.scan().await;
+        bench.put(FILE, &patched("team.v1Pod", "team.v1Cat"));
+        let refused = "PluginRefused: the plugin team-label wants to mutate(200) v1/Cat, which nobody maps: let it add the kind; version 0.1.0 stays in use";
+        assert_eq!(bench.scan().await, [refused]);
+        assert_eq!(bench.team(), "web");
+    }
+
+    #[tokio::test]
+    async fn a_component_that_requests_more_than_it_is_granted_is_refused() {
+        let mut bench = Bench::new("explicit", &json!({"team-label": {"kinds": ["v1/Secret"]}}));
+        bench.put(FILE, &component());
+        let events = bench.scan().await;
+        assert!(
+            events[0].contains("it requests more than it is granted:   map v1/Pod (mutate(200))"),
+            "{events:?}"
+        );
+        assert_eq!(bench.shown().unwrap().version, None);
+    }
+}
