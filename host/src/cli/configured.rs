@@ -98,3 +98,89 @@ impl Configured {
         Ok(Offline::new(self.config.names()?, facts))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    use crate::plugin::testing::{MODULE, component, team};
+
+    /// What comes of a configuration with these grants, this `plugins.load` and these files.
+    fn configured(grants: &str, load: &Value, files: &[(&str, &[u8])]) -> Configured {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, bytes) in files {
+            std::fs::write(folder.path().join(name), bytes).unwrap();
+        }
+        let plugins = json!({"folder": folder.path(), "grants": grants, "load": load});
+        let config = json!({"cluster": {"name": "a", "namespace": "b"}, "plugins": plugins});
+        let path = folder.path().join("weft.yaml");
+        std::fs::write(&path, config.to_string()).unwrap();
+        Configured::load(&path).unwrap()
+    }
+
+    fn settings(configured: &Configured) -> Vec<Value> {
+        configured.bench.plugins().map(|plugin| Value::Object(plugin.entry.settings.clone())).collect()
+    }
+
+    #[test]
+    fn settings_beside_a_component_are_used_as_the_syncer_uses_them() {
+        let component = component();
+        let files: [(&str, &[u8]); 2] =
+            [("team-label.wasm", &component), ("team-label.settings.yaml", b"team: web")];
+        let loaded = configured("requested", &json!({}), &files);
+        assert_eq!((settings(&loaded), loaded.refused.len()), (vec![json!({"team": "web"})], 0));
+        let broken: [(&str, &[u8]); 2] =
+            [("team-label.wasm", &component), ("team-label.settings.yaml", b"[web]")];
+        let refused = configured("requested", &json!({}), &broken).refused;
+        assert!(refused["team-label"].contains("team-label.settings.yaml"), "{refused:?}");
+    }
+
+    #[test]
+    fn a_component_that_is_checked_has_the_settings_of_its_name_in_the_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("a.settings.yaml"), "team: web").unwrap();
+        let path = folder.path().join("weft.yaml");
+        let plugins = json!({"folder": folder.path(), "grants": "requested", "load": {"b": {}}});
+        let config = json!({"cluster": {"name": "a", "namespace": "b"}, "plugins": plugins});
+        std::fs::write(&path, config.to_string()).unwrap();
+        let configured = Configured::load(&path).unwrap();
+        let team = |name: &str| {
+            let entry = configured.with_settings(name, Entry::default()).unwrap();
+            entry.settings.get("team").cloned()
+        };
+        assert_eq!(["a", "b"].map(team), [Some(json!("web")), None]);
+    }
+
+    #[test]
+    fn what_is_not_loaded_is_reported_with_the_reason() {
+        let load = json!({"core": {}, "gone": {}, "off": {"enabled": false}});
+        let files: [(&str, &[u8]); 3] =
+            [("core.wasm", MODULE), ("off.wasm", MODULE), ("unlisted.wasm", MODULE)];
+        let refused = configured("explicit", &load, &files).refused;
+        assert_eq!(refused.keys().collect::<Vec<_>>(), ["core", "gone", "unlisted"]);
+        assert!(refused["core"].contains("core module"), "{refused:?}");
+        assert_eq!(refused["gone"], "there is no file gone.wasm in `plugins.folder`");
+        assert!(refused["unlisted"].starts_with("it has no entry in `plugins.load`"), "{refused:?}");
+    }
+
+    #[test]
+    fn a_component_under_another_name_is_refused_although_its_entry_grants_all() {
+        let load = json!({"other": team("web")});
+        let refused = configured("explicit", &load, &[("other.wasm", &component())]).refused;
+        assert_eq!(
+            refused["other"],
+            "its descriptor is named \"team-label\"; the file of that plugin is team-label.wasm"
+        );
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_read_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("weft.yaml");
+        std::fs::write(&path, "cluster: {name: a, namespace: b}\nplugins: {folder: /no/such/folder}")
+            .unwrap();
+        let error = format!("{:#}", Configured::load(&path).err().unwrap());
+        assert!(error.contains("failed to read `plugins.folder` /no/such/folder"), "{error}");
+    }
+}
