@@ -208,3 +208,135 @@ impl Replayed {
         format!("; recent calls, replayed: {}", parts.collect::<Vec<_>>().join(", "))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use weft_core::chain::Chain;
+    use weft_core::kinds;
+    use weft_core::object::Kind;
+
+    use crate::plugin::files;
+    use crate::plugin::testing::{MODULE, component, generation, names, newer, pod_to_host, sandbox, team};
+    use crate::registry::Plugin as _;
+
+    /// A folder with these bytes as the component of a plugin, and the candidate that it is.
+    fn candidate(bytes: &[u8], entry: Entry) -> (tempfile::TempDir, Candidate) {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("team-label.wasm"), bytes).unwrap();
+        let found = files::list(folder.path()).unwrap()["team-label"].clone();
+        (folder, Candidate { name: "team-label".to_owned(), found, entry })
+    }
+
+    /// What comes of trying these bytes where `running` is called.
+    fn tried(
+        bytes: &[u8],
+        entry: Entry,
+        grants: Grants,
+        running: Option<&Arc<Generation>>,
+        denied: Vec<Denied>,
+    ) -> Result<Tried, Error> {
+        let (_folder, candidate) = candidate(bytes, entry);
+        let (sandbox, metrics) = (sandbox(), Arc::new(Metrics::default()));
+        now(&Attempt {
+            candidate,
+            grants,
+            running: running.cloned(),
+            denied,
+            sandbox,
+            metrics,
+            names: names(),
+        })
+    }
+
+    /// A version that has mapped a pod, which it remembers.
+    fn called() -> Arc<Generation> {
+        let generation = Arc::new(generation(&component(), team("web")).unwrap());
+        let builtin = kinds::builtin();
+        let pods = builtin.iter().find(|mapper| mapper.spec().resource.kind() == Kind::new("v1/Pod"));
+        let mut chain = Chain::new(pods.unwrap().clone());
+        chain.followed_by(generation.clone().extension(&generation.loaded.descriptor.mappings[0]));
+        assert_eq!(pod_to_host(&chain).unwrap().label("team"), Some("web"));
+        assert_eq!(generation.recorder.calls().len(), 1);
+        generation
+    }
+
+    #[test]
+    fn what_runs_already_is_the_same_object() {
+        let running = called();
+        let again = tried(&component(), team("web"), Grants::Explicit, Some(&running), Vec::new()).unwrap();
+        assert!(Arc::ptr_eq(&again.generation, &running) && again.changes.is_empty());
+    }
+
+    #[test]
+    fn recent_calls_are_replayed_and_what_is_answered_differently_is_reported() {
+        let running = called();
+        let newer = tried(&newer(), team("web"), Grants::Explicit, Some(&running), Vec::new()).unwrap();
+        assert_eq!(newer.changes, "");
+        let other = tried(&component(), team("shop"), Grants::Explicit, Some(&running), Vec::new()).unwrap();
+        assert_eq!(other.changes, "; recent calls, replayed: 1 answered differently");
+    }
+
+    #[test]
+    fn replayed_calls_are_reported_by_what_came_of_them() {
+        let changes = |same, different, failing| Replayed { same, different, failing }.changes();
+        assert_eq!(changes(3, 0, 0), "");
+        assert_eq!(
+            changes(3, 2, 1),
+            "; recent calls, replayed: 3 answered as before, 2 answered differently, 1 failing"
+        );
+        assert_eq!(changes(0, 0, 4), "; recent calls, replayed: 4 failing");
+    }
+
+    #[test]
+    fn a_version_that_was_rolled_back_is_denied_with_the_same_entry_alone() {
+        let digest = digest::of_bytes(&component());
+        let denied = || vec![Denied { digest: digest.clone(), entry: team("web") }];
+        let error = tried(&component(), team("web"), Grants::Explicit, None, denied()).err().unwrap();
+        assert!(matches!(error, Error::Denied), "{error}");
+        assert!(tried(&component(), team("shop"), Grants::Explicit, None, denied()).is_ok());
+        assert!(tried(&newer(), team("web"), Grants::Explicit, None, denied()).is_ok());
+    }
+
+    #[test]
+    fn in_development_a_component_gets_what_it_requests_unless_its_entry_is_explicit() {
+        let bare = Entry { kinds: Vec::new(), ..team("web") };
+        let loaded = tried(&component(), bare.clone(), Grants::Requested, None, Vec::new()).unwrap();
+        assert_eq!(loaded.generation.entry.kinds, ["v1/Pod"]);
+        let error = tried(&component(), bare, Grants::Explicit, None, Vec::new()).err().unwrap();
+        assert!(matches!(error, Error::Unfit(generation::Error::Grants { .. })), "{error}");
+    }
+
+    #[test]
+    fn only_a_file_that_may_be_better_in_a_moment_is_unfinished() {
+        let error =
+            |bytes: &[u8]| tried(bytes, team("web"), Grants::Explicit, None, Vec::new()).err().unwrap();
+        let half = &component()[..component().len() / 2];
+        assert!(error(b"").is_unfinished() && error(half).is_unfinished());
+        assert!(!error(MODULE).is_unfinished() && !Error::Denied.is_unfinished());
+        let (folder, candidate) = candidate(b"", team("web"));
+        drop(folder);
+        let gone = load(&sandbox(), &candidate, Grants::Explicit, None).err().unwrap();
+        assert!(gone.is_unfinished() && gone.to_string() == "its file cannot be read", "{gone}");
+    }
+
+    #[test]
+    fn a_file_that_is_too_large_is_not_read() {
+        let (_folder, candidate) = candidate(b"", team("web"));
+        let file = std::fs::File::create(&candidate.found.path).unwrap();
+        file.set_len(MAX_BYTES as u64 + 1).unwrap();
+        let error = load(&sandbox(), &candidate, Grants::Explicit, None).err().unwrap();
+        assert!(matches!(error, Error::Component(component::Error::Size(size)) if size == MAX_BYTES + 1));
+    }
+
+    #[test]
+    fn a_file_of_another_plugin_is_refused_with_the_name_that_it_should_have() {
+        let (_folder, candidate) = candidate(&component(), team("web"));
+        let candidate = Candidate { name: "other".to_owned(), ..candidate };
+        let error = load(&sandbox(), &candidate, Grants::Explicit, None).err().unwrap().to_string();
+        assert_eq!(
+            error,
+            "its descriptor is named \"team-label\"; the file of that plugin is team-label.wasm"
+        );
+    }
+}
