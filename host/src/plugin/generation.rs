@@ -343,3 +343,91 @@ fn problem_lines(plugin: &str, problems: &[types::Problem]) -> String {
 fn lines(items: &[String]) -> String {
     items.iter().fold(String::new(), |list, item| list + "\n  " + item)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use weft_core::extension::OnFailure;
+
+    use crate::config::grants::FailurePolicy;
+    use crate::plugin::component;
+    use crate::plugin::testing::{component, entry, generation, sandbox, team};
+
+    fn loaded() -> Loaded {
+        component::load(&sandbox(), &component(), false).unwrap()
+    }
+
+    #[test]
+    fn a_version_with_what_it_requests_can_be_called() {
+        let generation = generation(&component(), team("web")).unwrap();
+        assert_eq!((&*generation.name, generation.settings.as_str()), ("team-label", r#"{"team":"web"}"#));
+        assert!(!generation.cleans_up() && !generation.breaker.is_open());
+    }
+
+    #[test]
+    fn the_terms_of_a_rule_are_those_of_its_mapping_and_of_its_entry() {
+        let entry = Entry { on_failure: FailurePolicy::Deny, ..team("web") };
+        let generation = Arc::new(generation(&component(), entry).unwrap());
+        let mapping = generation.loaded.descriptor.mappings[0].clone();
+        let expected = Terms {
+            to_host: true,
+            to_virtual: mapping.to_virtual,
+            host_writes: mapping.host_writes.clone(),
+            virtual_writes: mapping.virtual_writes.clone(),
+            on_failure: OnFailure::Deny,
+        };
+        let rule = generation.extension(&mapping);
+        assert_eq!((rule.name(), rule.terms()), ("team-label", &expected));
+    }
+
+    #[test]
+    fn a_pinned_digest_is_that_of_the_file_with_or_without_its_algorithm() {
+        let loaded = loaded();
+        let pinned = |digest: String| check_digest(&loaded, &entry(json!({"digest": digest}))).is_ok();
+        assert!(pinned(loaded.digest.clone()) && pinned(format!("sha256:{}", loaded.digest)));
+        assert!(!pinned("sha256:00".to_owned()) && !pinned(loaded.digest[..12].to_owned()));
+        assert!(check_digest(&loaded, &Entry::default()).is_ok());
+    }
+
+    #[test]
+    fn a_plugin_has_the_name_of_its_descriptor() {
+        let error = check_name("other", &loaded()).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "its descriptor is named \"team-label\"; the file of that plugin is team-label.wasm"
+        );
+    }
+
+    #[test]
+    fn settings_are_held_against_the_schema_and_their_values_are_not_repeated() {
+        let schema = json!({"properties": {"team": {"type": "integer"}}, "required": ["tier"]}).to_string();
+        let error = check_schema(Some(&schema), &team("a-password")).unwrap_err().to_string();
+        assert!(error.contains("settings/team: ") && error.contains("tier"), "{error}");
+        assert!(!error.contains("a-password"), "{error}");
+        assert!(check_schema(None, &team("web")).is_ok());
+        let error = check_schema(Some("7 of 9"), &team("web")).unwrap_err().to_string();
+        assert!(error.starts_with("its settings schema is not a JSON Schema"), "{error}");
+    }
+
+    #[test]
+    fn the_limits_of_a_call_are_those_of_the_entry() {
+        let entry = entry(json!({"limits": {"milliseconds": 40, "mebibytes": 3}}));
+        let expected = Limits { time: Duration::from_millis(40), memory: 3 * 1024 * 1024 };
+        assert_eq!(limits(entry.limits), expected);
+    }
+
+    #[test]
+    fn refusals_are_counted_by_a_field_of_every_object() {
+        let roots = [Some("spec.volumes[2].hostPath"), Some("data[x]"), Some("made.up"), None].map(root);
+        assert_eq!(roots, ["spec", "data", "other", "other"]);
+    }
+
+    #[test]
+    fn why_a_call_failed_is_the_reason_of_the_event() {
+        let reason = |error: sandbox::Error| failure(&error).reason;
+        assert_eq!(reason(sandbox::Error::Time(Duration::from_millis(250))), "PluginTimeout");
+        assert_eq!(reason(sandbox::Error::Memory(1)), "PluginMemory");
+        assert_eq!(reason(sandbox::Error::Trap { why: "unreachable".to_owned() }), "PluginTrapped");
+    }
+}
