@@ -42,10 +42,10 @@ pub struct Config {
     /// How pods run on the host.
     #[serde(default)]
     pub pods: Pods,
-    /// Rules that are WebAssembly components. Changes are taken in without a restart.
+    /// Rules that are WebAssembly components. Changes are applied without a restart.
     #[serde(default)]
     pub plugins: Plugins,
-    /// Kinds that need no code. Changes are taken in without a restart.
+    /// Kinds that need no code. Changes are applied without a restart.
     #[serde(default)]
     pub mappings: Vec<DeclaredMapping>,
     /// Limits of the sync engine.
@@ -113,7 +113,7 @@ pub enum LogFormat {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Pods {
-    /// Host ServiceAccount that pods run as; `weft-workload-<cluster>` by default. It needs no rights.
+    /// Host ServiceAccount that pods run as; `weft-workload-<cluster>` by default. It needs no permissions.
     pub service_account: Option<String>,
 }
 
@@ -205,7 +205,7 @@ impl Config {
         if !list.is_empty() {
             return Err(Error::UnknownKeys { path: path.into(), list });
         }
-        // Read again from the text, so that a wrong type is shown with its line.
+        // Read again from the file's content, so that a wrong type is shown with its line.
         let config: Self = yaml::read(text).map_err(parse_error)?;
         config.check()?;
         Ok(config)
@@ -347,11 +347,11 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_told_once_in_one_line() {
+    fn what_cannot_be_read_is_reported_once_in_one_line() {
         let error = parse("cluster: {name: a, namespace: b}\nmappings: [{kind: X}]").unwrap_err();
-        let told = weft_core::causes::causes(&error);
-        assert_eq!((told.matches("missing field").count(), told.contains(" at line 2")), (1, true), "{told}");
-        assert!(!told.contains(" | "), "{told}");
+        let line = weft_core::causes::causes(&error);
+        assert_eq!((line.matches("missing field").count(), line.contains(" at line 2")), (1, true), "{line}");
+        assert!(!line.contains(" | "), "{line}");
     }
 
     #[test]

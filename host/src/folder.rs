@@ -108,7 +108,7 @@ mod tests {
                 }
             }
         };
-        timeout(LOOK - Duration::from_secs(1), reported).await.unwrap();
+        timeout(LOOK * 4 / 5, reported).await.unwrap();
     }
 
     #[tokio::test]

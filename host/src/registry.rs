@@ -68,7 +68,7 @@ pub struct Missing {
     pub on_failure: OnFailure,
 }
 
-/// Who says what the content of a kind's host objects is.
+/// Who maps a kind: decides what the content of its host objects is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Owner {
     /// weft itself.

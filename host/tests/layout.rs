@@ -51,14 +51,15 @@ const CIRCLES: &[&[&str]] = &[
 ];
 
 /// What tests stand on: no part of the program.
-const TEST_SUPPORT: &[&str] = &["api/scripted", "engine/testing"];
+const TEST_SUPPORT: &[&str] =
+    &["api/scripted", "engine/testing", "plugin/manager/testing", "plugin/testing", "registry/testing"];
 
 /// Where a file counts as large: split it, or say why not.
 const LARGE: usize = 400;
 /// Shell files longer than this should have a test beside them.
 const WORTH_A_TEST: usize = 80;
 /// So many do not, each for want of anything to test without a server.
-const UNTESTED: usize = 41;
+const UNTESTED: usize = 26;
 
 #[test]
 fn every_file_begins_with_the_question_it_answers() {
@@ -123,7 +124,7 @@ fn no_file_is_too_large_and_few_are_without_a_test() {
     let untested: Vec<&str> = files.iter().filter(is_untested).map(|file| file.name.as_str()).collect();
     println!("files over {LARGE} lines: {large:?}");
     println!("{} files over {WORTH_A_TEST} lines have no test beside them: {untested:?}", untested.len());
-    assert_eq!(large, ["engine/cache/store", "plugin/manager"], "files over {LARGE} lines");
+    assert_eq!(large, ["engine/cache/store"], "files over {LARGE} lines");
     assert!(untested.len() <= UNTESTED, "more than {UNTESTED} files have no test: {untested:?}");
 }
 

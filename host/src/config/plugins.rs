@@ -14,15 +14,15 @@ use crate::config::grants::Entry;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Plugins {
-    /// Folder of components, `<name>.wasm` each. It is watched: a new file takes the place of the old one
-    /// without a restart. Without a folder there are no plugins.
+    /// Folder of components, `<name>.wasm` each. It is watched: a new file replaces the old one without a
+    /// restart. Without a folder there are no plugins.
     pub folder: Option<PathBuf>,
     /// Folder for compiled components, made where it is missing; nobody else may write to it. Without one,
     /// components are compiled at each start.
     pub cache: Option<PathBuf>,
     /// `explicit`: a component gets what its entry in `load` grants, and one without an entry is not loaded.
     /// `requested`: a component gets what it requests, unless its entry in `load` names `kinds`. For development
-    /// only: whoever can write to the folder can then map every kind that the syncer has rights for.
+    /// only: whoever can write to the folder can then map every kind that the syncer has permissions for.
     pub grants: Grants,
     /// What each plugin may do, by its name.
     pub load: BTreeMap<String, Entry>,
@@ -41,7 +41,7 @@ pub enum Grants {
 }
 
 impl Plugins {
-    /// What the operator says of a plugin; none if nothing is said and that means no.
+    /// The operator's entry of a plugin; without one a plugin is loaded only where grants are `requested`.
     pub fn entry(&self, name: &str) -> Option<Entry> {
         let unlisted = || (self.grants == Grants::Requested).then(Entry::default);
         self.load.get(name).cloned().or_else(unlisted)

@@ -1,4 +1,4 @@
-//! Which components of `plugins.folder` are to be loaded, and what the operator says of each.
+//! Which components of `plugins.folder` are to be loaded, and with which entry of `plugins.load`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,11 +12,11 @@ use crate::plugin::files::{self, Found};
 pub(crate) struct Candidate {
     pub(crate) name: String,
     pub(crate) found: Found,
-    /// What the operator says of it, before anything is granted on request.
+    /// The operator's entry, before anything is granted on request.
     pub(crate) entry: Entry,
 }
 
-/// What the folder and the configuration say of one plugin.
+/// Whether a plugin that the folder or the configuration names is to be loaded.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Listed {
     /// It is to be loaded.

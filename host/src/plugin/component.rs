@@ -121,7 +121,7 @@ fn check_head(bytes: &[u8]) -> Result<(), Error> {
     }
 }
 
-/// Whether the component is for this interface at all: the linker's own message would help nobody.
+/// Whether the component is for this interface at all: the linker's message would not say so.
 fn check_interface(imports: &[String], exports: &[String], wasi: bool) -> Result<(), Error> {
     let ours = imports.iter().chain(exports).filter_map(|name| name.strip_prefix(PACKAGE));
     for (_, version) in ours.filter_map(|name| name.split_once('@')) {

@@ -1,15 +1,14 @@
 //! One version of a plugin with its settings: never changes, and is called until another replaces it.
 
+mod rule;
+
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 use weft_core::causes::causes;
-use weft_core::context::Ctx;
-use weft_core::extension::{Answer, Direction, Extension, Failure, Request, Terms};
+use weft_core::extension::{Answer, Direction, Extension, Failure};
 use weft_core::names::Names;
-use weft_core::object::Fields;
-use weft_core::verdict::Word;
 
 use crate::config::grants::{Entry, LimitsEntry, RemovalPolicy};
 use crate::plugin::bindings::exports::weft::mapping::mapper;
@@ -23,6 +22,7 @@ use crate::plugin::recorder::{Recorded, Recorder};
 use crate::plugin::sandbox::{self, Limits, Sandbox};
 use crate::registry::Plugin;
 use crate::registry::descriptor::{Descriptor, LookupPermission, Mapping};
+use rule::Rule;
 
 /// Lines of the log that one plugin may write at once, and a second.
 const LINES: u32 = 100;
@@ -33,7 +33,7 @@ pub struct Generation {
     pub name: Arc<str>,
     /// What was loaded.
     pub loaded: Loaded,
-    /// What the operator says of it.
+    /// The operator's entry, with what is granted on request.
     pub entry: Entry,
     pub(super) settings: String,
     pub(super) limits: Limits,
@@ -84,18 +84,11 @@ pub enum Error {
     Configure(#[from] sandbox::Error),
 }
 
-/// A rule of a plugin for one kind.
-struct Rule {
-    generation: Arc<Generation>,
-    mapping: Mapping,
-    terms: Terms,
-}
-
 impl Generation {
-    /// The version `loaded` of the plugin `name` with what the operator says of it.
+    /// The version `loaded` of the plugin `name` with the operator's entry.
     ///
     /// # Errors
-    /// Why it is not used, in words for the operator.
+    /// Why it is not used, for the operator.
     pub fn new(
         name: &str,
         loaded: Loaded,
@@ -205,88 +198,6 @@ impl Plugin for Generation {
     }
 }
 
-impl Rule {
-    fn new(generation: Arc<Generation>, mapping: Mapping) -> Self {
-        let terms = Terms {
-            to_host: mapping.to_host,
-            to_virtual: mapping.to_virtual,
-            host_writes: mapping.host_writes.clone(),
-            virtual_writes: mapping.virtual_writes.clone(),
-            on_failure: generation.entry.on_failure.into(),
-        };
-        Self { generation, mapping, terms }
-    }
-
-    fn request(&self, ctx: &Ctx<'_>, request: &Request<'_>) -> mapper::Request {
-        let text = |fields: &Fields| serde_json::to_string(fields).unwrap_or_default();
-        let wants_host = self.mapping.wants_host || request.direction == Direction::ToVirtual;
-        mapper::Request {
-            context: convert::context(ctx, self.generation.loaded.descriptor.uses_time),
-            kind: convert::kind_record(&self.mapping.resource),
-            virtual_object: self.mapping.wants_virtual.then(|| text(request.virtual_object.fields())),
-            host_object: request.host_object.filter(|_| wants_host).map(|object| text(object.fields())),
-            draft: text(request.draft),
-        }
-    }
-
-    fn answer(&self, ctx: &Ctx<'_>, request: &Request<'_>) -> Result<Answer, Failure> {
-        let generation = &self.generation;
-        let asked = self.request(ctx, request);
-        let object = request.virtual_object;
-        let about = format!("{} {}/{}", self.mapping.resource.kind, object.namespace(), object.name());
-        let imports = generation.imports(&about).about_kind(&self.mapping.resource.kind());
-        let imports = imports.open(ctx.names.clone(), ctx.lookup.shared(), generation.permissions.clone());
-        let (outcome, reads) = generation.run(request.direction, &asked, imports);
-        let answer = outcome.and_then(|outcome| convert::answer(&generation.name, &outcome));
-        if let Ok(answer) = &answer {
-            generation.recorder.record(request.direction, asked, reads, answer);
-        }
-        answer
-    }
-}
-
-impl Extension for Rule {
-    fn name(&self) -> &str {
-        &self.generation.name
-    }
-
-    fn terms(&self) -> &Terms {
-        &self.terms
-    }
-
-    fn call(&self, ctx: &Ctx<'_>, request: &Request<'_>) -> Result<Answer, Failure> {
-        let generation = &self.generation;
-        if !generation.breaker.lets_pass() {
-            return Err(Failure::new(
-                "PluginPaused",
-                "it failed so often that it is not called for a while; the log of the syncer says why",
-            ));
-        }
-        let start = Instant::now();
-        let answer = self.answer(ctx, request);
-        let verdict = answer
-            .as_ref()
-            .map_or_else(|failure| failure.reason, |answer| Word::of(&answer.verdict).as_str());
-        let kind = self.mapping.resource.kind();
-        generation.metrics.called(&generation.name, kind.as_str(), verdict, start.elapsed());
-        generation.breaker.called(answer.as_ref().err());
-        answer
-    }
-
-    fn refused(&self, failure: &Failure) {
-        let generation = &self.generation;
-        generation.metrics.refused(&generation.name, root(failure.field.as_deref()));
-        generation.breaker.refused(failure);
-    }
-}
-
-/// The field of an object that another one lies in. Plugins can make up names, so only these are counted.
-fn root(field: Option<&str>) -> &'static str {
-    let roots = ["apiVersion", "kind", "metadata", "spec", "data", "status"];
-    let root = field.and_then(|field| field.split(['.', '[']).next());
-    roots.into_iter().find(|known| Some(*known) == root).unwrap_or("other")
-}
-
 fn failure(error: &sandbox::Error) -> Failure {
     let reason = match error {
         sandbox::Error::Time(_) => "PluginTimeout",
@@ -348,9 +259,7 @@ fn lines(items: &[String]) -> String {
 mod tests {
     use super::*;
     use serde_json::json;
-    use weft_core::extension::OnFailure;
 
-    use crate::config::grants::FailurePolicy;
     use crate::plugin::component;
     use crate::plugin::testing::{component, entry, generation, sandbox, team};
 
@@ -363,22 +272,6 @@ mod tests {
         let generation = generation(&component(), team("web")).unwrap();
         assert_eq!((&*generation.name, generation.settings.as_str()), ("team-label", r#"{"team":"web"}"#));
         assert!(!generation.cleans_up() && !generation.breaker.is_open());
-    }
-
-    #[test]
-    fn the_terms_of_a_rule_are_those_of_its_mapping_and_of_its_entry() {
-        let entry = Entry { on_failure: FailurePolicy::Deny, ..team("web") };
-        let generation = Arc::new(generation(&component(), entry).unwrap());
-        let mapping = generation.loaded.descriptor.mappings[0].clone();
-        let expected = Terms {
-            to_host: true,
-            to_virtual: mapping.to_virtual,
-            host_writes: mapping.host_writes.clone(),
-            virtual_writes: mapping.virtual_writes.clone(),
-            on_failure: OnFailure::Deny,
-        };
-        let rule = generation.extension(&mapping);
-        assert_eq!((rule.name(), rule.terms()), ("team-label", &expected));
     }
 
     #[test]
@@ -415,12 +308,6 @@ mod tests {
         let entry = entry(json!({"limits": {"milliseconds": 40, "mebibytes": 3}}));
         let expected = Limits { time: Duration::from_millis(40), memory: 3 * 1024 * 1024 };
         assert_eq!(limits(entry.limits), expected);
-    }
-
-    #[test]
-    fn refusals_are_counted_by_a_field_of_every_object() {
-        let roots = [Some("spec.volumes[2].hostPath"), Some("data[x]"), Some("made.up"), None].map(root);
-        assert_eq!(roots, ["spec", "data", "other", "other"]);
     }
 
     #[test]

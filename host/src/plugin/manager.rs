@@ -33,7 +33,7 @@ use crate::registry::{Registry, Rules};
 /// Between two checks whether a plugin keeps failing.
 const TRIAL_CHECK: Duration = Duration::from_millis(500);
 
-/// What the configuration says of rules.
+/// The part of the configuration that rules come from.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Wanted {
     /// `plugins`.
@@ -62,7 +62,7 @@ pub struct Manager {
 /// A plugin that is called.
 struct Running {
     signature: Signature,
-    /// What the operator says of it, before anything is granted on request.
+    /// The operator's entry, before anything is granted on request.
     entry: Entry,
     generation: Arc<Generation>,
     /// The version before, until this one has shown that it works.
@@ -165,5 +165,50 @@ async fn changed(watcher: Option<&Watcher>) {
     match watcher {
         Some(watcher) => watcher.changed().await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::{Bench, load};
+    use super::*;
+    use crate::plugin::testing::component;
+
+    /// Longer than a look by time.
+    const SOON: Duration = Duration::from_secs(20);
+
+    /// Waits until the rules give pods this label.
+    async fn has_team(bench: &mut Bench, team: &str) {
+        let applied = async {
+            while bench.team() != team {
+                bench.rules.changed().await.unwrap();
+            }
+        };
+        tokio::time::timeout(SOON, applied).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_manager_follows_the_folder_and_the_configuration_until_it_is_dropped() {
+        let mut bench = Bench::new("explicit", &load("web"));
+        let (sender, receiver) = watch::channel(bench.wanted("explicit", &load("web")));
+        let mut manager = bench.take_manager();
+        manager.load().await;
+        let task = tokio::spawn(manager.run(receiver));
+        has_team(&mut bench, "PluginNotLoaded").await;
+        bench.put("team-label.wasm", &component());
+        has_team(&mut bench, "web").await;
+        sender.send_replace(bench.wanted("explicit", &load("shop")));
+        has_team(&mut bench, "shop").await;
+        // Another folder, in which there is nothing.
+        let empty = Bench::new("requested", &load("shop"));
+        sender.send_replace(empty.wanted("requested", &load("shop")));
+        has_team(&mut bench, "no team").await;
+        // A configuration that is no longer followed ends nothing.
+        drop(sender);
+        empty.put("team-label.wasm", &component());
+        has_team(&mut bench, "shop").await;
+        task.abort();
+        assert!(task.await.unwrap_err().is_cancelled());
+        assert!(bench.rules.changed().await.is_err(), "nothing is left of it");
     }
 }

@@ -49,10 +49,10 @@ impl Recorded {
 
     fn bytes(&self) -> usize {
         let request = &self.request;
-        let texts = [request.virtual_object.as_deref(), request.host_object.as_deref(), Some(&request.draft)];
+        let parts = [request.virtual_object.as_deref(), request.host_object.as_deref(), Some(&request.draft)];
         let reads =
             self.reads.iter().map(|read| read.query.len() + read.answer.as_deref().map_or(0, str::len));
-        texts.into_iter().flatten().map(str::len).chain(reads).sum()
+        parts.into_iter().flatten().map(str::len).chain(reads).sum()
     }
 }
 
@@ -86,8 +86,8 @@ impl Recorder {
 }
 
 fn holds_secrets(reads: &[Read]) -> bool {
-    let is_secret = |text: &str| {
-        serde_json::from_str::<Value>(text).is_ok_and(|value| match value {
+    let is_secret = |json: &str| {
+        serde_json::from_str::<Value>(json).is_ok_and(|value| match value {
             Value::Array(items) => items.iter().any(is_kind_secret),
             value => is_kind_secret(&value),
         })

@@ -36,7 +36,7 @@ pub(super) struct Attempt {
     pub(super) names: Names,
 }
 
-/// A version that failed on its first objects with what the operator said of it.
+/// A version that failed on its first objects, with the entry that it had.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Denied {
     pub(super) digest: String,
@@ -59,7 +59,7 @@ pub(crate) enum Error {
     /// It cannot be called.
     #[error(transparent)]
     Component(#[from] component::Error),
-    /// It does not fit what the operator says of it.
+    /// It does not fit the operator's entry.
     #[error(transparent)]
     Unfit(#[from] generation::Error),
     /// It was rolled back.

@@ -1,5 +1,6 @@
 //! What tests of plugins stand on: a published build of the example that labels pods, and other versions of it.
 
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use serde_json::{Value, json};
@@ -41,10 +42,11 @@ pub(crate) fn patched(from: &str, to: &str) -> Vec<u8> {
 /// A core module: WebAssembly, and no component.
 pub(crate) const MODULE: &[u8] = b"\0asm\x01\0\0\0";
 
-/// One sandbox for all tests.
+/// One sandbox for all tests, and one cache for all runs: compiling is most of what these tests take.
 pub(crate) fn sandbox() -> Arc<Sandbox> {
     static SANDBOX: OnceLock<Arc<Sandbox>> = OnceLock::new();
-    SANDBOX.get_or_init(|| Arc::new(Sandbox::new(None).unwrap())).clone()
+    let cache = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/compiled-components");
+    SANDBOX.get_or_init(|| Arc::new(Sandbox::new(Some(&cache)).unwrap())).clone()
 }
 
 /// An entry of `plugins.load`.

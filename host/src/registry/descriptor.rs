@@ -64,7 +64,7 @@ pub struct Mapping {
 pub enum Role {
     /// It maps a kind that nobody maps yet.
     Add,
-    /// It stands in place of the built-in rule.
+    /// It replaces the built-in rule.
     Override,
     /// It runs after whoever has the kind; low numbers first.
     Mutate(u32),
@@ -128,7 +128,7 @@ impl Mapping {
         Ok(())
     }
 
-    /// What the mapping says of the kind, whatever its role.
+    /// What the mapping declares of the kind, whatever its role.
     pub(super) fn declaration(&self) -> Declaration {
         Declaration {
             resource: self.resource.clone(),
@@ -143,7 +143,7 @@ impl Mapping {
     }
 }
 
-/// In the words of the interface.
+/// With the field names of the interface.
 impl From<check::Invalid> for Invalid {
     fn from(invalid: check::Invalid) -> Self {
         let (at, field) = invalid.field.rsplit_once('.').unwrap_or(("", &invalid.field));

@@ -137,7 +137,7 @@ fn join(recipes: &mut BTreeMap<Kind, Recipe>, link: Link) -> Result<(), Conflict
     Ok(())
 }
 
-/// What a plugin that adds a kind says of it.
+/// What a plugin that adds a kind declares of it.
 fn declaration(mapping: &Mapping) -> Declaration {
     let declared = mapping.declaration();
     let back = if mapping.to_virtual { declared.back } else { Vec::new() };

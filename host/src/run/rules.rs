@@ -90,7 +90,7 @@ struct Followed {
 }
 
 impl Followed {
-    /// Replaces the configuration where the file has changed and can be used; returns what it says of rules.
+    /// Replaces the configuration where the file has changed and can be used; returns what its rules come from.
     fn reload(&mut self, read: Result<Config, config::Error>) -> Option<Wanted> {
         let new = match read {
             Ok(new) => new,

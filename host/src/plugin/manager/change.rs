@@ -54,7 +54,7 @@ impl Manager {
         self.running.insert(name, running);
     }
 
-    /// Says why a file is not loaded, and which version stays in use.
+    /// Reports why a file is not loaded, and which version stays in use.
     pub(super) fn refuse(&mut self, name: &str, refused: Refused) {
         let why = &refused.why;
         let in_use = match self.running.get(name) {
@@ -91,5 +91,57 @@ impl Manager {
         let loaded = &generation.loaded;
         let (version, digest) = (&loaded.descriptor.version, &loaded.digest);
         self.metrics.set_loaded(&generation.name, version, digest, is_loaded);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::testing::{Bench, load};
+    use super::*;
+    use crate::plugin::testing::{MODULE, component};
+
+    const FILE: &str = "team-label.wasm";
+    const MODULE_REFUSED: &str =
+        "it is a core module, not a component; `weft plugin build` makes a component of it";
+
+    fn version(version: &str, problem: Option<&str>) -> (Option<String>, Option<String>) {
+        (Some(version.to_owned()), problem.map(ToOwned::to_owned))
+    }
+
+    #[tokio::test]
+    async fn a_broken_version_is_refused_once_and_the_old_one_stays_in_use() {
+        let mut bench = Bench::new("explicit", &load("web"));
+        bench.put(FILE, &component());
+        bench.scan().await;
+        bench.put(FILE, MODULE);
+        let refused = format!("PluginRefused: {MODULE_REFUSED}; version 0.1.0 stays in use");
+        assert_eq!(bench.scan().await, [refused.as_str()]);
+        assert_eq!((bench.team().as_str(), bench.state()), ("web", version("0.1.0", Some(MODULE_REFUSED))));
+        assert!(bench.scan().await.is_empty(), "one line says why, once");
+        assert_eq!(bench.counted("refused"), 1);
+        // Written again, with the same fault.
+        bench.put(FILE, MODULE);
+        assert_eq!(bench.scan().await.len(), 1);
+        // And put right.
+        let old = bench.running();
+        bench.put(FILE, &component());
+        assert!(bench.scan().await.is_empty(), "the version in use needs no event");
+        assert_eq!(bench.state(), version("0.1.0", None));
+        assert!(Arc::ptr_eq(&old, &bench.running()));
+    }
+
+    #[tokio::test]
+    async fn the_kinds_that_a_plugin_only_mutates_are_not_cleaned_up_when_it_is_removed() {
+        let load =
+            json!({"team-label": {"kinds": ["v1/Pod"], "settings": {"team": "web"}, "onRemoval": "delete"}});
+        let mut bench = Bench::new("explicit", &load);
+        bench.put(FILE, &component());
+        bench.scan().await;
+        assert!(bench.running().cleans_up());
+        bench.configure("explicit", &json!({}));
+        assert_eq!(bench.scan().await.len(), 1);
+        assert!(bench.rules.borrow().clean_up.is_empty());
     }
 }

@@ -115,7 +115,7 @@ mod tests {
             let mut bench = Bench::new(grants, &load("web"));
             file.into_iter().for_each(|bytes| bench.put("team-label.wasm", bytes));
             bench.scan().await;
-            let missing = bench.manager.sources().missing;
+            let missing = bench.manager().sources().missing;
             assert_eq!(missing.len(), usize::from(is_awaited), "{grants} {file:?}");
             assert!(missing.iter().all(|missing| missing.kinds == ["v1/Pod"]), "{missing:?}");
         }
@@ -124,16 +124,16 @@ mod tests {
     #[tokio::test]
     async fn declared_rules_that_conflict_are_reported_and_the_old_ones_stay() {
         let mut bench = Bench::new("explicit", &json!({}));
-        bench.manager.publish();
+        bench.manager().publish();
         let before = bench.rules.borrow().mappers.len();
-        bench.manager.wanted = Arc::new(declaring(&["ConfigMap"]));
-        bench.manager.publish();
+        bench.manager().wanted = Arc::new(declaring(&["ConfigMap"]));
+        bench.manager().publish();
         let events = bench.events();
         let conflict = "RulesRefused: v1/ConfigMap is mapped by weft itself and by `mappings`";
         assert!(events.len() == 1 && events[0].starts_with(conflict), "{events:?}");
         assert_eq!(bench.rules.borrow().mappers.len(), before);
-        bench.manager.wanted = Arc::new(declaring(&["Cat"]));
-        bench.manager.publish();
+        bench.manager().wanted = Arc::new(declaring(&["Cat"]));
+        bench.manager().publish();
         assert_eq!(bench.rules.borrow().mappers.len(), before + 1);
     }
 
@@ -141,7 +141,7 @@ mod tests {
     async fn events_that_nobody_receives_hold_nothing_up() {
         let mut bench = Bench::new("explicit", &json!({}));
         let event = |number: usize| PluginEvent::normal("p", "Test", number.to_string());
-        (0..100).for_each(|number| bench.manager.publish_event(event(number)));
+        (0..100).for_each(|number| bench.manager().publish_event(event(number)));
         assert_eq!(bench.events().first().map(String::as_str), Some("Test: 0"));
     }
 }

@@ -125,16 +125,12 @@ impl Manager {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use serde_json::json;
 
     use super::super::testing::{Bench, load};
-    use crate::plugin::testing::{MODULE, component, newer, patched};
+    use crate::plugin::testing::{component, newer, patched};
 
     const FILE: &str = "team-label.wasm";
-    const MODULE_REFUSED: &str =
-        "it is a core module, not a component; `weft plugin build` makes a component of it";
 
     fn version(version: &str, problem: Option<&str>) -> (Option<String>, Option<String>) {
         (Some(version.to_owned()), problem.map(ToOwned::to_owned))
@@ -174,28 +170,6 @@ mod tests {
         bench.put(FILE, &newer());
         assert_eq!(bench.scan().await, ["PluginLoaded: version 0.2.0"]);
         assert_eq!((bench.state(), bench.counted("loaded")), (version("0.2.0", None), 2));
-    }
-
-    #[tokio::test]
-    async fn a_broken_version_is_refused_once_and_the_old_one_stays_in_use() {
-        let mut bench = Bench::new("explicit", &load("web"));
-        bench.put(FILE, &component());
-        bench.scan().await;
-        bench.put(FILE, MODULE);
-        let refused = format!("PluginRefused: {MODULE_REFUSED}; version 0.1.0 stays in use");
-        assert_eq!(bench.scan().await, [refused.as_str()]);
-        assert_eq!((bench.team().as_str(), bench.state()), ("web", version("0.1.0", Some(MODULE_REFUSED))));
-        assert!(bench.scan().await.is_empty(), "one line says why, once");
-        assert_eq!(bench.counted("refused"), 1);
-        // Written again, with the same fault.
-        bench.put(FILE, MODULE);
-        assert_eq!(bench.scan().await.len(), 1);
-        // And put right.
-        let old = bench.running();
-        bench.put(FILE, &component());
-        assert!(bench.scan().await.is_empty(), "the version in use needs no event");
-        assert_eq!(bench.state(), version("0.1.0", None));
-        assert!(Arc::ptr_eq(&old, &bench.running()));
     }
 
     #[tokio::test(start_paused = true)]
@@ -292,7 +266,7 @@ mod tests {
             assert!(bench.scan().await.is_empty());
             bench.configure("explicit", &json!({}));
             bench.scan().await;
-            bench.manager.publish();
+            bench.manager().publish();
             assert_eq!((bench.team().as_str(), bench.shown()), ("no team", None));
         }
     }

@@ -19,7 +19,7 @@ use crate::registry::{Registry, Rules};
 
 /// A manager with a folder of its own.
 pub(super) struct Bench {
-    pub(super) manager: Manager,
+    manager: Option<Manager>,
     pub(super) rules: watch::Receiver<Arc<Rules>>,
     events: mpsc::Receiver<PluginEvent>,
     status: Arc<Status>,
@@ -44,12 +44,26 @@ impl Bench {
             events: sender,
             status: status.clone(),
         });
-        Self { manager, rules, events, status, counted, folder }
+        Self { manager: Some(manager), rules, events, status, counted, folder }
+    }
+
+    pub(super) fn manager(&mut self) -> &mut Manager {
+        self.manager.as_mut().unwrap()
+    }
+
+    /// The manager, to be run.
+    pub(super) fn take_manager(&mut self) -> Manager {
+        self.manager.take().unwrap()
+    }
+
+    /// A configuration with the folder and these `plugins.grants` and `plugins.load`.
+    pub(super) fn wanted(&self, grants: &str, load: &Value) -> Arc<Wanted> {
+        Arc::new(wanted(self.folder.path().into(), grants, load))
     }
 
     /// Another `plugins.grants` and `plugins.load`.
     pub(super) fn configure(&mut self, grants: &str, load: &Value) {
-        self.manager.wanted = Arc::new(wanted(self.folder.path().into(), grants, load));
+        self.manager().wanted = self.wanted(grants, load);
     }
 
     /// Replaces a file of the folder, as compilers do.
@@ -65,16 +79,16 @@ impl Bench {
 
     /// What the manager does when the folder changes; returns the events.
     pub(super) async fn scan(&mut self) -> Vec<String> {
-        if self.manager.scan().await {
-            self.manager.publish();
+        if self.manager().scan().await {
+            self.manager().publish();
         }
         self.events()
     }
 
     /// What the manager does now and then; returns the events.
     pub(super) fn check_trials(&mut self) -> Vec<String> {
-        if self.manager.check_trials() {
-            self.manager.publish();
+        if self.manager().check_trials() {
+            self.manager().publish();
         }
         self.events()
     }
@@ -101,7 +115,7 @@ impl Bench {
 
     /// The version of `team-label` that is called.
     pub(super) fn running(&self) -> Arc<Generation> {
-        self.manager.running["team-label"].generation.clone()
+        self.manager.as_ref().unwrap().running["team-label"].generation.clone()
     }
 
     /// Has the version that is called fail this often.

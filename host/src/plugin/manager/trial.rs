@@ -113,7 +113,10 @@ mod tests {
         let mut bench = on_trial().await;
         (0..51).for_each(|_| bench.running().breaker.called(None));
         bench.check_trials();
-        assert!(bench.manager.running["team-label"].previous.is_none(), "the old version is kept no longer");
+        assert!(
+            bench.manager().running["team-label"].previous.is_none(),
+            "the old version is kept no longer"
+        );
         bench.fail(9);
         assert!(bench.check_trials().is_empty());
         assert_eq!(bench.state().0.as_deref(), Some("0.2.0"));
@@ -131,6 +134,6 @@ mod tests {
         assert!(bench.check_trials().is_empty());
         running.breaker.called(None);
         assert!(bench.check_trials().is_empty() && Arc::ptr_eq(&running, &bench.running()));
-        assert!(!bench.manager.running["team-label"].is_paused);
+        assert!(!bench.manager().running["team-label"].is_paused);
     }
 }
