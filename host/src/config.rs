@@ -207,7 +207,7 @@ impl Config {
         if !list.is_empty() {
             return Err(Error::UnknownKeys { path: path.into(), list });
         }
-        // Read again from the text, so that a wrong type is shown with its line.
+        // Read again from the file's content, so that a wrong type is shown with its line.
         let config: Self = yaml::read(text).map_err(parse_error)?;
         config.check()?;
         Ok(config)
@@ -294,11 +294,11 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_told_once_in_one_line() {
+    fn what_cannot_be_read_is_reported_once_in_one_line() {
         let error = parse("cluster: {name: a, namespace: b}\nmappings: [{kind: X}]").unwrap_err();
-        let told = weft_core::causes::causes(&error);
-        assert_eq!((told.matches("missing field").count(), told.contains(" at line 2")), (1, true), "{told}");
-        assert!(!told.contains(" | "), "{told}");
+        let line = weft_core::causes::causes(&error);
+        assert_eq!((line.matches("missing field").count(), line.contains(" at line 2")), (1, true), "{line}");
+        assert!(!line.contains(" | "), "{line}");
     }
 
     #[test]

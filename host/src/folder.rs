@@ -1,7 +1,8 @@
-//! Tells when something in a folder changes.
+//! Reports when something in a folder changes.
 //!
 //! The folder is watched, not its files: compilers and mounted ConfigMaps put new files in the place of old
-//! ones. Where the system tells nothing, as on network mounts, a look every few seconds does.
+//! ones. Where the system reports nothing, as on network mounts, a look every few seconds
+//! does.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,11 +14,11 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tracing::debug;
 
-/// A change is told once nothing has happened for this long.
+/// A change is reported once nothing has happened for this long.
 const QUIET: Duration = Duration::from_millis(50);
 /// And at the latest this long after the first.
 const LATEST: Duration = Duration::from_millis(500);
-/// A look without being told.
+/// A look without a report.
 const LOOK: Duration = Duration::from_secs(5);
 
 /// Watches one folder until it is dropped.
@@ -50,14 +51,14 @@ impl Drop for Watcher {
 async fn watch(folder: PathBuf, changed: Arc<Notify>) {
     loop {
         // Made anew now and then: the folder may have been replaced by another one of its name.
-        let (sender, mut told) = mpsc::channel(1);
+        let (sender, mut events) = mpsc::channel(1);
         let watcher = start(&folder, sender);
         if let Err(error) = &watcher {
             debug!(folder = %folder.display(), %error, "cannot be watched; it is looked at every few seconds");
             tokio::time::sleep(LOOK).await;
         }
-        while let Ok(Some(())) = timeout(LOOK, told.recv()).await {
-            let rest = async { while timeout(QUIET, told.recv()).await.is_ok() {} };
+        while let Ok(Some(())) = timeout(LOOK, events.recv()).await {
+            let rest = async { while timeout(QUIET, events.recv()).await.is_ok() {} };
             let _ = timeout(LATEST, rest).await;
             changed.notify_one();
         }
@@ -66,13 +67,13 @@ async fn watch(folder: PathBuf, changed: Arc<Notify>) {
 }
 
 fn start(folder: &Path, sender: mpsc::Sender<()>) -> notify::Result<notify::RecommendedWatcher> {
-    let told = move |event: notify::Result<notify::Event>| {
-        // Being read is no change; a full channel says all there is to say.
+    let report = move |event: notify::Result<notify::Event>| {
+        // Being read is no change; a full channel says enough.
         if event.is_ok_and(|event| !event.kind.is_access() || is_closed_after_writing(&event)) {
             let _ = sender.try_send(());
         }
     };
-    let mut watcher = notify::recommended_watcher(told)?;
+    let mut watcher = notify::recommended_watcher(report)?;
     watcher.watch(folder, RecursiveMode::NonRecursive)?;
     Ok(watcher)
 }
@@ -80,4 +81,53 @@ fn start(folder: &Path, sender: mpsc::Sender<()>) -> notify::Result<notify::Reco
 fn is_closed_after_writing(event: &notify::Event) -> bool {
     use notify::event::{AccessKind, AccessMode};
     event.kind == notify::EventKind::Access(AccessKind::Close(AccessMode::Write))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use notify::EventKind;
+    use notify::event::{AccessKind, AccessMode};
+
+    #[test]
+    fn a_file_that_was_read_has_not_changed_and_one_that_was_written_has() {
+        let event = |kind| notify::Event::new(EventKind::Access(kind));
+        assert!(is_closed_after_writing(&event(AccessKind::Close(AccessMode::Write))));
+        assert!(!is_closed_after_writing(&event(AccessKind::Close(AccessMode::Read))));
+        assert!(!is_closed_after_writing(&event(AccessKind::Open(AccessMode::Any))));
+    }
+
+    /// Waits for a report of what `change` does again and again; fails if only the look by time would find it.
+    async fn is_reported(folder: &Path, change: impl Fn()) {
+        let watcher = Watcher::new(folder);
+        let reported = async {
+            loop {
+                change();
+                if timeout(QUIET * 4, watcher.changed()).await.is_ok() {
+                    return;
+                }
+            }
+        };
+        timeout(LOOK * 4 / 5, reported).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_written_and_a_renamed_file_are_reported_long_before_the_look_by_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let (part, file) = (folder.path().join(".part"), folder.path().join("a.wasm"));
+        is_reported(folder.path(), || std::fs::write(&file, "1").unwrap()).await;
+        is_reported(folder.path(), || {
+            std::fs::write(&part, "2").unwrap();
+            std::fs::rename(&part, &file).unwrap();
+        })
+        .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_folder_that_is_not_there_is_looked_at_by_time() {
+        let watcher = Watcher::new(Path::new("/no/such/folder"));
+        let start = tokio::time::Instant::now();
+        watcher.changed().await;
+        assert!(start.elapsed() >= LOOK, "{:?}", start.elapsed());
+    }
 }

@@ -3,6 +3,7 @@
 
 mod bindings;
 pub mod breaker;
+pub(crate) mod candidates;
 pub mod component;
 mod convert;
 pub(crate) mod files;
@@ -12,7 +13,9 @@ pub mod manager;
 pub mod metrics;
 pub mod probe;
 pub mod recorder;
-mod reload;
+pub(crate) mod reload;
 pub mod sandbox;
 pub mod status;
+#[cfg(test)]
+pub(crate) mod testing;
 mod wasi_stubs;

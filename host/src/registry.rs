@@ -8,6 +8,8 @@ mod gap;
 mod permissions;
 pub mod plugin_event;
 mod recipe;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -66,7 +68,7 @@ pub struct Missing {
     pub on_failure: OnFailure,
 }
 
-/// Who says what the content of a kind's host objects is.
+/// Who maps a kind: decides what the content of its host objects is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Owner {
     /// weft itself.
@@ -150,5 +152,84 @@ impl fmt::Display for Owner {
             Self::Declared => f.write_str("`mappings` of the configuration"),
             Self::Plugin(name) => write!(f, "the plugin {name}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use weft_core::kinds;
+    use weft_core::object::ResourceType;
+
+    use crate::registry::descriptor::Role;
+    use crate::registry::testing::{cat, mapping, plugin};
+
+    fn registry() -> Registry {
+        Registry::new(kinds::builtin())
+    }
+
+    fn sources(plugins: &[Arc<dyn Plugin>]) -> Sources {
+        let loaded = plugins.iter().map(|plugin| (plugin.name().to_owned(), plugin.clone()));
+        Sources { loaded: loaded.collect(), ..Sources::default() }
+    }
+
+    fn mutating_config_maps() -> Arc<dyn Plugin> {
+        plugin("p", mapping(ResourceType::core("ConfigMap", "configmaps"), Role::Mutate(1)))
+    }
+
+    /// The rules of `old` that are not in `new`: kinds whose objects have to be reconciled again.
+    fn replaced(old: &[Arc<dyn Mapper>], new: &[Arc<dyn Mapper>]) -> Vec<String> {
+        let is_kept = |mapper: &&Arc<dyn Mapper>| new.iter().any(|other| Arc::ptr_eq(mapper, other));
+        let replaced = old.iter().filter(|mapper| !is_kept(mapper));
+        replaced.map(|mapper| mapper.spec().resource.kind().to_string()).collect()
+    }
+
+    #[test]
+    fn the_same_sources_are_the_same_rules_and_others_replace_those_of_their_kind_alone() {
+        let (mut registry, plugin) = (registry(), mutating_config_maps());
+        let bare = registry.compose(&Sources::default()).unwrap();
+        let with_plugin = registry.compose(&sources(std::slice::from_ref(&plugin))).unwrap();
+        assert_eq!(replaced(&bare, &with_plugin), ["v1/ConfigMap"]);
+        let again = registry.compose(&sources(std::slice::from_ref(&plugin))).unwrap();
+        assert!(replaced(&with_plugin, &again).is_empty());
+        let another_version = registry.compose(&sources(&[mutating_config_maps()])).unwrap();
+        assert_eq!(replaced(&again, &another_version), ["v1/ConfigMap"]);
+        let without = registry.compose(&Sources::default()).unwrap();
+        assert!(replaced(&bare, &without).is_empty(), "the built-in rules are as before");
+    }
+
+    #[test]
+    fn a_plugin_that_is_missing_replaces_the_rules_of_its_kinds_and_only_a_change_of_it_does_again() {
+        let mut registry = registry();
+        let missing = |on_failure| {
+            let missing = Missing { name: "p".to_owned(), kinds: vec!["v1/Pod".to_owned()], on_failure };
+            Sources { missing: vec![missing], ..Sources::default() }
+        };
+        let bare = registry.compose(&Sources::default()).unwrap();
+        let held = registry.compose(&missing(OnFailure::Hold)).unwrap();
+        assert_eq!(replaced(&bare, &held), ["v1/Pod"]);
+        assert!(replaced(&held, &registry.compose(&missing(OnFailure::Hold)).unwrap()).is_empty());
+        assert_eq!(replaced(&held, &registry.compose(&missing(OnFailure::Deny)).unwrap()), ["v1/Pod"]);
+    }
+
+    #[test]
+    fn sources_that_conflict_leave_the_rules_as_they_were() {
+        let (mut registry, cats) = (registry(), plugin("a", mapping(cat(), Role::Add)));
+        let before = registry.compose(&sources(std::slice::from_ref(&cats))).unwrap();
+        let both = sources(&[cats.clone(), plugin("b", mapping(cat(), Role::Add))]);
+        assert!(registry.check(&both).is_err() && registry.compose(&both).is_err());
+        let after = registry.compose(&sources(&[cats])).unwrap();
+        assert!(replaced(&before, &after).is_empty());
+    }
+
+    #[test]
+    fn the_owner_of_a_kind_is_whoever_its_rules_are_from_under_those_of_plugins() {
+        let mut registry = registry();
+        let plugins = [mutating_config_maps(), plugin("cats", mapping(cat(), Role::Add))];
+        registry.compose(&sources(&plugins)).unwrap();
+        let owner = |kind: &str| registry.base_owner(&Kind::new(kind));
+        assert_eq!(owner("v1/ConfigMap"), Some(Owner::Builtin));
+        assert_eq!(owner("example.com/v1/Cat"), Some(Owner::Plugin("cats".to_owned())));
+        assert_eq!(owner("example.com/v1/Dog"), None);
     }
 }

@@ -61,7 +61,7 @@ pub async fn run(file: &Path, config: Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What is known before the first look: both servers' versions, asked for until they answer.
+/// What is known before the first reconciliation: both servers' versions, requested until they answer.
 async fn facts(config: &Config, host: &Api<Host>, r#virtual: &Api<Virtual>) -> Facts {
     let (host_version, virtual_version) = tokio::join!(version(host, "host"), version(r#virtual, "virtual"));
     Facts {

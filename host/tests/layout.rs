@@ -51,16 +51,15 @@ const CIRCLES: &[&[&str]] = &[
     &["plugin/sandbox", "plugin/wasi_stubs"],
 ];
 
-/// What tests stand on: no part of the program.
-const TEST_SUPPORT: &[&str] =
-    &["api/scripted", "engine/cache/testing", "engine/informer/testing", "engine/testing"];
+/// A file of one of these names is what tests stand on, and no part of the program.
+const TEST_SUPPORT: &[&str] = &["scripted", "testing"];
 
 /// Where a file counts as large: split it, or say why not.
 const LARGE: usize = 400;
 /// Shell files longer than this should have a test beside them.
 const WORTH_A_TEST: usize = 80;
 /// So many do not, each for want of anything to test without a server.
-const UNTESTED: usize = 38;
+const UNTESTED: usize = 15;
 
 #[test]
 fn every_file_begins_with_the_question_it_answers() {
@@ -125,7 +124,7 @@ fn no_file_is_too_large_and_few_are_without_a_test() {
     let untested: Vec<&str> = files.iter().filter(is_untested).map(|file| file.name.as_str()).collect();
     println!("files over {LARGE} lines: {large:?}");
     println!("{} files over {WORTH_A_TEST} lines have no test beside them: {untested:?}", untested.len());
-    assert_eq!(large, ["plugin/manager"], "files over {LARGE} lines");
+    assert_eq!(large, Vec::<&str>::new(), "files over {LARGE} lines");
     assert!(untested.len() <= UNTESTED, "more than {UNTESTED} files have no test: {untested:?}");
 }
 
@@ -167,7 +166,7 @@ fn files() -> Vec<File> {
             text: text.clone(),
         }
     };
-    texts.iter().map(file).filter(|file| !TEST_SUPPORT.contains(&file.name.as_str())).collect()
+    texts.iter().map(file).filter(|file| !TEST_SUPPORT.contains(&file_name(&file.name))).collect()
 }
 
 /// The paths that follow `crate::` in code, groups taken apart: `engine::cache::{a, b}` gives two.
@@ -198,6 +197,11 @@ fn file_of(path: &str, names: &BTreeSet<&str>) -> Option<String> {
     let segments: Vec<&str> = path.split("::").collect();
     let candidates = (1..=segments.len()).rev().filter_map(|length| Some(segments.get(..length)?.join("/")));
     candidates.into_iter().find(|name| names.contains(name.as_str()))
+}
+
+/// The part of a name after the last `/`.
+fn file_name(name: &str) -> &str {
+    name.rsplit('/').next().unwrap_or_default()
 }
 
 /// The part of a name before the first `/`.

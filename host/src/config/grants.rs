@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use weft_core::extension::OnFailure;
 
-/// What an operator says of one plugin.
+/// What an operator allows one plugin, and how it is run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Entry {
@@ -132,4 +132,40 @@ impl fmt::Display for Side {
 
 fn virtual_side() -> Side {
     Side::Virtual
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn entry(entry: serde_json::Value) -> Entry {
+        serde_json::from_value(entry).unwrap()
+    }
+
+    #[test]
+    fn an_empty_entry_loads_the_plugin_grants_nothing_and_holds_objects_when_it_fails() {
+        let entry = entry(json!({}));
+        assert_eq!(entry, Entry::default());
+        assert!(entry.enabled && entry.kinds.is_empty() && entry.lookups.is_empty());
+        assert!(!entry.wasi && !entry.install_definitions);
+        assert_eq!((entry.on_failure, entry.on_removal), (FailurePolicy::Hold, RemovalPolicy::Leave));
+        assert_eq!(entry.limits, LimitsEntry { milliseconds: 250, mebibytes: 64 });
+    }
+
+    #[test]
+    fn a_lookup_is_of_the_virtual_cluster_unless_it_says_host() {
+        let entry = entry(json!({"lookups": [{"kind": "v1/Secret"}, {"kind": "v1/Secret", "side": "host"}]}));
+        let sides: Vec<String> = entry.lookups.iter().map(|lookup| lookup.side.to_string()).collect();
+        assert_eq!(sides, ["virtual", "host"]);
+    }
+
+    #[test]
+    fn each_failure_policy_is_that_of_the_core() {
+        for (text, policy) in
+            [("hold", OnFailure::Hold), ("core", OnFailure::Core), ("deny", OnFailure::Deny)]
+        {
+            assert_eq!(OnFailure::from(entry(json!({"onFailure": text})).on_failure), policy, "{text}");
+        }
+    }
 }

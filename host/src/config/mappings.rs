@@ -140,3 +140,69 @@ fn spec() -> Vec<String> {
 fn status() -> Vec<String> {
     vec!["/status".to_owned()]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    /// The declaration of a kind with these fields beside its name.
+    fn declared(fields: &Value) -> DeclaredMapping {
+        let mut mapping = json!({"apiVersion": "example.com/v1", "kind": "Cat", "plural": "cats"});
+        mapping.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        serde_json::from_value(mapping).unwrap()
+    }
+
+    #[test]
+    fn by_default_all_objects_are_synced_with_their_spec_and_the_status_flows_back() {
+        let declaration = declared(&json!({})).declaration();
+        assert_eq!(declaration.resource.kind(), Kind::new("example.com/v1/Cat"));
+        assert_eq!((&*declaration.resource.plural, declaration.selection), ("cats", Selection::All));
+        assert_eq!(
+            (declaration.managed, declaration.back),
+            (vec!["/spec".to_owned()], vec!["/status".to_owned()])
+        );
+        assert!(!declaration.installs_definition);
+    }
+
+    #[test]
+    fn what_is_declared_reaches_the_core() {
+        let reference =
+            json!({"path": "/spec/secretName", "kind": "v1/Secret", "namespaceField": "secretNamespace"});
+        let mapping = declared(&json!({
+            "selection": "used", "references": [reference], "selectors": ["/spec/selector"],
+            "labels": ["cat"], "managed": ["/data"], "back": ["/spec/claim"], "installDefinition": true,
+        }));
+        let declaration = mapping.declaration();
+        let reference = Reference {
+            path: "/spec/secretName".to_owned(),
+            kind: Kind::new("v1/Secret"),
+            namespace_field: Some("secretNamespace".to_owned()),
+        };
+        assert_eq!((declaration.selection, declaration.references), (Selection::Used, vec![reference]));
+        assert_eq!(
+            (declaration.selectors, declaration.labels),
+            (vec!["/spec/selector".to_owned()], vec!["cat".to_owned()])
+        );
+        assert_eq!(
+            (declaration.managed, declaration.back),
+            (vec!["/data".to_owned()], vec!["/spec/claim".to_owned()])
+        );
+        assert!(declaration.installs_definition);
+    }
+
+    #[test]
+    fn a_kind_of_the_core_group_has_no_group() {
+        let mapping = DeclaredMapping { api_version: "v1".to_owned(), ..declared(&json!({})) };
+        let resource = mapping.declaration().resource;
+        assert_eq!((&*resource.group, &*resource.version), ("", "v1"));
+    }
+
+    #[test]
+    fn a_kind_that_nobody_may_map_is_refused() {
+        let mapping =
+            DeclaredMapping { api_version: "v1".to_owned(), kind: "Node".to_owned(), ..declared(&json!({})) };
+        let error = mapping.check().unwrap_err().to_string();
+        assert!(error.starts_with("the configuration's `mappings` cannot be used: Node: kind"), "{error}");
+    }
+}

@@ -40,7 +40,7 @@ pub enum Grants {
 }
 
 impl Plugins {
-    /// What the operator says of a plugin; none if nothing is said and that means no.
+    /// The operator's entry of a plugin; without one a plugin is loaded only where grants are `requested`.
     pub fn entry(&self, name: &str) -> Option<Entry> {
         let unlisted = || (self.grants == Grants::Requested).then(Entry::default);
         self.load.get(name).cloned().or_else(unlisted)

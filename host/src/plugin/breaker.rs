@@ -1,4 +1,4 @@
-//! Stops calling a plugin that keeps failing, and tries it again after a while.
+//! Pauses a plugin that keeps failing, and tries it again after a while.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,9 +11,9 @@ const FAILURES: u32 = 10;
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 /// How long it stays open at most.
 const LAST_PAUSE: Duration = Duration::from_mins(5);
-/// Calls that a new version is watched for.
+/// Calls that a new version is on trial for.
 const TRIAL: u32 = 50;
-/// Failures among them that put the version before it back.
+/// Failures among them that roll it back.
 const TRIAL_FAILURES: u32 = 5;
 
 /// What is known of a plugin's calls.
@@ -29,7 +29,7 @@ struct State {
     failures: u32,
     pause: Option<Duration>,
     open_until: Option<Instant>,
-    /// Failures in a row and the pause before the call of late that worked.
+    /// Failures in a row and the pause before the last call that worked.
     before: (u32, Option<Duration>),
     first_failure: Option<String>,
 }
@@ -40,14 +40,14 @@ impl Breaker {
         self.at(Instant::now())
     }
 
-    /// Takes note of a call, and of why it failed if it did.
+    /// Counts a call, and why it failed if it did.
     pub fn called(&self, failure: Option<&Failure>) {
         self.note(failure.map(in_short).as_deref(), Instant::now());
     }
 
-    /// Takes note that the answer of a call that worked was no good: the call did not work after all.
+    /// Counts a call that worked as a failure after all: its answer was refused.
     pub fn refused(&self, failure: &Failure) {
-        self.take_back(&in_short(failure), Instant::now());
+        self.revoke(&in_short(failure), Instant::now());
     }
 
     /// How many of the first calls failed, and what the first failure was: `2 of 3 calls: PluginTrapped`.
@@ -90,7 +90,7 @@ impl Breaker {
         }
     }
 
-    fn take_back(&self, failure: &str, now: Instant) {
+    fn revoke(&self, failure: &str, now: Instant) {
         let mut state = self.lock();
         if state.in_a_row == 0 {
             (state.in_a_row, state.pause) = state.before;
@@ -118,7 +118,7 @@ impl State {
     }
 }
 
-/// The reason and the field. What a plugin says in its own words may be what it read in a Secret.
+/// The reason and the field. A message that a plugin writes may hold what it read in a Secret.
 fn in_short(failure: &Failure) -> String {
     match &failure.field {
         Some(field) => format!("{} at {field}", failure.reason),
@@ -137,11 +137,11 @@ mod tests {
         let (breaker, start) = (Breaker::default(), Instant::now());
         for _ in 0..FAILURES {
             breaker.note(None, start);
-            breaker.take_back("PluginRefused", start);
+            breaker.revoke("PluginRefused", start);
         }
         assert!(!breaker.at(start) && breaker.at(start + FIRST_PAUSE));
         breaker.note(None, start + FIRST_PAUSE);
-        breaker.take_back("PluginRefused", start + FIRST_PAUSE);
+        breaker.revoke("PluginRefused", start + FIRST_PAUSE);
         assert!(!breaker.at(start + FIRST_PAUSE * 2));
     }
 

@@ -27,7 +27,7 @@ const TRACK: &str = "0.1.";
 /// What `describe` and `configure` may take: the first call of an instance of Python is slow.
 pub const START: Limits = Limits { time: std::time::Duration::from_secs(5), memory: 64 * 1024 * 1024 };
 
-/// A component that has said what it is.
+/// A component with what it says about itself.
 #[derive(Clone)]
 pub struct Loaded {
     /// SHA-256 of the file, in hexadecimal.
@@ -47,8 +47,8 @@ pub enum Error {
     /// More than [`MAX_BYTES`].
     #[error("it has {} MiB; {} MiB at most are loaded", .0 / 1024 / 1024, MAX_BYTES / 1024 / 1024)]
     Size(usize),
-    /// Something else than WebAssembly, or the beginning of a file that is still being written.
-    #[error("it is no WebAssembly file")]
+    /// Something other than WebAssembly, or the beginning of a file that is still being written.
+    #[error("not a WebAssembly file")]
     NotWasm,
     /// A module without the component around it.
     #[error("it is a core module, not a component; `weft plugin build` makes a component of it")]
@@ -57,7 +57,7 @@ pub enum Error {
     #[error("it cannot be compiled: {0}")]
     Compile(String),
     /// Nothing of our interface is exported.
-    #[error("it is a component, but no mapping plugin: it does not export {PACKAGE}mapper")]
+    #[error("it does not export `{PACKAGE}mapper`")]
     NoPlugin,
     /// Built for another version of the interface.
     #[error(
@@ -67,7 +67,7 @@ pub enum Error {
         /// The version.
         built_for: String,
     },
-    /// It wants WASI.
+    /// It imports WASI.
     #[error("it imports {import}; build it without WASI, or allow stubs with `wasi: true` for this plugin")]
     Wasi {
         /// The interface.
@@ -95,7 +95,7 @@ impl Loaded {
 /// Reads, checks, compiles and describes a component.
 ///
 /// # Errors
-/// Why it cannot be loaded, in words for the person who put it there.
+/// Why it cannot be loaded, for the person who put it there.
 pub fn load(sandbox: &Sandbox, bytes: &[u8], wasi: bool) -> Result<Loaded, Error> {
     check_head(bytes)?;
     let component = sandbox.compile(bytes).map_err(|error| Error::Compile(causes(&error)))?;
@@ -121,7 +121,7 @@ fn check_head(bytes: &[u8]) -> Result<(), Error> {
     }
 }
 
-/// Whether the component is for this interface at all, said before the linker says it in its own words.
+/// Whether the component is for this interface at all: the linker's message would not say so.
 fn check_interface(imports: &[String], exports: &[String], wasi: bool) -> Result<(), Error> {
     let ours = imports.iter().chain(exports).filter_map(|name| name.strip_prefix(PACKAGE));
     for (_, version) in ours.filter_map(|name| name.split_once('@')) {
@@ -147,4 +147,64 @@ fn names(sandbox: &Sandbox, component: &Component) -> (Vec<String>, Vec<String>)
     let (engine, kind) = (sandbox.engine(), component.component_type());
     let imports = kind.imports(engine).map(|(name, _)| name.to_owned()).collect();
     (imports, kind.exports(engine).map(|(name, _)| name.to_owned()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use crate::plugin::testing::{MODULE, component, sandbox};
+
+    fn strings(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    /// Why a component with these imports and exports is refused; empty if it is not.
+    fn refused(imports: &[&str], exports: &[&str], wasi: bool) -> String {
+        let checked = check_interface(&strings(imports), &strings(exports), wasi);
+        checked.err().map(|error| error.to_string()).unwrap_or_default()
+    }
+
+    #[test]
+    fn a_file_is_known_by_its_first_bytes() {
+        let refused =
+            |bytes: &[u8]| check_head(bytes).err().map(|error| error.to_string()).unwrap_or_default();
+        assert_eq!(refused(&component()), "");
+        assert!(refused(MODULE).starts_with("it is a core module, not a component"));
+        for bytes in [&b""[..], b"\0as", b"\0asm", b"apiVersion: v1"] {
+            assert_eq!(refused(bytes), "not a WebAssembly file");
+        }
+        let large = vec![0; MAX_BYTES + 1024 * 1024];
+        assert_eq!(refused(&large), "it has 33 MiB; 32 MiB at most are loaded");
+    }
+
+    #[test]
+    fn a_component_imports_what_this_host_offers_and_exports_a_mapper() {
+        let (log, mapper) = ("weft:mapping/log@0.1.0", "weft:mapping/mapper@0.1.3");
+        assert_eq!(refused(&[log], &[mapper], false), "");
+        assert_eq!(
+            refused(&[log], &["weft:mapping/plugin@0.1.0"], false),
+            "it does not export `weft:mapping/mapper`"
+        );
+        assert!(
+            refused(&[log], &["weft:mapping/mapper@0.2.0"], false)
+                .starts_with("it is built for weft:mapping 0.2.0")
+        );
+        assert!(refused(&["wasi:cli/stdout@0.2.6"], &[mapper], false).contains("`wasi: true`"));
+        assert_eq!(refused(&["wasi:cli/stdout@0.2.6"], &[mapper], true), "");
+        for import in ["wasi:sockets/tcp@0.2.6", "acme:cache/store@1.0.0"] {
+            assert!(
+                refused(&[import], &[mapper], true).contains(&format!("{import} is not offered")),
+                "{import}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_published_component_is_loaded_and_describes_itself() {
+        let loaded = load(&sandbox(), &component(), false).unwrap();
+        assert_eq!((loaded.descriptor.name.as_str(), loaded.size), ("team-label", component().len()));
+        assert_eq!(loaded.title(), format!("version 0.1.0 ({})", &loaded.digest[..12]));
+        assert!(loaded.imports.iter().all(|import| import.starts_with(PACKAGE)), "{:?}", loaded.imports);
+    }
 }

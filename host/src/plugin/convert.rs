@@ -1,5 +1,5 @@
-//! Between the records of the interface and the words of the core. Converts, decides nothing, except that
-//! texts are cut to what the interface promises to keep.
+//! Converts between the records of the interface and the types of the core. Decides nothing, except that
+//! strings are cut to what the interface promises to keep.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -28,7 +28,7 @@ const FIELD: usize = 256;
 /// Longest reason or condition name.
 const REASON: usize = 64;
 /// Events and conditions of one answer.
-const TOLD: usize = 8;
+const REPORTED: usize = 8;
 /// Objects that one answer may wait for.
 const AWAITED: usize = 64;
 /// Longest name that an object can have.
@@ -51,8 +51,8 @@ pub(super) fn side(side: types::Side) -> Side {
 
 /// Whether there can be an object of this name. Names are kept for as long as they are waited for.
 pub(super) fn can_be(target: &types::ObjectRef) -> bool {
-    let texts = [&target.name, &target.kind.group, &target.kind.version, &target.kind.kind];
-    texts.into_iter().chain(&target.namespace).all(|text| text.len() <= NAME)
+    let names = [&target.name, &target.kind.group, &target.kind.version, &target.kind.kind];
+    names.into_iter().chain(&target.namespace).all(|name| name.len() <= NAME)
 }
 
 pub(super) fn key(target: &types::ObjectRef) -> Key {
@@ -134,7 +134,7 @@ fn lookup(permission: &types::LookupPermission) -> LookupPermission {
     }
 }
 
-/// What a rule is told of both clusters. The time only to rules that say that they depend on it.
+/// What a rule may know of both clusters. The time is given only to rules that say that they depend on it.
 pub(super) fn context(ctx: &Ctx<'_>, uses_time: bool) -> types::Context {
     let (names, facts) = (ctx.names, ctx.facts);
     let version = |version: weft_core::context::Version| format!("{}.{}", version.major, version.minor);
@@ -172,13 +172,13 @@ pub(super) fn answer(plugin: &str, outcome: &types::Outcome) -> Result<Answer, F
             Err(Hold::Wait(Box::new(Wait { problem: problem(&wait.problem), until, after })))
         }
     };
-    let events = outcome.events.iter().take(TOLD).map(|event| Event {
+    let events = outcome.events.iter().take(REPORTED).map(|event| Event {
         by: plugin.to_owned(),
         is_warning: matches!(event.severity, types::Severity::Warning),
         reason: reason(&event.reason),
         message: one_line(&event.message, MESSAGE),
     });
-    let conditions = outcome.conditions.iter().take(TOLD).map(|condition| Condition {
+    let conditions = outcome.conditions.iter().take(REPORTED).map(|condition| Condition {
         kind: conditions::kind(plugin, &reason(&condition.name)),
         status: match condition.status {
             Some(true) => "True",
@@ -227,4 +227,152 @@ fn edit(edit: &types::Edit) -> Result<Edit, Failure> {
 fn reason(text: &str) -> String {
     let kept: String = text.chars().filter(char::is_ascii_alphanumeric).take(REASON).collect();
     if kept.is_empty() { "PluginProblem".to_owned() } else { kept }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn said(reason: &str, message: &str, at: Option<&str>) -> types::Problem {
+        types::Problem {
+            reason: reason.to_owned(),
+            message: message.to_owned(),
+            at: at.map(ToOwned::to_owned),
+        }
+    }
+
+    fn outcome(verdict: types::Verdict) -> types::Outcome {
+        types::Outcome { verdict, events: Vec::new(), conditions: Vec::new(), extra: Vec::new() }
+    }
+
+    fn answered(verdict: types::Verdict) -> Result<Edit, Hold> {
+        answer("p", &outcome(verdict)).unwrap().verdict
+    }
+
+    fn target(name: &str) -> types::ObjectRef {
+        let kind = types::Kind { group: String::new(), version: "v1".to_owned(), kind: "Secret".to_owned() };
+        types::ObjectRef { kind, namespace: Some("shop".to_owned()), name: name.to_owned() }
+    }
+
+    fn waited(until: Vec<types::ObjectRef>, after_ms: Option<u64>) -> Wait {
+        let wait = types::Wait { problem: said("Waiting", "for it", None), until, after_ms };
+        match answered(types::Verdict::Wait(wait)) {
+            Err(Hold::Wait(wait)) => *wait,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn each_verdict_is_that_of_the_core() {
+        let problem = || said("Reason", "why", None);
+        let expected = || Problem {
+            by: By::Plugin("p".to_owned()),
+            reason: "Reason".to_owned(),
+            why: "why".to_owned(),
+            field: None,
+        };
+        assert_eq!(answered(types::Verdict::Skip(problem())), Err(Hold::Skip(expected())));
+        assert_eq!(answered(types::Verdict::Absent(problem())), Err(Hold::Absent(expected())));
+        assert_eq!(answered(types::Verdict::Reject(problem())), Err(Hold::Reject(expected())));
+        assert_eq!(answered(types::Verdict::Fail(problem())), Err(Hold::Fail(expected())));
+        assert_eq!(answered(types::Verdict::Apply(types::Edit::Unchanged)), Ok(Edit::Unchanged));
+        let merge = types::Edit::Merge(r#"{"spec": {"a": 1}}"#.to_owned());
+        assert_eq!(answered(types::Verdict::Apply(merge)), Ok(Edit::Merge(json!({"spec": {"a": 1}}))));
+    }
+
+    #[test]
+    fn an_edit_that_cannot_be_read_or_is_too_large_is_a_failure_of_the_plugin() {
+        let refused = |text: String| {
+            let edit = types::Edit::Patch(text);
+            answer("p", &outcome(types::Verdict::Apply(edit))).unwrap_err().reason
+        };
+        assert_eq!(refused("{".to_owned()), "PluginEditUnreadable");
+        assert_eq!(refused(" ".repeat(EDIT)), "PluginEditUnreadable");
+        assert_eq!(refused(" ".repeat(EDIT + 1)), "PluginEditTooLarge");
+    }
+
+    #[test]
+    fn what_waits_for_nothing_or_asks_too_soon_runs_again_after_a_second() {
+        assert_eq!(waited(vec![], None).after, Some(SOONEST));
+        assert_eq!(waited(vec![target("a")], None).after, None);
+        assert_eq!(waited(vec![target("a")], Some(0)).after, Some(SOONEST));
+        assert_eq!(waited(vec![], Some(5000)).after, Some(Duration::from_secs(5)));
+    }
+
+    #[test]
+    fn objects_that_cannot_be_are_not_waited_for_and_neither_are_too_many() {
+        let wait = waited(vec![target(&"x".repeat(NAME + 1)), target(&"x".repeat(NAME))], None);
+        assert_eq!(wait.until.len(), 1);
+        let many = (0..AWAITED + 10).map(|number| target(&number.to_string())).collect();
+        assert_eq!(waited(many, None).until.len(), AWAITED);
+        // Nothing is left to wait for.
+        assert_eq!(waited(vec![target(&"x".repeat(NAME + 1))], None).after, Some(SOONEST));
+    }
+
+    #[test]
+    fn what_a_plugin_says_is_cut_and_has_its_name() {
+        let long = "é".repeat(MESSAGE);
+        let event = types::Event {
+            severity: types::Severity::Warning,
+            reason: "not a Reason!".to_owned(),
+            message: format!("two\nlines {long}"),
+        };
+        let condition = types::Condition {
+            name: "Ready".to_owned(),
+            status: None,
+            reason: String::new(),
+            message: String::new(),
+        };
+        let outcome = types::Outcome {
+            verdict: types::Verdict::Apply(types::Edit::Unchanged),
+            events: vec![event; REPORTED + 1],
+            conditions: vec![condition; REPORTED + 1],
+            extra: Vec::new(),
+        };
+        let answer = answer("p", &outcome).unwrap();
+        let (event, conditions) = (&answer.events[0], answer.conditions.unwrap());
+        assert_eq!((answer.events.len(), conditions.len()), (REPORTED, REPORTED));
+        assert_eq!((event.by.as_str(), event.is_warning, event.reason.as_str()), ("p", true, "notaReason"));
+        assert!(event.message.len() <= MESSAGE && !event.message.contains('\n'), "{}", event.message);
+        assert_eq!((conditions[0].status, conditions[0].reason.as_str()), ("Unknown", "PluginProblem"));
+        assert_eq!(conditions[0].kind, conditions::kind("p", "Ready"));
+    }
+
+    #[test]
+    fn the_field_of_a_problem_is_in_kubernetes_notation() {
+        let field = |at: Option<&str>| problem("p", &said("Reason", "why", at)).field;
+        assert_eq!(field(Some("/spec/containers/0/image")).as_deref(), Some("spec.containers[0].image"));
+        assert_eq!((field(Some("")), field(None)), (None, None));
+        assert!(field(Some(&format!("/{}", "x".repeat(1000)))).is_some_and(|field| field.len() <= FIELD));
+    }
+
+    #[test]
+    fn a_mapping_that_names_no_writes_may_write_the_content_and_the_status() {
+        let mapping = |host_writes: Vec<String>| {
+            super::mapping(types::Mapping {
+                kind: target("a").kind,
+                plural: "secrets".to_owned(),
+                role: types::Role::Mutate(7),
+                directions: types::Directions::TO_HOST,
+                inputs: types::Inputs::VIRTUAL_OBJECT,
+                selection: types::Selection::Used,
+                references: Vec::new(),
+                selectors: Vec::new(),
+                host_writes,
+                virtual_writes: Vec::new(),
+                install_definition: false,
+                extra: Vec::new(),
+            })
+        };
+        let found = mapping(Vec::new());
+        assert_eq!(found.host_writes, ["/spec", "/data"]);
+        assert_eq!(found.virtual_writes, ["/status"]);
+        assert_eq!(
+            (found.to_host, found.to_virtual, found.wants_virtual, found.wants_host),
+            (true, false, true, false)
+        );
+        assert_eq!((found.role, found.selection), (Role::Mutate(7), Selection::Used));
+        assert_eq!(mapping(vec!["/spec/a".to_owned()]).host_writes, ["/spec/a"]);
+    }
 }

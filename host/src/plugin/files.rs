@@ -1,4 +1,4 @@
-//! Which components are in a folder, and which settings lie beside them.
+//! Which components lie in a folder, and which settings lie beside them.
 
 use std::collections::BTreeMap;
 use std::fs::Metadata;
@@ -11,14 +11,14 @@ use crate::yaml;
 
 /// A component in the folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Found {
-    pub(super) path: PathBuf,
+pub(crate) struct Found {
+    pub(crate) path: PathBuf,
     pub(super) signature: Signature,
 }
 
-/// What tells that a component or its settings are others than before, without reading them.
+/// Differs when a component or its settings have changed, and is made without reading them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Signature {
+pub(crate) struct Signature {
     component: Stamp,
     settings: Option<Stamp>,
 }
@@ -33,14 +33,17 @@ struct Stamp {
 
 /// The components of a folder by plugin name: `<name>.wasm`. Symbolic links are followed, as mounted
 /// ConfigMaps have them; names that begin with a dot are files in the making.
-pub(super) fn list(folder: &Path) -> BTreeMap<String, Found> {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+///
+/// # Errors
+/// The folder cannot be read.
+pub(super) fn list(folder: &Path) -> std::io::Result<BTreeMap<String, Found>> {
+    let entries = std::fs::read_dir(folder)?.filter_map(Result::ok);
     let found = |path: PathBuf| {
         let name = path.file_name()?.to_str()?.strip_suffix(".wasm")?.to_owned();
         let signature = Signature { component: stamp(&path)?, settings: stamp(&settings_file(&path)) };
         (!name.starts_with('.')).then_some((name, Found { path, signature }))
     };
-    entries.filter_map(|entry| found(entry.path())).collect()
+    Ok(entries.filter_map(|entry| found(entry.path())).collect())
 }
 
 /// The settings beside the component `path`; none if there are none.
@@ -56,7 +59,7 @@ pub(super) fn settings(path: &Path) -> Result<Map<String, Value>, String> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Map::new()),
         Err(error) => return Err(format!("its {name} cannot be read: {error}")),
     };
-    yaml::read(&text).map_err(|why| format!("its {name} is no YAML with settings: {why}"))
+    yaml::read(&text).map_err(|why| format!("its {name} is not YAML with settings: {why}"))
 }
 
 /// `my-mapping.settings.yaml` for `my-mapping.wasm`.

@@ -1,15 +1,14 @@
-//! One version of a plugin with its settings: never changes, and is called until another takes its place.
+//! One version of a plugin with its settings: never changes, and is called until another replaces it.
+
+mod rule;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 use weft_core::causes::causes;
-use weft_core::context::Ctx;
-use weft_core::extension::{Answer, Direction, Extension, Failure, Request, Terms};
+use weft_core::extension::{Answer, Direction, Extension, Failure};
 use weft_core::names::Names;
-use weft_core::object::Fields;
-use weft_core::verdict::Word;
 
 use crate::config::grants::{Entry, LimitsEntry, RemovalPolicy};
 use crate::plugin::bindings::exports::weft::mapping::mapper;
@@ -23,6 +22,7 @@ use crate::plugin::recorder::{Recorded, Recorder};
 use crate::plugin::sandbox::{self, Limits, Sandbox};
 use crate::registry::Plugin;
 use crate::registry::descriptor::{Descriptor, LookupPermission, Mapping};
+use rule::Rule;
 
 /// Lines of the log that one plugin may write at once, and a second.
 const LINES: u32 = 100;
@@ -33,7 +33,7 @@ pub struct Generation {
     pub name: Arc<str>,
     /// What was loaded.
     pub loaded: Loaded,
-    /// What the operator says of it.
+    /// The operator's entry, with what is granted on request.
     pub entry: Entry,
     pub(super) settings: String,
     pub(super) limits: Limits,
@@ -43,7 +43,7 @@ pub struct Generation {
     metrics: Arc<Metrics>,
     /// Opens when the plugin keeps failing.
     pub breaker: Breaker,
-    /// The calls of late, to try the next version with.
+    /// Recent calls, to try the next version with.
     pub recorder: Recorder,
 }
 
@@ -51,7 +51,7 @@ pub struct Generation {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file has another name than the descriptor.
-    #[error("it calls itself {found:?}; the file of that plugin is {found}.wasm")]
+    #[error("its descriptor is named {found:?}; the file of that plugin is {found}.wasm")]
     Name {
         /// The descriptor's name.
         found: String,
@@ -64,8 +64,8 @@ pub enum Error {
         /// The operator's.
         pinned: String,
     },
-    /// It asks for more than it is granted.
-    #[error("it asks for more than it is granted:{list}")]
+    /// It requests more than it is granted.
+    #[error("it requests more than it is granted:{list}")]
     Grants {
         /// One line a piece.
         list: String,
@@ -76,26 +76,19 @@ pub enum Error {
         /// One line a problem.
         list: String,
     },
-    /// Its schema is no JSON Schema.
-    #[error("its settings schema is no JSON Schema: {0}")]
+    /// Its schema is not a JSON Schema.
+    #[error("its settings schema is not a JSON Schema: {0}")]
     Schema(String),
     /// `configure` did not answer.
     #[error("it cannot take its settings")]
     Configure(#[from] sandbox::Error),
 }
 
-/// A rule of a plugin for one kind.
-struct Rule {
-    generation: Arc<Generation>,
-    mapping: Mapping,
-    terms: Terms,
-}
-
 impl Generation {
-    /// The version `loaded` of the plugin `name` with what the operator says of it.
+    /// The version `loaded` of the plugin `name` with the operator's entry.
     ///
     /// # Errors
-    /// Why it is not used, in words for the operator.
+    /// Why it is not used, for the operator.
     pub fn new(
         name: &str,
         loaded: Loaded,
@@ -103,7 +96,8 @@ impl Generation {
         sandbox: Arc<Sandbox>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, Error> {
-        check_identity(name, &loaded, &entry)?;
+        check_name(name, &loaded)?;
+        check_digest(&loaded, &entry)?;
         let missing = loaded.descriptor.missing_grants(&entry);
         if !missing.is_empty() {
             return Err(Error::Grants { list: lines(&missing) });
@@ -173,7 +167,7 @@ impl Generation {
         (answer, imports.into_reads())
     }
 
-    /// Answers a recorded call once more; gives what is said now.
+    /// Makes a recorded call again; returns what is answered now.
     ///
     /// # Errors
     /// The call fails.
@@ -204,88 +198,6 @@ impl Plugin for Generation {
     }
 }
 
-impl Rule {
-    fn new(generation: Arc<Generation>, mapping: Mapping) -> Self {
-        let terms = Terms {
-            to_host: mapping.to_host,
-            to_virtual: mapping.to_virtual,
-            host_writes: mapping.host_writes.clone(),
-            virtual_writes: mapping.virtual_writes.clone(),
-            on_failure: generation.entry.on_failure.into(),
-        };
-        Self { generation, mapping, terms }
-    }
-
-    fn request(&self, ctx: &Ctx<'_>, request: &Request<'_>) -> mapper::Request {
-        let text = |fields: &Fields| serde_json::to_string(fields).unwrap_or_default();
-        let wants_host = self.mapping.wants_host || request.direction == Direction::ToVirtual;
-        mapper::Request {
-            context: convert::context(ctx, self.generation.loaded.descriptor.uses_time),
-            kind: convert::kind_record(&self.mapping.resource),
-            virtual_object: self.mapping.wants_virtual.then(|| text(request.virtual_object.fields())),
-            host_object: request.host_object.filter(|_| wants_host).map(|object| text(object.fields())),
-            draft: text(request.draft),
-        }
-    }
-
-    fn answer(&self, ctx: &Ctx<'_>, request: &Request<'_>) -> Result<Answer, Failure> {
-        let generation = &self.generation;
-        let asked = self.request(ctx, request);
-        let object = request.virtual_object;
-        let about = format!("{} {}/{}", self.mapping.resource.kind, object.namespace(), object.name());
-        let imports = generation.imports(&about).about_kind(&self.mapping.resource.kind());
-        let imports = imports.open(ctx.names.clone(), ctx.lookup.shared(), generation.permissions.clone());
-        let (outcome, reads) = generation.run(request.direction, &asked, imports);
-        let answer = outcome.and_then(|outcome| convert::answer(&generation.name, &outcome));
-        if let Ok(answer) = &answer {
-            generation.recorder.record(request.direction, asked, reads, answer);
-        }
-        answer
-    }
-}
-
-impl Extension for Rule {
-    fn name(&self) -> &str {
-        &self.generation.name
-    }
-
-    fn terms(&self) -> &Terms {
-        &self.terms
-    }
-
-    fn call(&self, ctx: &Ctx<'_>, request: &Request<'_>) -> Result<Answer, Failure> {
-        let generation = &self.generation;
-        if !generation.breaker.lets_pass() {
-            return Err(Failure::new(
-                "PluginPaused",
-                "it failed so often that it is not called for a while; whoever runs the syncer finds why in its log",
-            ));
-        }
-        let start = Instant::now();
-        let answer = self.answer(ctx, request);
-        let verdict = answer
-            .as_ref()
-            .map_or_else(|failure| failure.reason, |answer| Word::of(&answer.verdict).as_str());
-        let kind = self.mapping.resource.kind();
-        generation.metrics.called(&generation.name, kind.as_str(), verdict, start.elapsed());
-        generation.breaker.called(answer.as_ref().err());
-        answer
-    }
-
-    fn refused(&self, failure: &Failure) {
-        let generation = &self.generation;
-        generation.metrics.refused(&generation.name, root(failure.field.as_deref()));
-        generation.breaker.refused(failure);
-    }
-}
-
-/// The field of an object that another one lies in. Plugins can make up names, so only these are counted.
-fn root(field: Option<&str>) -> &'static str {
-    let roots = ["apiVersion", "kind", "metadata", "spec", "data", "status"];
-    let root = field.and_then(|field| field.split(['.', '[']).next());
-    roots.into_iter().find(|known| Some(*known) == root).unwrap_or("other")
-}
-
 fn failure(error: &sandbox::Error) -> Failure {
     let reason = match error {
         sandbox::Error::Time(_) => "PluginTimeout",
@@ -301,10 +213,13 @@ fn limits(entry: LimitsEntry) -> Limits {
     Limits { time: Duration::from_millis(entry.milliseconds), memory }
 }
 
-fn check_identity(name: &str, loaded: &Loaded, entry: &Entry) -> Result<(), Error> {
-    if loaded.descriptor.name != name {
-        return Err(Error::Name { found: loaded.descriptor.name.clone() });
-    }
+/// Passes if the plugin `name` is the one that the component is.
+pub(super) fn check_name(name: &str, loaded: &Loaded) -> Result<(), Error> {
+    let found = &loaded.descriptor.name;
+    if found == name { Ok(()) } else { Err(Error::Name { found: found.clone() }) }
+}
+
+fn check_digest(loaded: &Loaded, entry: &Entry) -> Result<(), Error> {
     match &entry.digest {
         Some(pinned) if pinned.trim_start_matches("sha256:") != loaded.digest => {
             Err(Error::Digest { found: loaded.digest.clone(), pinned: pinned.clone() })
@@ -332,10 +247,74 @@ fn problem_lines(plugin: &str, problems: &[types::Problem]) -> String {
         let problem = convert::problem(plugin, problem);
         format!("{}: {problem}", problem.reason)
     };
-    let texts: Vec<String> = problems.iter().take(8).map(line).collect();
-    lines(&texts)
+    let problems: Vec<String> = problems.iter().take(8).map(line).collect();
+    lines(&problems)
 }
 
-fn lines(texts: &[String]) -> String {
-    texts.iter().fold(String::new(), |list, text| list + "\n  " + text)
+fn lines(items: &[String]) -> String {
+    items.iter().fold(String::new(), |list, item| list + "\n  " + item)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    use crate::plugin::component;
+    use crate::plugin::testing::{component, entry, generation, sandbox, team};
+
+    fn loaded() -> Loaded {
+        component::load(&sandbox(), &component(), false).unwrap()
+    }
+
+    #[test]
+    fn a_version_with_what_it_requests_can_be_called() {
+        let generation = generation(&component(), team("web")).unwrap();
+        assert_eq!((&*generation.name, generation.settings.as_str()), ("team-label", r#"{"team":"web"}"#));
+        assert!(!generation.cleans_up() && !generation.breaker.is_open());
+    }
+
+    #[test]
+    fn a_pinned_digest_is_that_of_the_file_with_or_without_its_algorithm() {
+        let loaded = loaded();
+        let pinned = |digest: String| check_digest(&loaded, &entry(json!({"digest": digest}))).is_ok();
+        assert!(pinned(loaded.digest.clone()) && pinned(format!("sha256:{}", loaded.digest)));
+        assert!(!pinned("sha256:00".to_owned()) && !pinned(loaded.digest[..12].to_owned()));
+        assert!(check_digest(&loaded, &Entry::default()).is_ok());
+    }
+
+    #[test]
+    fn a_plugin_has_the_name_of_its_descriptor() {
+        let error = check_name("other", &loaded()).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "its descriptor is named \"team-label\"; the file of that plugin is team-label.wasm"
+        );
+    }
+
+    #[test]
+    fn settings_are_held_against_the_schema_and_their_values_are_not_repeated() {
+        let schema = json!({"properties": {"team": {"type": "integer"}}, "required": ["tier"]}).to_string();
+        let error = check_schema(Some(&schema), &team("a-password")).unwrap_err().to_string();
+        assert!(error.contains("settings/team: ") && error.contains("tier"), "{error}");
+        assert!(!error.contains("a-password"), "{error}");
+        assert!(check_schema(None, &team("web")).is_ok());
+        let error = check_schema(Some("7 of 9"), &team("web")).unwrap_err().to_string();
+        assert!(error.starts_with("its settings schema is not a JSON Schema"), "{error}");
+    }
+
+    #[test]
+    fn the_limits_of_a_call_are_those_of_the_entry() {
+        let entry = entry(json!({"limits": {"milliseconds": 40, "mebibytes": 3}}));
+        let expected = Limits { time: Duration::from_millis(40), memory: 3 * 1024 * 1024 };
+        assert_eq!(limits(entry.limits), expected);
+    }
+
+    #[test]
+    fn why_a_call_failed_is_the_reason_of_the_event() {
+        let reason = |error: sandbox::Error| failure(&error).reason;
+        assert_eq!(reason(sandbox::Error::Time(Duration::from_millis(250))), "PluginTimeout");
+        assert_eq!(reason(sandbox::Error::Memory(1)), "PluginMemory");
+        assert_eq!(reason(sandbox::Error::Trap { why: "unreachable".to_owned() }), "PluginTrapped");
+    }
 }

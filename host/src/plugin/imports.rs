@@ -20,18 +20,18 @@ use crate::plugin::bindings::weft::mapping::{log, lookup, names, types};
 use crate::plugin::convert;
 use crate::registry::descriptor::LookupPermission;
 
-/// Text that one call may read in all.
+/// Bytes that one call may read in all.
 const READ_BYTES: usize = 8 * 1024 * 1024;
 /// Objects that one call may read in all, those that are not there included: each is remembered.
 const READ_OBJECTS: usize = 1000;
-/// Said in place of what a call writes to the log once it knows a Secret.
+/// Logged in place of what a call writes once it knows a Secret.
 const WITHHELD: &str = "(withheld: the call knows the data of a Secret)";
 /// Bytes that are kept of one line of the log.
 const LINE: usize = 4096;
 /// Fields that are kept of one line.
 const LINE_FIELDS: usize = 16;
 
-/// What one call can read and say.
+/// What one call can read and log.
 pub(super) struct Imports {
     plugin: Arc<str>,
     /// For the log: what the call is about.
@@ -43,7 +43,7 @@ pub(super) struct Imports {
     read_bytes: usize,
     read_objects: usize,
     reads: Vec<Read>,
-    /// The last line that the plugin wrote as an error: a panic's words.
+    /// The last line that the plugin wrote as an error: a panic's message.
     last_words: Option<String>,
     /// The beginning of a line.
     printed: String,
@@ -68,7 +68,7 @@ enum Source {
 pub(super) struct Read {
     /// What was asked for.
     pub query: String,
-    /// What was answered, as JSON text; none where there was nothing.
+    /// What was answered, as JSON; none where there was nothing.
     pub answer: Option<String>,
 }
 
@@ -146,7 +146,7 @@ impl Imports {
         while let Some((line, rest)) = self.printed.split_once('\n') {
             let (line, rest) = (line.to_owned(), rest.to_owned());
             self.printed = rest;
-            // A panic's words come this way, so they are kept like an error's.
+            // A panic's message comes this way, so it is kept like an error.
             log::Host::write(self, log::Level::Error, line, Vec::new());
         }
         self.printed = truncate(&self.printed, LINE).to_owned();
@@ -298,7 +298,7 @@ impl log::Host for Imports {
     }
 }
 
-/// The objects of a recorded answer, each as text.
+/// The objects of a recorded answer, each as JSON.
 fn found_before(answer: Option<&Option<String>>) -> Result<Vec<String>, lookup::LookupError> {
     let list =
         answer.and_then(Option::as_deref).and_then(|text| serde_json::from_str::<Vec<Value>>(text).ok());

@@ -1,4 +1,4 @@
-//! The calls of late, without the data of Secrets: to try a new version of a plugin with, before it is used.
+//! Recent calls, without the data of Secrets: to try a new version of a plugin with, before it is used.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
@@ -12,12 +12,12 @@ use crate::plugin::imports::Read;
 
 /// Calls that are kept of one plugin.
 const KEPT: usize = 32;
-/// Text that is kept of them in all.
+/// Bytes that are kept of them in all.
 const KEPT_BYTES: usize = 512 * 1024;
 /// Every so many calls one is kept, so that the record is of different objects.
 const EVERY: u64 = 7;
 
-/// The calls of late.
+/// Recent calls.
 #[derive(Default)]
 pub struct Recorder {
     state: Mutex<State>,
@@ -49,10 +49,10 @@ impl Recorded {
 
     fn bytes(&self) -> usize {
         let request = &self.request;
-        let texts = [request.virtual_object.as_deref(), request.host_object.as_deref(), Some(&request.draft)];
+        let parts = [request.virtual_object.as_deref(), request.host_object.as_deref(), Some(&request.draft)];
         let reads =
             self.reads.iter().map(|read| read.query.len() + read.answer.as_deref().map_or(0, str::len));
-        texts.into_iter().flatten().map(str::len).chain(reads).sum()
+        parts.into_iter().flatten().map(str::len).chain(reads).sum()
     }
 }
 
@@ -86,8 +86,8 @@ impl Recorder {
 }
 
 fn holds_secrets(reads: &[Read]) -> bool {
-    let is_secret = |text: &str| {
-        serde_json::from_str::<Value>(text).is_ok_and(|value| match value {
+    let is_secret = |json: &str| {
+        serde_json::from_str::<Value>(json).is_ok_and(|value| match value {
             Value::Array(items) => items.iter().any(is_kind_secret),
             value => is_kind_secret(&value),
         })
@@ -97,4 +97,77 @@ fn holds_secrets(reads: &[Read]) -> bool {
 
 fn is_kind_secret(value: &Value) -> bool {
     value.get("kind").and_then(Value::as_str).is_some_and(|kind| Kind::new(kind).is_secret())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use weft_core::edit::Edit;
+
+    use crate::plugin::bindings::weft::mapping::types;
+
+    fn request(kind: &str, draft: String) -> mapper::Request {
+        let kind = types::Kind { group: String::new(), version: "v1".to_owned(), kind: kind.to_owned() };
+        let context = types::Context {
+            cluster: String::new(),
+            host_namespace: String::new(),
+            cluster_domain: String::new(),
+            dns: Vec::new(),
+            api_servers: Vec::new(),
+            host_version: String::new(),
+            virtual_version: String::new(),
+            now: 0,
+            extra: Vec::new(),
+        };
+        mapper::Request { context, kind, virtual_object: None, host_object: None, draft }
+    }
+
+    /// Records a call so often that it is kept.
+    fn keep(recorder: &Recorder, kind: &str, draft: &str, reads: &[Read]) {
+        let answer = Answer { verdict: Ok(Edit::Unchanged), events: Vec::new(), conditions: None };
+        for _ in 0..EVERY {
+            recorder.record(Direction::ToHost, request(kind, draft.to_owned()), reads.to_vec(), &answer);
+        }
+    }
+
+    fn kept(recorder: &Recorder) -> Vec<String> {
+        recorder.calls().iter().map(|call| call.to_request().draft).collect()
+    }
+
+    fn read(answer: &str) -> Read {
+        Read { query: "virtual v1/X a/b".to_owned(), answer: Some(answer.to_owned()) }
+    }
+
+    #[test]
+    fn one_of_so_many_calls_is_kept_and_the_oldest_go_first() {
+        let recorder = Recorder::default();
+        (0..40).for_each(|number| keep(&recorder, "Pod", &number.to_string(), &[]));
+        let expected: Vec<String> = (40 - KEPT..40).map(|number| number.to_string()).collect();
+        assert_eq!(kept(&recorder), expected);
+    }
+
+    #[test]
+    fn no_more_than_so_many_bytes_are_kept() {
+        let recorder = Recorder::default();
+        let large = "x".repeat(KEPT_BYTES / 3);
+        (0..5).for_each(|_| keep(&recorder, "Pod", &large, &[]));
+        assert_eq!(kept(&recorder).len(), 3);
+        keep(&recorder, "Pod", &"x".repeat(KEPT_BYTES + 1), &[]);
+        assert!(kept(&recorder).is_empty(), "what is too large alone is not kept");
+        keep(&recorder, "Pod", "small", &[read(&large)]);
+        keep(&recorder, "Pod", "small", &[read(&large)]);
+        keep(&recorder, "Pod", "small", &[read(&large)]);
+        assert_eq!(kept(&recorder).len(), 2, "what was read counts as well");
+    }
+
+    #[test]
+    fn nothing_is_kept_of_a_secret_or_of_a_call_that_read_one() {
+        let recorder = Recorder::default();
+        keep(&recorder, "Secret", "{}", &[]);
+        keep(&recorder, "Pod", "{}", &[read(r#"{"kind": "Secret"}"#)]);
+        keep(&recorder, "Pod", "{}", &[read(r#"[{"kind": "ConfigMap"}, {"kind": "Secret"}]"#)]);
+        assert!(kept(&recorder).is_empty());
+        keep(&recorder, "Pod", "{}", &[read(r#"{"kind": "ConfigMap"}"#)]);
+        assert_eq!(kept(&recorder).len(), 1);
+    }
 }

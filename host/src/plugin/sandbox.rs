@@ -84,7 +84,7 @@ pub enum Error {
     /// The component gave up: a panic, an exception, a stack that was too deep.
     #[error("it stopped: {why}")]
     Trap {
-        /// What happened, with the panic's own words where there are any.
+        /// What happened, with the panic's message where there is one.
         why: String,
     },
 }
@@ -184,9 +184,9 @@ fn config(cache: Option<&Path>) -> Result<Config, Error> {
         .cranelift_nan_canonicalization(true)
         .relaxed_simd_deterministic(true)
         .wasm_memory64(false)
-        // Registration of many images is slow, and nobody unwinds through them.
+        // Registration of many images is slow, and nothing unwinds through them.
         .native_unwind_info(false)
-        // Where in the file a trap happened would tell nobody anything, and takes a fifth of an image.
+        // Where in the file a trap happened helps in no message, and takes a fifth of an image.
         .generate_address_map(false);
     if let Some(folder) = cache {
         make_private(folder).map_err(|error| Error::Engine(error.into()))?;

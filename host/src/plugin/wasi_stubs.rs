@@ -1,7 +1,7 @@
-//! Stand-ins for WASI, for toolchains that cannot do without: nothing is read, what is written goes to the
-//! log, and every question has the same answer each time.
+//! WASI stubs, for toolchains that cannot do without: nothing is read, what is written goes to the log, and
+//! every call has the same result each time.
 //!
-//! What a language's runtime asks for at its start has an answer here. The rest of the interfaces named in
+//! What a language's runtime calls at its start is implemented here. The rest of the interfaces named in
 //! [`OFFERED`] traps when it is called; other interfaces, such as sockets, are not there at all.
 
 use wasmtime::StoreContextMut;

@@ -20,7 +20,7 @@ pub enum Conflict {
         /// Who wants it as well.
         second: Owner,
     },
-    /// There is nothing to override or to run after.
+    /// There is nothing to override or to mutate.
     #[error("the plugin {plugin} wants to {role} {kind}, which nobody maps: let it add the kind")]
     NoOwner {
         /// The kind.
@@ -37,7 +37,7 @@ pub enum Conflict {
         kind: Kind,
         /// The plugin.
         plugin: String,
-        /// What it says.
+        /// What it declares.
         found: String,
         /// What it is.
         expected: String,

@@ -23,7 +23,7 @@ pub struct Descriptor {
     pub mappings: Vec<Mapping>,
     /// What it wants to read.
     pub lookups: Vec<LookupPermission>,
-    /// JSON Schema of its settings, as text.
+    /// JSON Schema of its settings, as a string.
     pub settings_schema: Option<String>,
     /// Whether answers depend on the time.
     pub uses_time: bool,
@@ -64,7 +64,7 @@ pub struct Mapping {
 pub enum Role {
     /// It maps a kind that nobody maps yet.
     Add,
-    /// It stands in place of the built-in rule.
+    /// It replaces the built-in rule.
     Override,
     /// It runs after whoever has the kind; low numbers first.
     Mutate(u32),
@@ -119,8 +119,7 @@ impl Mapping {
     pub(crate) fn check(&self, at: &str) -> Result<(), Invalid> {
         self.declaration().check(at)?;
         if self.role == Role::Override && self.resource.kind().as_str() == "v1/Pod" {
-            let why =
-                "the rules of pods cannot be given by a plugin, only followed: let it mutate".to_owned();
+            let why = "the rules of pods cannot be overridden by a plugin: let it mutate them".to_owned();
             return Err(invalid(&format!("{at}.role"), why));
         }
         if !self.to_host && !self.to_virtual {
@@ -129,7 +128,7 @@ impl Mapping {
         Ok(())
     }
 
-    /// What the mapping says of the kind, whatever its role.
+    /// What the mapping declares of the kind, whatever its role.
     pub(super) fn declaration(&self) -> Declaration {
         Declaration {
             resource: self.resource.clone(),
@@ -144,7 +143,7 @@ impl Mapping {
     }
 }
 
-/// In the words of the interface.
+/// With the field names of the interface.
 impl From<check::Invalid> for Invalid {
     fn from(invalid: check::Invalid) -> Self {
         let (at, field) = invalid.field.rsplit_once('.').unwrap_or(("", &invalid.field));
@@ -186,5 +185,83 @@ impl LookupPermission {
     /// The kind that may be read.
     pub fn kind(&self) -> Kind {
         self.resource.kind()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use crate::registry::testing::{cat, descriptor, mapping};
+
+    /// Why a descriptor with this mapping is refused; empty if it is not.
+    fn refused(mapping: Mapping) -> String {
+        let checked = descriptor("p", vec![mapping]).check();
+        checked.err().map(|invalid| invalid.to_string()).unwrap_or_default()
+    }
+
+    #[test]
+    fn a_descriptor_that_makes_sense_passes() {
+        assert_eq!(refused(mapping(cat(), Role::Add)), "");
+    }
+
+    #[test]
+    fn fields_are_named_as_in_the_interface() {
+        let writes = |paths: &[&str]| paths.iter().map(|path| (*path).to_owned()).collect::<Vec<_>>();
+        let host = Mapping { host_writes: writes(&["/metadata"]), ..mapping(cat(), Role::Add) };
+        assert!(refused(host).starts_with("the descriptor's mappings[0].host-writes "));
+        let back = Mapping { virtual_writes: writes(&["/metadata"]), ..mapping(cat(), Role::Add) };
+        assert!(refused(back).starts_with("the descriptor's mappings[0].virtual-writes "));
+    }
+
+    #[test]
+    fn the_rules_of_pods_can_be_mutated_and_not_overridden() {
+        let pod = || ResourceType::core("Pod", "pods");
+        assert_eq!(refused(mapping(pod(), Role::Mutate(1))), "");
+        assert!(refused(mapping(pod(), Role::Override)).starts_with("the descriptor's mappings[0].role "));
+    }
+
+    #[test]
+    fn a_mapping_needs_a_direction() {
+        let idle = Mapping { to_host: false, to_virtual: false, ..mapping(cat(), Role::Add) };
+        assert_eq!(refused(idle), "the descriptor's mappings[0].directions must name at least one");
+    }
+
+    #[test]
+    fn a_name_is_a_label_and_a_kind_is_mapped_once() {
+        let unnamed = descriptor("A plugin", vec![mapping(cat(), Role::Add)]).check().unwrap_err();
+        assert_eq!(unnamed.field, "name");
+        let twice = vec![mapping(cat(), Role::Add), mapping(cat(), Role::Mutate(1))];
+        let twice = descriptor("p", twice).check().unwrap_err().to_string();
+        assert_eq!(twice, "the descriptor's mappings[1].kind example.com/v1/Cat is mapped twice");
+    }
+
+    #[test]
+    fn there_is_at_least_one_mapping_and_not_too_many_of_anything() {
+        assert_eq!(descriptor("p", vec![]).check().unwrap_err().field, "mappings");
+        let lookup = LookupPermission { side: Side::Virtual, resource: cat(), fields: Vec::new() };
+        let greedy = descriptor("p", vec![mapping(cat(), Role::Add)]);
+        let with = |count| Descriptor { lookups: vec![lookup.clone(); count], ..greedy.clone() };
+        assert_eq!((with(MOST).check(), with(MOST + 1).check().is_err()), (Ok(()), true));
+    }
+
+    #[test]
+    fn a_lookup_of_what_is_no_kind_is_refused_with_its_place() {
+        let resource = ResourceType { plural: "Cats".into(), ..cat() };
+        let lookup = LookupPermission { side: Side::Virtual, resource, fields: Vec::new() };
+        let descriptor =
+            Descriptor { lookups: vec![lookup], ..descriptor("p", vec![mapping(cat(), Role::Add)]) };
+        assert_eq!(descriptor.check().unwrap_err().field, "lookups[0].plural");
+    }
+
+    #[test]
+    fn an_owner_comes_before_every_number() {
+        let roles = [Role::Add, Role::Override, Role::Mutate(0), Role::Mutate(1), Role::Mutate(u32::MAX)];
+        let orders = roles.map(Role::order);
+        assert!(orders.is_sorted() && orders[0] == orders[1] && orders[1] < orders[2], "{orders:?}");
+        assert_eq!(
+            roles.map(|role| role.to_string()),
+            ["add", "override", "mutate(0)", "mutate(1)", "mutate(4294967295)"]
+        );
     }
 }

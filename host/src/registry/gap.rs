@@ -1,4 +1,4 @@
-//! What stands in the rules of a kind for a plugin that should be loaded and is not.
+//! Takes the place of a plugin that should be loaded and is not, so that its failure policy applies.
 
 use weft_core::context::Ctx;
 use weft_core::extension::{Answer, Extension, Failure, Request, Terms};
@@ -34,10 +34,7 @@ impl Extension for Gap {
     }
 
     fn call(&self, _: &Ctx<'_>, _: &Request<'_>) -> Result<Answer, Failure> {
-        Err(Failure::new(
-            "PluginNotLoaded",
-            "it is wanted and not loaded; the operator finds the reason in the log of the syncer",
-        ))
+        Err(Failure::new("PluginNotLoaded", "it should be loaded and is not; the log of the syncer says why"))
     }
 
     fn refused(&self, _: &Failure) {}

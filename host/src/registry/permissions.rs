@@ -60,40 +60,21 @@ impl Descriptor {
 mod tests {
     use super::*;
     use weft_core::object::ResourceType;
-    use weft_core::spec::Selection;
 
     use crate::config::grants::Side;
     use crate::registry::descriptor::{LookupPermission, Mapping, Role};
+    use crate::registry::testing::mapping;
 
     fn descriptor() -> Descriptor {
-        let mapping = Mapping {
-            resource: ResourceType::core("ConfigMap", "configmaps"),
-            role: Role::Mutate(5),
-            to_host: true,
-            to_virtual: false,
-            wants_virtual: false,
-            wants_host: false,
-            selection: Selection::All,
-            references: Vec::new(),
-            selectors: Vec::new(),
-            host_writes: Vec::new(),
-            virtual_writes: Vec::new(),
-            installs_definition: true,
-        };
+        let config_map = mapping(ResourceType::core("ConfigMap", "configmaps"), Role::Mutate(5));
+        let config_map = Mapping { installs_definition: true, ..config_map };
         let lookup = LookupPermission {
             side: Side::Host,
             resource: ResourceType::core("Secret", "secrets"),
             fields: Vec::new(),
         };
-        Descriptor {
-            name: "p".to_owned(),
-            version: "0.1.0".to_owned(),
-            summary: String::new(),
-            mappings: vec![mapping],
-            lookups: vec![lookup],
-            settings_schema: None,
-            uses_time: false,
-        }
+        let descriptor = crate::registry::testing::descriptor("p", vec![config_map]);
+        Descriptor { lookups: vec![lookup], ..descriptor }
     }
 
     #[test]

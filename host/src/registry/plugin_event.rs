@@ -1,6 +1,6 @@
-//! What happens to plugins, for whoever publishes it to operators.
+//! Events of plugins, for operators.
 
-/// Something that has happened to a plugin.
+/// An event of a plugin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PluginEvent {
     /// Name of the plugin; empty where it is about all.

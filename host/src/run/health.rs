@@ -1,5 +1,5 @@
-//! What the syncer says of itself over HTTP: `/livez` and `/readyz` for probes, `/metrics` for collectors
-//! and `/plugins` for people.
+//! Serves the state of the syncer over HTTP: `/livez` and `/readyz` for probes, `/metrics` for collectors and
+//! `/plugins` for people.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -14,10 +14,10 @@ use prometheus_client::registry::Registry;
 use crate::engine::Health;
 use crate::plugin::status::Status;
 
-/// What `OpenMetrics` text is called.
+/// The content type of `OpenMetrics`.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// What is asked.
+/// What is served.
 #[derive(Clone, Default)]
 pub(super) struct Shared {
     /// The engine's health, once there is an engine.
@@ -39,13 +39,13 @@ pub(super) async fn serve(listener: tokio::net::TcpListener, shared: Shared) -> 
     axum::serve(listener, router).await
 }
 
-/// Opens the port, before anything else is begun: a port in use is said at once.
+/// Opens the port, before anything else is begun: a port in use is reported at once.
 pub(super) async fn listen(address: SocketAddr) -> std::io::Result<tokio::net::TcpListener> {
     tokio::net::TcpListener::bind(address).await
 }
 
 async fn ready(State(shared): State<Shared>) -> impl IntoResponse {
-    // Until both servers have said who they are there is no engine to ask.
+    // Until both servers have reported their versions there is no engine.
     let unanswered = Some("an API server has not answered yet; see the log");
     match shared.health.get().map_or(unanswered, Health::problem) {
         None => (StatusCode::OK, "ok\n".to_owned()),

@@ -1,4 +1,4 @@
-//! Plugins are taken in, exchanged and removed while the syncer runs, and nothing is lost on the way.
+//! Plugins are loaded, replaced and removed while the syncer runs, and nothing is lost on the way.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -85,7 +85,7 @@ fn team(name: &str) -> Value {
 }
 
 #[test]
-fn a_plugin_is_taken_in_exchanged_and_removed_while_the_syncer_runs() -> Result<()> {
+fn a_plugin_is_loaded_replaced_and_removed_while_the_syncer_runs() -> Result<()> {
     in_shared_world(async |world, _| {
         let shop = Workshop::open(world, "reload", "requested").await?;
         shop.both.create_pod("web", json!({})).await?;
@@ -117,7 +117,7 @@ fn a_plugin_is_taken_in_exchanged_and_removed_while_the_syncer_runs() -> Result<
         fs::write(shop.folder.join("team-label.wasm"), half)?;
         shop.is_refused("team-label", &["cannot be compiled"]).await?;
         fs::write(shop.folder.join("team-label.wasm"), "no component at all")?;
-        shop.is_refused("team-label", &["no WebAssembly"]).await?;
+        shop.is_refused("team-label", &["not a WebAssembly file"]).await?;
         shop.both.create_pod("later", json!({})).await?;
         shop.has_team("later", Some("the-blue")).await?;
 
@@ -226,7 +226,7 @@ fn a_version_that_fails_on_its_first_objects_gives_way_to_the_one_before() -> Re
         shop.is_refused("team-label", &told).await?;
         // Whoever looks later, when the folder was looked at again, is told the same.
         shop.put("another", b"no component")?;
-        shop.is_refused("another", &["no WebAssembly"]).await?;
+        shop.is_refused("another", &["not a WebAssembly file"]).await?;
         shop.is_refused("team-label", &told).await?;
         shop.both.create_pod("later", json!({})).await?;
         shop.has_team("later", Some("red")).await?;
@@ -256,7 +256,7 @@ fn a_mounted_folder_whose_link_is_swapped_is_taken_in() -> Result<()> {
         }
         symlink("..1", shop.folder.join("..data"))?;
         symlink("..data/team-label.wasm", shop.folder.join("team-label.wasm"))?;
-        shop.is_refused("team-label", &["no WebAssembly"]).await?;
+        shop.is_refused("team-label", &["not a WebAssembly file"]).await?;
         symlink("..2", shop.folder.join("..data_tmp"))?;
         fs::rename(shop.folder.join("..data_tmp"), shop.folder.join("..data"))?;
         shop.both.create_pod("web", json!({})).await?;

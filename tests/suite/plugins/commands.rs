@@ -67,6 +67,22 @@ fn what_asks_for_its_grants_gets_them_from_the_commands_as_well() -> Result<()> 
 }
 
 #[test]
+fn settings_beside_a_component_are_used_by_the_commands_as_by_the_syncer() -> Result<()> {
+    let desk = Desk::new()?;
+    fs::write(desk.path().join("team-label.settings.yaml"), "team: web")?;
+    let explain = ["translate", "-f", "pod.yaml", "-o", "explain"];
+    for (load, team) in [(json!({}), "web"), (json!({"team-label": {}}), "none")] {
+        desk.prints(&explain, "requested", &load, &format!("metadata.labels.team: - -> {team:?}"))?;
+    }
+    // Whatever is in the file is what `check` tries it with.
+    fs::write(desk.path().join("team-label.settings.yaml"), "taem: web")?;
+    let output = desk.run(&["plugin", "check", "team-label.wasm"], "requested", &json!({}))?;
+    let printed = String::from_utf8_lossy(&output.stdout);
+    ensure!(!output.status.success() && printed.contains("its settings cannot be used"), "{printed}");
+    Ok(())
+}
+
+#[test]
 fn a_slip_in_what_is_granted_is_shown_beside_what_is_asked_for() -> Result<()> {
     let desk = Desk::new()?;
     let load = json!({"team-label": {"kinds": ["v1/Pods"]}});

@@ -21,9 +21,9 @@ pub(crate) struct File {
 pub(crate) fn files() -> Result<Vec<File>> {
     let file = |title, bytes, words| File { title, bytes, words };
     let mut files = vec![
-        file("nothing", Vec::new(), &["no WebAssembly file"]),
-        file("a text", b"apiVersion: v1\n".to_vec(), &["no WebAssembly file"]),
-        file("machine code", machine_code()?, &["no WebAssembly file"]),
+        file("nothing", Vec::new(), &["not a WebAssembly file"]),
+        file("a text", b"apiVersion: v1\n".to_vec(), &["not a WebAssembly file"]),
+        file("machine code", machine_code()?, &["not a WebAssembly file"]),
         file(
             "a core module",
             fs::read(in_runtime(Guest::Obedient.module())?)?,
@@ -70,7 +70,7 @@ fn changed() -> Result<Vec<File>> {
         named("an older interface", "@0.1.0", "@0.0.9", &["weft:mapping 0.0.9", "calls 0.1.x"])?,
         named("WASI", log, "wasi:random/get@0.2.10", &["wasi:random/get@0.2.10", "`wasi: true`"])?,
         named("something unknown", log, "evil:mapping/log@0.1.0", &["evil:mapping/log@0.1.0"])?,
-        named("no rules", mapper, "weft:mapping/mopper@0.1.0", &["does not export weft:mapping/mapper"])?,
+        named("no rules", mapper, "weft:mapping/mopper@0.1.0", &["does not export `weft:mapping/mapper`"])?,
     ])
 }
 

@@ -119,7 +119,7 @@ fn fit(configured: &mut Configured, plugin: &Examined) -> Result<(), String> {
         Some(entry) if plugin.needs_wasi && !entry.wasi => {
             return Err(format!("it imports WASI: it needs `plugins.load.{name}` with `wasi: true`"));
         }
-        Some(entry) => entry,
+        Some(entry) => configured.with_settings(name, entry)?,
     };
     configured.take(plugin.loaded.clone(), entry).map_err(|error| format!("{:#}", anyhow::Error::from(error)))
 }

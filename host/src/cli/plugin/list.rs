@@ -36,7 +36,7 @@ struct Listed {
     not_loaded: BTreeMap<String, String>,
 }
 
-/// A syncer may run another version than the one in its folder: one that was put back, say.
+/// A syncer may run another version than the one in its folder: one that was rolled back, say.
 const TITLE: &str = "what the configuration and the files in `plugins.folder` say; `/plugins` on a syncer's health port shows what runs";
 
 /// One plugin's say in one kind.
