@@ -8,8 +8,8 @@ mod input;
 mod output;
 mod plugin;
 mod project;
-mod sheet;
 mod sources;
+mod summary;
 mod translate;
 
 use std::path::PathBuf;

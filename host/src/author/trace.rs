@@ -1,4 +1,4 @@
-//! A translation that is traced: what every rule was given, and what came of it.
+//! Traces a translation: the input and the result of every rule.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,19 +19,19 @@ use weft_core::verdict::Hold;
 use crate::registry::descriptor::{Descriptor, Mapping};
 use crate::registry::{Owner, Plugin, Registry, Sources};
 
-/// One translation, step by step.
+/// A trace of one translation.
 pub struct Trace {
-    /// Whose rules the kind has where no plugin has a say.
+    /// Who has the base rule of the kind, before plugins that run after it.
     pub base: By,
-    /// The object that is translated.
+    /// The object that is translated, without fields that are never synced in this direction.
     pub source: Fields,
-    /// What the common part made of it, before the first rule.
+    /// The draft of the common part, before the first rule.
     pub draft: Fields,
     /// The calls of plugins, in order.
     pub calls: Vec<Call>,
-    /// The object that would be written, or why none is.
+    /// The object that weft would write, or why it writes none.
     pub result: Result<Fields, Hold>,
-    /// What the rules had to tell beside it.
+    /// Events, conditions and failures of the rules.
     pub notes: Notes,
 }
 
@@ -39,19 +39,19 @@ pub struct Trace {
 pub struct Call {
     /// Name of the plugin.
     pub plugin: String,
-    /// What it was given.
+    /// The draft that it was given.
     pub draft: Fields,
-    /// What it said.
+    /// Its answer.
     pub answer: Result<Answer, Failure>,
-    /// Why what it said was not carried out.
+    /// Why its edit was refused.
     pub refusal: Option<Failure>,
-    /// From the request to the answer: writing out, instantiation and settings included.
+    /// Duration from the request to the answer, including serialisation, instantiation and settings.
     pub took: Duration,
 }
 
-/// A part of the way from the source to the result.
+/// A step from the source to the result.
 pub struct Stage {
-    /// Who had it.
+    /// Who made it.
     pub by: By,
     /// The object before it.
     pub before: Fields,
@@ -62,9 +62,9 @@ pub struct Stage {
 /// Who changes objects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum By {
-    /// What is the same for every kind: names, labels, references, and what flows back.
+    /// The part that is the same for every kind: names, labels, references, and fields that are synced back.
     Common,
-    /// The built-in rules of a kind.
+    /// The built-in rule of a kind.
     Builtin(String),
     /// `mappings` of the configuration.
     Declared(String),
@@ -86,7 +86,7 @@ struct TracedRule {
 
 type Calls = Arc<Mutex<Vec<Call>>>;
 
-/// The rules of one kind, with a record of the calls of plugins.
+/// The rules of one kind; calls of plugins are recorded.
 pub(super) struct Tracer {
     mapper: Arc<dyn Mapper>,
     base: By,
@@ -97,7 +97,7 @@ impl Tracer {
     /// The rules that `sources` make for `kind`.
     ///
     /// # Errors
-    /// Nobody maps the kind.
+    /// The kind is not mapped.
     pub(super) fn new(kind: &Kind, sources: &Sources) -> Result<Self> {
         let calls = Calls::default();
         let traced = |(name, plugin): (&String, &Arc<dyn Plugin>)| {
@@ -120,7 +120,7 @@ impl Tracer {
         Ok(Self { mapper, base, calls })
     }
 
-    /// The translation of `source` to the host, with a record of each call.
+    /// Traces the translation of `source` to the host.
     pub(super) fn to_host(
         self,
         around: &Offline,
@@ -133,12 +133,12 @@ impl Tracer {
         let result = self.mapper.patcher().before_create(source);
         let result = result.and_then(|()| translate::to_host(&ctx, &*self.mapper, source));
         let mut fields = source.fields().clone();
-        // It never goes this way.
+        // `status` is never synced to the host.
         fields.remove("status");
         self.trace(fields, draft.into_fields(), result.map(HostObject::into_fields), notes)
     }
 
-    /// The translation of `host` back to `current`, with a record of each call.
+    /// Traces the translation of `host` back to `current`.
     pub(super) fn to_virtual(self, around: &Offline, host: &HostObject, current: &VirtualObject) -> Trace {
         let notes = Notes::default();
         let result = translate::to_virtual(&around.ctx(Some(host), &notes), &*self.mapper, host, current);
@@ -153,12 +153,12 @@ impl Tracer {
 }
 
 impl Trace {
-    /// The way from the source to the result, as far as it went; parts that changed nothing are left out.
+    /// The steps from the source to the result, as far as the translation got, without steps that change nothing.
     pub fn stages(&self) -> Vec<Stage> {
         let mut path = Path { now: self.source.clone(), stages: Vec::new() };
         path.go(By::Common, self.draft.clone());
         for call in &self.calls {
-            // What has happened between two calls is the work of the rules that are no plugin's.
+            // A change between two calls was made by the base rule.
             path.go(self.base.clone(), call.draft.clone());
             if let Some(after) = call.result() {
                 path.go(By::Plugin(call.plugin.clone()), after);
@@ -172,7 +172,7 @@ impl Trace {
     }
 }
 
-/// A way through versions of one object.
+/// Collects the steps between versions of one object.
 struct Path {
     now: Fields,
     stages: Vec<Stage>,
@@ -188,12 +188,12 @@ impl Path {
 }
 
 impl Call {
-    /// The draft with the edit, if there is one and it was carried out.
+    /// The draft with the edit, if it was applied.
     pub fn result(&self) -> Option<Fields> {
         self.wanted().filter(|_| self.refusal.is_none())
     }
 
-    /// The draft with the edit, if there is one that fits.
+    /// The draft with the edit, if it applies to the draft.
     pub fn wanted(&self) -> Option<Fields> {
         match &self.answer {
             Ok(Answer { verdict: Ok(edit), .. }) => edit.apply(&self.draft).ok(),
@@ -237,7 +237,7 @@ impl Extension for TracedRule {
     }
 
     fn refused(&self, failure: &Failure) {
-        // It is always the last call that is refused: the next one is made afterwards.
+        // A refusal always concerns the last call: the next one starts afterwards.
         if let Some(call) = self.calls.lock().unwrap_or_else(PoisonError::into_inner).last_mut() {
             call.refusal = Some(failure.clone());
         }
@@ -245,15 +245,15 @@ impl Extension for TracedRule {
     }
 }
 
-/// The common part of translation alone.
+/// The draft: the result of the common part alone.
 pub(super) fn draft(ctx: &Ctx<'_>, mapper: &dyn Mapper, source: &VirtualObject) -> HostObject {
     let drafting = Drafting { mapper, draft: Mutex::default() };
-    // Stops where the draft is made; that is what it is here for.
+    // `Drafting` stops the translation as soon as the draft is made.
     let _ = translate::to_host(ctx, &drafting, source);
     HostObject::new(drafting.draft.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// Takes the draft and goes no further.
+/// Keeps the draft and stops.
 struct Drafting<'a> {
     mapper: &'a dyn Mapper,
     draft: Mutex<Fields>,
@@ -266,11 +266,11 @@ impl Mapper for Drafting<'_> {
 
     fn to_host(&self, _: &Ctx<'_>, _: &VirtualObject, draft: HostObject) -> Result<HostObject, Hold> {
         *self.draft.lock().unwrap_or_else(PoisonError::into_inner) = draft.into_fields();
-        Err(Hold::absent("only the draft is wanted"))
+        Err(Hold::absent("only the draft is needed"))
     }
 }
 
-/// The result without the two annotations that are put on it at the very end.
+/// The result without the two annotations that are added at the very end.
 fn unsigned(mut result: Fields) -> Fields {
     if let Some(annotations) = annotations_mut(&mut result) {
         annotations.remove(DIGEST);

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 
 use crate::author::cases::Expect;
-use crate::cli::input::Question;
+use crate::cli::input::Request;
 use crate::cli::output::print;
 use crate::cli::plugin::build;
 use crate::cli::project;
@@ -19,7 +19,7 @@ pub(in crate::cli) struct Record {
     #[arg(value_name = "FILE", default_value = ".")]
     path: PathBuf,
     #[command(flatten)]
-    question: Question,
+    request: Request,
     /// The case to write, such as `cases/labelled.yaml`.
     #[arg(short, long, value_name = "CASE")]
     output: PathBuf,
@@ -33,7 +33,7 @@ pub(super) fn record(arguments: &Record) -> Result<ExitCode> {
             output.display()
         );
     }
-    let mut case = arguments.question.read(&arguments.path)?;
+    let mut case = arguments.request.read(&arguments.path)?;
     let bench = project::workbench()?;
     let plugin = bench.examine(&build::component(&bench, &arguments.path)?)?;
     let outcome = case.run(&bench, &plugin)?;
