@@ -1,23 +1,17 @@
 //! Traces a translation: the input and the result of every rule.
 
-use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+mod tracer;
 
-use anyhow::{Result, bail};
-use weft_core::context::{Ctx, Notes};
-use weft_core::extension::{Answer, Extension, Failure, Request, Terms};
+use std::fmt;
+use std::time::Duration;
+
+use weft_core::context::Notes;
+use weft_core::extension::{Answer, Failure};
 use weft_core::keys::{APPLIED, DIGEST};
-use weft_core::kinds;
-use weft_core::mapper::Mapper;
-use weft_core::object::{Fields, HostObject, Kind, VirtualObject};
-use weft_core::offline::Offline;
-use weft_core::spec::KindSpec;
-use weft_core::translate;
+use weft_core::object::Fields;
 use weft_core::verdict::Hold;
 
-use crate::registry::descriptor::{Descriptor, Mapping};
-use crate::registry::{Owner, Plugin, Registry, Sources};
+pub(super) use tracer::{Tracer, draft};
 
 /// A trace of one translation.
 pub struct Trace {
@@ -72,86 +66,6 @@ pub enum By {
     Plugin(String),
 }
 
-/// A plugin whose calls are recorded.
-struct Traced {
-    plugin: Arc<dyn Plugin>,
-    calls: Calls,
-}
-
-/// A rule whose calls are recorded.
-struct TracedRule {
-    rule: Arc<dyn Extension>,
-    calls: Calls,
-}
-
-type Calls = Arc<Mutex<Vec<Call>>>;
-
-/// The rules of one kind; calls of plugins are recorded.
-pub(super) struct Tracer {
-    mapper: Arc<dyn Mapper>,
-    base: By,
-    calls: Calls,
-}
-
-impl Tracer {
-    /// The rules that `sources` make for `kind`.
-    ///
-    /// # Errors
-    /// The kind is not mapped.
-    pub(super) fn new(kind: &Kind, sources: &Sources) -> Result<Self> {
-        let calls = Calls::default();
-        let traced = |(name, plugin): (&String, &Arc<dyn Plugin>)| {
-            let traced = Traced { plugin: plugin.clone(), calls: calls.clone() };
-            (name.clone(), Arc::new(traced) as Arc<dyn Plugin>)
-        };
-        let loaded = sources.loaded.iter().map(traced).collect();
-        let mut registry = Registry::new(kinds::builtin());
-        let mappers = registry.compose(&Sources { loaded, ..sources.clone() })?;
-        let mapper = mappers.into_iter().find(|mapper| mapper.spec().resource.kind() == *kind);
-        let (Some(mapper), Some(owner)) = (mapper, registry.base_owner(kind)) else {
-            bail!("{kind} is not mapped: neither built in, nor declared, nor added by a plugin");
-        };
-        let name = mapper.spec().resource.kind.to_string();
-        let base = match owner {
-            Owner::Builtin => By::Builtin(name),
-            Owner::Declared => By::Declared(name),
-            Owner::Plugin(plugin) => By::Plugin(plugin),
-        };
-        Ok(Self { mapper, base, calls })
-    }
-
-    /// Traces the translation of `source` to the host.
-    pub(super) fn to_host(
-        self,
-        around: &Offline,
-        source: &VirtualObject,
-        host: Option<&HostObject>,
-    ) -> Trace {
-        let notes = Notes::default();
-        let ctx = around.ctx(host, &notes);
-        let draft = draft(&ctx, &*self.mapper, source);
-        let result = self.mapper.patcher().before_create(source);
-        let result = result.and_then(|()| translate::to_host(&ctx, &*self.mapper, source));
-        let mut fields = source.fields().clone();
-        // `status` is never synced to the host.
-        fields.remove("status");
-        self.trace(fields, draft.into_fields(), result.map(HostObject::into_fields), notes)
-    }
-
-    /// Traces the translation of `host` back to `current`.
-    pub(super) fn to_virtual(self, around: &Offline, host: &HostObject, current: &VirtualObject) -> Trace {
-        let notes = Notes::default();
-        let result = translate::to_virtual(&around.ctx(Some(host), &notes), &*self.mapper, host, current);
-        let fields = current.fields().clone();
-        self.trace(fields.clone(), fields, Ok(result.into_fields()), notes)
-    }
-
-    fn trace(self, source: Fields, draft: Fields, result: Result<Fields, Hold>, notes: Notes) -> Trace {
-        let calls = std::mem::take(&mut *self.calls.lock().unwrap_or_else(PoisonError::into_inner));
-        Trace { base: self.base, source, draft, calls, result, notes }
-    }
-}
-
 impl Trace {
     /// The steps from the source to the result, as far as the translation got, without steps that change nothing.
     pub fn stages(&self) -> Vec<Stage> {
@@ -202,74 +116,6 @@ impl Call {
     }
 }
 
-impl Plugin for Traced {
-    fn name(&self) -> &str {
-        self.plugin.name()
-    }
-
-    fn descriptor(&self) -> &Descriptor {
-        self.plugin.descriptor()
-    }
-
-    fn extension(self: Arc<Self>, mapping: &Mapping) -> Arc<dyn Extension> {
-        let rule = self.plugin.clone().extension(mapping);
-        Arc::new(TracedRule { rule, calls: self.calls.clone() })
-    }
-}
-
-impl Extension for TracedRule {
-    fn name(&self) -> &str {
-        self.rule.name()
-    }
-
-    fn terms(&self) -> &Terms {
-        self.rule.terms()
-    }
-
-    fn call(&self, ctx: &Ctx<'_>, request: &Request<'_>) -> Result<Answer, Failure> {
-        let start = Instant::now();
-        let answer = self.rule.call(ctx, request);
-        let took = start.elapsed();
-        let (plugin, draft) = (self.name().to_owned(), request.draft.clone());
-        let call = Call { plugin, draft, answer: answer.clone(), refusal: None, took };
-        self.calls.lock().unwrap_or_else(PoisonError::into_inner).push(call);
-        answer
-    }
-
-    fn refused(&self, failure: &Failure) {
-        // A refusal always concerns the last call: the next one starts afterwards.
-        if let Some(call) = self.calls.lock().unwrap_or_else(PoisonError::into_inner).last_mut() {
-            call.refusal = Some(failure.clone());
-        }
-        self.rule.refused(failure);
-    }
-}
-
-/// The draft: the result of the common part alone.
-pub(super) fn draft(ctx: &Ctx<'_>, mapper: &dyn Mapper, source: &VirtualObject) -> HostObject {
-    let drafting = Drafting { mapper, draft: Mutex::default() };
-    // `Drafting` stops the translation as soon as the draft is made.
-    let _ = translate::to_host(ctx, &drafting, source);
-    HostObject::new(drafting.draft.into_inner().unwrap_or_else(PoisonError::into_inner))
-}
-
-/// Keeps the draft and stops.
-struct Drafting<'a> {
-    mapper: &'a dyn Mapper,
-    draft: Mutex<Fields>,
-}
-
-impl Mapper for Drafting<'_> {
-    fn spec(&self) -> &KindSpec {
-        self.mapper.spec()
-    }
-
-    fn to_host(&self, _: &Ctx<'_>, _: &VirtualObject, draft: HostObject) -> Result<HostObject, Hold> {
-        *self.draft.lock().unwrap_or_else(PoisonError::into_inner) = draft.into_fields();
-        Err(Hold::absent("only the draft is needed"))
-    }
-}
-
 /// The result without the two annotations that are added at the very end.
 fn unsigned(mut result: Fields) -> Fields {
     if let Some(annotations) = annotations_mut(&mut result) {
@@ -291,5 +137,63 @@ impl fmt::Display for By {
             Self::Declared(kind) => write!(f, "declared {kind}"),
             Self::Plugin(name) => write!(f, "plugin {name}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+    use weft_core::edit::Edit;
+
+    fn fields(value: &Value) -> Fields {
+        value.as_object().unwrap().clone()
+    }
+
+    fn call(draft: &Value, edit: &Value) -> Call {
+        let answer = Answer { verdict: Ok(Edit::Whole(fields(edit))), events: Vec::new(), conditions: None };
+        let (plugin, draft) = ("labels".to_owned(), fields(draft));
+        Call { plugin, draft, answer: Ok(answer), refusal: None, took: Duration::ZERO }
+    }
+
+    fn trace(calls: Vec<Call>, result: Result<Fields, Hold>) -> Trace {
+        let (source, draft) = (fields(&json!({"v": 0})), fields(&json!({"v": 1})));
+        let base = By::Builtin("Pod".to_owned());
+        Trace { base, source, draft, calls, result, notes: Notes::default() }
+    }
+
+    fn stages(trace: &Trace) -> Vec<(String, Value)> {
+        trace.stages().iter().map(|stage| (stage.by.to_string(), stage.after["v"].clone())).collect()
+    }
+
+    fn stage(by: &str, value: u8) -> (String, Value) {
+        (by.to_owned(), json!(value))
+    }
+
+    #[test]
+    fn a_change_between_two_calls_is_that_of_the_base_rule() {
+        let call = call(&json!({"v": 2}), &json!({"v": 3}));
+        let trace = trace(vec![call], Ok(fields(&json!({"v": 4}))));
+        let by_base = "built-in Pod";
+        let expected =
+            [stage("common part", 1), stage(by_base, 2), stage("plugin labels", 3), stage(by_base, 4)];
+        assert_eq!(stages(&trace), expected);
+    }
+
+    #[test]
+    fn steps_that_change_nothing_and_refused_edits_are_left_out() {
+        let mut refused = call(&json!({"v": 1}), &json!({"v": 2}));
+        refused.refusal = Some(Failure::new("PluginRefused", "no"));
+        let trace = trace(vec![refused], Err(Hold::absent("no")));
+        assert_eq!(stages(&trace), [stage("common part", 1)]);
+    }
+
+    #[test]
+    fn the_annotations_that_are_added_at_the_end_are_of_the_common_part() {
+        let result = json!({"v": 1, "metadata": {"annotations": {DIGEST: "x"}}});
+        let trace = trace(Vec::new(), Ok(fields(&result)));
+        let stages = trace.stages();
+        let last = stages.last().unwrap();
+        assert_eq!((&last.by, &last.after), (&By::Common, &fields(&result)));
     }
 }

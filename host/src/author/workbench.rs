@@ -261,3 +261,74 @@ pub fn surroundings() -> Result<Offline> {
     };
     Ok(Offline::new(Names::new("my-vcluster", "team-a")?, facts))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    /// A component that labels pods with the team of its settings.
+    fn team_label() -> std::path::PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/mapping-0.1.0/team-label.wasm")
+    }
+
+    fn entry(settings: &Value) -> Entry {
+        serde_json::from_value(json!({"kinds": ["v1/Pod"], "settings": settings})).unwrap()
+    }
+
+    fn pod() -> VirtualObject {
+        VirtualObject::from_json(json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web", "namespace": "shop"},
+            "spec": {"containers": [{"name": "main", "image": "nginx"}]},
+        }))
+        .unwrap()
+    }
+
+    fn team(bench: &Workbench) -> Option<String> {
+        let translated = bench.to_host(&surroundings().unwrap(), &pod(), None).unwrap();
+        translated.result.unwrap().label("team").map(str::to_owned)
+    }
+
+    #[test]
+    fn a_plugin_runs_with_its_settings_and_a_second_one_of_its_name_replaces_it() {
+        let mut bench = Workbench::new(None, &[]).unwrap();
+        assert_eq!(team(&bench), None);
+        let loaded = bench.read(&team_label(), false).unwrap();
+        for name in ["web", "shop"] {
+            bench.take(loaded.clone(), entry(&json!({"team": name}))).unwrap();
+            assert_eq!(team(&bench).as_deref(), Some(name));
+        }
+        assert_eq!(bench.plugins().count(), 1);
+        let trace = bench.trace_to_host(&surroundings().unwrap(), &pod(), None).unwrap();
+        assert_eq!(trace.calls.iter().map(|call| call.plugin.as_str()).collect::<Vec<_>>(), ["team-label"]);
+    }
+
+    #[test]
+    fn a_plugin_that_is_refused_leaves_the_workbench_as_it_was() {
+        let mut bench = Workbench::new(None, &[]).unwrap();
+        let loaded = bench.read(&team_label(), false).unwrap();
+        bench.take(loaded.clone(), entry(&json!({"team": "web"}))).unwrap();
+        let refused = bench.take(loaded, entry(&json!({"taem": "shop"})));
+        assert!(matches!(refused, Err(Refusal::Unfit(generation::Error::Settings { .. }))));
+        assert_eq!(team(&bench).as_deref(), Some("web"));
+    }
+
+    #[test]
+    fn a_component_without_an_entry_gets_what_it_requests() {
+        let mut bench = Workbench::new(None, &[]).unwrap();
+        let examined = bench.examine(&team_label()).unwrap();
+        assert!(!examined.needs_wasi);
+        assert_eq!(examined.entry().kinds, ["v1/Pod"]);
+        bench.load(&team_label(), None).unwrap();
+        assert_eq!(team(&bench).as_deref(), Some("none"));
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_and_a_kind_that_is_not_mapped_are_named() {
+        let bench = Workbench::new(None, &[]).unwrap();
+        let error = bench.examine(Path::new("missing.wasm")).err().unwrap();
+        assert_eq!(error.to_string(), "failed to read missing.wasm");
+        let error = bench.mapper(&Kind::new("apps/v1/Deployment")).err().unwrap();
+        assert!(error.to_string().starts_with("apps/v1/Deployment is not mapped"), "{error}");
+    }
+}
