@@ -1,4 +1,4 @@
-//! `weft plugin inspect`: what a component says of itself.
+//! `weft plugin inspect`: shows the descriptor of a component.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -14,10 +14,10 @@ use crate::cli::summary::Summary;
 /// Arguments of `weft plugin inspect`.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Inspect {
-    /// The component, or the folder of the plugin, which is built where its source is newer.
+    /// The component, or the folder of the plugin, which is built if its source is newer.
     #[arg(value_name = "FILE", default_value = ".")]
     path: PathBuf,
-    /// What to print.
+    /// Output format.
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     output: Format,
 }

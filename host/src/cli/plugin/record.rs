@@ -1,4 +1,4 @@
-//! `weft plugin record`: writes down what becomes of one object now.
+//! `weft plugin record`: records the outcome for one object as a case.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -15,7 +15,7 @@ use crate::cli::project;
 /// Arguments of `weft plugin record`.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Record {
-    /// The component, or the folder of the plugin, which is built where its source is newer.
+    /// The component, or the folder of the plugin, which is built if its source is newer.
     #[arg(value_name = "FILE", default_value = ".")]
     path: PathBuf,
     #[command(flatten)]
@@ -29,7 +29,7 @@ pub(super) fn record(arguments: &Record) -> Result<ExitCode> {
     let output = &arguments.output;
     if output.exists() {
         bail!(
-            "{} is there already; remove it or give another name (`weft plugin test --bless` changes only what a case gets wrong)",
+            "{} already exists; remove it or choose another name (`weft plugin test --bless` updates the expectation of a case that fails)",
             output.display()
         );
     }
