@@ -79,7 +79,7 @@ function takeSettings(settings) {
   const message =
     `${JSON.stringify(team)} is not a label value: use at most 63 letters, digits, "-", "_" and ".", ` +
     "with a letter or digit at both ends";
-  return [{ reason: "BadTeam", message, at: "/team" }];
+  return [{ reason: "BadTeam", message, field: "/team" }];
 }
 
 function label(draft) {

@@ -105,7 +105,7 @@ def take_settings(settings: dict[str, str]) -> list[Problem]:
         f"{json.dumps(team)} is not a label value: use at most 63 letters, digits, "
         '"-", "_" and ".", with a letter or digit at both ends'
     )
-    return [Problem(reason="BadTeam", message=message, at="/team")]
+    return [Problem(reason="BadTeam", message=message, field="/team")]
 
 
 def label(draft: dict) -> Edit:

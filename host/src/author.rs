@@ -1,6 +1,6 @@
 //! Tools for authors of plugins: translate without a cluster, trace, record and compare cases, measure.
 //!
-//! Here `anyhow` is allowed: errors are read by the person who runs the command.
+//! `anyhow` is allowed here, because the person who runs the command reads the errors.
 
 pub mod bench;
 pub mod cases;

@@ -9,8 +9,8 @@ mod input;
 mod output;
 mod plugin;
 mod project;
-mod sheet;
 mod sources;
+mod summary;
 mod translate;
 
 use std::path::PathBuf;
@@ -31,18 +31,18 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Keep pairs of objects in step between the virtual cluster and its host.
+    /// Sync objects between the virtual cluster and its host.
     Syncer(Syncer),
     /// Show what the configuration file may hold.
     #[command(subcommand)]
     Config(config::Command),
-    /// Write, check, try and measure plugins.
+    /// Create, check, test and measure plugins.
     #[command(subcommand)]
     Plugin(plugin::Command),
-    /// Show what becomes of objects on the host, and the rule behind each field, without any cluster.
+    /// Show the host objects of virtual objects, and the rule behind each field, without a cluster.
     ///
-    /// A host name is made of the object's name, its namespace and the cluster's name. Where that would be too long,
-    /// or could be read in two ways, it is a readable beginning and a hash.
+    /// A host name consists of the object's name, its namespace and the cluster's name. If that would be too long or
+    /// ambiguous, it is a readable prefix and a hash.
     Translate(translate::Translate),
 }
 
@@ -51,12 +51,12 @@ struct Syncer {
     /// The configuration file.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// Print the configuration with every default, and stop.
+    /// Print the configuration with all defaults, and exit.
     #[arg(long)]
     print_config: bool,
 }
 
-/// Does what the command line asks for.
+/// Runs the command of the command line.
 pub fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Syncer(arguments) => syncer(&arguments).map(|()| ExitCode::SUCCESS),

@@ -1,4 +1,4 @@
-//! What the program says to wrong input, and the exit code that scripts see.
+//! Error messages and exit codes of the program.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -7,22 +7,22 @@ use std::process::{Command, Output};
 
 fn weft(folder: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_weft"));
-    // No cache outside, and no colours whatever the machine says.
+    // A cache of its own, and no colours whatever the environment says.
     let command = command.current_dir(folder).args(arguments).env("XDG_CACHE_HOME", folder.join("cache"));
     command.env_remove("CLICOLOR_FORCE").env("RUST_BACKTRACE", "1").output().unwrap()
 }
 
-/// The program fails with 1, prints nothing, and says `wanted`.
+/// The program exits with 1, prints nothing on standard output, and `wanted` on standard error.
 #[track_caller]
 fn fails(folder: &Path, arguments: &[&str], wanted: &str) {
     let output = weft(folder, arguments);
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.starts_with("weft: ") && said.contains(wanted), "{arguments:?} said: {said}");
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(errors.starts_with("weft: ") && errors.contains(wanted), "{arguments:?} printed: {errors}");
     assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{arguments:?}");
 }
 
 #[test]
-fn files_that_are_no_plugin_are_refused_with_the_reason() {
+fn files_that_are_not_plugins_are_refused_with_the_reason() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, bytes: &[u8]| std::fs::write(folder.path().join(name), bytes).unwrap();
     write("text.wasm", b"hello");
@@ -31,9 +31,9 @@ fn files_that_are_no_plugin_are_refused_with_the_reason() {
     write("torn.wasm", b"\0asm\x0d\0\x01\0\x01");
     for (file, wanted) in [
         ("none.wasm", "no such file or folder: none.wasm"),
-        ("text.wasm", "text.wasm: it is no WebAssembly file"),
+        ("text.wasm", "text.wasm: not a WebAssembly file"),
         ("module.wasm", "module.wasm: it is a core module, not a component"),
-        ("empty.wasm", "empty.wasm: it is a component, but no mapping plugin"),
+        ("empty.wasm", "empty.wasm: it does not export `weft:mapping/mapper`"),
         ("torn.wasm", "torn.wasm: it cannot be compiled"),
     ] {
         fails(folder.path(), &["plugin", "check", file], wanted);
@@ -42,10 +42,10 @@ fn files_that_are_no_plugin_are_refused_with_the_reason() {
 }
 
 #[test]
-fn folders_that_are_no_project_are_refused_with_what_to_do() {
+fn folders_that_are_not_projects_are_refused_with_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
     fails(folder.path(), &["plugin", "test"], "there is no plugin in .");
-    fails(folder.path(), &["plugin", "build"], "`weft plugin new` begins one");
+    fails(folder.path(), &["plugin", "build"], "`weft plugin new` creates one");
     fails(folder.path(), &["plugin", "new", "Mine", "--lang", "js"], "use lower-case letters");
     fails(folder.path(), &["plugin", "new", "mine-", "--lang", "js"], "no `-` at the end");
     fails(folder.path(), &["plugin", "new", "mine", "--lang", "rust"], "--sdk <repository>/plugins/sdk");
@@ -54,7 +54,7 @@ fn folders_that_are_no_project_are_refused_with_what_to_do() {
     fails(folder.path(), &["plugin", "list", "--config", "weft.yaml"], "weft.yaml");
 }
 
-/// A project of which the build says whether it is to write backtraces, and fails.
+/// A project whose build prints whether backtraces are on, and fails.
 fn project() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| {
@@ -72,7 +72,7 @@ fn project() -> tempfile::TempDir {
 }
 
 #[test]
-fn what_is_tried_is_built_first_where_its_source_is_newer() {
+fn a_plugin_is_built_first_if_its_source_is_newer() {
     let project = project();
     let folder = project.path();
     let object = ["-f", "pod.yaml"];
@@ -89,32 +89,32 @@ fn what_is_tried_is_built_first_where_its_source_is_newer() {
         );
         std::fs::create_dir(folder.join("dist")).unwrap();
         std::fs::write(&component, "no component").unwrap();
-        fails(folder, &arguments, "it is no WebAssembly file");
+        fails(folder, &arguments, "not a WebAssembly file");
         let file = std::fs::File::options().append(true).open(&component).unwrap();
         file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
         fails(folder, &arguments, "the build of . failed");
-        // A file is taken as it is.
+        // A file is used as it is.
         let named = [&["plugin", command, "dist/mine.wasm"], more].concat();
-        fails(folder, &named, "it is no WebAssembly file");
+        fails(folder, &named, "not a WebAssembly file");
     }
 }
 
 #[test]
-fn what_no_change_of_the_source_can_mend_ends_dev_at_once() {
+fn errors_that_no_change_of_the_source_can_fix_end_dev_at_once() {
     let project = project();
     let dev = |more: &[&'static str]| [&["plugin", "dev", "--into", "plugins"], more].concat();
     fails(project.path(), &dev(&["nope"]), "there is no plugin in nope");
-    fails(project.path(), &dev(&["--settings", "none.yaml"]), "--settings none.yaml is no file");
-    fails(project.path(), &dev(&["-f", "none.yaml"]), "--file none.yaml is no file");
+    fails(project.path(), &dev(&["--settings", "none.yaml"]), "--settings none.yaml is not a file");
+    fails(project.path(), &dev(&["-f", "none.yaml"]), "--file none.yaml is not a file");
     assert!(!project.path().join("plugins").exists());
     fails(project.path(), &["plugin", "dev", "--into", "pod.yaml"], "--into pod.yaml is a file");
 }
 
 #[test]
-fn a_case_that_is_there_is_not_promised_to_be_written_by_bless() {
+fn an_existing_case_is_not_overwritten() {
     let project = project();
     let record = ["plugin", "record", "-f", "pod.yaml", "-o", "pod.yaml"];
-    fails(project.path(), &record, "pod.yaml is there already; remove it");
+    fails(project.path(), &record, "pod.yaml already exists; remove it");
 }
 
 #[test]
@@ -132,7 +132,7 @@ fn objects_that_cannot_be_read_are_named_with_their_file() {
 }
 
 #[test]
-fn a_host_object_is_printed_without_colours_where_nobody_looks() {
+fn output_has_no_colours_without_a_terminal() {
     let folder = tempfile::tempdir().unwrap();
     let map = "{apiVersion: v1, kind: ConfigMap, metadata: {name: a, namespace: b}, data: {k: v}}";
     std::fs::write(folder.path().join("map.yaml"), map).unwrap();
@@ -161,7 +161,7 @@ fn a_folder_of_objects_is_translated_as_kubectl_would_apply_it() {
 }
 
 #[test]
-fn nothing_is_said_to_be_held_for_a_plugin_that_names_no_kinds() {
+fn the_failure_policy_is_noted_only_for_kinds_that_are_known() {
     let folder = tempfile::tempdir().unwrap();
     let map = "{apiVersion: v1, kind: ConfigMap, metadata: {name: a}}";
     std::fs::write(folder.path().join("map.yaml"), map).unwrap();
@@ -173,10 +173,10 @@ fn nothing_is_said_to_be_held_for_a_plugin_that_names_no_kinds() {
         let output = weft(folder.path(), &["translate", "-f", "map.yaml", "--config", "weft.yaml"]);
         String::from_utf8(output.stderr).unwrap()
     };
-    let said = translate("");
-    assert!(said.contains("there is no mine.wasm") && !said.contains("holds for"), "{said}");
-    let said = translate("kinds: [v1/Pod]");
-    assert!(said.contains("`onFailure: hold` holds for v1/Pod"), "{said}");
+    let errors = translate("");
+    assert!(errors.contains("there is no file mine.wasm") && !errors.contains("applies to"), "{errors}");
+    let errors = translate("kinds: [v1/Pod]");
+    assert!(errors.contains("`onFailure: hold` applies to v1/Pod"), "{errors}");
 }
 
 #[test]

@@ -128,6 +128,35 @@ fn no_file_is_too_large_and_few_are_without_a_test() {
     assert!(untested.len() <= UNTESTED, "more than {UNTESTED} files have no test: {untested:?}");
 }
 
+/// A test file that is in no `mod` list is not compiled, and nobody notices that it has stopped testing.
+#[test]
+fn every_file_of_the_tests_is_compiled() {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests");
+    let files: Vec<PathBuf> = ["suite", "src"].iter().flat_map(|folder| paths(&tests.join(folder))).collect();
+    assert!(files.len() > 50, "{} files are in {}", files.len(), tests.display());
+    let dead: Vec<&PathBuf> = files.iter().filter(|file| !is_root(file) && !is_in_a_list(file)).collect();
+    assert!(dead.is_empty(), "files that are in no `mod` list, so nothing compiles them: {dead:?}");
+}
+
+/// Whether a file is the root of a crate.
+fn is_root(file: &Path) -> bool {
+    file.ends_with("suite/main.rs")
+        || file.ends_with("src/lib.rs")
+        || (file.ends_with("main.rs") && file.components().any(|part| part.as_os_str() == "bin"))
+}
+
+/// Whether the file of the module above has a `mod` line for this file.
+fn is_in_a_list(file: &Path) -> bool {
+    let module = if file.ends_with("mod.rs") { file.parent().expect("in a folder") } else { file };
+    let name = module.file_stem().and_then(|stem| stem.to_str()).expect("names are ASCII");
+    let folder = module.parent().expect("in a folder");
+    let above = ["mod.rs", "main.rs", "lib.rs"].map(|file| folder.join(file));
+    above.into_iter().chain([folder.with_extension("rs")]).any(|above| {
+        let text = std::fs::read_to_string(above).unwrap_or_default();
+        text.lines().any(|line| line.split_once("mod ").is_some_and(|(_, rest)| rest == format!("{name};")))
+    })
+}
+
 /// A file of the shell, as far as these rules go.
 struct File {
     /// `engine/cache/store` for `src/engine/cache/store.rs`.

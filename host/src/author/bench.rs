@@ -1,4 +1,4 @@
-//! How long a plugin takes: to be compiled, to be instantiated, and to answer.
+//! Measures a plugin: compilation, instantiation, calls and memory.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use crate::author::cases::Case;
 use crate::author::workbench::{Workbench, surroundings};
 use crate::plugin::probe::Probe;
 
-/// What was measured of one plugin with one object. Times of calls are in microseconds.
+/// Measurements of one plugin with one object. Durations of calls are in microseconds.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Measured {
@@ -19,23 +19,23 @@ pub struct Measured {
     pub plugin: String,
     /// Bytes of the component.
     pub size_bytes: usize,
-    /// Compiling it, with nothing in any cache, in milliseconds.
+    /// Compilation without a cache, in milliseconds.
     pub compile_ms: f64,
-    /// A fresh instance, and nothing done with it.
+    /// Creation of an instance.
     pub instantiate_us: Spread,
-    /// A fresh instance that takes its settings and answers: what each call costs in the syncer.
+    /// A call in a fresh instance, including `configure`: the cost of each call in the syncer.
     pub fresh_us: Spread,
-    /// Another answer of an instance that has answered once.
+    /// A second call in the same instance.
     pub warm_us: Spread,
-    /// The whole rule: the request written out, a fresh call, the answer read.
+    /// The whole rule: serialise the request, call a fresh instance, parse the outcome.
     pub rule_us: Spread,
-    /// The same object by the built-in rules alone: draft, rules and guard.
+    /// The same object with the built-in rules only: draft, rule and guard.
     pub native_us: Spread,
-    /// How often each was done.
+    /// How often each was measured.
     pub runs: usize,
 }
 
-/// How long it took in most of the runs.
+/// Percentiles of a duration.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Spread {
     /// Half of the runs took no longer.
@@ -44,18 +44,18 @@ pub struct Spread {
     pub p99: f64,
 }
 
-/// Runs that are not counted: the first ones fill caches of the processor and of the allocator.
+/// Runs that are not measured: they warm up the caches of the processor and of the allocator.
 const WARM_UP: usize = 20;
-/// Loaded components of which the memory is taken: so many that a page more or less, and what the allocator
-/// keeps for the next one, count for little.
+/// Number of components whose memory is measured together, so that single pages and the allocator's reserve matter
+/// little.
 const COPIES: usize = 4;
 
-/// Measures the component `bytes` with the question of `case`, each part `runs` times.
+/// Measures the component `bytes` with the request of `case`, each part `runs` times.
 ///
 /// # Errors
-/// The component cannot be loaded, or does not answer.
+/// The component cannot be loaded, or its calls fail.
 pub fn measure(bytes: &[u8], case: &Case, runs: usize) -> Result<Measured> {
-    // A sandbox of its own without a folder for compiled components, so that it is compiled indeed.
+    // A sandbox without a cache, so that the component is compiled.
     let bench = Workbench::new(None, &[])?;
     let start = Instant::now();
     bench.sandbox().compile(bytes)?;
@@ -64,7 +64,7 @@ pub fn measure(bytes: &[u8], case: &Case, runs: usize) -> Result<Measured> {
     let loaded = case.load_plugin(&bench, &plugin)?;
     let name = plugin.loaded.descriptor.name.clone();
     let rule_us = spread(runs, || {
-        let trace = case.watch(&loaded, &name)?;
+        let trace = case.trace(&loaded, &name)?;
         Ok(trace.calls.first().map(|call| call.took).unwrap_or_default())
     })?;
     let probe = probe(&loaded, case)?;
@@ -81,7 +81,7 @@ pub fn measure(bytes: &[u8], case: &Case, runs: usize) -> Result<Measured> {
     })
 }
 
-/// The object of `case` by the built-in rules; nothing where nobody but a plugin maps its kind.
+/// The object of `case` with the built-in rules; zero if only plugins map its kind.
 fn native(case: &Case, runs: usize) -> Result<Spread> {
     let (bench, around) = (Workbench::new(None, &[])?, surroundings()?);
     let source = VirtualObject::new(case.r#virtual.clone());
@@ -95,16 +95,16 @@ fn native(case: &Case, runs: usize) -> Result<Spread> {
     })
 }
 
-/// What this process grows by, in bytes, when the component is loaded and nobody calls it.
+/// The memory of the loaded, idle component, in bytes, measured as growth of this process.
 ///
-/// As in a syncer only where the component is in `cache` already, and in a process that has not compiled
-/// anything: the memory that compiling takes does not all go back to the system.
+/// Comparable to a syncer only if the component is already in `cache` and this process has not compiled anything:
+/// memory used for compiling is not all returned to the system.
 ///
 /// # Errors
-/// The component cannot be loaded, or the system does not tell of memory (Linux does).
+/// The component cannot be loaded, or the system has no `/proc/self/statm`.
 pub fn idle_bytes(bytes: &[u8], cache: &Path) -> Result<usize> {
     let bench = Workbench::new(Some(cache), &[])?;
-    // The first one also brings in what all share: pages of this program, the engine's own tables.
+    // The first one also loads what all share: pages of this program, and tables of the engine.
     let first = bench.examine_bytes(bytes)?;
     let before = resident()?;
     let kept: Vec<_> = (0..COPIES).map(|_| bench.examine_bytes(bytes)).collect::<Result<_, _>>()?;
@@ -116,8 +116,9 @@ pub fn idle_bytes(bytes: &[u8], cache: &Path) -> Result<usize> {
 /// Resident memory of this process, in bytes (Linux: proc(5), `statm`).
 fn resident() -> Result<usize> {
     const PAGE: usize = 4096;
-    let text = std::fs::read_to_string("/proc/self/statm").context("the system tells nothing of memory")?;
-    let pages = text.split_whitespace().nth(1).context("statm has a second number")?;
+    let statm =
+        std::fs::read_to_string("/proc/self/statm").context("failed to read the memory of this process")?;
+    let pages = statm.split_whitespace().nth(1).context("statm has a second number")?;
     Ok(pages.parse::<usize>()? * PAGE)
 }
 
@@ -127,12 +128,12 @@ fn call_fresh(probe: &Probe) -> Result<Duration> {
     Ok(start.elapsed())
 }
 
-/// The call that the only plugin of `bench` has just had, to be made again.
+/// The last call of the only plugin of `bench`, to be repeated.
 fn probe(bench: &Workbench, case: &Case) -> Result<Probe> {
     let generation = bench.plugins().next().context("no plugin is loaded")?.clone();
     let Some(recorded) = generation.recorder.calls().into_iter().next() else {
         let source = VirtualObject::new(case.r#virtual.clone());
-        bail!("the plugin was not called for {source:?}, or it is a Secret, of which nothing is kept");
+        bail!("the plugin was not called for {source:?}, or it is a Secret, whose calls are not recorded");
     };
     Ok(Probe::new(generation, recorded, surroundings()?.names))
 }

@@ -1,4 +1,4 @@
-//! Recorded cases: what a plugin is asked, and what is to come of it. No cluster is needed.
+//! Recorded cases: a request to a plugin and the expected outcome. No cluster is needed.
 
 mod compare;
 mod complete;
@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use weft_core::object::{Fields, VirtualObject};
+use weft_core::verdict::Word;
 
 use crate::author::trace::Trace;
 use crate::author::workbench::{Examined, Refusal, Workbench, surroundings};
@@ -21,41 +22,41 @@ use crate::yaml;
 
 pub use compare::{Difference, compare};
 pub use expect::{Expect, blessed, replace_expect};
-pub use outcome::{Outcome, Told, Word, plain};
+pub use outcome::{Outcome, plain, with_reason};
 pub use patch::Patch;
 
-/// A question and its answer.
+/// A request and the expected outcome.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Case {
-    /// Which way.
-    pub call: Way,
+    /// The function that is called.
+    pub call: Direction,
     /// The plugin's settings.
     #[serde(default, skip_serializing_if = "Fields::is_empty")]
     pub settings: Fields,
     /// The tenant's object.
     pub r#virtual: Fields,
-    /// The host object as it is now. Name, namespace and identity are put in where they are missing.
+    /// The current host object. Missing name, namespace and identity are added.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<Fields>,
-    /// What else can be looked up: virtual objects, and host objects that carry an identity.
+    /// Other objects that lookups find: virtual objects, and host objects with an identity.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub objects: Vec<Fields>,
-    /// What is to come of it.
+    /// The expected outcome.
     pub expect: Expect,
 }
 
-/// Which of the plugin's functions is called.
+/// A function of the plugin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Way {
-    /// The host object is to be written.
+pub enum Direction {
+    /// Before the host object is written.
     ToHost,
-    /// Something flows back.
+    /// Before fields are synced back to the virtual object.
     ToVirtual,
 }
 
-/// Why a case cannot be tried.
+/// Why a case cannot be run.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file cannot be read.
@@ -63,7 +64,7 @@ pub enum Error {
     Read {
         /// The file.
         path: String,
-        /// What the system says.
+        /// The error of the system.
         source: std::io::Error,
     },
     /// Not YAML, a key that does not exist, or a value of the wrong type.
@@ -74,9 +75,9 @@ pub enum Error {
         /// What and where.
         why: String,
     },
-    /// Something that a call needs.
+    /// A key that the call needs is missing or wrong.
     #[error("`{key}` {why}")]
-    Lacks {
+    Key {
         /// The key.
         key: &'static str,
         /// What is wrong and what to do.
@@ -94,7 +95,7 @@ impl Case {
     /// Reads the case at `path`.
     ///
     /// # Errors
-    /// It cannot be read, or is no case.
+    /// It cannot be read, or is not a case.
     pub fn load(path: &Path) -> Result<Self, Error> {
         let shown = path.display().to_string();
         let text =
@@ -102,29 +103,29 @@ impl Case {
         Self::parse(&shown, &text)
     }
 
-    fn parse(path: &str, text: &str) -> Result<Self, Error> {
-        yaml::read(text).map_err(|why| Error::Parse { path: path.to_owned(), why })
+    fn parse(path: &str, yaml: &str) -> Result<Self, Error> {
+        yaml::read(yaml).map_err(|why| Error::Parse { path: path.to_owned(), why })
     }
 
-    /// A case of which nothing is known yet but the question.
-    pub fn question(call: Way, r#virtual: Fields) -> Self {
+    /// A case whose outcome is not recorded yet.
+    pub fn new(call: Direction, r#virtual: Fields) -> Self {
         let (settings, host, objects) = (Fields::new(), None, Vec::new());
         Self { call, settings, r#virtual, host, objects, expect: Expect::verdict(Word::Apply) }
     }
 
-    /// What comes of it, with nothing but `plugin` loaded.
+    /// The outcome with nothing but `plugin` loaded.
     ///
     /// # Errors
-    /// The question cannot be asked. What the plugin does with it is no error.
+    /// The case cannot be run. A failure of the plugin is an outcome, not an error.
     pub fn run(&self, bench: &Workbench, plugin: &Examined) -> Result<Outcome, Error> {
         match self.load_plugin(bench, plugin) {
             Ok(bench) => {
                 let name = &plugin.loaded.descriptor.name;
-                Ok(Outcome::of(self.watch(&bench, name)?, name))
+                Ok(Outcome::of(self.trace(&bench, name)?, name))
             }
-            // Settings are a part of the question, so what the plugin says of them is an answer.
+            // Settings are part of the case, so refusing them is an outcome.
             Err(Error::Plugin(Refusal::Unfit(error @ generation::Error::Settings { .. }))) => {
-                Ok(Outcome::refused_settings(&error.to_string()))
+                Ok(Outcome::refused_settings(&plugin.loaded.descriptor.name, &error.to_string()))
             }
             Err(other) => Err(other),
         }
@@ -142,11 +143,11 @@ impl Case {
         Ok(bench)
     }
 
-    /// The whole way to the answer, with what is loaded in `bench`.
+    /// The trace of the case with the plugins in `bench`.
     ///
     /// # Errors
-    /// The question cannot be asked of `plugin`.
-    pub fn watch(&self, bench: &Workbench, plugin: &str) -> Result<Trace, Error> {
+    /// `plugin` is not called for this case.
+    pub fn trace(&self, bench: &Workbench, plugin: &str) -> Result<Trace, Error> {
         let source = VirtualObject::new(self.r#virtual.clone());
         let kind = weft_core::offline::key_of(&source).kind;
         self.check_mapping(bench, plugin, kind.as_str())?;
@@ -155,16 +156,16 @@ impl Case {
         let mapper = bench.mapper(&kind)?.clone();
         let host = self.host.as_ref().map(|given| complete::host(&around, mapper.as_ref(), &source, given));
         match (self.call, &host) {
-            (Way::ToHost, host) => Ok(bench.trace_to_host(&around, &source, host.as_ref())?),
-            (Way::ToVirtual, Some(host)) => Ok(bench.trace_to_virtual(&around, host, &source)?),
-            (Way::ToVirtual, None) => {
-                let why = "is missing: what flows back comes from the host object".to_owned();
-                Err(Error::Lacks { key: "host", why })
+            (Direction::ToHost, host) => Ok(bench.trace_to_host(&around, &source, host.as_ref())?),
+            (Direction::ToVirtual, Some(host)) => Ok(bench.trace_to_virtual(&around, host, &source)?),
+            (Direction::ToVirtual, None) => {
+                let why = "is missing: `to-virtual` maps a host object".to_owned();
+                Err(Error::Key { key: "host", why })
             }
         }
     }
 
-    /// Passes if the plugin is called for this kind and this way at all.
+    /// Passes if the plugin maps this kind in this direction.
     fn check_mapping(&self, bench: &Workbench, plugin: &str, kind: &str) -> Result<(), Error> {
         let found = bench.plugins().find(|loaded| *loaded.name == *plugin);
         let mappings = found.map(Arc::as_ref).map_or(&[][..], |found| &found.loaded.descriptor.mappings);
@@ -173,25 +174,25 @@ impl Case {
                 mappings.iter().map(|mapping| mapping.resource.kind().to_string()).collect();
             let why =
                 format!("is of the kind {kind}, which {plugin} does not map; it maps {}", kinds.join(", "));
-            return Err(Error::Lacks { key: "virtual", why });
+            return Err(Error::Key { key: "virtual", why });
         };
         let is_called = match self.call {
-            Way::ToHost => mapping.to_host,
-            Way::ToVirtual => mapping.to_virtual,
+            Direction::ToHost => mapping.to_host,
+            Direction::ToVirtual => mapping.to_virtual,
         };
         if is_called {
             return Ok(());
         }
         let why =
-            format!("is {}, for which {plugin} does not ask: add it to the mapping's directions", self.call);
-        Err(Error::Lacks { key: "call", why })
+            format!("is {}, which {plugin} does not map: add it to the mapping's directions", self.call);
+        Err(Error::Key { key: "call", why })
     }
 }
 
-/// A plugin is tried beside the built-in rules alone.
+/// A case runs with the built-in rules and the plugin, without declared mappings.
 const NOTHING_DECLARED: &[DeclaredMapping] = &[];
 
-impl std::fmt::Display for Way {
+impl std::fmt::Display for Direction {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::ToHost => "to-host",
@@ -204,14 +205,14 @@ impl std::fmt::Display for Way {
 mod tests {
     use super::*;
 
-    /// Why a case with this in the place of what is expected cannot be used.
+    /// Why a case with this expectation cannot be used.
     fn refused(expect: &str) -> String {
         let text = format!("call: to-host\nvirtual: {{}}\nexpect: {expect}\n");
         Case::parse("cases/a.yaml", &text).unwrap_err().to_string()
     }
 
     #[test]
-    fn what_cannot_be_used_is_told_with_its_place_its_key_and_what_is_allowed() {
+    fn an_error_names_the_place_the_key_and_what_is_allowed() {
         for (expect, key, allowed) in [
             ("{verdikt: apply}", "`expect.verdikt`: unknown field", "verdict"),
             ("{verdict: aply}", "`expect.verdict`: ", "refused"),
@@ -234,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn the_case_in_the_manual_is_one_and_every_key_is_in_the_manual() {
+    fn the_case_in_the_manual_is_valid_and_every_key_is_documented() {
         let manual = include_str!("../../../wit/README.md");
         let (_, section) = manual.split_once("\n## Cases\n").unwrap();
         let (section, _) = section.split_once("\n## ").unwrap();

@@ -1,37 +1,31 @@
-//! A translation that is traced: what every rule was given, and what came of it.
+//! Traces a translation: the input and the result of every rule.
+
+mod tracer;
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Result, bail};
-use weft_core::context::{Ctx, Notes};
-use weft_core::extension::{Answer, Extension, Failure, Request, Terms};
+use weft_core::context::Notes;
+use weft_core::extension::{Answer, Failure};
 use weft_core::keys::{APPLIED, DIGEST};
-use weft_core::kinds;
-use weft_core::mapper::Mapper;
-use weft_core::object::{Fields, HostObject, Kind, VirtualObject};
-use weft_core::offline::Offline;
-use weft_core::spec::KindSpec;
-use weft_core::translate;
+use weft_core::object::Fields;
 use weft_core::verdict::Hold;
 
-use crate::registry::descriptor::{Descriptor, Mapping};
-use crate::registry::{Owner, Plugin, Registry, Sources};
+pub(super) use tracer::{Tracer, draft};
 
-/// One translation, step by step.
+/// A trace of one translation.
 pub struct Trace {
-    /// Whose rules the kind has where no plugin has a say.
+    /// Who has the base rule of the kind, before plugins that run after it.
     pub base: By,
-    /// The object that is translated.
+    /// The object that is translated, without fields that are never synced in this direction.
     pub source: Fields,
-    /// What the common part made of it, before the first rule.
+    /// The draft of the common part, before the first rule.
     pub draft: Fields,
     /// The calls of plugins, in order.
     pub calls: Vec<Call>,
-    /// The object that would be written, or why none is.
+    /// The object that weft would write, or why it writes none.
     pub result: Result<Fields, Hold>,
-    /// What the rules had to tell beside it.
+    /// Events, conditions and failures of the rules.
     pub notes: Notes,
 }
 
@@ -39,19 +33,19 @@ pub struct Trace {
 pub struct Call {
     /// Name of the plugin.
     pub plugin: String,
-    /// What it was given.
+    /// The draft that it was given.
     pub draft: Fields,
-    /// What it said.
+    /// Its answer.
     pub answer: Result<Answer, Failure>,
-    /// Why what it said was not carried out.
+    /// Why its edit was refused.
     pub refusal: Option<Failure>,
-    /// From the request to the answer: writing out, instantiation and settings included.
+    /// Duration from the request to the answer, including serialisation, instantiation and settings.
     pub took: Duration,
 }
 
-/// A part of the way from the source to the result.
+/// A step from the source to the result.
 pub struct Stage {
-    /// Who had it.
+    /// Who made it.
     pub by: By,
     /// The object before it.
     pub before: Fields,
@@ -62,9 +56,9 @@ pub struct Stage {
 /// Who changes objects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum By {
-    /// What is the same for every kind: names, labels, references, and what flows back.
+    /// The part that is the same for every kind: names, labels, references, and fields that are synced back.
     Common,
-    /// The built-in rules of a kind.
+    /// The built-in rule of a kind.
     Builtin(String),
     /// `mappings` of the configuration.
     Declared(String),
@@ -72,93 +66,13 @@ pub enum By {
     Plugin(String),
 }
 
-/// A plugin whose calls are recorded.
-struct Traced {
-    plugin: Arc<dyn Plugin>,
-    calls: Calls,
-}
-
-/// A rule whose calls are recorded.
-struct TracedRule {
-    rule: Arc<dyn Extension>,
-    calls: Calls,
-}
-
-type Calls = Arc<Mutex<Vec<Call>>>;
-
-/// The rules of one kind, with a record of the calls of plugins.
-pub(super) struct Tracer {
-    mapper: Arc<dyn Mapper>,
-    base: By,
-    calls: Calls,
-}
-
-impl Tracer {
-    /// The rules that `sources` make for `kind`.
-    ///
-    /// # Errors
-    /// Nobody maps the kind.
-    pub(super) fn new(kind: &Kind, sources: &Sources) -> Result<Self> {
-        let calls = Calls::default();
-        let traced = |(name, plugin): (&String, &Arc<dyn Plugin>)| {
-            let traced = Traced { plugin: plugin.clone(), calls: calls.clone() };
-            (name.clone(), Arc::new(traced) as Arc<dyn Plugin>)
-        };
-        let loaded = sources.loaded.iter().map(traced).collect();
-        let mut registry = Registry::new(kinds::builtin());
-        let mappers = registry.compose(&Sources { loaded, ..sources.clone() })?;
-        let mapper = mappers.into_iter().find(|mapper| mapper.spec().resource.kind() == *kind);
-        let (Some(mapper), Some(owner)) = (mapper, registry.base_owner(kind)) else {
-            bail!("{kind} is not mapped: neither built in, nor declared, nor added by a plugin");
-        };
-        let name = mapper.spec().resource.kind.to_string();
-        let base = match owner {
-            Owner::Builtin => By::Builtin(name),
-            Owner::Declared => By::Declared(name),
-            Owner::Plugin(plugin) => By::Plugin(plugin),
-        };
-        Ok(Self { mapper, base, calls })
-    }
-
-    /// The translation of `source` to the host, with a record of each call.
-    pub(super) fn to_host(
-        self,
-        around: &Offline,
-        source: &VirtualObject,
-        host: Option<&HostObject>,
-    ) -> Trace {
-        let notes = Notes::default();
-        let ctx = around.ctx(host, &notes);
-        let draft = draft(&ctx, &*self.mapper, source);
-        let result = self.mapper.patcher().before_create(source);
-        let result = result.and_then(|()| translate::to_host(&ctx, &*self.mapper, source));
-        let mut fields = source.fields().clone();
-        // It never goes this way.
-        fields.remove("status");
-        self.trace(fields, draft.into_fields(), result.map(HostObject::into_fields), notes)
-    }
-
-    /// The translation of `host` back to `current`, with a record of each call.
-    pub(super) fn to_virtual(self, around: &Offline, host: &HostObject, current: &VirtualObject) -> Trace {
-        let notes = Notes::default();
-        let result = translate::to_virtual(&around.ctx(Some(host), &notes), &*self.mapper, host, current);
-        let fields = current.fields().clone();
-        self.trace(fields.clone(), fields, Ok(result.into_fields()), notes)
-    }
-
-    fn trace(self, source: Fields, draft: Fields, result: Result<Fields, Hold>, notes: Notes) -> Trace {
-        let calls = std::mem::take(&mut *self.calls.lock().unwrap_or_else(PoisonError::into_inner));
-        Trace { base: self.base, source, draft, calls, result, notes }
-    }
-}
-
 impl Trace {
-    /// The way from the source to the result, as far as it went; parts that changed nothing are left out.
+    /// The steps from the source to the result, as far as the translation got, without steps that change nothing.
     pub fn stages(&self) -> Vec<Stage> {
         let mut path = Path { now: self.source.clone(), stages: Vec::new() };
         path.go(By::Common, self.draft.clone());
         for call in &self.calls {
-            // What has happened between two calls is the work of the rules that are no plugin's.
+            // A change between two calls was made by the base rule.
             path.go(self.base.clone(), call.draft.clone());
             if let Some(after) = call.result() {
                 path.go(By::Plugin(call.plugin.clone()), after);
@@ -172,7 +86,7 @@ impl Trace {
     }
 }
 
-/// A way through versions of one object.
+/// Collects the steps between versions of one object.
 struct Path {
     now: Fields,
     stages: Vec<Stage>,
@@ -188,12 +102,12 @@ impl Path {
 }
 
 impl Call {
-    /// The draft with the edit, if there is one and it was carried out.
+    /// The draft with the edit, if it was applied.
     pub fn result(&self) -> Option<Fields> {
         self.wanted().filter(|_| self.refusal.is_none())
     }
 
-    /// The draft with the edit, if there is one that fits.
+    /// The draft with the edit, if it applies to the draft.
     pub fn wanted(&self) -> Option<Fields> {
         match &self.answer {
             Ok(Answer { verdict: Ok(edit), .. }) => edit.apply(&self.draft).ok(),
@@ -202,75 +116,7 @@ impl Call {
     }
 }
 
-impl Plugin for Traced {
-    fn name(&self) -> &str {
-        self.plugin.name()
-    }
-
-    fn descriptor(&self) -> &Descriptor {
-        self.plugin.descriptor()
-    }
-
-    fn extension(self: Arc<Self>, mapping: &Mapping) -> Arc<dyn Extension> {
-        let rule = self.plugin.clone().extension(mapping);
-        Arc::new(TracedRule { rule, calls: self.calls.clone() })
-    }
-}
-
-impl Extension for TracedRule {
-    fn name(&self) -> &str {
-        self.rule.name()
-    }
-
-    fn terms(&self) -> &Terms {
-        self.rule.terms()
-    }
-
-    fn call(&self, ctx: &Ctx<'_>, request: &Request<'_>) -> Result<Answer, Failure> {
-        let start = Instant::now();
-        let answer = self.rule.call(ctx, request);
-        let took = start.elapsed();
-        let (plugin, draft) = (self.name().to_owned(), request.draft.clone());
-        let call = Call { plugin, draft, answer: answer.clone(), refusal: None, took };
-        self.calls.lock().unwrap_or_else(PoisonError::into_inner).push(call);
-        answer
-    }
-
-    fn refused(&self, failure: &Failure) {
-        // It is always the last call that is refused: the next one is made afterwards.
-        if let Some(call) = self.calls.lock().unwrap_or_else(PoisonError::into_inner).last_mut() {
-            call.refusal = Some(failure.clone());
-        }
-        self.rule.refused(failure);
-    }
-}
-
-/// The common part of translation alone.
-pub(super) fn draft(ctx: &Ctx<'_>, mapper: &dyn Mapper, source: &VirtualObject) -> HostObject {
-    let drafting = Drafting { mapper, draft: Mutex::default() };
-    // Stops where the draft is made; that is what it is here for.
-    let _ = translate::to_host(ctx, &drafting, source);
-    HostObject::new(drafting.draft.into_inner().unwrap_or_else(PoisonError::into_inner))
-}
-
-/// Takes the draft and goes no further.
-struct Drafting<'a> {
-    mapper: &'a dyn Mapper,
-    draft: Mutex<Fields>,
-}
-
-impl Mapper for Drafting<'_> {
-    fn spec(&self) -> &KindSpec {
-        self.mapper.spec()
-    }
-
-    fn to_host(&self, _: &Ctx<'_>, _: &VirtualObject, draft: HostObject) -> Result<HostObject, Hold> {
-        *self.draft.lock().unwrap_or_else(PoisonError::into_inner) = draft.into_fields();
-        Err(Hold::absent("only the draft is wanted"))
-    }
-}
-
-/// The result without the two annotations that are put on it at the very end.
+/// The result without the two annotations that are added at the very end.
 fn unsigned(mut result: Fields) -> Fields {
     if let Some(annotations) = annotations_mut(&mut result) {
         annotations.remove(DIGEST);
@@ -291,5 +137,63 @@ impl fmt::Display for By {
             Self::Declared(kind) => write!(f, "declared {kind}"),
             Self::Plugin(name) => write!(f, "plugin {name}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+    use weft_core::edit::Edit;
+
+    fn fields(value: &Value) -> Fields {
+        value.as_object().unwrap().clone()
+    }
+
+    fn call(draft: &Value, edit: &Value) -> Call {
+        let answer = Answer { verdict: Ok(Edit::Whole(fields(edit))), events: Vec::new(), conditions: None };
+        let (plugin, draft) = ("labels".to_owned(), fields(draft));
+        Call { plugin, draft, answer: Ok(answer), refusal: None, took: Duration::ZERO }
+    }
+
+    fn trace(calls: Vec<Call>, result: Result<Fields, Hold>) -> Trace {
+        let (source, draft) = (fields(&json!({"v": 0})), fields(&json!({"v": 1})));
+        let base = By::Builtin("Pod".to_owned());
+        Trace { base, source, draft, calls, result, notes: Notes::default() }
+    }
+
+    fn stages(trace: &Trace) -> Vec<(String, Value)> {
+        trace.stages().iter().map(|stage| (stage.by.to_string(), stage.after["v"].clone())).collect()
+    }
+
+    fn stage(by: &str, value: u8) -> (String, Value) {
+        (by.to_owned(), json!(value))
+    }
+
+    #[test]
+    fn a_change_between_two_calls_is_that_of_the_base_rule() {
+        let call = call(&json!({"v": 2}), &json!({"v": 3}));
+        let trace = trace(vec![call], Ok(fields(&json!({"v": 4}))));
+        let by_base = "built-in Pod";
+        let expected =
+            [stage("common part", 1), stage(by_base, 2), stage("plugin labels", 3), stage(by_base, 4)];
+        assert_eq!(stages(&trace), expected);
+    }
+
+    #[test]
+    fn steps_that_change_nothing_and_refused_edits_are_left_out() {
+        let mut refused = call(&json!({"v": 1}), &json!({"v": 2}));
+        refused.refusal = Some(Failure::new("PluginRefused", "no"));
+        let trace = trace(vec![refused], Err(Hold::absent("no")));
+        assert_eq!(stages(&trace), [stage("common part", 1)]);
+    }
+
+    #[test]
+    fn the_annotations_that_are_added_at_the_end_are_of_the_common_part() {
+        let result = json!({"v": 1, "metadata": {"annotations": {DIGEST: "x"}}});
+        let trace = trace(Vec::new(), Ok(fields(&result)));
+        let stages = trace.stages();
+        let last = stages.last().unwrap();
+        assert_eq!((&last.by, &last.after), (&By::Common, &fields(&result)));
     }
 }

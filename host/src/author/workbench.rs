@@ -1,4 +1,4 @@
-//! Plugins without clusters: for authors, for tests, and for the question what would become of an object.
+//! Runs rules and plugins without clusters: for authors, for tests, and for `weft translate`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -23,7 +23,7 @@ use crate::plugin::metrics::Metrics;
 use crate::plugin::sandbox::Sandbox;
 use crate::registry::{Conflict, Registry, Sources};
 
-/// A sandbox and the rules of every kind, beside any cluster.
+/// A sandbox and the rules of every kind, without a cluster.
 pub struct Workbench {
     sandbox: Arc<Sandbox>,
     sources: Sources,
@@ -31,7 +31,7 @@ pub struct Workbench {
     mappers: Vec<Arc<dyn Mapper>>,
 }
 
-/// A component with what it would have to be granted.
+/// A component, and whether it needs WASI stubs.
 #[derive(Clone)]
 pub struct Examined {
     /// The component.
@@ -40,38 +40,38 @@ pub struct Examined {
     pub needs_wasi: bool,
 }
 
-/// Why a component that loads is not taken in.
+/// Why a component is not added to the workbench.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
-    /// It does not fit what is said of it.
+    /// It does not match its grants or settings.
     #[error(transparent)]
     Unfit(#[from] generation::Error),
-    /// It does not fit the other rules.
+    /// It conflicts with other rules.
     #[error(transparent)]
     Conflict(#[from] Conflict),
 }
 
-/// What has become of an object.
+/// The result of a translation.
 pub struct Translated {
-    /// The object that would be written, or why none is.
+    /// The object that weft would write, or why it writes none.
     pub result: Result<HostObject, Hold>,
-    /// What the rules had to tell beside it.
+    /// Events, conditions and failures of the rules.
     pub notes: Notes,
 }
 
 impl Workbench {
-    /// A workbench with the built-in rules and what is declared.
+    /// A workbench with the built-in rules and the declared mappings.
     ///
     /// # Errors
-    /// The sandbox cannot be set up, or what is declared is built in already.
+    /// The sandbox cannot be set up, or a declared kind is built in.
     pub fn new(cache: Option<&Path>, declared: &[DeclaredMapping]) -> Result<Self> {
         Self::in_sandbox(Arc::new(Sandbox::new(cache)?), declared)
     }
 
-    /// The same in a sandbox that is there already.
+    /// The same in an existing sandbox.
     ///
     /// # Errors
-    /// What is declared is built in already.
+    /// A declared kind is built in.
     pub fn in_sandbox(sandbox: Arc<Sandbox>, declared: &[DeclaredMapping]) -> Result<Self> {
         let declared = declared.iter().map(DeclaredMapping::declaration).collect();
         let sources = Sources { declared, ..Sources::default() };
@@ -84,10 +84,10 @@ impl Workbench {
         &self.sandbox
     }
 
-    /// Loads the component `file` with what `entry` grants it, or with all that it asks for.
+    /// Loads the component `file` with the grants of `entry`, or with all that it requests.
     ///
     /// # Errors
-    /// Why it is not loaded, in words for its author.
+    /// Why it is not loaded, for its author.
     pub fn load(&mut self, file: &Path, entry: Option<Entry>) -> Result<Arc<Generation>> {
         let (loaded, entry) = if let Some(entry) = entry {
             (self.read(file, entry.wasi)?, entry)
@@ -108,7 +108,7 @@ impl Workbench {
         component::load(&self.sandbox, &bytes, wasi).with_context(|| file.display().to_string())
     }
 
-    /// The same, whether it needs stubs for WASI or not.
+    /// The same, with WASI stubs if it needs them.
     ///
     /// # Errors
     /// Why it cannot be loaded.
@@ -132,10 +132,10 @@ impl Workbench {
         }
     }
 
-    /// Takes a component in with what `entry` says of it.
+    /// Adds a component with the grants and settings of `entry`.
     ///
     /// # Errors
-    /// Why it is not taken; nothing has changed then.
+    /// Why it is not added; the workbench is unchanged.
     pub fn take(&mut self, loaded: Loaded, entry: Entry) -> Result<Arc<Generation>, Refusal> {
         let name = loaded.descriptor.name.clone();
         let metrics = Arc::new(Metrics::default());
@@ -153,7 +153,7 @@ impl Workbench {
         Ok(generation)
     }
 
-    /// The plugins that are loaded, in the order of their names.
+    /// The loaded plugins, sorted by name.
     pub fn plugins(&self) -> impl Iterator<Item = &Arc<Generation>> {
         self.plugins.values()
     }
@@ -161,7 +161,7 @@ impl Workbench {
     /// The rules of a kind.
     ///
     /// # Errors
-    /// Nobody maps it.
+    /// It is not mapped.
     pub fn mapper(&self, kind: &Kind) -> Result<&Arc<dyn Mapper>> {
         match self.mappers.iter().find(|mapper| mapper.spec().resource.kind() == *kind) {
             Some(mapper) => Ok(mapper),
@@ -169,10 +169,10 @@ impl Workbench {
         }
     }
 
-    /// What would become of `source` on the host.
+    /// Translates `source` to the host.
     ///
     /// # Errors
-    /// Nobody maps its kind.
+    /// Its kind is not mapped.
     pub fn to_host(
         &self,
         surroundings: &Offline,
@@ -187,10 +187,10 @@ impl Workbench {
         Ok(Translated { result, notes })
     }
 
-    /// What would flow back from `host` to `current`.
+    /// Translates `host` back to `current`.
     ///
     /// # Errors
-    /// Nobody maps its kind.
+    /// Its kind is not mapped.
     pub fn to_virtual(
         &self,
         surroundings: &Offline,
@@ -203,10 +203,10 @@ impl Workbench {
         Ok((translate::to_virtual(&ctx, mapper.as_ref(), host, current), notes))
     }
 
-    /// What would become of `source` on the host, step by step.
+    /// Traces the translation of `source` to the host.
     ///
     /// # Errors
-    /// Nobody maps its kind.
+    /// Its kind is not mapped.
     pub fn trace_to_host(
         &self,
         surroundings: &Offline,
@@ -220,7 +220,7 @@ impl Workbench {
     /// What would flow back from `host` to `current`, step by step.
     ///
     /// # Errors
-    /// Nobody maps its kind.
+    /// Its kind is not mapped.
     pub fn trace_to_virtual(
         &self,
         surroundings: &Offline,
@@ -260,4 +260,75 @@ pub fn surroundings() -> Result<Offline> {
         virtual_version: version,
     };
     Ok(Offline::new(Names::new("my-vcluster", "team-a")?, facts))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    /// A component that labels pods with the team of its settings.
+    fn team_label() -> std::path::PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/mapping-0.1.0/team-label.wasm")
+    }
+
+    fn entry(settings: &Value) -> Entry {
+        serde_json::from_value(json!({"kinds": ["v1/Pod"], "settings": settings})).unwrap()
+    }
+
+    fn pod() -> VirtualObject {
+        VirtualObject::from_json(json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web", "namespace": "shop"},
+            "spec": {"containers": [{"name": "main", "image": "nginx"}]},
+        }))
+        .unwrap()
+    }
+
+    fn team(bench: &Workbench) -> Option<String> {
+        let translated = bench.to_host(&surroundings().unwrap(), &pod(), None).unwrap();
+        translated.result.unwrap().label("team").map(str::to_owned)
+    }
+
+    #[test]
+    fn a_plugin_runs_with_its_settings_and_a_second_one_of_its_name_replaces_it() {
+        let mut bench = Workbench::new(None, &[]).unwrap();
+        assert_eq!(team(&bench), None);
+        let loaded = bench.read(&team_label(), false).unwrap();
+        for name in ["web", "shop"] {
+            bench.take(loaded.clone(), entry(&json!({"team": name}))).unwrap();
+            assert_eq!(team(&bench).as_deref(), Some(name));
+        }
+        assert_eq!(bench.plugins().count(), 1);
+        let trace = bench.trace_to_host(&surroundings().unwrap(), &pod(), None).unwrap();
+        assert_eq!(trace.calls.iter().map(|call| call.plugin.as_str()).collect::<Vec<_>>(), ["team-label"]);
+    }
+
+    #[test]
+    fn a_plugin_that_is_refused_leaves_the_workbench_as_it_was() {
+        let mut bench = Workbench::new(None, &[]).unwrap();
+        let loaded = bench.read(&team_label(), false).unwrap();
+        bench.take(loaded.clone(), entry(&json!({"team": "web"}))).unwrap();
+        let refused = bench.take(loaded, entry(&json!({"taem": "shop"})));
+        assert!(matches!(refused, Err(Refusal::Unfit(generation::Error::Settings { .. }))));
+        assert_eq!(team(&bench).as_deref(), Some("web"));
+    }
+
+    #[test]
+    fn a_component_without_an_entry_gets_what_it_requests() {
+        let mut bench = Workbench::new(None, &[]).unwrap();
+        let examined = bench.examine(&team_label()).unwrap();
+        assert!(!examined.needs_wasi);
+        assert_eq!(examined.entry().kinds, ["v1/Pod"]);
+        bench.load(&team_label(), None).unwrap();
+        assert_eq!(team(&bench).as_deref(), Some("none"));
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_and_a_kind_that_is_not_mapped_are_named() {
+        let bench = Workbench::new(None, &[]).unwrap();
+        let error = bench.examine(Path::new("missing.wasm")).err().unwrap();
+        assert_eq!(error.to_string(), "failed to read missing.wasm");
+        let error = bench.mapper(&Kind::new("apps/v1/Deployment")).err().unwrap();
+        assert!(error.to_string().starts_with("apps/v1/Deployment is not mapped"), "{error}");
+    }
 }

@@ -1,4 +1,4 @@
-//! Which fields of an object are different, one by one.
+//! Lists the fields in which two versions of an object differ.
 
 use std::collections::BTreeSet;
 
@@ -6,17 +6,17 @@ use serde_json::Value;
 use weft_core::confine::field_name;
 use weft_core::object::Fields;
 
-/// Characters of a value that are shown.
+/// Most characters shown of a value.
 const SHOWN: usize = 100;
 
-/// One field that is different.
+/// One changed field.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub(super) struct Change {
     /// In Kubernetes notation.
     pub(super) field: String,
-    /// What it was, in short.
+    /// The value before, shortened.
     pub(super) before: Option<String>,
-    /// What it is.
+    /// The value after, shortened.
     pub(super) after: Option<String>,
 }
 
@@ -32,7 +32,7 @@ fn walk(before: Option<&Value>, after: Option<&Value>, at: &str, found: &mut Vec
         (before, after) if before == after => {}
         (Some(Value::Object(before)), Some(Value::Object(after))) => walk_fields(before, after, at, found),
         (Some(Value::Array(before)), Some(Value::Array(after))) => walk_items(before, after, at, found),
-        // Of a map that is new or gone, each entry is told for itself, unless it is one of a list.
+        // A new or removed map is shown entry by entry, unless it is an item of a list.
         (None, Some(Value::Object(after))) if !after.is_empty() && !is_item(at) => {
             walk_fields(&Fields::new(), after, at, found);
         }
@@ -59,7 +59,7 @@ fn walk_fields(before: &Fields, after: &Fields, at: &str, found: &mut Vec<Change
     }
 }
 
-/// Items are the same ones when they have the same `name`; without names, when they have the same place.
+/// Items are matched by `name`; without names, by index.
 fn walk_items(before: &[Value], after: &[Value], at: &str, found: &mut Vec<Change>) {
     let is_named = are_named(before) && are_named(after);
     let partner = |index: usize, item: &Value, others: &'_ [Value]| -> Option<usize> {
@@ -101,7 +101,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn told(before: &Value, after: &Value) -> Vec<String> {
+    fn shown(before: &Value, after: &Value) -> Vec<String> {
         let (before, after) = (before.as_object().unwrap(), after.as_object().unwrap());
         let side = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
         changes(before, after)
@@ -111,18 +111,18 @@ mod tests {
     }
 
     #[test]
-    fn items_are_found_again_by_their_name() {
+    fn items_are_matched_by_name() {
         let before = json!({"env": [{"name": "a", "value": "1"}, {"name": "b", "value": "2"}]});
         let after =
             json!({"env": [{"name": "new"}, {"name": "a", "value": "1"}, {"name": "b", "value": "3"}]});
-        assert_eq!(told(&before, &after), [r#"env[0]: - {"name":"new"}"#, r#"env[2].value: "2" "3""#]);
-        assert_eq!(told(&after, &before), [r#"env[1].value: "3" "2""#, r#"env[0]: {"name":"new"} -"#]);
+        assert_eq!(shown(&before, &after), [r#"env[0]: - {"name":"new"}"#, r#"env[2].value: "2" "3""#]);
+        assert_eq!(shown(&after, &before), [r#"env[1].value: "3" "2""#, r#"env[0]: {"name":"new"} -"#]);
     }
 
     #[test]
-    fn long_values_are_cut_and_slashes_stay_in_names() {
+    fn long_values_are_shortened_and_slashes_in_names_stay() {
         let after = json!({"metadata": {"labels": {"a/b": "x".repeat(200)}}});
-        let found = told(&json!({"metadata": {"labels": {}}}), &after);
+        let found = shown(&json!({"metadata": {"labels": {}}}), &after);
         assert!(
             found[0].starts_with("metadata.labels.a/b: - \"xxx") && found[0].ends_with("x…"),
             "{found:?}"

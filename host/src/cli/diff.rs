@@ -1,4 +1,4 @@
-//! Two objects as YAML, line by line beside each other.
+//! Compares two objects line by line, as YAML.
 
 use std::fmt::Write as _;
 
@@ -8,10 +8,10 @@ use weft_core::object::Fields;
 
 use crate::cli::output::{bad, faint, good};
 
-/// Lines that are shown around a change.
+/// Lines of context around a change.
 const AROUND: usize = 3;
 
-/// What is different, in the way of `diff -u`; empty where nothing is.
+/// The differences in the format of `diff -u`; empty if there are none.
 pub(super) fn unified(names: (&str, &str), before: &Fields, after: &Fields) -> String {
     let (old, new) = (yaml(before), yaml(after));
     let diff = TextDiff::from_lines(&old, &new);
@@ -51,7 +51,7 @@ mod tests {
     }
 
     #[test]
-    fn only_lines_that_differ_and_those_around_them_are_shown() {
+    fn changed_lines_are_shown_with_their_context() {
         let before = fields(&json!({"a": 1, "b": 1, "c": 1, "d": 1, "e": 1, "f": 1}));
         let after = fields(&json!({"a": 1, "b": 1, "c": 1, "d": 1, "e": 1, "f": 2}));
         let text = anstream::adapter::strip_str(&unified(("x", "y"), &before, &after)).to_string();

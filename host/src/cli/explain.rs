@@ -1,10 +1,11 @@
-//! Tells what has become of an object: each field that is different, and who changed it.
+//! Explains a translation: each field that changed, and the rule that changed it.
 
 use std::fmt::Write as _;
 
 use weft_core::context::Notes;
 use weft_core::verdict::Hold;
 
+use crate::author::cases::with_reason;
 use crate::author::trace::{By, Trace};
 use crate::cli::changes::changes;
 use crate::cli::output::{bad, faint, good, strong};
@@ -28,15 +29,11 @@ pub(super) fn fields(trace: &Trace) -> String {
 
 /// Why there is no object, in one line.
 pub(super) fn hold(hold: &Hold) -> String {
-    let (word, problem) = (hold.word(), hold.problem());
-    match problem.by.plugin() {
-        Some(_) => format!("{word}: {}: {problem}", problem.reason),
-        None => format!("{word}: {problem}"),
-    }
+    format!("{}: {}", hold.word(), with_reason(hold.problem()))
 }
 
-/// What the rules had to tell beside the object, a line each.
-pub(super) fn told(notes: Notes) -> String {
+/// Conditions, events and failures of the rules, one line each.
+pub(super) fn notes(notes: Notes) -> String {
     let mut text = String::new();
     for condition in notes.noted_conditions().values().flatten() {
         let (kind, status) = (&condition.kind, condition.status);

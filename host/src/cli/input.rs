@@ -1,4 +1,4 @@
-//! Reads the objects and settings that commands are given.
+//! Reads the objects and settings for commands.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -8,10 +8,10 @@ use clap::Args;
 use serde_json::Value;
 use weft_core::object::{Fields, child_mut};
 
-use crate::author::cases::{Case, Way};
+use crate::author::cases::{Case, Direction};
 use crate::cli::project;
 
-/// Kinds of which every cluster has some and whose objects live in no namespace.
+/// Common cluster-scoped kinds.
 const CLUSTER_WIDE: &[&str] = &[
     "ClusterRole",
     "ClusterRoleBinding",
@@ -25,36 +25,36 @@ const CLUSTER_WIDE: &[&str] = &[
     "StorageClass",
 ];
 
-/// A question to a plugin.
+/// A request to a plugin.
 #[derive(Debug, Args)]
-pub(super) struct Question {
-    /// The tenant's object; `-` for the standard input.
+pub(super) struct Request {
+    /// The tenant's object; `-` for standard input.
     #[arg(short = 'f', long = "file", value_name = "OBJECT")]
     file: PathBuf,
     /// The plugin's settings; `settings.yaml` of the plugin's folder by default.
     #[arg(long, value_name = "FILE")]
     settings: Option<PathBuf>,
-    /// The host object as it is now; name and identity are put in where they are missing.
+    /// The current host object; missing name and identity are added.
     #[arg(long, value_name = "FILE")]
     host: Option<PathBuf>,
     /// Objects that the plugin can look up.
     #[arg(long, value_name = "FILE")]
     objects: Option<PathBuf>,
-    /// What flows back from the host object, rather than what becomes of the tenant's.
+    /// Translate the host object back, rather than the tenant's object to the host.
     #[arg(long, requires = "host")]
     back: bool,
 }
 
-impl Question {
-    /// What becomes of an object, and no more.
-    pub(super) fn plain(file: PathBuf, settings: Option<PathBuf>) -> Self {
+impl Request {
+    /// A request for the translation of one object to the host.
+    pub(super) fn new(file: PathBuf, settings: Option<PathBuf>) -> Self {
         Self { file, settings, host: None, objects: None, back: false }
     }
 
-    /// The question as a case without its answer, to the plugin in the folder `plugin`, or to the file.
+    /// The request as a case without an expectation, with the default settings of the plugin at `plugin`, a folder or a file.
     pub(super) fn read(&self, plugin: &Path) -> Result<Case> {
-        let way = if self.back { Way::ToVirtual } else { Way::ToHost };
-        let mut case = Case::question(way, object(&self.file)?);
+        let call = if self.back { Direction::ToVirtual } else { Direction::ToHost };
+        let mut case = Case::new(call, object(&self.file)?);
         if let Some(file) = self.settings.clone().or_else(|| project::settings(plugin)) {
             case.settings = settings(&file)?;
         }
@@ -70,7 +70,7 @@ impl Question {
     }
 }
 
-/// The files at `paths`: of a folder, those that `kubectl apply -f` would take.
+/// The files at `paths`; of a folder, the files that `kubectl apply -f` would read.
 pub(super) fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for path in paths {
@@ -96,8 +96,8 @@ pub(super) fn object(file: &Path) -> Result<Fields> {
     Ok(object)
 }
 
-/// The objects of a file, as `kubectl apply` would take them: lists are their items, and those without a
-/// namespace are in `default`.
+/// The objects of a file, as `kubectl apply` would read them: lists are expanded, and the default namespace is
+/// `default`.
 pub(super) fn objects(file: &Path) -> Result<Vec<Fields>> {
     let mut found = Vec::new();
     for (index, document) in documents(file)?.into_iter().enumerate() {
@@ -120,38 +120,38 @@ pub(super) fn settings(file: &Path) -> Result<Fields> {
     match <[Fields; 1]>::try_from(found) {
         Ok([settings]) => Ok(settings),
         Err(found) if found.is_empty() => Ok(Fields::new()),
-        Err(found) => bail!("{} holds {} documents; settings are one", file.display(), found.len()),
+        Err(found) => bail!("{} has {} documents; settings must be one", file.display(), found.len()),
     }
 }
 
 fn count_error(file: &Path, count: usize) -> anyhow::Error {
-    anyhow::anyhow!("{} holds {count} objects; give a file with one", file.display())
+    anyhow::anyhow!("{} has {count} objects; give a file with one", file.display())
 }
 
-/// The documents of a file that are not empty.
+/// The documents of a file, without empty ones.
 fn documents(file: &Path) -> Result<Vec<Fields>> {
-    let text = text(file).with_context(|| format!("failed to read {}", file.display()))?;
-    let documents: Vec<Value> = serde_saphyr::from_multiple(&text).map_err(|error| {
+    let yaml = read(file).with_context(|| format!("failed to read {}", file.display()))?;
+    let documents: Vec<Value> = serde_saphyr::from_multiple(&yaml).map_err(|error| {
         anyhow::anyhow!("failed to parse {}: {}", file.display(), error.without_snippet())
     })?;
     let is_there = |document: &Value| !document.is_null();
     let fields = |document: Value| match document {
         Value::Object(fields) => Ok(fields),
-        _ => bail!("{} holds something else than an object: keys and values are wanted", file.display()),
+        _ => bail!("{} has a document that is not an object; expected keys and values", file.display()),
     };
     documents.into_iter().filter(is_there).map(fields).collect()
 }
 
-fn text(file: &Path) -> std::io::Result<String> {
+fn read(file: &Path) -> std::io::Result<String> {
     if file == Path::new("-") {
-        let mut text = String::new();
-        std::io::stdin().read_to_string(&mut text)?;
-        return Ok(text);
+        let mut input = String::new();
+        std::io::stdin().read_to_string(&mut input)?;
+        return Ok(input);
     }
     std::fs::read_to_string(file)
 }
 
-/// The object if it says what it is.
+/// The object, if it has a type and a name.
 fn checked(object: Value, at: &str) -> Result<Fields> {
     for (pointer, field) in
         [("/apiVersion", "apiVersion"), ("/kind", "kind"), ("/metadata/name", "metadata.name")]
@@ -160,7 +160,7 @@ fn checked(object: Value, at: &str) -> Result<Fields> {
             bail!("{at}: `{field}` is missing; a Kubernetes object has apiVersion, kind and metadata.name");
         }
     }
-    let Value::Object(mut fields) = object else { bail!("{at}: it is no object") };
+    let Value::Object(mut fields) = object else { bail!("{at}: not an object") };
     let kind = fields.get("kind").and_then(Value::as_str).unwrap_or_default();
     if !CLUSTER_WIDE.contains(&kind) {
         child_mut(&mut fields, "metadata").entry("namespace").or_insert_with(|| "default".into());
@@ -172,7 +172,7 @@ fn checked(object: Value, at: &str) -> Result<Fields> {
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> Result<Vec<Fields>> {
+    fn parse(text: &str) -> Result<Vec<Fields>> {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("x.yaml");
         std::fs::write(&file, text).unwrap();
@@ -182,14 +182,14 @@ mod tests {
     #[test]
     fn documents_and_lists_are_read_as_kubectl_reads_them() {
         let text = "---\n---\n{apiVersion: v1, kind: Namespace, metadata: {name: a}}\n---\napiVersion: v1\nkind: List\nitems: [{apiVersion: v1, kind: Pod, metadata: {name: b}}]\n";
-        let found = read(text).unwrap();
+        let found = parse(text).unwrap();
         let namespaces: Vec<_> =
             found.iter().map(|object| object["metadata"].get("namespace").cloned()).collect();
         assert_eq!(namespaces, [None, Some("default".into())]);
     }
 
     #[test]
-    fn a_plugin_in_a_folder_is_asked_with_the_settings_that_lie_there() {
+    fn the_settings_beside_a_plugin_are_the_default() {
         let folder = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| {
             let file = folder.path().join(name);
@@ -199,7 +199,7 @@ mod tests {
         let pod = write("pod.yaml", "{apiVersion: v1, kind: Pod, metadata: {name: a}}");
         write("settings.yaml", "team: web");
         let team = |settings: Option<PathBuf>, plugin: &Path| {
-            Question::plain(pod.clone(), settings).read(plugin).unwrap().settings.get("team").cloned()
+            Request::new(pod.clone(), settings).read(plugin).unwrap().settings.get("team").cloned()
         };
         assert_eq!(team(None, folder.path()), Some("web".into()));
         assert_eq!(team(Some(write("other.yaml", "team: shop")), folder.path()), Some("shop".into()));
@@ -207,8 +207,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_named_with_the_file_and_the_object() {
-        let error = read("{apiVersion: v1, kind: Pod}").unwrap_err().to_string();
+    fn a_missing_field_is_named_with_the_file_and_the_object() {
+        let error = parse("{apiVersion: v1, kind: Pod}").unwrap_err().to_string();
         assert!(error.contains("x.yaml, object 1: `metadata.name` is missing"), "{error}");
     }
 }

@@ -1,5 +1,4 @@
-//! How commands speak: what was asked for on the standard output, the rest beside it; colours only where
-//! somebody looks.
+//! Output of commands: results on standard output, notes on standard error, colours only on a terminal.
 
 use std::fmt::{Display, Write as _};
 use std::io::{IsTerminal as _, Write as _};
@@ -13,30 +12,30 @@ const BAD: Style = AnsiColor::Red.on_default();
 const FAINT: Style = AnsiColor::Cyan.on_default();
 const STRONG: Style = Style::new().bold();
 
-/// The shape of what is printed.
+/// Output format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Format {
     /// For people.
     Text,
-    /// For people with room.
+    /// For people, with more columns.
     Wide,
     /// For programs.
     Json,
-    /// For both.
+    /// For people and programs.
     Yaml,
 }
 
-/// Prints what a command was asked for. A reader who has gone is no error.
+/// Prints a result. A closed pipe is not an error.
 pub(super) fn print(text: &str) {
     let _ = anstream::stdout().write_all(text.as_bytes());
 }
 
-/// Says something beside what was asked for.
+/// Prints a note to standard error.
 pub(super) fn note(text: &str) {
     let _ = writeln!(anstream::stderr(), "weft: {text}");
 }
 
-/// Whether a person reads what is printed.
+/// Whether standard output is a terminal.
 pub(super) fn is_read_by_a_person() -> bool {
     std::io::stdout().is_terminal()
 }
@@ -50,22 +49,22 @@ pub(super) fn print_value<T: Serialize>(value: &T, format: Format) -> anyhow::Re
     Ok(())
 }
 
-/// As it should be.
+/// In the colour of success.
 pub(super) fn good(text: impl Display) -> String {
     paint(GOOD, text)
 }
 
-/// Not as it should be.
+/// In the colour of failure.
 pub(super) fn bad(text: impl Display) -> String {
     paint(BAD, text)
 }
 
-/// Beside the point.
+/// In the colour of secondary text.
 pub(super) fn faint(text: impl Display) -> String {
     paint(FAINT, text)
 }
 
-/// The point.
+/// In bold.
 pub(super) fn strong(text: impl Display) -> String {
     paint(STRONG, text)
 }
@@ -74,7 +73,7 @@ fn paint(style: Style, text: impl Display) -> String {
     format!("{style}{text}{style:#}")
 }
 
-/// Rows under a head, each column as wide as its longest entry.
+/// A table with a header; each column is as wide as its longest entry.
 pub(super) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     let head: Vec<String> = head.iter().map(|name| (*name).to_owned()).collect();
     let width = |column: usize| {
@@ -99,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_stand_under_each_other() {
+    fn columns_are_aligned() {
         let rows = vec![vec!["a".to_owned(), "bbbb".to_owned()], vec!["ccc".to_owned(), "d".to_owned()]];
         assert_eq!(table(&["X", "Y"], &rows), "X    Y\na    bbbb\nccc  d\n");
     }

@@ -1,4 +1,4 @@
-//! `weft plugin`: write, check, try and measure plugins.
+//! `weft plugin`: create, check, test and measure plugins.
 
 mod bench;
 mod build;
@@ -19,33 +19,33 @@ use tracing_subscriber::EnvFilter;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Begin a plugin: a small project that builds and has a case.
+    /// Create a plugin: a small project that builds and has a case.
     New(new::New),
     /// Build the plugin of a folder into `dist/<name>.wasm`.
     Build(build::Build),
-    /// Say whether a component can be loaded, and what it has to be granted.
+    /// Check whether a component can be loaded, and which grants it needs.
     Check(check::Check),
-    /// Show what a component says of itself.
+    /// Show the descriptor of a component.
     Inspect(inspect::Inspect),
-    /// Show the plugins of a configuration in the order in which they run.
+    /// List the plugins of a configuration in the order in which they run.
     List(list::List),
-    /// Try recorded cases, without a cluster.
+    /// Run recorded cases, without a cluster.
     Test(test::Test),
-    /// Show what becomes of one object.
+    /// Run the plugin on one object, and show the result.
     Run(run::Run),
-    /// Write down what becomes of one object, as a case.
+    /// Record the outcome for one object as a case.
     Record(record::Record),
-    /// Measure how long a call takes.
+    /// Measure duration of calls, and memory.
     Bench(bench::Bench),
     #[command(hide = true)]
     IdleMemory(bench::IdleMemory),
-    /// Build whenever something is saved, and hand the component to a syncer.
+    /// Build at every save, and copy the component to a syncer's folder.
     Dev(dev::Dev),
 }
 
 impl Command {
     pub(super) fn run(&self) -> Result<ExitCode> {
-        log_of_plugins();
+        show_log_of_plugins();
         match self {
             Self::New(arguments) => new::new(arguments),
             Self::Build(arguments) => build::build(arguments),
@@ -62,8 +62,8 @@ impl Command {
     }
 }
 
-/// Shows what plugins write to the log, beside what the command prints.
-fn log_of_plugins() {
+/// Shows the log lines of plugins on standard error.
+fn show_log_of_plugins() {
     let filter = EnvFilter::new("off,weft::plugin::guest=trace");
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let colours = anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
@@ -71,7 +71,7 @@ fn log_of_plugins() {
     let _ = subscriber.without_time().with_ansi(colours).try_init();
 }
 
-/// Does something that asks plugins once more, and is not to write their lines a second time.
+/// Runs something that calls plugins again, without showing their log lines again.
 fn silently<T>(run: impl FnOnce() -> T) -> T {
     tracing::subscriber::with_default(tracing::subscriber::NoSubscriber::default(), run)
 }

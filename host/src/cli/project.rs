@@ -1,4 +1,4 @@
-//! A folder in which a plugin is written: where its component, its cases and its settings are.
+//! The folder of a plugin project: its component, its cases and its settings.
 
 use std::path::{Path, PathBuf};
 
@@ -7,14 +7,14 @@ use anyhow::{Context as _, Result, bail};
 use crate::author::workbench::Workbench;
 use crate::cli::sources;
 
-/// Where components go.
+/// The folder of built components.
 pub(super) const DIST: &str = "dist";
-/// Where cases are.
+/// The folder of cases.
 pub(super) const CASES: &str = "cases";
-/// Where the settings are that a plugin is tried with.
+/// The file with settings for development.
 const SETTINGS: &str = "settings.yaml";
 
-/// The component in `folder`, if there is one: the one in [`DIST`], or one beside the source.
+/// The component of `folder`, if there is one: in [`DIST`], or beside the source.
 pub(super) fn component(folder: &Path) -> Result<Option<PathBuf>> {
     for folder in [folder.join(DIST), folder.to_owned()] {
         match <[PathBuf; 1]>::try_from(components(&folder)) {
@@ -32,7 +32,7 @@ pub(super) fn component(folder: &Path) -> Result<Option<PathBuf>> {
     Ok(None)
 }
 
-/// Whether a source file of `folder` was written after `component`. What it is tried with is no part of it.
+/// Whether a source file of `folder` is newer than `component`. Cases and settings do not count.
 pub(super) fn is_stale(folder: &Path, component: &Path) -> bool {
     let Ok(built) = component.metadata().and_then(|data| data.modified()) else { return true };
     let mut folders = sources::folders(folder);
@@ -41,7 +41,7 @@ pub(super) fn is_stale(folder: &Path, component: &Path) -> bool {
     sources::files(&folders).iter().any(|(file, (written, _))| *written > built && *file != settings)
 }
 
-/// The settings that the plugin of a folder is tried with, if it has some.
+/// The settings file of a folder, if there is one.
 pub(super) fn settings(folder: &Path) -> Option<PathBuf> {
     Some(folder.join(SETTINGS)).filter(|file| file.is_file())
 }
@@ -73,11 +73,11 @@ pub(super) fn with_extension(folder: &Path, wanted: &str) -> Vec<PathBuf> {
     found
 }
 
-/// Writes a file whole or not at all: whoever reads it meanwhile has the old one.
+/// Writes a file atomically: readers see the old or the new content.
 pub(super) fn write_whole(file: &Path, bytes: &[u8]) -> Result<()> {
     let name = file.file_name().and_then(|name| name.to_str()).unwrap_or("component");
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder).with_context(|| format!("failed to make {}", folder.display()))?;
+    std::fs::create_dir_all(folder).with_context(|| format!("failed to create {}", folder.display()))?;
     let new = folder.join(format!(".{name}.{}.new", std::process::id()));
     let written = std::fs::write(&new, bytes).and_then(|()| std::fs::rename(&new, file));
     written
@@ -85,8 +85,8 @@ pub(super) fn write_whole(file: &Path, bytes: &[u8]) -> Result<()> {
         .with_context(|| format!("failed to write {}", file.display()))
 }
 
-/// A workbench that keeps what it compiles, where there is a place for it: a component with a whole Python in it
-/// takes seconds.
+/// A workbench with a cache of compiled components, if there is a place for it: a component that contains Python takes
+/// seconds to compile.
 pub(super) fn workbench() -> Result<Workbench> {
     let home = |name: &str| std::env::var_os(name).filter(|path| !path.is_empty()).map(PathBuf::from);
     let folder = home("XDG_CACHE_HOME").or_else(|| home("HOME").map(|home| home.join(".cache")));
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn cases_stand_beside_the_component_or_above_dist() {
+    fn cases_are_beside_the_component_or_above_dist() {
         let folder = tempfile::tempdir().unwrap();
         write_whole(&folder.path().join("cases/a.yaml"), b"").unwrap();
         let found = [folder.path().join("cases/a.yaml")];

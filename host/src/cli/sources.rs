@@ -1,4 +1,4 @@
-//! Which files of a plugin's folder are its source, and when each was written: what tools make does not count.
+//! Lists the source files of a plugin's folder with their times; files that tools write do not count.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -6,10 +6,10 @@ use std::time::SystemTime;
 
 /// Folders that tools write.
 const MADE: &[&str] = &["target", "node_modules", "dist", "__pycache__"];
-/// Folders below the plugin's that are looked at.
+/// Most folders that are searched.
 const FOLDERS: usize = 200;
 
-/// When each file was written last, and how long it is.
+/// Modification time and length of each file.
 pub(super) type Stamps = BTreeMap<PathBuf, (SystemTime, u64)>;
 
 /// The plugin's folder and those below it, without those that tools write.

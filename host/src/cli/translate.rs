@@ -1,4 +1,4 @@
-//! `weft translate`: what becomes of objects on the host, and why.
+//! `weft translate`: shows the host objects of virtual objects, and why they are as they are.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -17,14 +17,14 @@ use crate::cli::{diff, explain, input, project};
 /// Arguments of `weft translate`.
 #[derive(Debug, Args)]
 pub(super) struct Translate {
-    /// Objects of the virtual cluster: a file, a folder of them, or `-` for the standard input; can be given more
-    /// than once. Each object can refer to the others.
+    /// Virtual objects: a file, a folder, or `-` for standard input; can be repeated. The objects can refer to each
+    /// other.
     #[arg(short = 'f', long = "file", value_name = "OBJECTS", required = true)]
     files: Vec<PathBuf>,
-    /// The configuration of a syncer, with its plugins; without one, the built-in rules and made-up names.
+    /// The configuration of a syncer, with its plugins; by default, the built-in rules and example names.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// What to print; `explain` on a terminal, `yaml` elsewhere.
+    /// Output format; `explain` on a terminal, `yaml` elsewhere.
     #[arg(short, long, value_name = "FORMAT")]
     output: Option<Output>,
 }
@@ -33,11 +33,11 @@ pub(super) struct Translate {
 enum Output {
     /// The host objects.
     Yaml,
-    /// Each field that changes, and the rule behind it.
+    /// Each field that changes, and the rule that changes it.
     Explain,
 }
 
-/// Prints what becomes of the objects; fails if one of them gets no host object.
+/// Prints the host objects; fails if one of the objects gets none.
 pub(super) fn translate(arguments: &Translate) -> Result<ExitCode> {
     let (bench, mut around) = rules(arguments)?;
     let mut sources = Vec::new();
@@ -71,15 +71,12 @@ fn rules(arguments: &Translate) -> Result<(Workbench, Offline)> {
     let Some(config) = &arguments.config else { return Ok((project::workbench()?, surroundings()?)) };
     let configured = Configured::load(config)?;
     for (name, why) in &configured.refused {
-        note(&format!("the plugin {name} is left out: {why}"));
+        note(&format!("the plugin {name} is not loaded: {why}"));
         let entry = configured.config.plugins.load.get(name);
-        // Without `kinds` nobody knows what it would have mapped, and no object waits for it.
+        // Without `kinds`, its kinds are not known, and no object waits for it.
         if let Some(entry) = entry.filter(|entry| !entry.kinds.is_empty()) {
             let policy = format!("{:?}", entry.on_failure).to_lowercase();
-            note(&format!(
-                "as long as it does not load, `onFailure: {policy}` holds for {}",
-                entry.kinds.join(", ")
-            ));
+            note(&format!("until it loads, `onFailure: {policy}` applies to {}", entry.kinds.join(", ")));
         }
     }
     let around = configured.surroundings()?;
@@ -92,18 +89,54 @@ fn show(source: &VirtualObject, trace: Trace, output: Output) {
         (Output::Yaml, Err(held)) => {
             note(&format!("{source:?} gets no host object: {}", explain::hold(held)));
         }
-        (Output::Explain, result) => {
-            let title = match result {
-                Ok(object) => format!("{source:?} -> {}", host_name(object)),
-                Err(held) => format!("{source:?}: {}", bad(explain::hold(held))),
-            };
-            print(&format!("{}\n{}", strong(title), explain::fields(&trace)));
-            print(&explain::told(trace.notes));
-        }
+        (Output::Explain, _) => print(&explained(source, trace)),
     }
+}
+
+/// The host object or why there is none, then every field that changes, then events and conditions.
+fn explained(source: &VirtualObject, trace: Trace) -> String {
+    let title = match &trace.result {
+        Ok(object) => format!("{source:?} -> {}", host_name(object)),
+        Err(held) => format!("{source:?}: {}", bad(explain::hold(held))),
+    };
+    format!("{}\n{}{}", strong(title), explain::fields(&trace), explain::notes(trace.notes))
 }
 
 fn host_name(object: &Fields) -> String {
     let object = weft_core::object::HostObject::new(object.clone());
     format!("{}/{}", object.namespace(), object.name())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn explained_of(object: &Value) -> String {
+        let source = VirtualObject::new(object.as_object().unwrap().clone());
+        let bench = Workbench::new(None, &[]).unwrap();
+        let trace = bench.trace_to_host(&surroundings().unwrap(), &source, None).unwrap();
+        anstream::adapter::strip_str(&explained(&source, trace)).to_string()
+    }
+
+    #[test]
+    fn an_object_is_explained_by_its_host_name_and_its_changes() {
+        let text = explained_of(&json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "web", "namespace": "shop"},
+        }));
+        let title = text.lines().next().unwrap();
+        assert!(title.ends_with("-> team-a/web-x-shop-x-my-vcluster"), "{text}");
+        let name = r#"metadata.name: "web" -> "web-x-shop-x-my-vcluster"  (by common part)"#;
+        assert!(text.lines().any(|line| line == name), "{text}");
+    }
+
+    #[test]
+    fn an_object_without_a_host_object_is_explained_by_the_verdict() {
+        let text = explained_of(&json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web", "namespace": "shop"},
+            "spec": {"containers": [{"name": "main", "image": "nginx"}], "resourceClaims": [{"name": "gpu"}]},
+        }));
+        let title = text.lines().next().unwrap();
+        assert!(title.contains(": refused: spec.resourceClaims"), "{text}");
+    }
 }

@@ -197,9 +197,9 @@ pub(super) fn problem(plugin: &str, problem: &types::Problem) -> Problem {
         reason: reason(&problem.reason),
         why: one_line(&problem.message, MESSAGE),
         field: problem
-            .at
+            .field
             .as_deref()
-            .filter(|at| !at.is_empty())
+            .filter(|pointer| !pointer.is_empty())
             .map(|pointer| one_line(&field_name(pointer), FIELD)),
     }
 }
@@ -238,7 +238,7 @@ mod tests {
         types::Problem {
             reason: reason.to_owned(),
             message: message.to_owned(),
-            at: at.map(ToOwned::to_owned),
+            field: at.map(ToOwned::to_owned),
         }
     }
 

@@ -264,7 +264,7 @@ impl names::Host for Imports {
         self.names.as_ref().map(derived).unwrap_or_default()
     }
 
-    fn reveal(&mut self, text: String, namespace: String) -> String {
+    fn to_virtual_text(&mut self, text: String, namespace: String) -> String {
         match &self.names {
             Some(names) => names.to_virtual_text(&text, &namespace),
             None => text,

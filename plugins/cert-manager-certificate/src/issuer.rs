@@ -1,4 +1,4 @@
-//! Who signs a Certificate: a `ClusterIssuer` of the host, or what the operator puts in the place of a tenant's Issuer.
+//! Translates the issuer of a Certificate: a `ClusterIssuer` of the host, or the operator's replacement for an Issuer.
 
 use std::collections::BTreeMap;
 
@@ -10,14 +10,14 @@ const GROUP: &str = "cert-manager.io";
 const ISSUER: &str = "Issuer";
 const CLUSTER_ISSUER: &str = "ClusterIssuer";
 
-/// The operator's table.
+/// The operator's issuers.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(crate) struct Issuers {
     /// From a tenant's Issuer, `name` or `namespace/name`, to one of the host.
     #[serde(default)]
     issuers: BTreeMap<String, HostIssuer>,
-    /// The host's ClusterIssuers that tenants may name; all of them when empty.
+    /// The host's ClusterIssuers that tenants may reference; all of them if empty.
     #[serde(default)]
     cluster_issuers: Vec<String>,
 }
@@ -27,7 +27,7 @@ pub(crate) struct Issuers {
 #[serde(deny_unknown_fields)]
 struct HostIssuer {
     name: String,
-    /// An Issuer lies in the host namespace that holds the virtual cluster's objects.
+    /// An Issuer must be in the host namespace of the virtual cluster.
     #[serde(default = "cluster_issuer")]
     kind: String,
     #[serde(default = "group")]
@@ -43,7 +43,7 @@ fn group() -> String {
 }
 
 impl Issuers {
-    /// What is wrong with the table.
+    /// Problems of the settings.
     pub(crate) fn check(&self) -> Vec<Problem> {
         let nameless = self.issuers.iter().filter(|(_, issuer)| issuer.name.is_empty());
         nameless
@@ -54,7 +54,7 @@ impl Issuers {
             .collect()
     }
 
-    /// Has the host's Certificate name an issuer of the host.
+    /// Sets the issuer of the host's Certificate.
     pub(crate) fn apply(&self, source: &Object, draft: &mut Object) -> Result {
         let text = |field: &str, default| {
             let found = source.get_str(&format!("{ISSUER_REF}/{field}"));
@@ -88,7 +88,7 @@ impl Issuers {
         Err(reject("IssuerNotOffered", message).at(format!("{ISSUER_REF}/name")))
     }
 
-    /// The entry for this Issuer of one namespace goes before one for Issuers of this name in all.
+    /// The entry `namespace/name` takes precedence over the entry `name`.
     fn host_issuer(&self, namespace: &str, name: &str) -> Result<&HostIssuer> {
         let of_namespace = self.issuers.get(&format!("{namespace}/{name}"));
         of_namespace.or_else(|| self.issuers.get(name)).ok_or_else(|| {
@@ -110,7 +110,7 @@ mod tests {
     fn issuer_on_host(settings: &Value, issuer: &Value) -> Result<Value> {
         let issuers = Issuers::deserialize(settings).unwrap();
         let source = Object::from(json!({"metadata": {"namespace": "shop"}, "spec": {"issuerRef": issuer}}));
-        let mut draft = Object::from_text(source.text().to_owned());
+        let mut draft = Object::from_json(source.as_json().to_owned());
         issuers.apply(&source, &mut draft)?;
         Ok(draft.get(ISSUER_REF).unwrap().clone())
     }
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn an_issuer_is_what_the_operator_puts_in_its_place() {
+    fn an_issuer_is_replaced_by_the_operators() {
         let settings = json!({"issuers": {
             "ca": {"name": "shared-ca"}, "shop/ca": {"name": "shop-ca", "kind": "Issuer"},
         }});
@@ -132,7 +132,7 @@ mod tests {
             json!({"name": "shop-ca", "kind": "Issuer", "group": "cert-manager.io"})
         );
         let refused = issuer_on_host(&settings, &json!({"name": "other", "kind": "Issuer"})).unwrap_err();
-        assert_eq!(refused.problem().at.as_deref(), Some("/spec/issuerRef/name"));
+        assert_eq!(refused.problem().field.as_deref(), Some("/spec/issuerRef/name"));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Maps the Certificates of cert-manager, which then runs on the host only.
 //!
-//! `issuer` says who signs; `status` is what a tenant gets to see of the host's.
+//! `issuer` translates the issuer; `status` syncs the status back.
 
 mod issuer;
 mod status;
@@ -16,7 +16,7 @@ const KIND: &str = "Certificate";
 const SECRET: &str = "v1/Secret";
 const SECRET_NAME: &str = "/spec/secretName";
 
-/// Who may sign.
+/// Issuers that tenants may use.
 #[derive(Debug, Default, Deserialize)]
 #[serde(transparent)]
 struct CertManagerCertificate {
@@ -39,7 +39,7 @@ impl Plugin for CertManagerCertificate {
             "Maps Certificates of cert-manager.",
         )
         .mapping(mapping)
-        // Only whether there is one is of interest; the data of Secrets is not asked for.
+        // Only the existence of the Secret matters, so its data is not requested.
         .lookup(Side::VirtualSide, SECRET, "secrets", &["/type"])
         .settings_schema(include_str!("../settings.schema.json"))
     }
@@ -63,7 +63,7 @@ impl Plugin for CertManagerCertificate {
     }
 }
 
-/// cert-manager writes these to the host's Secret: with weft's keys on it, it would pass for one of weft's own.
+/// cert-manager copies these keys to the host's Secret: with weft's keys, the Secret would look like one of weft's own.
 fn refuse_reserved_keys(source: &Object) -> Result {
     for field in ["/spec/secretTemplate/labels", "/spec/secretTemplate/annotations"] {
         let fields = source.get(field).and_then(|map| map.as_object()).into_iter().flatten();
@@ -81,7 +81,7 @@ fn is_reserved(prefix: &str) -> bool {
     prefix.strip_suffix("weft.dev").is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }
 
-/// Two would write one Secret of the host: cert-manager, and weft for the tenant's Secret of that name.
+/// cert-manager and weft (for the tenant's Secret of that name) would both write the same Secret on the host.
 fn refuse_existing_secret(source: &Object) -> Result {
     let Some(name) = source.get_str(SECRET_NAME).filter(|name| !name.is_empty()) else { return Ok(()) };
     if lookup::get(Side::VirtualSide, SECRET, Some(source.namespace()), name)?.is_none() {
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_that_is_there_is_not_written_over() {
+    fn an_existing_secret_is_not_overwritten() {
         let spec = json!({"secretName": "tls", "issuerRef": {"kind": "ClusterIssuer", "name": "a"}});
         let plugin = CertManagerCertificate::default();
         let secret = |name: &str| json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"namespace": "shop", "name": name}});
@@ -128,7 +128,7 @@ mod tests {
         let refused = test(&spec).to_host(&CertManagerCertificate::default());
         assert_eq!(reason(&refused), "ReservedKey");
         assert_eq!(
-            refused.refusal().1.at.as_deref(),
+            refused.refusal().1.field.as_deref(),
             Some("/spec/secretTemplate/annotations/weft.dev~1identity")
         );
     }

@@ -1,13 +1,13 @@
-//! What a tenant gets to see of the host's status: all of it but names and numbers that mean something to the host only.
+//! Syncs the status from the host, without the names and generations that mean something on the host only.
 
 use weft_plugin::{Map, Object, Value, names};
 
-/// Names a Secret of the host that is being made.
+/// Field that names a Secret on the host, which cert-manager is creating.
 const NEXT_KEY: &str = "nextPrivateKeySecretName";
 const OBSERVED: &str = "observedGeneration";
 const GENERATION: &str = "/metadata/generation";
 
-/// Has `draft`, the tenant's object, show the status of `host`.
+/// Sets the status of `draft`, the tenant's object, to the status of `host`.
 pub(crate) fn apply(host: &Object, draft: &mut Object) {
     let Some(Value::Object(shown)) = host.get("/status") else { return };
     let mut status = shown.clone();
@@ -15,22 +15,22 @@ pub(crate) fn apply(host: &Object, draft: &mut Object) {
     let observed = Observed { host: host.get(GENERATION), tenants: draft.get(GENERATION) };
     for condition in status.get_mut("conditions").and_then(Value::as_array_mut).into_iter().flatten() {
         if let Value::Object(condition) = condition {
-            tell(condition, observed, draft.namespace());
+            translate(condition, observed, draft.namespace());
         }
     }
     draft.set("/status", status);
 }
 
-/// The generations of both objects: they count changes of their own.
+/// The generations of both objects, which are counted separately.
 #[derive(Debug, Clone, Copy)]
 struct Observed<'a> {
     host: Option<&'a Value>,
     tenants: Option<&'a Value>,
 }
 
-fn tell(condition: &mut Map<String, Value>, generations: Observed<'_>, namespace: &str) {
+fn translate(condition: &mut Map<String, Value>, generations: Observed<'_>, namespace: &str) {
     if let Some(Value::String(message)) = condition.get_mut("message") {
-        *message = names::reveal(message, namespace);
+        *message = names::to_virtual_text(message, namespace);
     }
     let Some(observed) = condition.remove(OBSERVED) else { return };
     if let (Some(host), Some(tenants)) = (generations.host, generations.tenants)
@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_and_numbers_of_the_host_do_not_come_back() {
+    fn names_and_generations_of_the_host_are_not_synced_back() {
         let host = Object::from(json!({
             "metadata": {"generation": 7},
             "status": {

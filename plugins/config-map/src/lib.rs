@@ -1,6 +1,6 @@
-//! The rules that weft has for ConfigMaps, as a plugin: copied as they are, while something on the host uses them.
+//! weft's built-in rule for ConfigMaps, as a plugin: each is copied while a synced object uses it.
 //!
-//! It changes nothing, and shows what a plugin costs: what it is given is not even read.
+//! It changes nothing and does not even parse the draft, so it shows the base cost of a plugin.
 
 use serde::Deserialize;
 use weft_plugin::{Call, Descriptor, Mapping, Object, Plugin, Result};
@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_draft_is_right_as_it_is() {
+    fn the_draft_is_not_changed() {
         let draft = json!({"metadata": {"name": "a"}, "data": {"color": "blue"}, "immutable": true});
         let answer = Test::new("v1/ConfigMap").draft(draft.clone()).to_host(&ConfigMap {});
         assert_eq!(answer.object(), &draft);

@@ -1,4 +1,4 @@
-//! Takes the images of pods from other registries, by the operator's table.
+//! Rewrites the registries of pod images, by the operator's table.
 
 mod reference;
 
@@ -13,15 +13,15 @@ use crate::reference::Reference;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ImageRegistry {
-    /// From a registry's host to what stands in its place: `mirror.example` or `mirror.example/hub`.
+    /// From a registry to its replacement: `mirror.example` or `mirror.example/hub`.
     #[serde(default)]
     registries: BTreeMap<String, String>,
-    /// In the place of every registry that is not in the table.
+    /// Replaces every registry that is not in the table.
     #[serde(default)]
     default: Option<String>,
 }
 
-/// Stands for the registry's host in a target.
+/// Placeholder for the registry in a target.
 const PLACEHOLDER: &str = "{registry}";
 
 impl Plugin for ImageRegistry {
@@ -54,7 +54,7 @@ impl Plugin for ImageRegistry {
             .collect()
     }
 
-    /// Reads the images and nothing else: a pod is large, and most of it is of no interest here.
+    /// Parses only the images, because pods are large.
     fn to_host(&self, _call: &Call, draft: &mut Object) -> Result {
         let mut patch = Patch::new();
         draft.read::<Pod>()?.spec.each_image(|pointer, image| {
@@ -68,7 +68,7 @@ impl Plugin for ImageRegistry {
 }
 
 impl ImageRegistry {
-    /// The image in its new place, if it has one.
+    /// The image in the new registry; none if it stays.
     fn rewritten(&self, image: &str) -> Option<String> {
         let reference = Reference::parse(image)?;
         let target = self.target(reference.registry)?;
@@ -81,14 +81,14 @@ impl ImageRegistry {
         self.registries.get(registry).map(String::as_str).or(default)
     }
 
-    /// Whether images of this registry are where the operator wants them already.
+    /// Whether this registry is one of the operator's targets.
     fn is_target_host(&self, registry: &str) -> bool {
         let mut targets = self.registries.values().chain(&self.default);
         targets.any(|target| target.split('/').next() == Some(registry))
     }
 }
 
-/// A host, or a host with a path, without what belongs to an image.
+/// Whether `target` is a host, or a host with a path, without tag or digest.
 fn is_target(target: &str) -> bool {
     let host = target.split('/').next().unwrap_or_default();
     let path = target.get(host.len()..).unwrap_or_default();
@@ -98,7 +98,7 @@ fn is_target(target: &str) -> bool {
         && !path.contains(':')
 }
 
-/// The parts of a pod that hold images.
+/// The fields of a pod that contain images.
 #[derive(Debug, Deserialize)]
 struct Pod {
     spec: Spec,
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_of_a_registry_in_the_table_is_taken_from_its_target() {
+    fn an_image_of_a_registry_in_the_table_is_rewritten_to_its_target() {
         let plugin =
             plugin(&[("docker.io", "mirror.example/hub"), ("localhost:5000", "mirror.example:443")], None);
         let rewritten = |image| plugin.rewritten(image);
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn the_default_takes_the_others_but_not_what_is_there_already() {
+    fn the_default_rewrites_other_registries_but_not_the_targets() {
         let plugin = plugin(&[("docker.io", "mirror.example/hub")], Some("mirror.example/{registry}"));
         let rewritten = |image| plugin.rewritten(image);
         assert_eq!(rewritten("quay.io/a/b:1").as_deref(), Some("mirror.example/quay.io/a/b:1"));
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn every_place_that_holds_an_image_is_found() {
+    fn every_field_with_an_image_is_found() {
         let draft = json!({"spec": {
             "containers": [{"name": "a", "image": "a"}, {"name": "without"}],
             "initContainers": [{"image": "b@sha256:0123"}],
@@ -215,10 +215,10 @@ mod tests {
     }
 
     #[test]
-    fn a_target_that_is_no_place_is_a_problem_of_its_field() {
+    fn an_invalid_target_is_a_problem_of_its_field() {
         let plugin =
             plugin(&[("a", "m.example/x:1"), ("b/c", ""), ("d", "m.example:5000/x")], Some("https://m"));
-        let fields: Vec<_> = plugin.check().into_iter().filter_map(|problem| problem.at).collect();
+        let fields: Vec<_> = plugin.check().into_iter().filter_map(|problem| problem.field).collect();
         assert_eq!(fields, ["/registries/a", "/registries/b~1c", "/default"]);
     }
 }

@@ -1,25 +1,25 @@
-//! Says what the parts of an image reference are: `docker.io`, `library/`, `nginx:1.29@sha256:…`.
+//! Parses image references: `docker.io`, `library/`, `nginx:1.29@sha256:…`.
 
-/// The registry that is meant where none is named.
+/// The registry of references that name none.
 const DEFAULT_REGISTRY: &str = "docker.io";
-/// Another name of the same.
+/// Another name of the same registry.
 const DEFAULT_REGISTRY_ALIAS: &str = "index.docker.io";
-/// Where that registry keeps images without a path.
+/// The path of images without a path in that registry.
 const LIBRARY: &str = "library/";
 
-/// An image reference, taken apart as far as a change of registry needs.
+/// An image reference, parsed as far as a change of registry needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Reference<'a> {
     /// Host and port.
     pub(crate) registry: &'a str,
-    /// `library/` where that is meant and not written.
+    /// `library/` if it is implied.
     pub(crate) library: &'static str,
     /// Path, tag and digest, as they are.
     pub(crate) rest: &'a str,
 }
 
 impl<'a> Reference<'a> {
-    /// Takes `image` apart, as container runtimes do. Nothing if it is no reference.
+    /// Parses `image` as container runtimes do; none if it is not a reference.
     pub(crate) fn parse(image: &'a str) -> Option<Self> {
         if image.is_empty() || image.contains(char::is_whitespace) {
             return None;
@@ -37,7 +37,7 @@ impl<'a> Reference<'a> {
     }
 }
 
-/// Whether the first part of a reference is a host: paths hold no dots, colons or capital letters there.
+/// Whether the first part of a reference is a host: a path has no dots, colons or capital letters there.
 fn is_host(first: &str) -> bool {
     first.contains(['.', ':']) || first == "localhost" || first.contains(|c: char| c.is_ascii_uppercase())
 }
@@ -52,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_written_is_implied() {
+    fn a_missing_registry_and_path_are_implied() {
         assert_eq!(parts("nginx"), ("docker.io", "library/", "nginx"));
         assert_eq!(parts("nginx:1.29"), ("docker.io", "library/", "nginx:1.29"));
         assert_eq!(parts("docker.io/nginx"), ("docker.io", "library/", "nginx"));
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_reference_is_left_alone() {
+    fn an_invalid_reference_is_not_changed() {
         assert!(["", "quay.io/", "a b"].into_iter().all(|image| Reference::parse(image).is_none()));
     }
 }

@@ -1,6 +1,6 @@
-//! Annotations in which controllers find names of other objects, host names, or configuration.
+//! Annotations from which controllers read names of other objects, host names, or configuration.
 //!
-//! Those that hold nothing but a name are declared as references; those in JSON are rewritten here.
+//! Those that contain nothing but a name are declared as references; those in JSON are rewritten here.
 
 use weft_plugin::{Object, Result, Value, names, pointer, reject, serde_json};
 
@@ -115,7 +115,7 @@ fn backend_to_host(kind: &str, namespace: &str, backend: &str, at: &str) -> Resu
     Ok(name)
 }
 
-/// The same JSON with the names in it rewritten; fields that nobody here knows stay.
+/// The same JSON with names rewritten; unknown fields stay.
 fn json_to_host(hosts: &Hosts, namespace: &str, text: &str, at: &str) -> Result<String> {
     let mut value: Value =
         serde_json::from_str(text).map_err(|error| reject("InvalidJson", error.to_string()).at(at))?;
@@ -141,7 +141,7 @@ fn rename(value: &mut Value, namespace: &str) {
     }
 }
 
-/// The controller answers for hosts of conditions beside those of the rules.
+/// The controller serves the hosts of conditions beside those of the rules.
 fn allow_host_headers(hosts: &Hosts, value: &Value, at: &str) -> Result {
     match value {
         Value::Array(items) => items.iter().try_for_each(|item| allow_host_headers(hosts, item, at)),
@@ -183,13 +183,13 @@ mod tests {
         let (_, problem) = answer.refusal();
         assert_eq!(problem.reason, "OtherNamespace");
         assert_eq!(
-            problem.at.as_deref(),
+            problem.field.as_deref(),
             Some("/metadata/annotations/nginx.ingress.kubernetes.io~1proxy-ssl-secret")
         );
     }
 
     #[test]
-    fn actions_keep_what_nobody_knows_and_follow_their_backend() {
+    fn actions_keep_unknown_fields_and_follow_their_backend() {
         let action = json!({
             "type": "forward", "new": {"kept": [1.5, null]},
             "forwardConfig": {"targetGroups": [{"serviceName": "web", "servicePort": 80, "weight": 20}]},
@@ -206,13 +206,13 @@ mod tests {
     }
 
     #[test]
-    fn a_backend_whose_annotation_gets_too_long_is_refused() {
+    fn a_backend_whose_annotation_would_be_too_long_is_refused() {
         let key = format!("alb.ingress.kubernetes.io/conditions.{}", "b".repeat(40));
         assert_eq!(after(&rules(json!({})), &json!({key: "[]"})).refusal().1.reason, "NameTooLong");
     }
 
     #[test]
-    fn hosts_are_looked_for_in_annotations_too() {
+    fn hosts_in_annotations_are_checked_too() {
         let rules = rules(json!({"hosts": ["*.example.com"]}));
         let refused = |key: &str, value: &str| after(&rules, &json!({key: value})).refusal().1.reason.clone();
         assert_eq!(
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn snippets_are_the_operators_to_allow() {
+    fn snippets_need_the_operators_permission() {
         let snippet = json!({"nginx.ingress.kubernetes.io/configuration-snippet": "return 200;"});
         assert_eq!(after(&rules(json!({})), &snippet).refusal().1.reason, "SnippetNotAllowed");
         assert!(after(&rules(json!({"allowSnippets": true})), &snippet).result.is_ok());

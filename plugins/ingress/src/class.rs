@@ -1,13 +1,13 @@
-//! Which class, and so which controller of the host, an Ingress gets.
+//! Sets the class, and so the controller, of an Ingress on the host.
 
 use weft_plugin::{Object, Result, Verdict, pointer, reject};
 
 /// The field that names a class.
 const FIELD: &str = "/spec/ingressClassName";
-/// The annotation that did before there was a field. Controllers still read it.
+/// The annotation from before the field existed. Controllers still read it.
 const ANNOTATION: &str = "kubernetes.io/ingress.class";
 
-/// Passes if the classes that the Ingress names are among `allowed` (or nothing is said), and replaces them by
+/// Passes if the classes that the Ingress names are among `allowed` (or `allowed` is empty), and replaces them by
 /// `replacement`, if there is one.
 pub(crate) fn apply(allowed: &[String], replacement: Option<&str>, draft: &mut Object) -> Result {
     let by_field = draft.get_str(FIELD).map(|class| (class, FIELD.to_owned()));
@@ -64,7 +64,7 @@ mod tests {
             json!({"metadata": {"annotations": {ANNOTATION: "alb"}}, "spec": {"ingressClassName": "nginx"}});
         let refused = after(&["nginx"], None, by_annotation).unwrap_err();
         assert_eq!(
-            refused.problem().at.as_deref(),
+            refused.problem().field.as_deref(),
             Some("/metadata/annotations/kubernetes.io~1ingress.class")
         );
         assert!(after(&["nginx"], None, json!({"spec": {}})).is_err());

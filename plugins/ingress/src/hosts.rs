@@ -3,13 +3,13 @@
 use serde::Deserialize;
 use weft_plugin::{Object, Problem, Result, Verdict, problem, reject};
 
-/// The operator's list; everything is allowed when it is empty.
+/// The operator's list; everything is allowed if it is empty.
 #[derive(Debug, Default, Deserialize)]
 #[serde(transparent)]
 pub(crate) struct Hosts(Vec<String>);
 
 impl Hosts {
-    /// What is wrong with the list.
+    /// Problems of the list.
     pub(crate) fn check(&self) -> Vec<Problem> {
         let wrong = self.0.iter().enumerate().filter(|(_, pattern)| !is_pattern(pattern));
         wrong
@@ -102,10 +102,10 @@ mod tests {
     }
 
     #[test]
-    fn what_claims_every_host_is_refused_where_there_is_a_list() {
+    fn a_claim_on_every_host_is_refused_if_there_is_a_list() {
         let refused = |spec| {
             let draft = Object::from(json!({"spec": spec}));
-            hosts(&["*.example.com"]).allow_spec(&draft).unwrap_err().problem().at.clone()
+            hosts(&["*.example.com"]).allow_spec(&draft).unwrap_err().problem().field.clone()
         };
         assert_eq!(refused(json!({"defaultBackend": {}})).as_deref(), Some("/spec/defaultBackend"));
         assert_eq!(
@@ -121,7 +121,7 @@ mod tests {
     #[test]
     fn patterns_are_checked() {
         let problems = hosts(&["*.example.com", "*", "a.*.com", "https://a", "b"]).check();
-        let places: Vec<_> = problems.into_iter().filter_map(|problem| problem.at).collect();
+        let places: Vec<_> = problems.into_iter().filter_map(|problem| problem.field).collect();
         assert_eq!(places, ["/hosts/1", "/hosts/2", "/hosts/3"]);
     }
 }

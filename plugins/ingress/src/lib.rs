@@ -1,7 +1,6 @@
 //! Maps Ingresses: backends and certificates by declared references, host names and classes by the operator's lists.
 //!
-//! `hosts` and `class` say what a tenant may ask for; `annotations` rewrites what controllers read from
-//! annotations.
+//! `hosts` and `class` limit what a tenant may claim; `annotations` rewrites the annotations that controllers read.
 
 mod annotations;
 mod class;
@@ -16,16 +15,16 @@ use crate::hosts::Hosts;
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct Ingress {
-    /// Host names that tenants may claim, `shop.example.com` or `*.example.com`; all of them when empty.
+    /// Host names that tenants may claim, `shop.example.com` or `*.example.com`; all of them if empty.
     #[serde(default)]
     hosts: Hosts,
-    /// Classes that tenants may name; all of them when empty.
+    /// Classes that tenants may name; all of them if empty.
     #[serde(default)]
     classes: Vec<String>,
     /// The class that every Ingress gets on the host, whatever it names.
     #[serde(default)]
     class: Option<String>,
-    /// Whether pieces of a controller's configuration may be written by tenants.
+    /// Whether tenants may set snippets of a controller's configuration.
     #[serde(default)]
     allow_snippets: bool,
 }
@@ -62,7 +61,7 @@ impl Plugin for Ingress {
         annotations::apply(self, call.virtual_object()?, draft)
     }
 
-    /// The addresses come back; nothing else of the host's status means something to a tenant.
+    /// Syncs the addresses back; nothing else of the host's status is meaningful to a tenant.
     fn to_virtual(&self, call: &Call, draft: &mut Object) -> Result {
         let shown = call.host_object().and_then(|host| host.get("/status/loadBalancer"));
         match shown {
@@ -76,7 +75,7 @@ impl Plugin for Ingress {
     }
 }
 
-/// A backend that is no Service is a custom resource that nobody has synced.
+/// A backend that is not a Service is a custom resource that is not synced.
 fn refuse_resource_backends(draft: &Object) -> Result {
     for backend in BACKENDS {
         for (pointer, resource) in draft.find(&format!("{backend}/resource")) {
@@ -103,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_backend_that_is_no_service_is_refused_with_its_place() {
+    fn a_backend_that_is_not_a_service_is_refused_with_its_field() {
         let resource = json!({"apiGroup": "example.com", "kind": "Bucket", "name": "a"});
         let spec = json!({"rules": [{"http": {"paths": [
             {"path": "/", "backend": {"service": {"name": "a"}}}, {"path": "/b", "backend": {"resource": resource}},
@@ -111,18 +110,18 @@ mod tests {
         let answer = test(&json!({"metadata": {}, "spec": spec})).to_host(&Ingress::default());
         let (_, problem) = answer.refusal();
         assert_eq!(problem.reason, "ResourceBackend");
-        assert_eq!(problem.at.as_deref(), Some("/spec/rules/0/http/paths/1/backend/resource"));
+        assert_eq!(problem.field.as_deref(), Some("/spec/rules/0/http/paths/1/backend/resource"));
     }
 
     #[test]
-    fn an_ingress_that_asks_for_nothing_special_is_right_as_it_is() {
+    fn a_plain_ingress_is_not_changed() {
         let ingress =
             json!({"metadata": {"annotations": {"a": "b"}}, "spec": {"rules": [{"host": "a.example.com"}]}});
         assert_eq!(test(&ingress).to_host(&Ingress::default()).object(), &ingress);
     }
 
     #[test]
-    fn addresses_come_back_and_go() {
+    fn addresses_are_synced_back_and_removed() {
         let address = json!({"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}});
         let tenants = json!({"metadata": {"name": "a"}});
         let back = Test::new("networking.k8s.io/v1/Ingress")

@@ -1,7 +1,7 @@
 //! Maps NetworkPolicies: on the host, all pods of a virtual cluster are in one namespace, so namespaces become labels.
 //!
-//! Whatever a policy says, each of its selectors ends up with the label of the virtual cluster: it never means a pod of
-//! somebody else.
+//! Whatever a policy says, each of its selectors ends up with the label of the virtual cluster: it never selects a pod of
+//! another virtual cluster.
 
 mod selector;
 
@@ -65,7 +65,7 @@ fn spec_to_host(scope: Scope<'_>, spec: &mut Map<String, Value>) -> Result {
     Ok(())
 }
 
-/// Makes one selector of pods out of a peer's selectors of pods and namespaces.
+/// Combines a peer's pod and namespace selectors into one pod selector.
 fn peer_to_host(scope: Scope<'_>, peer: &mut Value, at: &str) -> Result {
     let Value::Object(fields) = peer else { return Err(unreadable(at)) };
     only_known(fields, &[POD_SELECTOR, NAMESPACE_SELECTOR, IP_BLOCK], at)?;
@@ -78,7 +78,7 @@ fn peer_to_host(scope: Scope<'_>, peer: &mut Value, at: &str) -> Result {
         (true, true) => {
             return Err(reject("AmbiguousPeer", "a peer is either an ipBlock or a selector").at(at));
         }
-        (false, false) => return Err(reject("EmptyPeer", "a peer has to say whom it means").at(at)),
+        (false, false) => return Err(reject("EmptyPeer", "a peer must have an ipBlock or a selector").at(at)),
         (false, true) => {}
     }
     let pods_at = format!("{at}/{POD_SELECTOR}");
@@ -94,7 +94,7 @@ fn peer_to_host(scope: Scope<'_>, peer: &mut Value, at: &str) -> Result {
     Ok(())
 }
 
-/// A field of a newer Kubernetes could mean pods of others; nothing passes that is not known here.
+/// A field of a newer Kubernetes could select pods of others, so unknown fields are refused.
 fn only_known(fields: &Map<String, Value>, known: &[&str], at: &str) -> Result {
     match fields.iter().find(|(name, value)| !value.is_null() && !known.contains(&name.as_str())) {
         None => Ok(()),
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_without_pod_selector_means_its_namespace() {
+    fn a_policy_without_pod_selector_selects_its_namespace() {
         let ours = json!({"matchLabels": {"weft.dev/cluster": "my-vcluster", "weft.dev/namespace": "shop"}});
         assert_eq!(map(&json!({})).object()["spec"]["podSelector"], ours);
         assert_eq!(map(&json!({"podSelector": null})).object()["spec"]["podSelector"], ours);
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_without_namespaces_means_the_policys_own() {
+    fn a_peer_without_namespaces_selects_the_policys_own() {
         assert_eq!(
             peer(&json!({"podSelector": {"matchLabels": {"app": "web", "weft.dev/cluster": "other"}}})),
             json!({"podSelector": {"matchLabels": {
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_namespace_selector_means_the_whole_virtual_cluster() {
+    fn an_empty_namespace_selector_selects_the_whole_virtual_cluster() {
         assert_eq!(
             peer(&json!({"namespaceSelector": {}})),
             json!({"podSelector": {"matchLabels": {"weft.dev/cluster": "my-vcluster"}}})
@@ -199,11 +199,11 @@ mod tests {
     }
 
     #[test]
-    fn what_could_mean_others_is_refused_with_its_place() {
+    fn what_could_select_other_pods_is_refused_with_its_field() {
         let refused = |spec: &Value| {
             let answer = map(spec);
             let (_, problem) = answer.refusal();
-            (problem.reason.clone(), problem.at.clone().unwrap_or_default())
+            (problem.reason.clone(), problem.field.clone().unwrap_or_default())
         };
         let cases = [
             (json!({"podSelector": {"anyOf": []}}), "UnknownField", "/spec/podSelector/anyOf"),

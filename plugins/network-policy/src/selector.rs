@@ -1,12 +1,12 @@
-//! Label selectors on the host: how tenants' keys are kept apart from weft's, and how namespaces become labels.
+//! Translates label selectors: escapes tenants' keys of weft's domain, and turns namespaces into labels.
 //!
-//! The keys have to be those that weft gives the labels of pods.
+//! The keys must match the labels that weft sets on pods.
 
 use weft_plugin::{Map, Result, Value, json, reject};
 
 use crate::{NAMESPACE_LABEL, only_known, unreadable};
 
-/// The host's label that says to which virtual cluster an object belongs.
+/// The host label with the virtual cluster of an object.
 const CLUSTER_LABEL: &str = "weft.dev/cluster";
 /// weft's own domain.
 const DOMAIN: &str = "weft.dev";
@@ -19,7 +19,7 @@ const MAX_PREFIX: usize = 253;
 
 const MATCH_LABELS: &str = "matchLabels";
 const MATCH_EXPRESSIONS: &str = "matchExpressions";
-/// All that a selector can say.
+/// The fields of a selector.
 pub(crate) const FIELDS: [&str; 2] = [MATCH_LABELS, MATCH_EXPRESSIONS];
 
 /// The pods that a selector is limited to.
@@ -31,12 +31,12 @@ pub(crate) struct Scope<'a> {
 }
 
 impl Scope<'_> {
-    /// Has the selector mean pods of this virtual cluster only.
+    /// Limits the selector to pods of this virtual cluster.
     pub(crate) fn limit_to_cluster(self, selector: &mut Value) {
         require(selector, CLUSTER_LABEL, self.cluster.into());
     }
 
-    /// Has the selector mean pods of this virtual namespace only.
+    /// Limits the selector to pods of this virtual namespace.
     pub(crate) fn limit_to_namespace(self, selector: &mut Value) {
         self.limit_to_cluster(selector);
         require(selector, NAMESPACE_LABEL, self.namespace.into());
@@ -68,7 +68,7 @@ pub(crate) fn require_namespaces(selector: &mut Value, namespaces: Value, at: &s
     Ok(())
 }
 
-/// The fields of a selector; none stands for an empty one.
+/// The fields of a selector; a missing one counts as empty.
 fn read(selector: Value, at: &str) -> Result<Map<String, Value>> {
     let mut fields = match selector {
         Value::Null => Map::new(),
@@ -81,7 +81,7 @@ fn read(selector: Value, at: &str) -> Result<Map<String, Value>> {
     Ok(fields)
 }
 
-/// The selector with `rename` applied to every key; `None` says that there is no room for one.
+/// The selector with `rename` applied to every key; `None` means that a key would be too long.
 fn rewrite(
     mut selector: Map<String, Value>,
     at: &str,
@@ -127,7 +127,7 @@ fn push_expressions(selector: &mut Value, more: Vec<Value>) {
     }
 }
 
-/// A field of a selector, which is made where there is none of the shape of `empty`.
+/// A field of a selector; set to `empty` if it is missing or has another type.
 fn field<'a>(selector: &'a mut Value, name: &str, empty: Value) -> &'a mut Value {
     if !selector.is_object() {
         *selector = json!({});
@@ -143,8 +143,8 @@ fn is_reserved(prefix: &str) -> bool {
     prefix.strip_suffix(DOMAIN).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }
 
-/// The key with a longer prefix. weft puts a hash in place of a prefix for which there is no room; selectors of such
-/// keys are refused here, because nobody has them.
+/// The key with a longer prefix. weft replaces a prefix that gets too long by a hash; selectors of such keys are refused
+/// here, because they are not used in practice.
 fn extend(prefix: &str, suffix: &str, name: &str) -> Option<String> {
     (prefix.len() + suffix.len() <= MAX_PREFIX).then(|| format!("{prefix}{suffix}/{name}"))
 }
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_selector_that_is_no_selector_is_limited_all_the_same() {
+    fn an_invalid_selector_is_limited_all_the_same() {
         let scope = Scope { cluster: "vc", namespace: "n" };
         for odd in
             [json!(null), json!([]), json!("x"), json!({"matchLabels": []}), json!({"matchLabels": null})]
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_without_room_is_refused() {
+    fn a_key_that_would_be_too_long_is_refused() {
         let key = format!("{}/a", "p".repeat(250));
         let refused =
             require_namespaces(&mut json!({}), json!({"matchLabels": {key: "a"}}), "/x").unwrap_err();

@@ -1,8 +1,8 @@
 //! Maps PodDisruptionBudgets, so that a drain of a host node spares the pods that a tenant needs.
 //!
-//! The host does not know the Deployments and StatefulSets that own the pods, so it cannot tell how many there should
-//! be: of a percentage, or of `maxUnavailable`, it would allow no eviction at all. The virtual cluster's own controller
-//! knows, and says in the status how many pods have to stay. That number is what the host gets.
+//! The host does not know the Deployments and StatefulSets that own the pods, so it cannot know how many there should
+//! be: with a percentage, or with `maxUnavailable`, it would allow no eviction at all. The virtual cluster's own controller
+//! knows, and its status says how many pods must stay. The host gets that number.
 
 use serde::Deserialize;
 use weft_plugin::{Call, Descriptor, Mapping, Object, Plugin, Result, Value, fail};
@@ -39,8 +39,8 @@ impl Plugin for PodDisruptionBudget {
     }
 }
 
-/// No selector means no pod, an empty one every pod of the namespace: weft limits the latter, and the former has to
-/// stay what it is.
+/// A missing selector selects no pods and stays missing; an empty one selects every pod of the namespace and is limited
+/// by weft.
 fn limit_selector(source: &Object, draft: &mut Object) -> Result {
     if source.get(SELECTOR).is_none_or(Value::is_null) {
         draft.remove(SELECTOR);
@@ -54,8 +54,8 @@ fn limit_selector(source: &Object, draft: &mut Object) -> Result {
     Ok(())
 }
 
-/// How many pods have to stay, if only the virtual cluster can know it and does so already. Until then the budget is
-/// copied as it is, and the host errs on the side of the tenant.
+/// How many pods must stay, if only the virtual cluster can know and has counted them. Until then the budget is copied,
+/// and the host allows no eviction.
 fn needed_pods(source: &Object) -> Option<u64> {
     let is_plain_number = source.get(MIN_AVAILABLE).is_some_and(Value::is_number);
     let number = |pointer: &str| source.get(pointer).and_then(Value::as_u64);
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn no_selector_stays_none_and_an_empty_one_is_limited() {
+    fn a_missing_selector_stays_missing_and_an_empty_one_is_limited() {
         assert_eq!(spec_on_host(&json!({"spec": {"minAvailable": 1}})), json!({"minAvailable": 1}));
         assert_eq!(
             spec_on_host(&json!({"spec": {"minAvailable": 1, "selector": null}})),

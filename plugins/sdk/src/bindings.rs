@@ -1,4 +1,4 @@
-//! What `wit-bindgen` makes of the WIT package, and nothing else.
+//! The bindings that `wit-bindgen` generates from the WIT package, and nothing else.
 
 #![allow(
     missing_docs,

@@ -1,4 +1,4 @@
-//! What a rule is told beside the draft, and what it tells beside its verdict.
+//! The inputs of a rule beside the draft, and its events and conditions.
 
 use std::cell::RefCell;
 
@@ -6,50 +6,49 @@ use crate::bindings::exports::weft::mapping::mapper::Request;
 use crate::bindings::weft::mapping::types::{Condition, Context, Event};
 use crate::{Kind, Object, Result, Severity, fail};
 
-/// One decision.
+/// One object to map.
 #[derive(Debug)]
 pub struct Call {
     context: Context,
     kind: Kind,
     virtual_object: Option<Object>,
     host_object: Option<Object>,
-    told: RefCell<Told>,
+    effects: RefCell<Effects>,
 }
 
-/// What the rule told, in order.
+/// Events and conditions of the rule, in order.
 #[derive(Debug, Default)]
-pub(crate) struct Told {
+pub(crate) struct Effects {
     pub(crate) events: Vec<Event>,
     pub(crate) conditions: Vec<Condition>,
 }
 
 impl Call {
-    /// Takes a request apart.
+    /// Splits a request into the call and the draft.
     pub(crate) fn new(request: Request) -> (Self, Object) {
         let call = Self {
             context: request.context,
             kind: request.kind,
-            virtual_object: request.virtual_object.map(Object::from_text),
-            host_object: request.host_object.map(Object::from_text),
-            told: RefCell::default(),
+            virtual_object: request.virtual_object.map(Object::from_json),
+            host_object: request.host_object.map(Object::from_json),
+            effects: RefCell::default(),
         };
-        (call, Object::from_text(request.draft))
+        (call, Object::from_json(request.draft))
     }
 
-    /// Which of the plugin's kinds it is.
+    /// The kind of the object, one of those that the plugin maps.
     pub fn kind(&self) -> &Kind {
         &self.kind
     }
 
-    /// The tenant's object as it is. Only there if the mapping asks for it with
-    /// [`crate::Mapping::with_virtual_object`].
+    /// The tenant's object. Only set if the mapping requests it with [`crate::Mapping::with_virtual_object`].
     pub fn virtual_object(&self) -> Result<&Object> {
-        let missing = || fail("MissingInput", "the mapping does not ask for the virtual object");
+        let missing = || fail("MissingInput", "the mapping does not request the virtual object");
         self.virtual_object.as_ref().ok_or_else(missing)
     }
 
-    /// The host object as it is now, if there is one and the mapping asks for it with
-    /// [`crate::Mapping::with_host_object`]. On the way to the virtual cluster there always is one.
+    /// The current host object, if it exists and the mapping requests it with [`crate::Mapping::with_host_object`]. For
+    /// [`crate::Plugin::to_virtual`] it always exists.
     pub fn host_object(&self) -> Option<&Object> {
         self.host_object.as_ref()
     }
@@ -89,28 +88,28 @@ impl Call {
         &self.context.virtual_version
     }
 
-    /// Milliseconds since 1970-01-01T00:00:00Z, frozen for this decision; 0 unless the descriptor says
+    /// Milliseconds since 1970-01-01T00:00:00Z, the same for the whole reconcile; 0 unless the descriptor sets
     /// [`crate::Descriptor::uses_time`].
     pub fn now(&self) -> u64 {
         self.context.now
     }
 
-    /// Tells something on the tenant's object with a Normal event.
-    pub fn tell(&self, reason: impl Into<String>, message: impl Into<String>) {
-        self.event(Severity::Normal, reason.into(), message.into());
+    /// Emits a Normal event on the tenant's object.
+    pub fn event(&self, reason: impl Into<String>, message: impl Into<String>) {
+        self.push_event(Severity::Normal, reason.into(), message.into());
     }
 
-    /// Tells something on the tenant's object with a Warning event.
+    /// Emits a Warning event on the tenant's object.
     pub fn warn(&self, reason: impl Into<String>, message: impl Into<String>) {
-        self.event(Severity::Warning, reason.into(), message.into());
+        self.push_event(Severity::Warning, reason.into(), message.into());
     }
 
-    fn event(&self, severity: Severity, reason: String, message: String) {
-        self.told.borrow_mut().events.push(Event { severity, reason, message });
+    fn push_event(&self, severity: Severity, reason: String, message: String) {
+        self.effects.borrow_mut().events.push(Event { severity, reason, message });
     }
 
-    /// Sets a condition of the tenant's object, if its kind has a status. `None` stands for `Unknown`. Conditions that
-    /// are not set again the next time are removed.
+    /// Sets a condition of the tenant's object, if its kind has a status. `None` means `Unknown`. A condition that
+    /// the next call does not set is removed.
     pub fn condition(
         &self,
         name: impl Into<String>,
@@ -120,11 +119,11 @@ impl Call {
     ) {
         let condition =
             Condition { name: name.into(), status, reason: reason.into(), message: message.into() };
-        self.told.borrow_mut().conditions.push(condition);
+        self.effects.borrow_mut().conditions.push(condition);
     }
 
-    /// What was told.
-    pub(crate) fn into_told(self) -> Told {
-        self.told.into_inner()
+    /// Events and conditions of the rule.
+    pub(crate) fn into_effects(self) -> Effects {
+        self.effects.into_inner()
     }
 }

@@ -1,4 +1,4 @@
-//! What a plugin says about itself: a builder for each record of the interface.
+//! Builders for the descriptor of a plugin.
 
 use crate::bindings::weft::mapping::types;
 use crate::bindings::weft::mapping::types::{Directions, Inputs, Role, Selection};
@@ -6,8 +6,8 @@ use crate::bindings::weft::mapping::types::{Directions, Inputs, Role, Selection}
 pub use types::{Kind, Side};
 
 /// A kind by its short form: `v1/Pod`, `networking.k8s.io/v1/Ingress`.
-pub fn kind(text: &str) -> Kind {
-    let (api_version, kind) = text.rsplit_once('/').unwrap_or(("", text));
+pub fn kind(short: &str) -> Kind {
+    let (api_version, kind) = short.rsplit_once('/').unwrap_or(("", short));
     kind_of(api_version, kind)
 }
 
@@ -16,13 +16,12 @@ fn kind_of(api_version: &str, kind: &str) -> Kind {
     Kind { group: group.to_owned(), version: version.to_owned(), kind: kind.to_owned() }
 }
 
-/// What a component says about itself.
+/// Describes a plugin.
 #[derive(Debug, Clone)]
 pub struct Descriptor(pub(crate) types::Descriptor);
 
 impl Descriptor {
-    /// A plugin of this name and version, with one line for people about what it does. The name is that of the file
-    /// without `.wasm`.
+    /// A plugin of this name and version, with a one-line summary. The name must be that of the file without `.wasm`.
     pub fn new(name: &str, version: &str, summary: &str) -> Self {
         Self(types::Descriptor {
             name: name.to_owned(),
@@ -43,9 +42,9 @@ impl Descriptor {
         self
     }
 
-    /// Asks to read objects of a kind, which is called `plural` in URLs, with [`crate::lookup`]:
-    /// `lookup(Side::VirtualSide, "v1/Secret", "secrets", &["/type"])`. Beside `apiVersion`, `kind` and `metadata`, only the
-    /// fields `fields` (JSON pointers) are handed out; the whole object where there are none.
+    /// Requests to read objects of a kind, whose API resource is `plural`, with [`crate::lookup`]:
+    /// `lookup(Side::VirtualSide, "v1/Secret", "secrets", &["/type"])`. Lookups return
+    /// `apiVersion`, `kind`, `metadata` and the fields `fields` (JSON pointers); the whole object if `fields` is empty.
     #[must_use]
     pub fn lookup(mut self, side: Side, of_kind: &str, plural: &str, fields: &[&str]) -> Self {
         let fields = fields.iter().map(|&field| field.to_owned()).collect();
@@ -58,15 +57,14 @@ impl Descriptor {
         self
     }
 
-    /// The JSON Schema of the settings, as text: weft refuses settings that do not fit, with every field that is
-    /// wrong.
+    /// The JSON Schema of the settings: weft refuses settings that do not match, and names every field that is wrong.
     #[must_use]
     pub fn settings_schema(mut self, schema: &str) -> Self {
         self.0.settings_schema = Some(schema.to_owned());
         self
     }
 
-    /// Says that answers depend on [`crate::Call::now`], which is 0 otherwise.
+    /// Declares that outcomes depend on [`crate::Call::now`], which is 0 otherwise.
     #[must_use]
     pub fn uses_time(mut self) -> Self {
         self.0.uses_time = true;
@@ -79,20 +77,20 @@ impl Descriptor {
 pub struct Mapping(types::Mapping);
 
 impl Mapping {
-    /// Maps a kind that nobody maps yet: `add("networking.k8s.io/v1", "Ingress", "ingresses")`. Two plugins that add
+    /// Maps a kind that is not mapped yet: `add("networking.k8s.io/v1", "Ingress", "ingresses")`. Two plugins that add
     /// the same kind are refused.
     pub fn add(api_version: &str, kind: &str, plural: &str) -> Self {
         Self::new(api_version, kind, plural, Role::Add)
     }
 
-    /// Stands in place of the rule that weft has for the kind: the role `override` of the interface, a word that Rust
-    /// keeps for itself. What weft knows of its references stays.
+    /// Replaces weft's built-in rule for the kind: the role `override` of the interface, which is a reserved word in Rust.
+    /// weft still rewrites the references that it knows of the kind.
     pub fn replace(api_version: &str, kind: &str, plural: &str) -> Self {
         Self::new(api_version, kind, plural, Role::Override)
     }
 
-    /// Runs after the rule of the kind, whoever has it: low priorities first, ties in the order of the plugins'
-    /// names.
+    /// Runs after the kind's rule, wherever that rule comes from: lower priorities first, ties in the order of the
+    /// plugins' names.
     pub fn mutate(api_version: &str, kind: &str, plural: &str, priority: u32) -> Self {
         Self::new(api_version, kind, plural, Role::Mutate(priority))
     }
@@ -114,49 +112,49 @@ impl Mapping {
         })
     }
 
-    /// Has [`crate::Plugin::to_virtual`] called too, when something flows back.
+    /// Calls [`crate::Plugin::to_virtual`] too, before fields are synced back to the virtual object.
     #[must_use]
     pub fn to_virtual(mut self) -> Self {
         self.0.directions |= Directions::TO_VIRTUAL;
         self
     }
 
-    /// Has only [`crate::Plugin::to_virtual`] called.
+    /// Calls only [`crate::Plugin::to_virtual`].
     #[must_use]
     pub fn only_to_virtual(mut self) -> Self {
         self.0.directions = Directions::TO_VIRTUAL;
         self
     }
 
-    /// Has requests carry the tenant's object as it is: [`crate::Call::virtual_object`].
+    /// Adds the tenant's object to each request: [`crate::Call::virtual_object`].
     #[must_use]
     pub fn with_virtual_object(mut self) -> Self {
         self.0.inputs |= Inputs::VIRTUAL_OBJECT;
         self
     }
 
-    /// Has requests carry the host object as it is now: [`crate::Call::host_object`].
+    /// Adds the current host object to each request: [`crate::Call::host_object`].
     #[must_use]
     pub fn with_host_object(mut self) -> Self {
         self.0.inputs |= Inputs::HOST_OBJECT;
         self
     }
 
-    /// Only objects that an object on the host names get a host object. Heeded for kinds that are added.
+    /// Syncs only objects that a synced object references. Applies to [`Mapping::add`]; ignored for the others.
     #[must_use]
     pub fn used_only(mut self) -> Self {
         self.0.selection = Selection::Used;
         self
     }
 
-    /// The place `path` names an object of the kind `target` in the same namespace:
+    /// The field at `path` references an object of the kind `target` in the same namespace:
     /// `reference("/spec/tls/*/secretName", "v1/Secret")`. weft rewrites the name.
     #[must_use]
     pub fn reference(self, path: &str, target: &str) -> Self {
         self.add_reference(path, target, None)
     }
 
-    /// As [`Self::reference`], where the field `namespace_field` beside the name can hold a namespace.
+    /// As [`Self::reference`], if the sibling field `namespace_field` can hold the namespace.
     #[must_use]
     pub fn reference_across(self, path: &str, target: &str, namespace_field: &str) -> Self {
         self.add_reference(path, target, Some(namespace_field.to_owned()))
@@ -168,7 +166,7 @@ impl Mapping {
         self
     }
 
-    /// The place `path` holds a label selector of pods. weft limits it to the pods of this virtual cluster in the
+    /// The field at `path` is a label selector of pods. weft limits it to the pods of this virtual cluster in the
     /// object's virtual namespace.
     #[must_use]
     pub fn selector(mut self, path: &str) -> Self {
@@ -176,21 +174,21 @@ impl Mapping {
         self
     }
 
-    /// What the plugin may change on the host object, as JSON pointers; `/spec` and `/data` where nothing is said.
+    /// Fields of the host object that the plugin may change, as JSON pointers; `/spec` and `/data` by default.
     #[must_use]
     pub fn host_writes(mut self, pointers: &[&str]) -> Self {
         self.0.host_writes.extend(pointers.iter().map(|&pointer| pointer.to_owned()));
         self
     }
 
-    /// What the plugin may change on the virtual object, as JSON pointers; `/status` where nothing is said.
+    /// Fields of the virtual object that the plugin may change, as JSON pointers; `/status` by default.
     #[must_use]
     pub fn virtual_writes(mut self, pointers: &[&str]) -> Self {
         self.0.virtual_writes.extend(pointers.iter().map(|&pointer| pointer.to_owned()));
         self
     }
 
-    /// Has the host's CustomResourceDefinition of this kind installed in the virtual cluster.
+    /// Installs the host's CustomResourceDefinition of this kind in the virtual cluster.
     #[must_use]
     pub fn install_definition(mut self) -> Self {
         self.0.install_definition = true;

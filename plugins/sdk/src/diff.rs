@@ -1,11 +1,11 @@
-//! The patch that makes one JSON value out of another.
+//! Computes the JSON Patch between two JSON values.
 
 use serde_json::{Map, Value};
 
 use crate::patch::Patch;
 use crate::pointer;
 
-/// Appends what turns `before`, which lies at `here`, into `after`.
+/// Adds the operations that turn `before`, the value at `here`, into `after`.
 pub(crate) fn diff(before: &Value, after: &Value, here: &mut String, patch: &mut Patch) {
     match (before, after) {
         (Value::Object(before), Value::Object(after)) => objects(before, after, here, patch),
@@ -32,7 +32,7 @@ fn objects(before: &Map<String, Value>, after: &Map<String, Value>, here: &mut S
     }
 }
 
-/// Leaves what both lists begin and end with alone, so that one item more or less is one operation.
+/// Keeps the common beginning and end of both lists, so that one item more or less is one operation.
 fn lists(before: &[Value], after: &[Value], here: &mut String, patch: &mut Patch) {
     let length = here.len();
     let (start, before, after) =
@@ -55,7 +55,7 @@ fn lists(before: &[Value], after: &[Value], here: &mut String, patch: &mut Patch
     }
 }
 
-/// Where the two lists begin to differ, and what of each does.
+/// The index of the first difference, and the items of each list that differ.
 fn without_common_ends<'a>(before: &'a [Value], after: &'a [Value]) -> (usize, &'a [Value], &'a [Value]) {
     let start = before.iter().zip(after).take_while(|(old, new)| old == new).count();
     let (_, before) = before.split_at_checked(start).unwrap_or_default();
@@ -76,7 +76,7 @@ mod tests {
     fn patch(before: &Value, after: &Value) -> Value {
         let mut patch = Patch::new();
         diff(before, after, &mut String::new(), &mut patch);
-        serde_json::from_str(&patch.into_text()).unwrap()
+        serde_json::from_str(&patch.into_json()).unwrap()
     }
 
     #[test]

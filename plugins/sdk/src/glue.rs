@@ -1,4 +1,4 @@
-//! Between the interface and a [`Plugin`]: reads settings and requests, turns a draft that was changed into an edit.
+//! Connects the interface to a [`Plugin`]: reads settings and requests, and turns the changes of a draft into an edit.
 
 use std::cell::OnceCell;
 use std::marker::PhantomData;
@@ -16,24 +16,24 @@ thread_local! {
     static PLUGIN: OnceCell<Box<dyn AnyPlugin>> = const { OnceCell::new() };
 }
 
-/// The component that [`crate::export!`] makes of a plugin.
+/// The component that [`crate::export!`] makes from a plugin.
 #[derive(Debug)]
 pub struct Component<P>(PhantomData<P>);
 
 impl<P: Plugin + DeserializeOwned> plugin::Guest for Component<P> {
     fn describe() -> types::Descriptor {
-        log::tell_panics();
+        log::log_panics();
         P::describe().0
     }
 
     fn configure(text: String) -> core::result::Result<(), Vec<Problem>> {
-        log::tell_panics();
+        log::log_panics();
         let plugin: P = settings::read(&text)?;
         let problems = plugin.check();
         if !problems.is_empty() {
             return Err(problems);
         }
-        // Whoever configures twice keeps the first settings; weft does not.
+        // A second call would keep the first settings; weft configures each instance once.
         PLUGIN.with(|cell| cell.set(Box::new(plugin)).ok());
         Ok(())
     }
@@ -63,9 +63,9 @@ pub(crate) fn decide(request: mapper::Request, rule: impl FnOnce(&Call, &mut Obj
     let (call, mut draft) = Call::new(request);
     let verdict = match rule(&call, &mut draft).and_then(|()| draft.into_edit()) {
         Ok(None) => types::Verdict::Apply(types::Edit::Unchanged),
-        Ok(Some(patch)) => types::Verdict::Apply(types::Edit::Patch(patch.into_text())),
-        Err(verdict) => verdict.into_answer(),
+        Ok(Some(patch)) => types::Verdict::Apply(types::Edit::Patch(patch.into_json())),
+        Err(verdict) => verdict.into_record(),
     };
-    let told = call.into_told();
-    Outcome { verdict, events: told.events, conditions: told.conditions, extra: Vec::new() }
+    let effects = call.into_effects();
+    Outcome { verdict, events: effects.events, conditions: effects.conditions, extra: Vec::new() }
 }

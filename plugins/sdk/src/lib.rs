@@ -1,8 +1,7 @@
 //! Write mappings for weft in Rust.
 //!
-//! A plugin is a type with its settings as fields. weft makes the host object as far as it can without
-//! knowing the kind: name, labels, references. The plugin gets that draft and changes it; what it
-//! changed is sent back as a JSON Patch.
+//! A plugin is a type whose fields are its settings. weft drafts the host object as far as it can without knowing the
+//! kind: name, labels, references. The plugin changes that draft, and the SDK returns the changes as a JSON Patch.
 //!
 //! ```
 //! use serde::Deserialize;
@@ -30,7 +29,7 @@
 //! # fn main() {}
 //! ```
 //!
-//! `Ok(())` writes the draft as it now is. Everything else is an `Err` with a [`Verdict`], so that `?` ends a
+//! `Ok(())` writes the draft as it now is. Every other decision is an `Err` with a [`Verdict`], so that `?` ends a
 //! rule early:
 //!
 //! ```
@@ -45,7 +44,7 @@
 //!
 //! # A plugin that adds a kind
 //!
-//! Declared references and selectors are rewritten by weft, before the rule runs:
+//! weft rewrites declared references and selectors before the rule runs:
 //!
 //! ```
 //! # use weft_plugin::{Descriptor, Mapping};
@@ -61,15 +60,14 @@
 //!
 //! # What a rule may not do
 //!
-//! Each call runs in a fresh instance, so nothing is kept from one object to the next, and there is no clock, no
-//! randomness, no file and no network. What a rule wants to know of other objects it asks [`lookup`]; weft
-//! remembers what was read and runs the rule again when that changes.
+//! Each call runs in a fresh instance, so no state survives from one object to the next, and there is no clock, no
+//! randomness, no file and no network. A rule reads other objects with [`lookup`]; weft records what was read and runs
+//! the rule again when that changes.
 //!
 //! # Building
 //!
 //! A plugin is a crate of type `cdylib`, built for `wasm32-unknown-unknown`, which imports nothing but weft's own
-//! interfaces; `weft plugin build` makes a component of the module. The rules themselves can be tested as any Rust
-//! code, with [`testing`] in the place of weft.
+//! interfaces; `weft plugin build` makes a component from the module. Rules can be tested natively with [`testing`].
 
 extern crate self as weft_plugin;
 
@@ -103,7 +101,7 @@ pub use verdict::{Decision, Problem, Result, Severity, Verdict, absent, fail, pr
 #[doc(hidden)]
 pub use wit_bindgen;
 
-/// Makes the component's exports of a type that is a [`Plugin`]. Once in each crate.
+/// Exports a [`Plugin`] as the component. Use it once in a crate.
 #[macro_export]
 macro_rules! export {
     ($plugin:ty) => {

@@ -1,20 +1,20 @@
-//! Lines for the operator, in the syncer's log. Never write the data of Secrets.
+//! Log lines for the operator, in the syncer's log. Never write the data of Secrets.
 //!
-//! The macros [`debug`], [`info`], [`warn`] and [`error`] take what `format!` takes; [`write()`] also takes fields.
+//! The macros [`debug`], [`info`], [`warn`] and [`error`] take the arguments of `format!`; [`write()`] also takes fields.
 
 #[cfg(target_arch = "wasm32")]
 use crate::bindings::weft::mapping::log as host;
 
-/// How much a line matters.
+/// Severity of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Level {
     /// For the plugin's author.
     Debug,
     /// Worth knowing.
     Info,
-    /// Somebody should look.
+    /// Needs attention.
     Warn,
-    /// It does not work.
+    /// Something failed.
     Error,
 }
 
@@ -62,8 +62,8 @@ macro_rules! error {
 
 pub use crate::{debug, error, info, warn};
 
-/// Has a panic say what it is about before it becomes a trap, of which only an address is left.
-pub(crate) fn tell_panics() {
+/// Logs the message of a panic before it becomes a trap, which carries nothing but an address.
+pub(crate) fn log_panics() {
     #[cfg(target_arch = "wasm32")]
     std::panic::set_hook(Box::new(|panic| write(Level::Error, &panic.to_string(), &[])));
 }

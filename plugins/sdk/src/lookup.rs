@@ -1,7 +1,7 @@
-//! Reads of other objects from the syncer's caches.
+//! Reads other objects from the syncer's caches.
 //!
-//! Only what the descriptor asks for ([`crate::Descriptor::lookup`]) and the operator grants can be read. Whatever an
-//! answer depended on is remembered: when it changes, or comes into being, the rule runs again by itself.
+//! A plugin can read only what its descriptor requests ([`crate::Descriptor::lookup`]) and the operator grants. weft
+//! records every lookup: when a result changes, or an object that was missing is created, the rule runs again.
 
 use std::fmt;
 
@@ -13,11 +13,11 @@ use crate::{Object, bindings::weft::mapping::types::ObjectRef};
 /// Why nothing can be read. With `?`, [`Error::NotSynced`] becomes a `wait` and the others a `fail`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Error {
-    /// The operator has not granted it, or the descriptor does not ask for it.
+    /// The operator has not granted it, or the descriptor does not request it.
     NotGranted,
-    /// The cache is not full yet.
+    /// The cache is not synced yet.
     NotSynced,
-    /// More than one call may read in all.
+    /// The call has read more than one call may.
     TooLarge,
 }
 
@@ -25,33 +25,33 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NotGranted => {
-                "the plugin may not read this kind: grant it, or ask for it in the descriptor"
+                "the plugin may not read this kind: request it in the descriptor, and grant it"
             }
-            Self::NotSynced => "the syncer has not read this kind yet",
-            Self::TooLarge => "more was read than one call may read",
+            Self::NotSynced => "the cache of this kind is not synced yet",
+            Self::TooLarge => "the call has read more than one call may",
         })
     }
 }
 
 impl std::error::Error for Error {}
 
-/// The object, or none where there is none: `get(Side::VirtualSide, "v1/Secret", Some("shop"), "tls")`. Names are always
-/// those of the virtual cluster; on the host side, it is the host object of the virtual object that is named.
+/// The object, or none if it does not exist: `get(Side::VirtualSide, "v1/Secret", Some("shop"), "tls")`. Names are always
+/// those of the virtual cluster; on the host side, the result is the host object of the named virtual object.
 pub fn get(side: Side, of_kind: &str, namespace: Option<&str>, name: &str) -> Result<Option<Object>, Error> {
     let target =
         ObjectRef { kind: kind(of_kind), namespace: namespace.map(str::to_owned), name: name.to_owned() };
-    Ok(get_text(side, &target)?.map(Object::from_text))
+    Ok(get_json(side, &target)?.map(Object::from_json))
 }
 
-/// Virtual objects of a kind in one namespace, or in all, that have all these labels, sorted by namespace and name.
+/// The virtual objects of a kind that have all these labels, in one namespace or in all, sorted by namespace and name.
 pub fn find(of_kind: &str, namespace: Option<&str>, labels: &[(&str, &str)]) -> Result<Vec<Object>, Error> {
     let labels: Vec<(String, String)> =
         labels.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect();
-    Ok(find_texts(of_kind, namespace, &labels)?.into_iter().map(Object::from_text).collect())
+    Ok(find_json(of_kind, namespace, &labels)?.into_iter().map(Object::from_json).collect())
 }
 
-/// One field of an object that is named: `field(Side::VirtualSide, "v1/ConfigMap", Some("shop"), "a", "/data/b")`. None where
-/// there is no such object or field.
+/// One field of an object: `field(Side::VirtualSide, "v1/ConfigMap", Some("shop"), "a", "/data/b")`. None if
+/// the object or the field does not exist.
 pub fn field(
     side: Side,
     of_kind: &str,
@@ -66,12 +66,12 @@ pub fn field(
 use crate::bindings::weft::mapping::lookup as host;
 
 #[cfg(target_arch = "wasm32")]
-fn get_text(side: Side, target: &ObjectRef) -> Result<Option<String>, Error> {
+fn get_json(side: Side, target: &ObjectRef) -> Result<Option<String>, Error> {
     host::get(side, target).map_err(Error::from)
 }
 
 #[cfg(target_arch = "wasm32")]
-fn find_texts(
+fn find_json(
     of_kind: &str,
     namespace: Option<&str>,
     labels: &[(String, String)],
@@ -91,4 +91,4 @@ impl From<host::LookupError> for Error {
 }
 
 #[cfg(not(target_arch = "wasm32"))]
-use crate::testing::{find_texts, get_text};
+use crate::testing::{find_json, get_json};

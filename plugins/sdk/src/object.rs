@@ -1,4 +1,4 @@
-//! A Kubernetes object: read from its text piece by piece, as far as it is needed, and aware of what is changed.
+//! A Kubernetes object that is parsed lazily, field by field, and records what is changed.
 
 use std::cell::{Cell, OnceCell};
 use std::fmt;
@@ -18,9 +18,8 @@ const ANNOTATIONS: &str = "annotations";
 
 /// A Kubernetes object as JSON.
 ///
-/// Of the text only those top-level fields are read that a rule asks for: a rule that sets a label does not pay for
-/// `spec`. Only those are compared afterwards that were handed out for changing. Fields that the rule does not know stay
-/// as they are.
+/// A top-level field is parsed when a rule first uses it: a rule that sets a label does not pay for `spec`. Only fields
+/// that were borrowed mutably are compared afterwards. Fields that the rule does not know stay as they are.
 #[derive(Debug)]
 pub struct Object {
     text: String,
@@ -33,57 +32,57 @@ pub struct Object {
 #[derive(Debug)]
 struct Field {
     name: String,
-    /// Where it stands in the text, if it does.
+    /// Its range in the JSON, if it is there.
     place: Option<Range<usize>>,
-    /// As it is now, once somebody asked.
+    /// The current value, once it has been parsed.
     now: OnceCell<Option<Value>>,
-    /// Whether it was handed out for changing.
+    /// Whether it was borrowed mutably.
     is_watched: bool,
-    /// As it was then.
+    /// The value before that.
     before: Option<Value>,
 }
 
 impl Object {
-    /// An object from its JSON text.
-    pub fn from_text(text: String) -> Self {
+    /// An object from its JSON.
+    pub fn from_json(text: String) -> Self {
         Self { text, fields: OnceCell::new(), is_unreadable: Cell::new(false), pushed: Patch::new() }
     }
 
-    /// The JSON text that weft sent.
-    pub fn text(&self) -> &str {
+    /// The JSON that weft sent.
+    pub fn as_json(&self) -> &str {
         &self.text
     }
 
-    /// Reads the text into a type that names only the fields that matter. The cheapest way for a rule that looks at
-    /// few places in `spec`: nothing else is kept. Changes are not seen.
+    /// Parses the object into a type that has only the fields that matter. This is the cheapest way to read a few fields of
+    /// `spec`, because nothing else is kept. It does not see changes.
     pub fn read<'de, T: Deserialize<'de>>(&'de self) -> Result<T> {
         Ok(serde_json::from_str(&self.text)?)
     }
 
-    /// The whole object as it is now.
+    /// The whole object with all changes.
     pub fn to_value(&self) -> Value {
         let fields = self.fields().iter();
         let fields = fields.filter_map(|field| Some((field.name.clone(), self.read_field(field)?.clone())));
         Value::Object(fields.collect())
     }
 
-    /// What a JSON pointer points to.
+    /// The value at a JSON pointer.
     pub fn get(&self, pointer: &str) -> Option<&Value> {
         let (name, rest) = pointer::next(pointer)?;
         self.field(&pointer::unescape(name))?.pointer(rest)
     }
 
-    /// The text that a JSON pointer points to.
+    /// The string at a JSON pointer.
     pub fn get_str(&self, pointer: &str) -> Option<&str> {
         self.get(pointer).and_then(Value::as_str)
     }
 
-    /// The items that a JSON pointer points to; none where there is no list.
+    /// The items of the list at a JSON pointer; empty if there is no list.
     pub fn items(&self, pointer: &str) -> &[Value] {
         self.get(pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
     }
 
-    /// Every value that a path with `*` reaches, with its own pointer. The path begins with the name of a field.
+    /// Every value that matches a path with `*`, with its pointer. The path must begin with the name of a field.
     pub fn find(&self, path: &str) -> Vec<(String, &Value)> {
         let mut found = Vec::new();
         if let Some((name, rest)) = pointer::next(path)
@@ -99,7 +98,7 @@ impl Object {
         self.get_str("/metadata/name").unwrap_or_default()
     }
 
-    /// `metadata.namespace`; empty where there is none.
+    /// `metadata.namespace`; empty if there is none.
     pub fn namespace(&self) -> &str {
         self.get_str("/metadata/namespace").unwrap_or_default()
     }
@@ -116,25 +115,25 @@ impl Object {
 
     /// All labels.
     pub fn labels(&self) -> impl Iterator<Item = (&str, &str)> {
-        texts(self.metadata_map(LABELS))
+        strings(self.metadata_map(LABELS))
     }
 
     /// All annotations.
     pub fn annotations(&self) -> impl Iterator<Item = (&str, &str)> {
-        texts(self.metadata_map(ANNOTATIONS))
+        strings(self.metadata_map(ANNOTATIONS))
     }
 
     fn metadata_map(&self, field: &str) -> Option<&Map<String, Value>> {
         self.field("metadata")?.get(field)?.as_object()
     }
 
-    /// What a JSON pointer points to, to change.
+    /// The value at a JSON pointer, mutably.
     pub fn get_mut(&mut self, pointer: &str) -> Option<&mut Value> {
         let (name, rest) = pointer::next(pointer)?;
         self.change(name)?.as_mut()?.pointer_mut(rest)
     }
 
-    /// Puts a value where a JSON pointer points, and makes the objects on the way; `-` appends to a list.
+    /// Sets the value at a JSON pointer, and creates missing objects on the way; `-` appends to a list.
     pub fn set(&mut self, pointer: &str, value: impl Into<Value>) {
         if let Some((name, rest)) = pointer::next(pointer)
             && let Some(field) = self.change(name)
@@ -143,7 +142,7 @@ impl Object {
         }
     }
 
-    /// Takes out what a JSON pointer points to.
+    /// Removes the value at a JSON pointer.
     pub fn remove(&mut self, pointer: &str) -> Option<Value> {
         let (name, rest) = pointer::next(pointer)?;
         // Nothing is compared later if there is nothing to take out.
@@ -152,8 +151,8 @@ impl Object {
         if rest.is_empty() { field.take() } else { pointer::remove(field.as_mut()?, rest) }
     }
 
-    /// Calls `visit` with every value that a path with `*` reaches, to change, and its own pointer. The path begins
-    /// with the name of a field.
+    /// Calls `visit` with every value that matches a path with `*`, mutably, and with its pointer. The path must begin with
+    /// the name of a field.
     pub fn each_mut(&mut self, path: &str, mut visit: impl FnMut(&str, &mut Value)) {
         if let Some((name, rest)) = pointer::next(path)
             && let Some(Some(value)) = self.change(name)
@@ -167,7 +166,7 @@ impl Object {
         self.set(&metadata_pointer(LABELS, key), value.into());
     }
 
-    /// Takes out a label.
+    /// Removes a label.
     pub fn remove_label(&mut self, key: &str) -> Option<String> {
         self.remove_text(&metadata_pointer(LABELS, key))
     }
@@ -177,7 +176,7 @@ impl Object {
         self.set(&metadata_pointer(ANNOTATIONS, key), value.into());
     }
 
-    /// Takes out an annotation.
+    /// Removes an annotation.
     pub fn remove_annotation(&mut self, key: &str) -> Option<String> {
         self.remove_text(&metadata_pointer(ANNOTATIONS, key))
     }
@@ -189,13 +188,13 @@ impl Object {
         }
     }
 
-    /// Appends operations to the edit as they are, before those that follow from what was changed. The object does not
-    /// show them: this is for rules that read with [`Self::read`] only.
+    /// Adds operations to the edit, before those that follow from changes. The object does not show them: this is for rules
+    /// that read with [`Self::read`] only.
     pub fn push(&mut self, operations: &Patch) {
         self.pushed.append(operations);
     }
 
-    /// What was changed; nothing if nothing was.
+    /// The changes as a patch; none if nothing changed.
     pub(crate) fn into_edit(self) -> Result<Option<Patch>> {
         if self.is_unreadable.get() {
             return Err(fail("InvalidObject", "an object in the request is not a JSON object"));
@@ -240,7 +239,7 @@ impl Object {
         value.ok()
     }
 
-    /// The field of this name (a segment of a pointer), to change, to add or to take out. There always is one.
+    /// The field of this name (a segment of a pointer), to change, add or remove. It is created if it is missing.
     fn change(&mut self, segment: &str) -> Option<&mut Option<Value>> {
         let name = pointer::unescape(segment);
         // Has it read, so that there is something to change.
@@ -267,15 +266,15 @@ impl Object {
 
 impl From<Value> for Object {
     fn from(value: Value) -> Self {
-        Self::from_text(value.to_string())
+        Self::from_json(value.to_string())
     }
 }
 
-/// The top-level fields of an object, still as text.
+/// The top-level fields of an object, not parsed yet.
 struct Places<'a>(Vec<(String, &'a str)>);
 
 impl Places<'_> {
-    /// The fields, with the places of their values in `text`, from which they were read.
+    /// The fields, with the ranges of their values in `text`.
     fn within(self, text: &str) -> Vec<Field> {
         let place = |value: &str| {
             let start = value.as_ptr().addr().checked_sub(text.as_ptr().addr())?;
@@ -314,7 +313,7 @@ impl<'de> Deserialize<'de> for Places<'de> {
     }
 }
 
-fn texts(map: Option<&Map<String, Value>>) -> impl Iterator<Item = (&str, &str)> {
+fn strings(map: Option<&Map<String, Value>>) -> impl Iterator<Item = (&str, &str)> {
     map.into_iter().flatten().filter_map(|(key, value)| Some((key.as_str(), value.as_str()?)))
 }
 
@@ -332,14 +331,14 @@ mod tests {
 
     fn edit(object: Object) -> Option<Value> {
         let patch = object.into_edit().unwrap()?;
-        Some(serde_json::from_str(&patch.into_text()).unwrap())
+        Some(serde_json::from_str(&patch.into_json()).unwrap())
     }
 
     #[test]
     fn an_object_that_is_only_read_is_unchanged() {
         let object = Object::from(json!({"metadata": {"name": "a"}, "spec": {"x": 1}}));
         assert_eq!(object.name(), "a");
-        assert!(object.fields()[1].now.get().is_none(), "spec was not asked for");
+        assert!(object.fields()[1].now.get().is_none(), "spec was not used");
         assert_eq!(edit(object), None);
     }
 
@@ -389,7 +388,7 @@ mod tests {
 
     #[test]
     fn what_is_no_object_is_said_to_be_none() {
-        let object = Object::from_text("[1".to_owned());
+        let object = Object::from_json("[1".to_owned());
         assert_eq!(object.name(), "");
         assert!(object.into_edit().is_err());
     }

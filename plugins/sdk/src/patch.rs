@@ -1,20 +1,19 @@
-//! A JSON Patch (RFC 6902) while it is being written.
+//! Builds a JSON Patch (RFC 6902).
 
 use serde::Serialize;
 
-/// Operations in order, kept as the text that is sent.
+/// Operations in order, serialised as they are added.
 ///
-/// Most rules never need one: [`crate::Object`] writes it from what was changed. A rule that only reads two
-/// fields can do without the object's tree by reading them with [`crate::Object::read`] and giving
-/// [`crate::Object::push`] the operations.
+/// Most rules never need one: [`crate::Object`] makes it from the changes. A rule that only reads two fields can avoid
+/// parsing the whole object: read them with [`crate::Object::read`] and pass the operations to [`crate::Object::push`].
 #[derive(Debug, Clone, Default)]
 pub struct Patch {
-    /// The list without its closing bracket; empty where there is no operation.
+    /// The list without its closing bracket; empty if there are no operations.
     text: Vec<u8>,
 }
 
 impl Patch {
-    /// Without operations.
+    /// A patch without operations.
     pub const fn new() -> Self {
         Self { text: Vec::new() }
     }
@@ -24,12 +23,12 @@ impl Patch {
         self.operation("add", pointer, Some(value));
     }
 
-    /// Puts another value where there is one.
+    /// Replaces an existing value.
     pub fn replace(&mut self, pointer: &str, value: &impl Serialize) {
         self.operation("replace", pointer, Some(value));
     }
 
-    /// Takes a value out that is there.
+    /// Removes an existing value.
     pub fn remove(&mut self, pointer: &str) {
         self.operation("remove", pointer, None::<&()>);
     }
@@ -47,8 +46,8 @@ impl Patch {
         }
     }
 
-    /// The patch as JSON text.
-    pub fn into_text(mut self) -> String {
+    /// The patch as JSON.
+    pub fn into_json(mut self) -> String {
         if self.text.is_empty() {
             self.text.push(b'[');
         }
@@ -93,9 +92,9 @@ mod tests {
         other.remove("/c");
         patch.append(&other);
         assert_eq!(
-            patch.into_text(),
+            patch.into_json(),
             r#"[{"op":"add","path":"/a","value":1},{"op":"replace","path":"/b/\"","value":"x"},{"op":"remove","path":"/c"}]"#
         );
-        assert_eq!(Patch::new().into_text(), "[]");
+        assert_eq!(Patch::new().into_json(), "[]");
     }
 }

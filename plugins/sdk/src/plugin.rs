@@ -1,4 +1,4 @@
-//! The trait behind which a plugin's rules stand.
+//! The trait that a plugin implements.
 
 use serde::de::DeserializeOwned;
 
@@ -6,16 +6,16 @@ use crate::{Call, Descriptor, Object, Problem, Result};
 
 /// The rules of one component. The type's fields are the operator's settings.
 ///
-/// Settings that `serde` cannot read are shown to the operator with the field they are about, and the plugin is not
-/// loaded. Write `#[serde(deny_unknown_fields)]` so that a misspelt setting is one of them.
+/// If `serde` cannot read the settings, weft reports the field to the operator and does not load the plugin. Add
+/// `#[serde(deny_unknown_fields)]` so that misspelt settings are reported too.
 pub trait Plugin: 'static {
-    /// What the plugin is and which kinds it maps. The same each time.
+    /// Describes the plugin and the kinds that it maps. Must return the same value each time.
     fn describe() -> Descriptor
     where
         Self: Sized;
 
-    /// What is wrong with settings that could be read. Problems are shown to the operator, and the plugin is not
-    /// loaded.
+    /// Validates settings that `serde` could read. If there are problems, weft reports them to the operator and does not
+    /// load the plugin.
     fn check(&self) -> Vec<Problem> {
         Vec::new()
     }
@@ -27,8 +27,8 @@ pub trait Plugin: 'static {
         Ok(())
     }
 
-    /// Changes the draft of a virtual object before it is written: the tenant's object with what flows back.
-    /// [`Call::host_object`] is given if the mapping asks for it.
+    /// Changes the draft of a virtual object before it is written: the tenant's object with the fields that are
+    /// synced from the host. [`Call::host_object`] is set if the mapping requests it.
     fn to_virtual(&self, call: &Call, draft: &mut Object) -> Result {
         let _ = (call, draft);
         Ok(())

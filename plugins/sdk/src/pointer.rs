@@ -14,7 +14,7 @@ pub fn push(pointer: &mut String, name: &str) {
     }
 }
 
-/// Appends the place in a list.
+/// Appends an index of a list.
 pub fn push_index(pointer: &mut String, index: usize) {
     pointer.push('/');
     pointer.push_str(&index.to_string());
@@ -28,7 +28,7 @@ pub fn below(pointer: &str, name: &str) -> String {
     result
 }
 
-/// The name that a segment stands for.
+/// The name in a segment, unescaped.
 pub fn unescape(segment: &str) -> String {
     let mut name = String::with_capacity(segment.len());
     let mut rest = segment.chars();
@@ -41,7 +41,7 @@ pub fn unescape(segment: &str) -> String {
     name
 }
 
-/// Calls `visit` with each value that `path` reaches, and its own pointer.
+/// Calls `visit` with each value that matches `path`, and with its pointer.
 pub fn each<'a>(value: &'a Value, path: &str, visit: &mut dyn FnMut(&str, &'a Value)) {
     walk(value, path, &mut String::new(), visit);
 }
@@ -75,7 +75,7 @@ fn walk<'a>(value: &'a Value, path: &str, here: &mut String, visit: &mut dyn FnM
     }
 }
 
-/// Calls `visit` with each value that `path` reaches, to edit, and its own pointer.
+/// Calls `visit` with each value that matches `path`, mutably, and with its pointer.
 pub fn each_mut(value: &mut Value, path: &str, visit: &mut dyn FnMut(&str, &mut Value)) {
     walk_mut(value, path, &mut String::new(), visit);
 }
@@ -131,8 +131,8 @@ fn child_mut<'a>(value: &'a mut Value, name: &str) -> Option<&'a mut Value> {
     }
 }
 
-/// Puts `new` where `pointer` points, and makes the objects on the way. What is on the way and is neither an object
-/// nor a list is replaced; `-` appends to a list.
+/// Sets the value at `pointer` to `new`, and creates missing objects on the way. A value on the way that is neither an
+/// object nor a list is replaced; `-` appends to a list.
 pub(crate) fn set(root: &mut Value, pointer: &str, new: Value) {
     let mut here = root;
     let mut path = pointer;
@@ -159,7 +159,7 @@ pub(crate) fn set(root: &mut Value, pointer: &str, new: Value) {
     *here = new;
 }
 
-/// Takes out what `pointer` points to.
+/// Removes the value at `pointer`.
 pub(crate) fn remove(root: &mut Value, pointer: &str) -> Option<Value> {
     let (parent, last) = pointer.rsplit_once('/')?;
     let name = unescape(last);

@@ -1,4 +1,4 @@
-//! Reads the operator's settings into a plugin's own type, and says which field is wrong.
+//! Reads the operator's settings into a plugin's own type, and names the field that is wrong.
 
 use serde::de::DeserializeOwned;
 
@@ -11,7 +11,7 @@ pub(crate) fn read<T: DeserializeOwned>(text: &str) -> Result<T, Vec<Problem>> {
     serde_json::from_str(text).map_err(|_| vec![explain::<T>(text)])
 }
 
-/// Reads again, now with the path of the field in mind: only settings that are wrong pay for it.
+/// Parses again and tracks the path of the field: only invalid settings pay for it.
 #[cold]
 fn explain<T: DeserializeOwned>(text: &str) -> Problem {
     let mut reader = serde_json::Deserializer::from_str(text);
@@ -39,7 +39,7 @@ fn pointer_of(path: &serde_path_to_error::Path) -> String {
     text
 }
 
-/// The settings come as YAML from the operator, so a line and a column of the JSON text say nothing.
+/// The operator writes YAML, so a line and a column of the JSON mean nothing to them.
 fn without_place(error: &serde_json::Error) -> String {
     let message = error.to_string();
     let place = format!(" at line {} column {}", error.line(), error.column());
@@ -68,12 +68,12 @@ mod tests {
     #[test]
     fn a_problem_names_the_field() {
         let problems = read::<Settings>(r#"{"teams": [{"name": "a"}, {"name": 7}]}"#).unwrap_err();
-        assert_eq!(problems[0].at.as_deref(), Some("/teams/1/name"));
+        assert_eq!(problems[0].field.as_deref(), Some("/teams/1/name"));
         assert_eq!(problems[0].message, "invalid type: integer `7`, expected a string");
     }
 
     #[test]
-    fn an_unknown_field_is_told_with_the_known_ones() {
+    fn an_unknown_field_is_reported_with_the_known_ones() {
         let problems = read::<Settings>(r#"{"team": []}"#).unwrap_err();
         assert_eq!(problems[0].message, "unknown field `team`, expected `teams`");
     }

@@ -1,7 +1,7 @@
-//! Stands in for weft in a plugin's tests, which run on the author's machine as any Rust test.
+//! Replaces weft in unit tests of a plugin, which run natively as any Rust test.
 //!
-//! The draft is given as it is, so a test of a rule needs no knowledge of how drafts are made; recorded cases, which
-//! `weft plugin test` runs, compare with what weft really makes.
+//! A test passes the draft as it is, so it does not depend on how weft makes drafts; recorded cases, which
+//! `weft plugin test` runs, use the drafts that weft makes.
 //!
 //! ```
 //! # use serde::Deserialize;
@@ -39,14 +39,14 @@ thread_local! {
     static WORLD: RefCell<World> = const { RefCell::new(World { objects: Vec::new(), lines: Vec::new() }) };
 }
 
-/// What the stand-ins know.
+/// What lookups find, and what has been logged.
 #[derive(Default)]
 struct World {
     objects: Vec<(Side, Value)>,
     lines: Vec<(Level, String)>,
 }
 
-/// One call, to be made.
+/// The request of one call.
 #[derive(Debug)]
 pub struct Test {
     request: Request,
@@ -77,7 +77,7 @@ impl Test {
         Self { request, objects: Vec::new() }
     }
 
-    /// What would be written without the rule.
+    /// What weft would write without the rule.
     #[must_use]
     pub fn draft(mut self, object: Value) -> Self {
         self.request.draft = text(object);
@@ -91,7 +91,7 @@ impl Test {
         self
     }
 
-    /// The host object as it is now.
+    /// The current host object.
     #[must_use]
     pub fn host_object(mut self, object: Value) -> Self {
         self.request.host_object = Some(text(object));
@@ -126,7 +126,7 @@ impl Test {
         let result = match (refused, &outcome.verdict) {
             (Some(verdict), _) => Err(verdict),
             (None, types::Verdict::Apply(edit)) => Ok(edited(&draft, edit)),
-            (None, _) => Err(crate::fail("InvalidObject", "the draft is no JSON object")),
+            (None, _) => Err(crate::fail("InvalidObject", "the draft is not a JSON object")),
         };
         let events = outcome.events.into_iter().map(|event| (event.reason, event.message)).collect();
         let conditions =
@@ -136,24 +136,24 @@ impl Test {
     }
 }
 
-/// What a call came to.
+/// The result of a call.
 pub struct Answer {
-    /// The object that would be written, or what is done in its place.
+    /// The object that weft would write, or the verdict in its place.
     pub result: Result<Value>,
-    /// Reason and message of the events told.
+    /// Reason and message of the events.
     pub events: Vec<(String, String)>,
-    /// Name and status of the conditions set.
+    /// Name and status of the conditions.
     pub conditions: Vec<(String, Option<bool>)>,
-    /// Lines logged.
+    /// Log lines.
     pub lines: Vec<String>,
 }
 
 impl Answer {
-    /// The object that would be written.
+    /// The object that weft would write.
     ///
     /// # Panics
     ///
-    /// If none would.
+    /// If the verdict is not to write it.
     #[expect(clippy::panic, reason = "a test that gets here has failed")]
     pub fn object(&self) -> &Value {
         match &self.result {
@@ -162,7 +162,7 @@ impl Answer {
         }
     }
 
-    /// What is done in place of writing, and why.
+    /// The verdict in place of writing, and its problem.
     ///
     /// # Panics
     ///
@@ -206,13 +206,13 @@ pub(crate) fn host_name(namespace: &str, name: &str) -> String {
     format!("{name}-x-{namespace}-x-{CLUSTER}")
 }
 
-/// Readable, and never that of another purpose.
+/// Readable, and different for each purpose.
 pub(crate) fn derived_name(purpose: &str, namespace: &str, name: &str) -> String {
     format!("{name}-{purpose}-{namespace}-x-{CLUSTER}")
 }
 
-/// Takes the cluster's name and the namespace off every host name.
-pub(crate) fn reveal(text: &str, namespace: &str) -> String {
+/// Removes the namespace and the cluster's name from every host name.
+pub(crate) fn to_virtual_text(text: &str, namespace: &str) -> String {
     text.replace(&format!("-x-{namespace}-x-{CLUSTER}"), "").replace(HOST_NAMESPACE, namespace)
 }
 
@@ -224,7 +224,7 @@ pub(crate) fn record_line(level: Level, message: &str, fields: &[(&str, &str)]) 
     WORLD.with_borrow_mut(|world| world.lines.push((level, line)));
 }
 
-pub(crate) fn get_text(side: Side, target: &ObjectRef) -> core::result::Result<Option<String>, Error> {
+pub(crate) fn get_json(side: Side, target: &ObjectRef) -> core::result::Result<Option<String>, Error> {
     let is_it = |object: &Value| {
         is_of_kind(object, &target.kind)
             && text_at(object, "/metadata/name") == Some(&target.name)
@@ -236,7 +236,7 @@ pub(crate) fn get_text(side: Side, target: &ObjectRef) -> core::result::Result<O
     })
 }
 
-pub(crate) fn find_texts(
+pub(crate) fn find_json(
     of_kind: &str,
     namespace: Option<&str>,
     labels: &[(String, String)],

@@ -1,4 +1,4 @@
-//! What a rule answers, and why.
+//! Verdicts of a rule, and the problems that explain them.
 
 use std::time::Duration;
 
@@ -6,29 +6,29 @@ use crate::bindings::weft::mapping::types;
 use crate::descriptor::kind;
 use crate::lookup;
 
-/// What a rule returns: `Ok(())` writes the draft as it is now, and a [`Verdict`] is everything else.
+/// What a rule returns: `Ok(())` writes the draft as it is now; every other decision is a [`Verdict`].
 pub type Result<T = ()> = core::result::Result<T, Verdict>;
 
 pub use types::{Problem, Severity};
 
 /// A problem, for [`crate::Plugin::check`] and conditions of a rule's own.
 ///
-/// `reason` is stable, for scripts: letters and digits in `CamelCase`. `message` is for people: what is wrong and what
+/// `reason` is stable, for programs: letters and digits in `CamelCase`. `message` is for people: what is wrong and what
 /// to do.
 pub fn problem(reason: impl Into<String>, message: impl Into<String>) -> Problem {
-    Problem { reason: reason.into(), message: message.into(), at: None }
+    Problem { reason: reason.into(), message: message.into(), field: None }
 }
 
 impl Problem {
-    /// Says which field it is about, as a JSON pointer.
+    /// Names the field that causes the problem, as a JSON pointer.
     #[must_use]
     pub fn at(mut self, pointer: impl Into<String>) -> Self {
-        self.at = Some(pointer.into());
+        self.field = Some(pointer.into());
         self
     }
 }
 
-/// Something else than writing the draft.
+/// A decision not to write the draft, and why.
 #[derive(Debug, Clone)]
 pub struct Verdict(Box<Inner>);
 
@@ -40,7 +40,7 @@ struct Inner {
     after: Option<Duration>,
 }
 
-/// The five things that can be done in place of writing the draft.
+/// The five decisions not to write the draft.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
     /// See [`skip`].
@@ -55,28 +55,28 @@ pub enum Decision {
     Fail,
 }
 
-/// Leaves the other side as it is.
+/// Leaves the object on the other side as it is.
 pub fn skip(reason: impl Into<String>, message: impl Into<String>) -> Verdict {
     Verdict::new(Decision::Skip, reason, message)
 }
 
-/// The host must not have the object; if it has, it is deleted.
+/// The object must not exist on the host; if it does, it is deleted.
 pub fn absent(reason: impl Into<String>, message: impl Into<String>) -> Verdict {
     Verdict::new(Decision::Absent, reason, message)
 }
 
-/// Leaves the other side as it is for now. Say with [`Verdict::until`] or [`Verdict::after`] what is waited for; a
-/// change of the object itself, or of anything that was looked up, runs the rule again in any case.
+/// Leaves the object on the other side as it is for now. [`Verdict::until`] and [`Verdict::after`] say what to wait for;
+/// a change of the object itself, or of anything that was looked up, runs the rule again in any case.
 pub fn wait(reason: impl Into<String>, message: impl Into<String>) -> Verdict {
     Verdict::new(Decision::Wait, reason, message)
 }
 
-/// The tenant has to change the object. Told by a Warning event; the rule runs again when the object changes.
+/// The tenant has to change the object. weft emits a Warning event; the rule runs again when the object changes.
 pub fn reject(reason: impl Into<String>, message: impl Into<String>) -> Verdict {
     Verdict::new(Decision::Reject, reason, message)
 }
 
-/// It did not work. Told by a Warning event, and tried again with growing pauses.
+/// The rule failed. weft emits a Warning event and retries with backoff.
 pub fn fail(reason: impl Into<String>, message: impl Into<String>) -> Verdict {
     Verdict::new(Decision::Fail, reason, message)
 }
@@ -87,14 +87,14 @@ impl Verdict {
         Self(Box::new(Inner { decision, problem, until: Vec::new(), after: None }))
     }
 
-    /// Says which field it is about, as a JSON pointer.
+    /// Names the field that causes the problem, as a JSON pointer.
     #[must_use]
     pub fn at(mut self, pointer: impl Into<String>) -> Self {
-        self.0.problem.at = Some(pointer.into());
+        self.0.problem.field = Some(pointer.into());
         self
     }
 
-    /// Runs the rule again when this virtual object changes: `until("v1/Secret", Some("shop"), "tls")`. Heeded of
+    /// Runs the rule again when this virtual object changes: `until("v1/Secret", Some("shop"), "tls")`. Only for
     /// [`wait`].
     #[must_use]
     pub fn until(mut self, of_kind: &str, namespace: Option<&str>, name: impl Into<String>) -> Self {
@@ -103,14 +103,14 @@ impl Verdict {
         self
     }
 
-    /// Runs the rule again after this time, a second at least. Heeded of [`wait`].
+    /// Runs the rule again after this time, at least one second. Only for [`wait`].
     #[must_use]
     pub fn after(mut self, pause: Duration) -> Self {
         self.0.after = Some(pause);
         self
     }
 
-    /// What is done.
+    /// The decision.
     pub fn decision(&self) -> Decision {
         self.0.decision
     }
@@ -120,8 +120,8 @@ impl Verdict {
         &self.0.problem
     }
 
-    /// As it crosses to weft.
-    pub(crate) fn into_answer(self) -> types::Verdict {
+    /// The verdict as a record of the interface.
+    pub(crate) fn into_record(self) -> types::Verdict {
         let Inner { decision, problem, until, after } = *self.0;
         match decision {
             Decision::Skip => types::Verdict::Skip(problem),
@@ -138,10 +138,10 @@ impl Verdict {
 }
 
 impl From<lookup::Error> for Verdict {
-    /// What a rule can do about a lookup that failed: wait for a cache, or say what is wrong.
+    /// Waits for a cache that is not synced; any other lookup error is a failure.
     fn from(error: lookup::Error) -> Self {
         match error {
-            lookup::Error::NotSynced => wait("CacheNotSynced", "the syncer has not read this kind yet"),
+            lookup::Error::NotSynced => wait("CacheNotSynced", "the cache of this kind is not synced yet"),
             lookup::Error::NotGranted => fail("LookupNotGranted", error.to_string()),
             lookup::Error::TooLarge => fail("LookupTooLarge", error.to_string()),
         }
@@ -149,7 +149,7 @@ impl From<lookup::Error> for Verdict {
 }
 
 impl From<serde_json::Error> for Verdict {
-    /// An object that does not have the shape that the rule expects.
+    /// The object does not have the shape that the rule expects.
     fn from(error: serde_json::Error) -> Self {
         fail("UnexpectedShape", error.to_string())
     }

@@ -212,12 +212,12 @@ pub(crate) fn ugly_problem() -> Problem {
     Problem {
         reason: format!("Sync{UGLY}{}", "Refused".repeat(100)),
         message: UGLY.repeat(1000),
-        at: Some(format!("/spec/{}", UGLY.repeat(1000))),
+        field: Some(format!("/spec/{}", UGLY.repeat(1000))),
     }
 }
 
 pub(crate) fn problem(message: &str) -> Problem {
-    Problem { reason: "Told".to_owned(), message: message.to_owned(), at: None }
+    Problem { reason: "Told".to_owned(), message: message.to_owned(), field: None }
 }
 
 fn fail(message: &str) -> Outcome {

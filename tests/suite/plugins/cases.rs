@@ -4,8 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use weft::author::cases::{Case, Word, compare};
+use weft::author::cases::{Case, compare, with_reason};
 use weft::author::workbench::Workbench;
+use weft_core::verdict::Word;
 use weft_tests::guests::toolchains::{self, Guest};
 use weft_tests::guests::{compiled, rust};
 use weft_tests::shared::in_runtime;
@@ -74,9 +75,14 @@ fn mistake(name: &str, build: fn(&Path) -> Result<Guest>, edit: [&str; 3], words
     let bench = Workbench::new(Some(&compiled()?), &[])?;
     let plugin = bench.examine(&component)?;
     let outcome = Case::load(&example.join("cases/labels-a-pod.yaml"))?.run(&bench, &plugin)?;
-    let told = outcome.told.context("it says nothing of the mistake")?;
-    ensure!((outcome.verdict, &*told.reason) == (Word::Fail, "PluginTrapped"), "{}: {told}", outcome.verdict);
-    ensure!(told.message.contains(words), "{words:?} is not said: {told}");
+    let problem = outcome.problem.context("the outcome has no problem")?;
+    let shown = with_reason(&problem);
+    ensure!(
+        (outcome.verdict, &*problem.reason) == (Word::Fail, "PluginTrapped"),
+        "{}: {shown}",
+        outcome.verdict
+    );
+    ensure!(problem.why.contains(words), "{words:?} is missing: {shown}");
     Ok(())
 }
 

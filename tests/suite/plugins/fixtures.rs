@@ -1,4 +1,7 @@
-//! Components that were built when a version of the interface was published are loaded for ever.
+//! Components that were built for an earlier 0.1 still load.
+//!
+//! `fixtures/mapping-0.1.0/team-label.wasm` is what `weft plugin build examples/rust-team-label` made at the start of the
+//! line. Once 0.1.0 is published it is never rebuilt; a change of the interface gets a folder of its own.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Whether what has come of a case is what was expected, and where it is not.
+//! Compares the outcome of a case with the expectation.
 
 use std::collections::BTreeMap;
 
@@ -6,86 +6,87 @@ use serde_json::Value;
 use weft_core::confine::field_name;
 use weft_core::context::{Condition, Event};
 use weft_core::object::Fields;
+use weft_core::verdict::Word;
 
 use crate::author::cases::contains::misses;
 use crate::author::cases::expect::{Expect, ExpectedCondition, ExpectedEvent, shown};
-use crate::author::cases::outcome::plain;
-use crate::author::cases::{Outcome, Patch, Word};
+use crate::author::cases::outcome::{plain, with_reason};
+use crate::author::cases::{Outcome, Patch};
 
-/// One place where they differ.
+/// One difference.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Difference {
-    /// In a word or a list.
-    Text {
+    /// In a value or a list.
+    Value {
         /// The key of `expect`.
         key: &'static str,
         /// What was expected.
         expected: String,
-        /// What has come.
+        /// What was found.
         found: String,
     },
     /// In the object.
     Object {
         /// What was expected.
         expected: Fields,
-        /// What has come.
+        /// What was found.
         found: Fields,
     },
 }
 
-/// Where `outcome` differs from `expect`.
+/// The differences between `expect` and `outcome`.
 pub fn compare(expect: &Expect, outcome: &Outcome) -> Vec<Difference> {
     let mut differences = Vec::new();
     if expect.verdict != outcome.verdict {
-        let found = outcome.told.as_ref().map_or_else(String::new, |told| format!(" ({told})"));
-        let found = format!("{}{found}", outcome.verdict);
-        differences.push(text("verdict", expect.verdict.to_string(), found));
-        // The rest only repeats it.
+        let why = outcome.problem.as_ref().map(|problem| format!(": {}", with_reason(problem)));
+        let found = format!("{}{}", outcome.verdict, why.unwrap_or_default());
+        differences.push(value("verdict", expect.verdict.to_string(), found));
+        // All other differences follow from it.
         return differences;
     }
     let object = outcome.object.as_ref();
     differences.extend(expect.patch.as_ref().and_then(|patch| compare_patch(patch, outcome)));
-    differences.extend(compare_told(expect, outcome));
-    differences.extend(compare_texts("labels", expect.labels.as_ref(), object));
-    differences.extend(compare_texts("annotations", expect.annotations.as_ref(), object));
+    differences.extend(compare_problems(expect, outcome));
+    differences.extend(compare_metadata("labels", expect.labels.as_ref(), object));
+    differences.extend(compare_metadata("annotations", expect.annotations.as_ref(), object));
     differences.extend(compare_contents(expect.contains.as_ref(), object));
     differences.extend(compare_objects(expect.object.as_ref(), object));
     differences.extend(compare_lists(expect, outcome));
     differences
 }
 
-fn compare_told(expect: &Expect, outcome: &Outcome) -> Vec<Difference> {
-    let told = outcome.told.as_ref();
-    let found_reason = told.map(|told| told.reason.clone()).unwrap_or_default();
-    let found_at = told.and_then(|told| told.at.clone()).unwrap_or_default();
-    let reason = expect.reason.clone().map(|expected| text("reason", expected, found_reason));
-    let at = expect.at.as_deref().map(|expected| text("at", field(expected), found_at));
-    reason.into_iter().chain(at).filter(Difference::is_one).collect()
+fn compare_problems(expect: &Expect, outcome: &Outcome) -> Vec<Difference> {
+    let found = outcome.problem.as_ref();
+    let found_reason = found.map(|problem| problem.reason.clone()).unwrap_or_default();
+    let found_field = found.and_then(|problem| problem.field.clone()).unwrap_or_default();
+    let reason = expect.reason.clone().map(|expected| value("reason", expected, found_reason));
+    let field = expect.field.as_deref().map(|expected| value("field", notation(expected), found_field));
+    reason.into_iter().chain(field).filter(Difference::is_one).collect()
 }
 
-/// A pointer as a field; a field as it is.
-fn field(text: &str) -> String {
-    if text.starts_with('/') { field_name(text) } else { text.to_owned() }
+/// A field in Kubernetes notation, which may be given as a pointer.
+fn notation(field: &str) -> String {
+    if field.starts_with('/') { field_name(field) } else { field.to_owned() }
 }
 
 fn compare_patch(expected: &Patch, outcome: &Outcome) -> Option<Difference> {
     if *expected == Patch::None {
         let is_none = outcome.is_unchanged && outcome.verdict == Word::Apply;
-        let found = || text("patch", "none".to_owned(), "the plugin changes the draft".to_owned());
+        let found = || value("patch", "none".to_owned(), "the plugin changes the draft".to_owned());
         return (!is_none).then(found);
     }
     let Some(found) = outcome.wanted.clone() else {
         let found = "the plugin makes no object".to_owned();
-        return Some(text("patch", "changes of the draft".to_owned(), found));
+        return Some(value("patch", "changes of the draft".to_owned(), found));
     };
     match expected.apply(&outcome.draft).map(plain) {
         Ok(expected) => (expected != found).then_some(Difference::Object { expected, found }),
-        Err(why) => Some(text("patch", "operations that fit the draft".to_owned(), why)),
+        Err(why) => Some(value("patch", "operations that fit the draft".to_owned(), why)),
     }
 }
 
 /// Labels or annotations.
-fn compare_texts(
+fn compare_metadata(
     key: &'static str,
     expected: Option<&BTreeMap<String, String>>,
     object: Option<&Fields>,
@@ -97,16 +98,16 @@ fn compare_texts(
     };
     let shown = found.map_or_else(|| "none".to_owned(), Value::to_string);
     let wanted = serde_json::to_string(expected).unwrap_or_default();
-    (!expected.iter().all(has)).then(|| text(key, wanted, shown))
+    (!expected.iter().all(has)).then(|| value(key, wanted, shown))
 }
 
-/// Each place is told alone: an object may be long, and what is expected of it short.
+/// One difference for each field: an object may be long, and the expectation short.
 fn compare_contents(expected: Option<&Fields>, object: Option<&Fields>) -> Vec<Difference> {
     let Some(expected) = expected else { return Vec::new() };
     let Some(object) = object else {
-        return vec![text("contains", "an object".to_owned(), "none is written".to_owned())];
+        return vec![value("contains", "an object".to_owned(), "none is written".to_owned())];
     };
-    let difference = |(expected, found): (String, String)| text("contains", expected, found);
+    let difference = |(expected, found): (String, String)| value("contains", expected, found);
     misses(expected, object).iter().map(|miss| difference(miss.sides())).collect()
 }
 
@@ -122,13 +123,13 @@ fn compare_lists(expect: &Expect, outcome: &Outcome) -> Vec<Difference> {
         && !fit(expected, &outcome.events, is_event)
     {
         let found: Vec<ExpectedEvent> = outcome.events.iter().map(ExpectedEvent::from).collect();
-        differences.push(text("events", shown(expected), shown(&found)));
+        differences.push(value("events", shown(expected), shown(&found)));
     }
     if let Some(expected) = &expect.conditions
         && !fit(expected, &outcome.conditions, is_condition)
     {
         let found: Vec<ExpectedCondition> = outcome.conditions.iter().map(ExpectedCondition::from).collect();
-        differences.push(text("conditions", shown(expected), shown(&found)));
+        differences.push(value("conditions", shown(expected), shown(&found)));
     }
     differences
 }
@@ -152,14 +153,14 @@ fn is_condition(expected: &ExpectedCondition, condition: &Condition) -> bool {
             == (&found.status, &found.reason, found.message.as_ref())
 }
 
-fn text(key: &'static str, expected: String, found: String) -> Difference {
-    Difference::Text { key, expected, found }
+fn value(key: &'static str, expected: String, found: String) -> Difference {
+    Difference::Value { key, expected, found }
 }
 
 impl Difference {
     fn is_one(&self) -> bool {
         match self {
-            Self::Text { expected, found, .. } => expected != found,
+            Self::Value { expected, found, .. } => expected != found,
             Self::Object { expected, found } => expected != found,
         }
     }
@@ -168,8 +169,8 @@ impl Difference {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::author::cases::Told;
     use serde_json::json;
+    use weft_core::verdict::{By, Problem};
 
     fn expect(text: &str) -> Expect {
         serde_saphyr::from_str(text).unwrap()
@@ -182,7 +183,7 @@ mod tests {
             wanted: None,
             object: object.as_object().cloned(),
             is_unchanged: false,
-            told: None,
+            problem: None,
             events: Vec::new(),
             conditions: Vec::new(),
             took: None,
@@ -194,7 +195,7 @@ mod tests {
         let found = outcome(Word::Apply, &json!({"metadata": {"labels": {"team": "web", "app": "a"}}}));
         assert_eq!(compare(&expect("{verdict: apply, labels: {team: web}}"), &found), []);
         let differences = compare(&expect("{verdict: apply, labels: {team: shop}}"), &found);
-        assert!(matches!(&differences[..], [Difference::Text { key: "labels", .. }]), "{differences:?}");
+        assert!(matches!(&differences[..], [Difference::Value { key: "labels", .. }]), "{differences:?}");
     }
 
     #[test]
@@ -202,12 +203,12 @@ mod tests {
         let found = outcome(Word::Apply, &json!({"metadata": {"annotations": {"a/b": "c", "d": "e"}}}));
         assert_eq!(compare(&expect("{verdict: apply, annotations: {a/b: c}}"), &found), []);
         let differences = compare(&expect("{verdict: apply, annotations: {a/b: x}}"), &found);
-        let shown = text("annotations", r#"{"a/b":"x"}"#.to_owned(), r#"{"a/b":"c","d":"e"}"#.to_owned());
+        let shown = value("annotations", r#"{"a/b":"x"}"#.to_owned(), r#"{"a/b":"c","d":"e"}"#.to_owned());
         assert_eq!(differences, [shown]);
     }
 
     #[test]
-    fn what_an_object_contains_is_compared_place_by_place() {
+    fn contents_are_compared_field_by_field() {
         let containers = json!([{"name": "main", "image": "new"}]);
         let found = outcome(Word::Apply, &json!({"spec": {"containers": containers, "x": 1}}));
         let same = "{verdict: apply, contains: {spec: {containers: [{image: new}]}}}";
@@ -215,14 +216,14 @@ mod tests {
         let other = "{verdict: apply, contains: {spec: {containers: [{image: old}], x: 2}}}";
         let image = ("spec.containers[0].image: \"old\"", "spec.containers[0].image: \"new\"");
         let differences = [image, ("spec.x: 2", "spec.x: 1")]
-            .map(|(expected, found)| text("contains", expected.to_owned(), found.to_owned()));
+            .map(|(expected, found)| value("contains", expected.to_owned(), found.to_owned()));
         assert_eq!(compare(&expect(other), &found), differences);
         let nothing = outcome(Word::Skip, &Value::Null);
         assert_eq!(compare(&expect("{verdict: skip, contains: {}}"), &nothing).len(), 1);
     }
 
     #[test]
-    fn a_patch_says_what_the_plugin_makes_of_the_draft_in_whatever_form_it_says_so() {
+    fn a_patch_is_compared_by_its_result_whatever_the_form_of_the_edit() {
         let mut found = outcome(Word::Apply, &json!({"a": 2}));
         found.draft = json!({"a": 1}).as_object().unwrap().clone();
         found.wanted = found.object.clone();
@@ -233,7 +234,7 @@ mod tests {
         assert!(matches!(&compare(&other, &found)[..], [Difference::Object { .. }]));
         for unlike in ["none", "[{op: remove, path: /b}]"] {
             let differences = compare(&expect(&format!("{{verdict: apply, patch: {unlike}}}")), &found);
-            assert!(matches!(&differences[..], [Difference::Text { key: "patch", .. }]), "{differences:?}");
+            assert!(matches!(&differences[..], [Difference::Value { key: "patch", .. }]), "{differences:?}");
         }
         let blessed = crate::author::cases::blessed(&other, &found);
         assert_eq!(compare(&blessed, &found), []);
@@ -241,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn an_object_is_compared_whole_but_for_what_is_wefts_own() {
+    fn objects_are_compared_without_wefts_own_metadata() {
         let found = outcome(Word::Apply, &json!({"metadata": {"name": "a"}, "spec": {"x": 1}}));
         let same = "{verdict: apply, object: {metadata: {name: a, ownerReferences: [], annotations: {weft.dev/digest: x}}, spec: {x: 1}}}";
         assert_eq!(compare(&expect(same), &found), []);
@@ -250,20 +251,20 @@ mod tests {
     }
 
     #[test]
-    fn another_verdict_is_told_with_its_reason_and_nothing_else() {
+    fn another_verdict_is_the_only_difference_and_shows_its_reason() {
         let mut found = outcome(Word::Reject, &Value::Null);
-        let at = Some("spec.x[0]".to_owned());
-        found.told = Some(Told { reason: "Bad".to_owned(), message: "no".to_owned(), at });
+        let problem = Problem::of(By::Plugin("labels".to_owned()), "Bad", "no");
+        found.problem = Some(Problem { field: Some("spec.x[0]".to_owned()), ..problem });
         let differences = compare(&expect("{verdict: apply, labels: {a: b}}"), &found);
         assert_eq!(
             differences,
-            [text("verdict", "apply".to_owned(), "reject (Bad: spec.x[0]: no)".to_owned())]
+            [value("verdict", "apply".to_owned(), "reject: Bad: spec.x[0]: no (plugin labels)".to_owned())]
         );
-        assert_eq!(compare(&expect("{verdict: reject, reason: Bad, at: /spec/x/0}"), &found), []);
+        assert_eq!(compare(&expect("{verdict: reject, reason: Bad, field: /spec/x/0}"), &found), []);
     }
 
     #[test]
-    fn messages_of_events_count_where_they_are_given() {
+    fn messages_of_events_are_compared_if_they_are_given() {
         let mut found = outcome(Word::Apply, &json!({}));
         found.events.push(Event {
             by: "p".to_owned(),

@@ -1,4 +1,4 @@
-//! Puts into objects of a case what people leave out.
+//! Completes the objects of a case with the metadata that they leave out.
 
 use serde_json::Value;
 use weft_core::context::Notes;
@@ -9,7 +9,7 @@ use weft_core::offline::Offline;
 
 use crate::author::trace;
 
-/// The host object of `source` that was given, under the name and with the identity that it must have.
+/// The given host object of `source`, with the name and the identity that it must have.
 pub(super) fn host(
     around: &Offline,
     mapper: &dyn Mapper,
@@ -29,7 +29,7 @@ pub(super) fn host(
             ("name" | "namespace", value) => {
                 metadata.insert(field.clone(), value.clone());
             }
-            // What was given stands; what is missing is put beside it.
+            // Given values stay; missing ones are added.
             (_, Value::Object(entries)) => {
                 let slot = child_mut(metadata, field);
                 for (key, value) in entries {

@@ -1,38 +1,38 @@
-//! Whether an object says all that was expected of it: what is not expected may be anything.
+//! Compares an object with an expected part of it.
 
 use serde_json::Value;
 use weft_core::object::Fields;
 
-/// One place that is not as it was expected.
+/// One field that differs.
 #[derive(Debug, PartialEq)]
 pub(super) struct Miss {
     /// `spec.containers[0].image`.
     field: String,
-    /// Null: there is to be nothing.
+    /// Null if the field must be absent.
     expected: Value,
-    /// None: there is nothing.
+    /// None if the field is absent.
     found: Option<Value>,
 }
 
-/// Where `found` does not say what `expected` does: fields by name, lists item by item and of the same length,
-/// everything else as it is. Null stands for a field that is not there.
+/// The fields of `expected` that differ in `found`: objects are compared by field, lists item by item and by length. Null
+/// means that the field is absent.
 pub(super) fn misses(expected: &Fields, found: &Fields) -> Vec<Miss> {
     let mut misses = Vec::new();
     compare_fields(&mut misses, "", expected, found);
     misses
 }
 
-/// The same fields with the values that they have in `found`; those that are not there are left out.
-pub(super) fn renewed(expected: &Fields, found: &Fields) -> Fields {
-    let renew = |(name, expected): (&String, &Value)| match (expected, found.get(name)) {
+/// The fields of `expected` with their values in `found`, without those that are absent.
+pub(super) fn updated(expected: &Fields, found: &Fields) -> Fields {
+    let update = |(name, expected): (&String, &Value)| match (expected, found.get(name)) {
         (Value::Null, None) => Some((name.clone(), Value::Null)),
-        (expected, found) => Some((name.clone(), renewed_value(expected, found?))),
+        (expected, found) => Some((name.clone(), updated_value(expected, found?))),
     };
-    expected.iter().filter_map(renew).collect()
+    expected.iter().filter_map(update).collect()
 }
 
 impl Miss {
-    /// What is expected there, and what is found, each with the field.
+    /// The expected and the found value, each with the field.
     pub(super) fn sides(&self) -> (String, String) {
         let side = |value: Option<&Value>| {
             let value = value.filter(|value| !value.is_null());
@@ -70,11 +70,11 @@ fn compare(misses: &mut Vec<Miss>, field: String, expected: &Value, found: Optio
     }
 }
 
-fn renewed_value(expected: &Value, found: &Value) -> Value {
+fn updated_value(expected: &Value, found: &Value) -> Value {
     match (expected, found) {
-        (Value::Object(expected), Value::Object(found)) => Value::Object(renewed(expected, found)),
+        (Value::Object(expected), Value::Object(found)) => Value::Object(updated(expected, found)),
         (Value::Array(expected), Value::Array(found)) if expected.len() == found.len() => {
-            expected.iter().zip(found).map(|(expected, found)| renewed_value(expected, found)).collect()
+            expected.iter().zip(found).map(|(expected, found)| updated_value(expected, found)).collect()
         }
         (_, found) => found.clone(),
     }
@@ -93,14 +93,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_expected_may_be_anything() {
+    fn fields_that_are_not_expected_are_not_compared() {
         let found = "{a: 1, spec: {b: [{name: x, image: i}, 2], c: 3}}";
         assert_eq!(shown("{}", found), []);
         assert_eq!(shown("{spec: {b: [{name: x}, 2]}, gone: null}", found), []);
     }
 
     #[test]
-    fn a_place_that_is_not_as_expected_is_told_by_its_field() {
+    fn a_difference_names_its_field() {
         let sides = |expected: &str, found: &str| vec![(expected.to_owned(), found.to_owned())];
         let found = "{spec: {b: [{name: x}], c: 3}, metadata: {annotations: {example.com/a: z}}}";
         assert_eq!(
@@ -124,10 +124,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_renewed_says_no_more_than_before() {
+    fn an_update_adds_no_fields() {
         let found = fields("{a: 2, b: {c: 3, d: 4}, list: [{x: 1, y: 2}], other: 5}");
         let before = fields("{a: 1, b: {c: 1}, list: [{x: 0}], gone: 1, never: null}");
-        assert_eq!(renewed(&before, &found), fields("{a: 2, b: {c: 3}, list: [{x: 1}], never: null}"));
+        assert_eq!(updated(&before, &found), fields("{a: 2, b: {c: 3}, list: [{x: 1}], never: null}"));
         assert_eq!(shown("{a: 1}", "{a: 2}").len(), 1);
     }
 }

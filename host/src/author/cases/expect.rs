@@ -1,5 +1,4 @@
-//! What is to come of a case, how it is written down from what comes of it now, and how it is put in the place
-//! of what was expected before.
+//! The expectation of a case, and how it is recorded from an outcome.
 
 use std::collections::BTreeMap;
 
@@ -7,29 +6,30 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use weft_core::context::{Condition, Event};
 use weft_core::object::Fields;
+use weft_core::verdict::Word;
 
-use crate::author::cases::contains::renewed;
-use crate::author::cases::{Outcome, Patch, Word};
+use crate::author::cases::contains::updated;
+use crate::author::cases::{Outcome, Patch};
 
-/// What is to come of a case. What is not said is not compared.
+/// The expectation of a case. Keys that are missing are not compared.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Expect {
-    /// In one word.
+    /// The verdict.
     pub verdict: Word,
     /// The whole object, without weft's annotations and without owners.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub object: Option<Fields>,
-    /// What the object says; it may say more.
+    /// A part of the object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contains: Option<Fields>,
-    /// Labels that the object has; there may be others.
+    /// Some of the object's labels.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<BTreeMap<String, String>>,
-    /// Annotations that the object has; there may be others.
+    /// Some of the object's annotations.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub annotations: Option<BTreeMap<String, String>>,
-    /// What the plugin does to the draft.
+    /// The plugin's changes to the draft.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub patch: Option<Patch>,
     /// Reason of the problem.
@@ -37,7 +37,7 @@ pub struct Expect {
     pub reason: Option<String>,
     /// Field of the problem: `spec.x[0]` or `/spec/x/0`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub at: Option<String>,
+    pub field: Option<String>,
     /// All events.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub events: Option<Vec<ExpectedEvent>>,
@@ -54,7 +54,7 @@ pub struct ExpectedEvent {
     pub r#type: EventType,
     /// In CamelCase.
     pub reason: String,
-    /// For people; not compared where it is missing.
+    /// For people; not compared if it is missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
 }
@@ -62,9 +62,9 @@ pub struct ExpectedEvent {
 /// Type of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EventType {
-    /// All is well.
+    /// For information.
     Normal,
-    /// Something is not.
+    /// Something is wrong.
     Warning,
 }
 
@@ -72,13 +72,13 @@ pub enum EventType {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ExpectedCondition {
-    /// The name that the plugin gives, or the whole type.
+    /// The name that the plugin returned, or the whole type.
     pub r#type: String,
     /// `True`, `False` or `Unknown`.
     pub status: String,
     /// In CamelCase.
     pub reason: String,
-    /// For people; not compared where it is missing.
+    /// For people; not compared if it is missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
 }
@@ -94,16 +94,15 @@ impl Expect {
             annotations: None,
             patch: None,
             reason: None,
-            at: None,
+            field: None,
             events: None,
             conditions: None,
         }
     }
 
-    /// Everything that has come of it.
+    /// Everything in `outcome`.
     pub fn of(outcome: &Outcome) -> Self {
-        let told = outcome.told.as_ref();
-        let some = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
+        let problem = outcome.problem.as_ref();
         let is_unchanged = outcome.verdict == Word::Apply && outcome.is_unchanged;
         Self {
             verdict: outcome.verdict,
@@ -112,36 +111,36 @@ impl Expect {
             labels: None,
             annotations: None,
             patch: is_unchanged.then_some(Patch::None),
-            reason: told.and_then(|told| some(&told.reason)),
-            at: told.and_then(|told| told.at.clone()),
+            reason: problem.map(|problem| problem.reason.clone()),
+            field: problem.and_then(|problem| problem.field.clone()),
             events: list(&outcome.events),
             conditions: list(&outcome.conditions),
         }
     }
 }
 
-/// What has come of it now, in as many words as were said before.
+/// The expectation for `outcome`, with the keys that `before` has.
 pub fn blessed(before: &Expect, outcome: &Outcome) -> Expect {
     let now = Expect::of(outcome);
     let object = now.object.as_ref();
-    let texts = |field: &str, before: &Option<BTreeMap<String, String>>| {
-        Some(renewed_texts(field, before.as_ref()?, object?))
+    let metadata = |field: &str, before: &Option<BTreeMap<String, String>>| {
+        Some(updated_metadata(field, before.as_ref()?, object?))
     };
     Expect {
         verdict: now.verdict,
-        contains: before.contains.as_ref().zip(object).map(|(before, object)| renewed(before, object)),
-        labels: texts("labels", &before.labels),
-        annotations: texts("annotations", &before.annotations),
+        contains: before.contains.as_ref().zip(object).map(|(before, object)| updated(before, object)),
+        labels: metadata("labels", &before.labels),
+        annotations: metadata("annotations", &before.annotations),
         object: now.object.filter(|_| before.object.is_some()),
         patch: before.patch.as_ref().and_then(|_| Patch::of(outcome)),
         reason: now.reason,
-        at: now.at,
+        field: now.field,
         events: before.events.as_ref().map(|_| now.events.unwrap_or_default()),
         conditions: before.conditions.as_ref().map(|_| now.conditions.unwrap_or_default()),
     }
 }
 
-/// The text of a case with `expect` in the place of what was expected; comments elsewhere stay.
+/// The YAML of a case with its expectation replaced by `expect`; comments elsewhere stay.
 pub fn replace_expect(text: &str, expect: &Expect) -> String {
     #[derive(Serialize)]
     struct Part<'a> {
@@ -163,8 +162,8 @@ pub fn replace_expect(text: &str, expect: &Expect) -> String {
     result
 }
 
-/// The same labels or annotations with the values that they have on the object.
-fn renewed_texts(
+/// The same labels or annotations with their values in the object.
+fn updated_metadata(
     field: &str,
     before: &BTreeMap<String, String>,
     object: &Fields,
@@ -199,7 +198,7 @@ impl From<&Condition> for ExpectedCondition {
     }
 }
 
-/// As JSON, to be shown.
+/// As JSON, for messages.
 pub(super) fn shown<T: Serialize>(items: &[T]) -> String {
     serde_json::to_value(items).map_or_else(|_| String::new(), |value: Value| value.to_string())
 }
@@ -213,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_expected_is_written_anew() {
+    fn only_the_expectation_is_replaced() {
         let text = "# why\ncall: to-host\nexpect:\n  verdict: apply\n  # gone\n  labels: {a: b}\n# stays\nsettings: {}\n";
         let result = replace_expect(text, &expect("{verdict: skip, reason: Off}"));
         let wanted = "# why\ncall: to-host\nexpect:\n  verdict: skip\n  reason: \"Off\"\nsettings: {}\n";
@@ -221,11 +220,11 @@ mod tests {
     }
 
     #[test]
-    fn labels_that_were_expected_get_their_new_values_and_no_others_are_added() {
+    fn expected_labels_are_updated_and_no_others_are_added() {
         let labels =
             BTreeMap::from([("team".to_owned(), "a".to_owned()), ("gone".to_owned(), "x".to_owned())]);
         let object = serde_json::json!({"metadata": {"labels": {"team": "b", "app": "c"}}});
-        let found = renewed_texts("labels", &labels, object.as_object().unwrap());
+        let found = updated_metadata("labels", &labels, object.as_object().unwrap());
         assert_eq!(found, BTreeMap::from([("team".to_owned(), "b".to_owned())]));
     }
 }

@@ -1,4 +1,4 @@
-//! What is expected of a plugin's edit.
+//! The expected edit of a plugin.
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -6,24 +6,25 @@ use serde_json::{Value, json};
 use weft_core::causes::causes;
 use weft_core::edit::Edit;
 use weft_core::object::Fields;
+use weft_core::verdict::Word;
 
-use crate::author::cases::{Outcome, Word};
+use crate::author::cases::Outcome;
 
 /// What `expect.patch` can be.
 const ALLOWED: &str = "expected `none`, or a list of JSON Patch operations such as \
                        `[{op: add, path: /metadata/labels/team, value: web}]`";
 
-/// What is expected of the edit.
+/// The expected edit.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Patch {
-    /// There is none.
+    /// No changes.
     None,
-    /// Operations of RFC 6902 that make of the draft what the plugin makes of it, in whatever form it says so.
+    /// Operations of RFC 6902 that have the same result as the plugin's edit, whatever its form.
     Operations(Vec<Value>),
 }
 
 impl Patch {
-    /// What the plugin has done; none where it has made no object.
+    /// The plugin's edit; none if there is no object.
     pub(super) fn of(outcome: &Outcome) -> Option<Self> {
         if outcome.is_unchanged && outcome.verdict == Word::Apply {
             return Some(Self::None);
@@ -71,7 +72,7 @@ fn edit(operations: &[Value]) -> serde_json::Result<Edit> {
     serde_json::from_value(Value::from(operations)).map(Edit::Patch)
 }
 
-/// Adds the operations that make `to` of `from`; `at` is where they are.
+/// Adds the operations that turn `from` into `to`, both at the pointer `at`.
 fn add_operations(operations: &mut Vec<Value>, at: &str, from: &Fields, to: &Fields) {
     let place = |name: &str| format!("{at}/{}", name.replace('~', "~0").replace('/', "~1"));
     let gone = from.keys().filter(|name| !to.contains_key(*name));
@@ -119,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn the_operations_between_two_objects_make_one_of_the_other() {
+    fn the_operations_between_two_objects_turn_one_into_the_other() {
         let from = fields("{same: 1, gone: 2, metadata: {labels: {a: x}}, list: [1]}");
         let to = fields("{same: 1, metadata: {labels: {a: y, 'b/c~d': z}}, list: [1, 2], new: {}}");
         let mut operations = Vec::new();

@@ -1,4 +1,4 @@
-//! `weft plugin build`: from the source of a plugin to its component, with the tools of its language.
+//! `weft plugin build`: builds the component of a plugin with the tools of its language.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use crate::author::encode::encode;
 use crate::author::workbench::{Examined, Workbench};
 use crate::cli::output::{good, note, print};
 use crate::cli::project::{self, DIST};
-use crate::cli::sheet::Sheet;
+use crate::cli::summary::Summary;
 
 /// Arguments of `weft plugin build`.
 #[derive(Debug, Args)]
@@ -24,15 +24,15 @@ pub(in crate::cli) struct Build {
     folder: PathBuf,
 }
 
-/// A component that was built.
+/// A built component.
 pub(super) struct Built {
-    /// Where it is.
+    /// Its file.
     pub(super) file: PathBuf,
-    /// What it is.
+    /// The component itself.
     pub(super) plugin: Examined,
 }
 
-/// How a plugin is built.
+/// The tools that build a plugin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Tools {
     Cargo,
@@ -40,21 +40,20 @@ enum Tools {
     Python,
 }
 
-/// What Rust plugins are built for: nothing but memory and functions.
+/// The target of Rust plugins, which has no system interface.
 const TARGET: &str = "wasm32-unknown-unknown";
-/// What the tools of Python put into their own folder.
+/// Files that Python's tools put into their own folder.
 const VENV: &str = ".venv/bin";
 const COMPONENTIZE_PY: &str = "componentize-py";
 
 pub(super) fn build(arguments: &Build) -> Result<ExitCode> {
     let bench = project::workbench()?;
     let built = make_now(&bench, &arguments.folder)?;
-    print(&format!("{} {}\n", good("built"), Sheet::new(&built.file, &built.plugin).to_text()));
+    print(&format!("{} {}\n", good("built"), Summary::new(&built.file, &built.plugin).to_text()));
     Ok(ExitCode::SUCCESS)
 }
 
-/// The component that `path` stands for: a file itself, or that of the plugin in a folder, which is built where
-/// the source is newer.
+/// The component at `path`: the file itself, or that of the plugin in a folder, which is built if the source is newer.
 pub(super) fn component(bench: &Workbench, path: &Path) -> Result<PathBuf> {
     if !path.exists() {
         bail!("no such file or folder: {}", path.display());
@@ -81,7 +80,7 @@ fn make_now(bench: &Workbench, folder: &Path) -> Result<Built> {
     runtime.block_on(make(bench, folder))
 }
 
-/// Builds the plugin of `folder` and puts the component into its `dist`. The tools are ended when this is dropped.
+/// Builds the plugin of `folder` into its `dist`. Dropping the future ends the tools.
 pub(super) async fn make(bench: &Workbench, folder: &Path) -> Result<Built> {
     let tools = tools(folder)?;
     // Some tools say nothing for half a minute.
@@ -94,7 +93,7 @@ pub(super) async fn make(bench: &Workbench, folder: &Path) -> Result<Built> {
     let bytes = std::fs::read(&made).with_context(|| format!("failed to read {}", made.display()))?;
     let shown = made.display();
     let bytes =
-        encode(bytes).with_context(|| format!("{shown} cannot be made a component: is it a plugin?"))?;
+        encode(bytes).with_context(|| format!("failed to make a component from {shown}; is it a plugin?"))?;
     let plugin =
         bench.examine_bytes(&bytes).with_context(|| format!("{shown} was built, but cannot be loaded"))?;
     let file = folder.join(DIST).join(format!("{}.wasm", plugin.loaded.descriptor.name));
@@ -106,7 +105,7 @@ pub(super) async fn make(bench: &Workbench, folder: &Path) -> Result<Built> {
     Ok(Built { file, plugin })
 }
 
-/// How the plugin in `folder` is built, by what stands there.
+/// The tools for the plugin in `folder`, by its files.
 fn tools(folder: &Path) -> Result<Tools> {
     let has = |name: &str| folder.join(name).is_file();
     if has("Cargo.toml") {
@@ -117,7 +116,7 @@ fn tools(folder: &Path) -> Result<Tools> {
         Ok(Tools::Python)
     } else {
         let wanted = "no Cargo.toml, no package.json, and no requirements.txt beside plugin.py or app.py";
-        bail!("there is no plugin in {}: {wanted}; `weft plugin new` begins one", folder.display())
+        bail!("there is no plugin in {}: {wanted}; `weft plugin new` creates one", folder.display())
     }
 }
 
@@ -131,7 +130,7 @@ async fn cargo(folder: &Path) -> Result<PathBuf> {
     command.args(["build", "--release", "--target", TARGET, "--message-format", "json-render-diagnostics"]);
     let output = command.stdout(Stdio::piped()).spawn().with_context(no_rust)?.wait_with_output().await?;
     if !output.status.success() {
-        bail!("cargo did not build {}; what it says stands above", folder.display());
+        bail!("cargo failed to build {}; see its output above", folder.display());
     }
     let messages = String::from_utf8_lossy(&output.stdout);
     let Some(file) = messages.lines().filter_map(artifact).next_back() else {
@@ -156,7 +155,7 @@ async fn check_target(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The module that a message of cargo tells of.
+/// The module in a message of cargo.
 fn artifact(message: &str) -> Option<PathBuf> {
     let message: Value = serde_json::from_str(message).ok()?;
     let is_library = message.pointer("/target/kind")?.as_array()?.iter().any(|kind| kind == "cdylib");
@@ -168,7 +167,7 @@ fn artifact(message: &str) -> Option<PathBuf> {
 async fn npm(folder: &Path) -> Result<PathBuf> {
     if !folder.join("node_modules").is_dir() && find("npm", None).is_some() {
         let install = if folder.join("package-lock.json").is_file() { "npm ci" } else { "npm install" };
-        bail!("the packages are not there yet; run `{install}` in {}", folder.display());
+        bail!("the packages are not installed; run `{install}` in {}", folder.display());
     }
     let mut command = tool("npm", folder);
     command.args(["run", "--silent", "build"]);
@@ -183,7 +182,7 @@ async fn python(folder: &Path) -> Result<PathBuf> {
             folder.display()
         );
     }
-    // A project that says itself how it is built is asked.
+    // A project with a build script is built by it.
     let has_script = folder.join("build.sh").is_file();
     let mut command = tool(if has_script { "sh" } else { COMPONENTIZE_PY }, folder);
     command.env("PATH", path_with(&own));
@@ -197,12 +196,12 @@ async fn python(folder: &Path) -> Result<PathBuf> {
     run(folder, command, "sh is not installed").await
 }
 
-/// Runs a build that says by what it writes where its component is.
+/// Runs a build, and finds the component by what it has written.
 async fn run(folder: &Path, mut command: Command, without: &'static str) -> Result<PathBuf> {
     let start = SystemTime::now();
     let status = command.stdout(std::io::stderr()).status().await.context(without)?;
     if !status.success() {
-        bail!("the build of {} failed; what it says stands above", folder.display());
+        bail!("the build of {} failed; see its output above", folder.display());
     }
     let files =
         [folder.to_owned(), folder.join(DIST)].into_iter().flat_map(|place| project::components(&place));
@@ -214,18 +213,18 @@ async fn run(folder: &Path, mut command: Command, without: &'static str) -> Resu
     Ok(file)
 }
 
-/// Times of files are not as fine as those of the clock.
+/// Times of files are coarser than those of the clock.
 const CLOCK: std::time::Duration = std::time::Duration::from_secs(1);
 
-/// A command in `folder` that ends with us.
+/// A command in `folder` that ends with this process.
 fn tool(name: &str, folder: &Path) -> Command {
     let mut command = Command::new(name);
-    // An author's mistake is told in one line; the frames of the tool itself would hide it.
+    // An error of the author is one line; a backtrace of the tool would hide it.
     command.current_dir(folder).env_remove("RUST_BACKTRACE").kill_on_drop(true).stdin(Stdio::null());
     command
 }
 
-/// Where a program is.
+/// Finds a program.
 fn find(name: &str, first: Option<&Path>) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let places = first.map(Path::to_owned).into_iter().chain(std::env::split_paths(&path));
@@ -245,7 +244,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_tools_are_known_by_the_files() {
+    fn the_tools_follow_from_the_files() {
         let folder = tempfile::tempdir().unwrap();
         assert!(tools(folder.path()).unwrap_err().to_string().contains("weft plugin new"));
         std::fs::write(folder.path().join("requirements.txt"), "").unwrap();
@@ -256,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn the_module_is_taken_from_what_cargo_says() {
+    fn the_module_is_that_of_cargos_message() {
         let message =
             r#"{"reason":"compiler-artifact","target":{"kind":["cdylib"]},"filenames":["/x/a.wasm"]}"#;
         assert_eq!(artifact(message), Some(PathBuf::from("/x/a.wasm")));

@@ -1,5 +1,5 @@
-//! `weft plugin dev`: builds whenever something is saved, hands the component to a syncer, and shows what has become
-//! of a sample.
+//! `weft plugin dev`: builds at every save, copies the component to a syncer's folder, and shows the result for a
+//! sample.
 
 mod sources;
 mod tail;
@@ -24,16 +24,16 @@ pub(in crate::cli) struct Dev {
     /// The folder of the plugin.
     #[arg(value_name = "FOLDER", default_value = ".")]
     folder: PathBuf,
-    /// `plugins.folder` of a syncer, which takes each new component in by itself.
+    /// `plugins.folder` of a syncer, which loads each new component by itself.
     #[arg(long, value_name = "FOLDER")]
     into: PathBuf,
-    /// An object to show the plugin's work with, each time.
+    /// A sample object; its result is shown after each build.
     #[arg(short = 'f', long = "file", value_name = "OBJECT")]
     sample: Option<PathBuf>,
-    /// The settings for it; `settings.yaml` of the plugin's folder by default.
+    /// The plugin's settings; `settings.yaml` of the plugin's folder by default.
     #[arg(long, value_name = "FILE")]
     settings: Option<PathBuf>,
-    /// The log of the syncer: what it says of plugins is shown.
+    /// The log of the syncer; its lines about plugins are shown.
     #[arg(long, value_name = "FILE")]
     log: Option<PathBuf>,
 }
@@ -46,17 +46,17 @@ pub(super) fn dev(arguments: &Dev) -> Result<ExitCode> {
     runtime.block_on(async {
         tokio::select! {
             ended = keep_building(&bench, arguments) => ended.map(|()| ExitCode::SUCCESS),
-            told = tail::follow(arguments.log.as_deref()) => told.map(|()| ExitCode::SUCCESS),
+            followed = tail::follow(arguments.log.as_deref()) => followed.map(|()| ExitCode::SUCCESS),
             interrupted = tokio::signal::ctrl_c() => {
                 interrupted.context("failed to listen for Ctrl-C")?;
-                print(&faint("\nstopped; the last component stays where it is\n"));
+                print(&faint("\nstopped; the last component stays loaded\n"));
                 Ok(ExitCode::SUCCESS)
             }
         }
     })
 }
 
-/// What no change of the source can mend is told at once.
+/// Fails at once on errors that no change of the source can fix.
 fn check(arguments: &Dev) -> Result<()> {
     build::check_project(&arguments.folder)?;
     check_file(arguments.settings.as_deref(), "--settings")?;
@@ -67,23 +67,20 @@ fn check(arguments: &Dev) -> Result<()> {
         return Ok(());
     }
     ensure!(!into.exists(), "--into {} is a file; give `plugins.folder` of a syncer", into.display());
-    std::fs::create_dir_all(into).with_context(|| format!("failed to make {}", into.display()))?;
-    note(&format!(
-        "{} was not there and is made; does a syncer have it as `plugins.folder`?",
-        into.display()
-    ));
+    std::fs::create_dir_all(into).with_context(|| format!("failed to create {}", into.display()))?;
+    note(&format!("created {}; is it `plugins.folder` of a syncer?", into.display()));
     Ok(())
 }
 
 fn check_file(file: Option<&Path>, option: &str) -> Result<()> {
     let missing = file.filter(|file| !file.is_file());
-    missing.map_or(Ok(()), |file| bail!("{option} {} is no file; give one that is there", file.display()))
+    missing.map_or(Ok(()), |file| bail!("{option} {} is not a file; give one that exists", file.display()))
 }
 
 async fn keep_building(bench: &Workbench, arguments: &Dev) -> Result<()> {
     let mut sources = sources::Sources::new(&arguments.folder);
     loop {
-        sources.note();
+        sources.remember();
         let start = Instant::now();
         match build::make(bench, &arguments.folder).await {
             Ok(built) => match hand_over(bench, arguments, &built) {
@@ -95,17 +92,17 @@ async fn keep_building(bench: &Workbench, arguments: &Dev) -> Result<()> {
             },
             Err(error) => print(&format!("{} {error:#}\n", bad("error"))),
         }
-        print(&faint("waiting for a change; Ctrl-C ends\n"));
+        print(&faint("waiting for a change; press Ctrl-C to stop\n"));
         sources.changed().await;
     }
 }
 
-/// Puts the component and its settings where the syncer looks, and tries the sample.
+/// Copies the component and its settings to the syncer's folder, and runs the sample.
 fn hand_over(bench: &Workbench, arguments: &Dev, built: &Built) -> Result<PathBuf> {
     let name = &built.plugin.loaded.descriptor.name;
     let target = arguments.into.join(format!("{name}.wasm"));
     let bytes = std::fs::read(&built.file)?;
-    hand_over_settings(arguments, &settings_file(&target))?;
+    copy_settings(arguments, &settings_file(&target))?;
     project::write_whole(&target, &bytes)?;
     if let Some(sample) = &arguments.sample {
         let case = run::sample(sample, arguments.settings.as_deref(), &arguments.folder)?;
@@ -114,8 +111,8 @@ fn hand_over(bench: &Workbench, arguments: &Dev, built: &Built) -> Result<PathBu
     Ok(target)
 }
 
-/// Puts the settings, if there are any, where a syncer that grants what is asked takes them from.
-fn hand_over_settings(arguments: &Dev, target: &Path) -> Result<()> {
+/// Copies the settings, if there are any, to where a syncer with `grants: requested` reads them.
+fn copy_settings(arguments: &Dev, target: &Path) -> Result<()> {
     let settings = arguments.settings.clone().or_else(|| project::settings(&arguments.folder));
     match settings {
         Some(file) => {
@@ -134,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_to_hand_over_into_is_made() {
+    fn a_missing_folder_is_created() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("Cargo.toml"), "").unwrap();
         let into = folder.path().join("plugins");
@@ -144,16 +141,16 @@ mod tests {
     }
 
     #[test]
-    fn settings_are_handed_over_and_taken_away_again() {
+    fn settings_are_copied_and_removed() {
         let folder = tempfile::tempdir().unwrap();
         let (settings, target) = (folder.path().join("settings.yaml"), folder.path().join("a.settings.yaml"));
         let into = folder.path().join("plugins");
         let dev = Dev { folder: folder.path().to_owned(), into, sample: None, settings: None, log: None };
         std::fs::write(&settings, "team: web\n").unwrap();
-        hand_over_settings(&dev, &target).unwrap();
+        copy_settings(&dev, &target).unwrap();
         assert_eq!(std::fs::read_to_string(&target).unwrap(), "team: web\n");
         std::fs::remove_file(&settings).unwrap();
-        hand_over_settings(&dev, &target).unwrap();
+        copy_settings(&dev, &target).unwrap();
         assert!(!target.exists());
     }
 }

@@ -1,4 +1,4 @@
-//! `weft plugin inspect`: what a component says of itself.
+//! `weft plugin inspect`: shows the descriptor of a component.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,15 +9,15 @@ use clap::Args;
 use crate::cli::output::{Format, print, print_value};
 use crate::cli::plugin::build;
 use crate::cli::project;
-use crate::cli::sheet::Sheet;
+use crate::cli::summary::Summary;
 
 /// Arguments of `weft plugin inspect`.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Inspect {
-    /// The component, or the folder of the plugin, which is built where its source is newer.
+    /// The component, or the folder of the plugin, which is built if its source is newer.
     #[arg(value_name = "FILE", default_value = ".")]
     path: PathBuf,
-    /// What to print.
+    /// Output format.
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     output: Format,
 }
@@ -25,10 +25,10 @@ pub(in crate::cli) struct Inspect {
 pub(super) fn inspect(arguments: &Inspect) -> Result<ExitCode> {
     let bench = project::workbench()?;
     let file = build::component(&bench, &arguments.path)?;
-    let sheet = Sheet::new(&file, &bench.examine(&file)?);
+    let summary = Summary::new(&file, &bench.examine(&file)?);
     match arguments.output {
-        Format::Text | Format::Wide => print(&sheet.to_text()),
-        format => print_value(&sheet, format)?,
+        Format::Text | Format::Wide => print(&summary.to_text()),
+        format => print_value(&summary, format)?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::cli::configured::Configured;
 use crate::cli::output::{Format, bad, faint, print, print_value, table};
-use crate::cli::sheet::size;
+use crate::cli::summary::size;
 use crate::plugin::generation::Generation;
 use crate::registry::descriptor::Mapping;
 

@@ -1,4 +1,4 @@
-//! `weft plugin new`: a small project that works, made of the examples of this repository.
+//! `weft plugin new`: creates a small working project from the examples of this repository.
 
 mod files;
 
@@ -19,23 +19,23 @@ use crate::registry::descriptor::{Mapping, Role};
 /// Arguments of `weft plugin new`.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct New {
-    /// A folder that is not there yet, or empty; its name is the plugin's.
+    /// A new or empty folder; its name becomes the plugin's.
     #[arg(value_name = "FOLDER")]
     folder: PathBuf,
     /// The language.
     #[arg(long, value_enum)]
     lang: Language,
-    /// The kind that it maps, as `apiVersion/Kind`. One that weft maps itself is changed afterwards, any other is
-    /// added.
+    /// The kind that it maps, as `apiVersion/Kind`: a mutation if weft has a built-in rule for the kind, else an
+    /// addition.
     #[arg(long, value_name = "KIND", default_value = "v1/Pod")]
     kind: String,
-    /// The folder of weft's SDK for Rust, `plugins/sdk` of its repository; looked for above FOLDER, then above the
-    /// folder that you are in.
+    /// The folder of weft's SDK for Rust, `plugins/sdk` of its repository; searched above FOLDER, then above the
+    /// current folder.
     #[arg(long, value_name = "FOLDER")]
     sdk: Option<PathBuf>,
 }
 
-/// A language that there is an example of.
+/// A language of the examples.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Language {
     Rust,
@@ -43,19 +43,19 @@ enum Language {
     Python,
 }
 
-/// What the project is to be.
+/// The project to create.
 struct Project {
     name: String,
     language: Language,
     resource: ResourceType,
     role: Role,
-    /// As the manifest names it; empty for other languages.
+    /// Path of the SDK for the manifest; empty for other languages.
     sdk: String,
 }
 
-/// The package that plugins in Rust are written with.
+/// The package of the Rust SDK.
 const SDK: &str = "weft-plugin";
-/// Where a mutation comes that has no reason to be early or late.
+/// The order of a mutation that need not run early or late.
 const ORDER: u32 = 100;
 
 pub(super) fn new(arguments: &New) -> Result<ExitCode> {
@@ -73,22 +73,22 @@ pub(super) fn new(arguments: &New) -> Result<ExitCode> {
     }
     if project.role == Role::Add {
         let (plural, kind) = (&project.resource.plural, &project.resource.kind);
-        note(&format!("in URLs {kind} is taken to be called {plural:?}; change it if it is not"));
+        note(&format!("assuming that the API resource of {kind} is {plural:?}; change it if it is not"));
     }
-    print(&project.farewell(folder));
+    print(&project.next_steps(folder));
     Ok(ExitCode::SUCCESS)
 }
 
 fn check_empty(folder: &Path) -> Result<()> {
     match std::fs::read_dir(folder).map(Iterator::count) {
         Ok(0) => Ok(()),
-        Ok(_) => bail!("{} is not empty; give a folder that is not there yet", folder.display()),
+        Ok(_) => bail!("{} is not empty; give a new folder", folder.display()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error).with_context(|| format!("{} cannot be used", folder.display())),
     }
 }
 
-/// The name of the plugin: that of the folder.
+/// The name of the plugin, which is that of the folder.
 fn name_of(folder: &Path) -> Result<String> {
     let absolute = std::path::absolute(folder)?;
     let name = absolute.file_name().and_then(|name| name.to_str()).unwrap_or_default();
@@ -101,7 +101,7 @@ fn name_of(folder: &Path) -> Result<String> {
     Ok(name.to_owned())
 }
 
-/// The kind, and what a plugin is to it.
+/// The kind, and the role of the plugin.
 fn resource(text: &str) -> Result<(ResourceType, Role)> {
     if let Some(builtin) =
         kinds::builtin().iter().find(|mapper| mapper.spec().resource.kind().as_str() == text)
@@ -128,7 +128,7 @@ fn resource(text: &str) -> Result<(ResourceType, Role)> {
     Ok((resource, Role::Add))
 }
 
-/// A mapping that asks for no more than to be called.
+/// A mapping without options.
 fn mapping(resource: ResourceType) -> Mapping {
     Mapping {
         resource,
@@ -146,7 +146,7 @@ fn mapping(resource: ResourceType) -> Mapping {
     }
 }
 
-/// The name in URLs, by the rules of English.
+/// The plural name of the API resource, by the rules of English.
 fn plural(kind: &str) -> String {
     let name = kind.to_lowercase();
     let is_vowel = |c: char| "aeiou".contains(c);
@@ -157,7 +157,7 @@ fn plural(kind: &str) -> String {
     }
 }
 
-/// The SDK as the manifest in `folder` is to name it; the author is in the folder `here`.
+/// The path of the SDK for the manifest in `folder`; `here` is the current folder.
 fn sdk(folder: &Path, given: Option<&Path>, here: &Path) -> Result<String> {
     if let Some(given) = given {
         return given_sdk(given);
@@ -172,13 +172,13 @@ fn sdk(folder: &Path, given: Option<&Path>, here: &Path) -> Result<String> {
     match near.find(|place| is_sdk(place)) {
         Some(place) => Ok(place.display().to_string()),
         None => bail!(
-            "weft's SDK is neither above {} nor above the folder that you are in; give it with --sdk <repository>/plugins/sdk",
+            "weft's SDK is neither above {} nor above the current folder; give it with --sdk <repository>/plugins/sdk",
             folder.display()
         ),
     }
 }
 
-/// The SDK that the author names, by a path without detours.
+/// The SDK at the given path, which is made canonical.
 fn given_sdk(given: &Path) -> Result<String> {
     if is_sdk(given) {
         let path =
@@ -201,13 +201,13 @@ fn is_sdk(folder: &Path) -> bool {
 
 fn write(file: &Path, text: &str) -> Result<()> {
     if let Some(folder) = file.parent() {
-        std::fs::create_dir_all(folder).with_context(|| format!("failed to make {}", folder.display()))?;
+        std::fs::create_dir_all(folder).with_context(|| format!("failed to create {}", folder.display()))?;
     }
     std::fs::write(file, text).with_context(|| format!("failed to write {}", file.display()))
 }
 
 impl Project {
-    fn farewell(&self, folder: &Path) -> String {
+    fn next_steps(&self, folder: &Path) -> String {
         let folder = folder.display();
         let first = match self.language {
             Language::Rust => String::new(),
@@ -219,8 +219,8 @@ impl Project {
             }
         };
         format!(
-            "{} {folder}, a plugin that labels each {}. Now:\n\n{first}    weft plugin build {folder}\n    weft plugin test {folder}\n    weft plugin dev {folder} --into <plugins.folder of a syncer>\n",
-            good("made"),
+            "{} {folder}, a plugin that labels each {}. Next steps:\n\n{first}    weft plugin build {folder}\n    weft plugin test {folder}\n    weft plugin dev {folder} --into <plugins.folder of a syncer>\n",
+            good("created"),
             self.resource.kind
         )
     }
@@ -231,13 +231,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_in_urls_follow_english() {
+    fn plural_names_follow_english() {
         let plurals = ["Ingress", "NetworkPolicy", "Gateway", "Certificate"].map(plural);
         assert_eq!(plurals, ["ingresses", "networkpolicies", "gateways", "certificates"]);
     }
 
     #[test]
-    fn kinds_that_weft_maps_are_changed_afterwards_and_others_are_added() {
+    fn built_in_kinds_are_mutated_and_others_are_added() {
         assert_eq!(resource("v1/Pod").unwrap().1, Role::Mutate(ORDER));
         assert_eq!(resource("networking.k8s.io/v1/Ingress").unwrap().1, Role::Add);
         let closed = resource("apps/v1/Deployment").unwrap_err().to_string();
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_with_anything_in_it_is_left_alone() {
+    fn a_folder_that_is_not_empty_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         check_empty(folder.path()).unwrap();
         check_empty(&folder.path().join("new")).unwrap();
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn an_sdk_that_is_given_must_be_one_and_a_near_miss_is_answered_with_the_right_folder() {
+    fn a_given_path_must_be_the_sdk_and_an_error_names_the_right_folder() {
         let root = tempfile::tempdir().unwrap();
         let plugins = root.path().join("plugins");
         write(&plugins.join("Cargo.toml"), "[workspace]\n").unwrap();

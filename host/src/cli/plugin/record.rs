@@ -1,4 +1,4 @@
-//! `weft plugin record`: writes down what becomes of one object now.
+//! `weft plugin record`: records the outcome for one object as a case.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 
 use crate::author::cases::Expect;
-use crate::cli::input::Question;
+use crate::cli::input::Request;
 use crate::cli::output::print;
 use crate::cli::plugin::build;
 use crate::cli::project;
@@ -15,11 +15,11 @@ use crate::cli::project;
 /// Arguments of `weft plugin record`.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Record {
-    /// The component, or the folder of the plugin, which is built where its source is newer.
+    /// The component, or the folder of the plugin, which is built if its source is newer.
     #[arg(value_name = "FILE", default_value = ".")]
     path: PathBuf,
     #[command(flatten)]
-    question: Question,
+    request: Request,
     /// The case to write, such as `cases/labelled.yaml`.
     #[arg(short, long, value_name = "CASE")]
     output: PathBuf,
@@ -29,11 +29,11 @@ pub(super) fn record(arguments: &Record) -> Result<ExitCode> {
     let output = &arguments.output;
     if output.exists() {
         bail!(
-            "{} is there already; remove it or give another name (`weft plugin test --bless` changes only what a case gets wrong)",
+            "{} already exists; remove it or choose another name (`weft plugin test --bless` updates the expectation of a case that fails)",
             output.display()
         );
     }
-    let mut case = arguments.question.read(&arguments.path)?;
+    let mut case = arguments.request.read(&arguments.path)?;
     let bench = project::workbench()?;
     let plugin = bench.examine(&build::component(&bench, &arguments.path)?)?;
     let outcome = case.run(&bench, &plugin)?;

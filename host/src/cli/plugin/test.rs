@@ -1,4 +1,4 @@
-//! `weft plugin test`: tries recorded cases, each twice, and shows where what comes is not what was expected.
+//! `weft plugin test`: runs recorded cases, each twice, and shows where outcomes differ from expectations.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -19,19 +19,19 @@ pub(in crate::cli) struct Test {
     /// The folder of the plugin, with `cases/*.yaml`, or its component beside them.
     #[arg(value_name = "FOLDER", default_value = ".")]
     path: PathBuf,
-    /// The component; the one in `dist` by default, which is built where the source is newer.
+    /// The component; by default the one in `dist`, which is built if the source is newer.
     #[arg(long, value_name = "FILE")]
     component: Option<PathBuf>,
-    /// Write what comes now into the cases that fail; look at the difference before you keep it.
+    /// Update the expectations of the cases that fail; review the difference before you keep it.
     #[arg(long)]
     bless: bool,
 }
 
-/// What has become of one case.
-enum Verdict {
+/// The result of one case.
+enum Status {
     Passed,
     Blessed,
-    /// With the reasons, as they are shown.
+    /// With the differences, as they are shown.
     Failed(String),
 }
 
@@ -44,51 +44,50 @@ pub(super) fn test(arguments: &Test) -> Result<ExitCode> {
     let (mut passed, mut failed) = (0, 0);
     for file in &files {
         let name = file.file_stem().unwrap_or_default().display();
-        let verdict = try_case(&bench, &plugin, file, arguments.bless);
-        // A case that cannot be tried is one that fails; the others are tried all the same.
-        match verdict.unwrap_or_else(|error| Verdict::Failed(indented(&format!("{error:#}\n")))) {
-            Verdict::Passed => {
-                passed += 1;
-                print(&format!("{} {name}\n", good("ok     ")));
-            }
-            Verdict::Blessed => {
-                passed += 1;
-                print(&format!("{} {name}\n", faint("blessed")));
-            }
-            Verdict::Failed(why) => {
-                failed += 1;
-                print(&format!("{} {name}\n{why}", bad("FAILED ")));
-            }
-        }
+        let status = run_case(&bench, &plugin, file, arguments.bless);
+        // A case that cannot be run has failed; the others still run.
+        let status = status.unwrap_or_else(|error| Status::Failed(indented(&format!("{error:#}\n"))));
+        let count = if matches!(status, Status::Failed(_)) { &mut failed } else { &mut passed };
+        *count += 1;
+        print(&line(&name.to_string(), &status));
     }
     print(&format!("\n{passed} passed, {failed} failed\n"));
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn try_case(bench: &Workbench, plugin: &Examined, file: &Path, is_blessed: bool) -> Result<Verdict> {
+/// What is printed of one case.
+fn line(name: &str, status: &Status) -> String {
+    match status {
+        Status::Passed => format!("{} {name}\n", good("ok     ")),
+        Status::Blessed => format!("{} {name}\n", faint("blessed")),
+        Status::Failed(why) => format!("{} {name}\n{why}", bad("FAILED ")),
+    }
+}
+
+fn run_case(bench: &Workbench, plugin: &Examined, file: &Path, is_blessed: bool) -> Result<Status> {
     let case = Case::load(file)?;
     let outcome = case.run(bench, plugin)?;
     let again = silently(|| case.run(bench, plugin))?;
     if again != outcome {
-        return Ok(Verdict::Failed(impure(&outcome, &again)));
+        return Ok(Status::Failed(impure(&outcome, &again)));
     }
     let differences = compare(&case.expect, &outcome);
     if differences.is_empty() {
-        return Ok(Verdict::Passed);
+        return Ok(Status::Passed);
     }
     if is_blessed {
         let text = std::fs::read_to_string(file)?;
         let text = replace_expect(&text, &blessed(&case.expect, &outcome));
         project::write_whole(file, text.as_bytes()).context("failed to bless the case")?;
-        return Ok(Verdict::Blessed);
+        return Ok(Status::Blessed);
     }
-    Ok(Verdict::Failed(differences.iter().map(show).collect()))
+    Ok(Status::Failed(differences.iter().map(show).collect()))
 }
 
-/// The same question had two answers.
+/// Two runs of a case had different outcomes.
 fn impure(first: &Outcome, second: &Outcome) -> String {
     let mut text =
-        "the same question has two answers: a rule must be a function of what it is given\n".to_owned();
+        "two runs have different outcomes: a rule must be a function of its request and lookups\n".to_owned();
     let _ = writeln!(text, "first: {}, then: {}", first.verdict, second.verdict);
     let objects = first.object.as_ref().zip(second.object.as_ref());
     text.extend(objects.map(|(first, second)| diff::unified(("first", "second"), first, second)));
@@ -97,7 +96,7 @@ fn impure(first: &Outcome, second: &Outcome) -> String {
 
 fn show(difference: &Difference) -> String {
     indented(&match difference {
-        Difference::Text { key, expected, found } => {
+        Difference::Value { key, expected, found } => {
             format!("{key}: expected {}, found {}\n", good(expected), bad(found))
         }
         Difference::Object { expected, found } => diff::unified(("expected", "found"), expected, found),
@@ -106,4 +105,57 @@ fn show(difference: &Difference) -> String {
 
 fn indented(text: &str) -> String {
     text.lines().fold(String::new(), |text, line| text + "    " + line + "\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+    use weft_core::object::Fields;
+    use weft_core::verdict::Word;
+
+    fn fields(value: &Value) -> Fields {
+        value.as_object().unwrap().clone()
+    }
+
+    fn without_colours(text: &str) -> String {
+        anstream::adapter::strip_str(text).to_string()
+    }
+
+    #[test]
+    fn a_line_says_whether_the_case_passed_and_shows_why_not() {
+        assert_eq!(without_colours(&line("a", &Status::Passed)), "ok      a\n");
+        assert_eq!(without_colours(&line("a", &Status::Blessed)), "blessed a\n");
+        let failed = Status::Failed(indented("x\ny\n"));
+        assert_eq!(without_colours(&line("a", &failed)), "FAILED  a\n    x\n    y\n");
+    }
+
+    #[test]
+    fn a_difference_shows_what_was_expected_and_what_was_found() {
+        let (expected, found) = ("apply".to_owned(), "skip".to_owned());
+        let shown = show(&Difference::Value { key: "verdict", expected, found });
+        assert_eq!(without_colours(&shown), "    verdict: expected apply, found skip\n");
+        let (expected, found) = (fields(&json!({"a": 1})), fields(&json!({"a": 2})));
+        let shown = without_colours(&show(&Difference::Object { expected, found }));
+        assert!(shown.starts_with("    --- expected\n    +++ found\n"), "{shown}");
+        assert!(shown.contains("    -a: 1\n    +a: 2\n"), "{shown}");
+    }
+
+    #[test]
+    fn two_outcomes_of_one_case_are_shown_with_what_differs() {
+        let outcome = |verdict: Word, a: u8| Outcome {
+            verdict,
+            draft: Fields::new(),
+            wanted: None,
+            object: Some(fields(&json!({"a": a}))),
+            is_unchanged: false,
+            problem: None,
+            events: Vec::new(),
+            conditions: Vec::new(),
+            took: None,
+        };
+        let shown = without_colours(&impure(&outcome(Word::Apply, 1), &outcome(Word::Apply, 2)));
+        assert!(shown.contains("first: apply, then: apply\n"), "{shown}");
+        assert!(shown.contains("--- first\n") && shown.contains("-a: 1\n    +a: 2\n"), "{shown}");
+    }
 }

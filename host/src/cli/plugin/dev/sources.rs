@@ -1,4 +1,4 @@
-//! Tells when the source of a plugin has changed: what builds write does not count.
+//! Watches the source of a plugin; files that builds write do not count.
 
 use std::path::{Path, PathBuf};
 
@@ -17,17 +17,17 @@ impl Sources {
         Self { root: root.to_owned(), seen: Stamps::new() }
     }
 
-    /// Takes note of how the files are now.
-    pub(super) fn note(&mut self) {
+    /// Remembers the current state of the files.
+    pub(super) fn remember(&mut self) {
         self.seen = files(&folders(&self.root));
     }
 
-    /// Waits until a file is different from what was noted.
+    /// Waits until a file differs from the remembered state.
     pub(super) async fn changed(&self) {
         loop {
             let folders = folders(&self.root);
             let mut watchers: Vec<Watcher> = folders.iter().map(|folder| Watcher::new(folder)).collect();
-            // Looked at after the watch has begun, so that nothing is missed between.
+            // Compared after the watch has begun, so that no change is missed in between.
             if files(&folders) != self.seen {
                 return;
             }
@@ -36,7 +36,7 @@ impl Sources {
     }
 }
 
-/// Waits until one of them has seen something.
+/// Waits for the first change of any watcher.
 async fn any(watchers: &mut [Watcher]) {
     let mut waiting: Vec<_> = watchers.iter_mut().map(|watcher| Box::pin(watcher.changed())).collect();
     std::future::poll_fn(|context| {
@@ -51,13 +51,13 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_saved_file_is_noticed_and_what_builds_write_is_not() {
+    async fn a_saved_file_is_a_change_and_what_builds_write_is_not() {
         let root = tempfile::tempdir().unwrap();
         for folder in ["src", "target/debug"] {
             std::fs::create_dir_all(root.path().join(folder)).unwrap();
         }
         let mut sources = Sources::new(root.path());
-        sources.note();
+        sources.remember();
         std::fs::write(root.path().join("target/debug/x.rs"), "").unwrap();
         std::fs::write(root.path().join("x.wasm"), "").unwrap();
         assert_eq!(files(&folders(root.path())), sources.seen);

@@ -1,11 +1,11 @@
-//! The files of a new project: those of the examples, with other names.
+//! The files of a new project: those of the examples, with names replaced.
 
 use weft_core::object::ResourceType;
 
 use super::{Language, Project};
 use crate::registry::descriptor::Role;
 
-/// A file of an example that authors get, under its path.
+/// Path and content of a file of an example.
 type File = (&'static str, &'static str);
 
 const RUST: &[File] = &[
@@ -37,7 +37,7 @@ const WIT: &[File] = &[
     ("wit/world.wit", include_str!("../../../../../wit/world.wit")),
 ];
 const CASE: &str = include_str!("../../templates/case.yaml");
-/// What tools make.
+/// Folders that tools write.
 const IGNORED: &str = "/.venv\n/dist\n/node_modules\n/target\n__pycache__\n";
 
 impl Project {
@@ -55,7 +55,7 @@ impl Project {
         filled.chain(wit).chain(own).collect()
     }
 
-    /// What stands in the example, and what is to stand here.
+    /// Replacements in the files of the example.
     fn changes(&self) -> Vec<(&'static str, String)> {
         let kind = &self.resource.kind;
         let mut changes = match self.language {
@@ -161,9 +161,9 @@ mod tests {
         }
     }
 
-    /// An example that says it in other words must be followed here.
+    /// Whoever changes these words in an example must change them here.
     #[test]
-    fn everything_that_is_replaced_stands_in_the_examples() {
+    fn everything_that_is_replaced_is_in_the_examples() {
         for (language, files) in [(Language::Rust, RUST), (Language::Js, JS), (Language::Python, PYTHON)] {
             let text: String = files.iter().map(|(_, text)| *text).collect();
             for (from, _) in project(language, "v1/Pod").changes() {
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_of_the_examples_names_is_left() {
+    fn no_name_of_the_examples_is_left() {
         for language in [Language::Rust, Language::Js, Language::Python] {
             for (path, text) in project(language, "networking.k8s.io/v1/Ingress").files() {
                 let left = ["team-label", "TeamLabel", "../../", "\"Pod\"", "\"pods\"", "POD", "SPEC"];
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn the_case_of_a_new_project_is_one() {
+    fn the_case_of_a_new_project_is_valid() {
         for kind in ["v1/Pod", "cert-manager.io/v1/Certificate"] {
             let case: Case = serde_saphyr::from_str(&project(Language::Rust, kind).case()).unwrap();
             let object = weft_core::object::VirtualObject::new(case.r#virtual);

@@ -1,4 +1,4 @@
-//! What there is to know of a component, to be printed.
+//! A summary of a component, for people and for programs.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -11,30 +11,30 @@ use crate::cli::output::strong;
 use crate::plugin::component::Loaded;
 use crate::registry::descriptor::Mapping;
 
-/// What there is to know of a component.
+/// A summary of a component.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Sheet {
+pub(super) struct Summary {
     file: String,
     name: String,
     version: String,
     summary: String,
-    /// Of the interface that it is built for.
+    /// Version of the interface that it is built for.
     interface: String,
     size_bytes: usize,
     digest: String,
     imports: Vec<String>,
     needs_wasi: bool,
     uses_time: bool,
-    mappings: Vec<MappingSheet>,
-    lookups: Vec<LookupSheet>,
+    mappings: Vec<MappingSummary>,
+    lookups: Vec<LookupSummary>,
     #[serde(skip_serializing_if = "Option::is_none")]
     settings_schema: Option<serde_json::Value>,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct MappingSheet {
+struct MappingSummary {
     kind: String,
     plural: String,
     role: String,
@@ -48,20 +48,20 @@ struct MappingSheet {
 }
 
 #[derive(Debug, Serialize)]
-struct LookupSheet {
+struct LookupSummary {
     side: String,
     kind: String,
     fields: Vec<String>,
 }
 
-/// The package that imports are named after.
+/// The package of the interface.
 const PACKAGE: &str = "weft:mapping/";
 
-impl Sheet {
-    /// The sheet of the component in `file`.
+impl Summary {
+    /// The summary of the component in `file`.
     pub(super) fn new(file: &Path, examined: &Examined) -> Self {
         let Loaded { digest, size, imports, descriptor, .. } = examined.loaded.clone();
-        let lookups = descriptor.lookups.iter().map(|lookup| LookupSheet {
+        let lookups = descriptor.lookups.iter().map(|lookup| LookupSummary {
             side: lookup.side.to_string(),
             kind: lookup.kind().to_string(),
             fields: lookup.fields.clone(),
@@ -75,7 +75,7 @@ impl Sheet {
             imports,
             needs_wasi: examined.needs_wasi,
             uses_time: descriptor.uses_time,
-            mappings: descriptor.mappings.iter().map(MappingSheet::new).collect(),
+            mappings: descriptor.mappings.iter().map(MappingSummary::new).collect(),
             lookups: lookups.collect(),
             settings_schema: schema.and_then(|schema| serde_json::from_str(schema).ok()),
             name: descriptor.name,
@@ -84,7 +84,7 @@ impl Sheet {
         }
     }
 
-    /// For people, in a few lines.
+    /// For people.
     pub(super) fn to_text(&self) -> String {
         let mut text = format!("{} {}: {}\n", strong(&self.name), self.version, self.summary);
         let mut line = |name: &str, value: &str| {
@@ -110,16 +110,16 @@ impl Sheet {
             line("looks up", &format!("{} ({}){fields}", lookup.kind, lookup.side));
         }
         if self.needs_wasi {
-            line("wasi", "wants stubs: `wasi: true`");
+            line("wasi", "needs stubs: `wasi: true`");
         }
         if self.uses_time {
-            line("time", "answers depend on it");
+            line("time", "outcomes depend on it");
         }
         text
     }
 }
 
-impl MappingSheet {
+impl MappingSummary {
     fn new(mapping: &Mapping) -> Self {
         let directions = [(mapping.to_host, "to-host"), (mapping.to_virtual, "to-virtual")];
         let reference = |reference: &weft_core::references::Reference| {
@@ -148,7 +148,7 @@ impl MappingSheet {
         format!("{kind} ({plural}) {role}, {}{definition}", self.directions.join(" and "))
     }
 
-    /// What is not empty, in words.
+    /// Lists that are not empty.
     fn details(&self) -> Vec<(&'static str, String)> {
         let writes = |name: &'static str| self.directions.contains(&name);
         let lists = [
@@ -172,7 +172,7 @@ pub(super) fn size(bytes: usize) -> String {
     }
 }
 
-/// The version of the interface, which stands behind the names of what is imported.
+/// The version of the interface, from the names of the imports.
 fn interface(imports: &[String]) -> String {
     let ours = imports.iter().find_map(|name| name.strip_prefix(PACKAGE)?.split_once('@'));
     ours.map_or_else(|| "weft:mapping".to_owned(), |(_, version)| format!("weft:mapping {version}"))
@@ -184,7 +184,7 @@ mod tests {
 
     #[test]
     fn sizes_are_for_people() {
-        let texts = [0, 1023, 1024, 40_000, 1_048_576, 20_000_000].map(size);
-        assert_eq!(texts, ["0 B", "1023 B", "1 KiB", "40 KiB", "1.0 MiB", "19.0 MiB"]);
+        let sizes = [0, 1023, 1024, 40_000, 1_048_576, 20_000_000].map(size);
+        assert_eq!(sizes, ["0 B", "1023 B", "1 KiB", "40 KiB", "1.0 MiB", "19.0 MiB"]);
     }
 }
