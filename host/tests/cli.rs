@@ -31,9 +31,9 @@ fn files_that_are_no_plugin_are_refused_with_the_reason() {
     write("torn.wasm", b"\0asm\x0d\0\x01\0\x01");
     for (file, wanted) in [
         ("none.wasm", "no such file or folder: none.wasm"),
-        ("text.wasm", "text.wasm: it is no WebAssembly file"),
+        ("text.wasm", "text.wasm: not a WebAssembly file"),
         ("module.wasm", "module.wasm: it is a core module, not a component"),
-        ("empty.wasm", "empty.wasm: it is a component, but no mapping plugin"),
+        ("empty.wasm", "empty.wasm: it does not export `weft:mapping/mapper`"),
         ("torn.wasm", "torn.wasm: it cannot be compiled"),
     ] {
         fails(folder.path(), &["plugin", "check", file], wanted);
@@ -89,13 +89,13 @@ fn what_is_tried_is_built_first_where_its_source_is_newer() {
         );
         std::fs::create_dir(folder.join("dist")).unwrap();
         std::fs::write(&component, "no component").unwrap();
-        fails(folder, &arguments, "it is no WebAssembly file");
+        fails(folder, &arguments, "not a WebAssembly file");
         let file = std::fs::File::options().append(true).open(&component).unwrap();
         file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
         fails(folder, &arguments, "the build of . failed");
         // A file is taken as it is.
         let named = [&["plugin", command, "dist/mine.wasm"], more].concat();
-        fails(folder, &named, "it is no WebAssembly file");
+        fails(folder, &named, "not a WebAssembly file");
     }
 }
 
@@ -174,7 +174,7 @@ fn nothing_is_said_to_be_held_for_a_plugin_that_names_no_kinds() {
         String::from_utf8(output.stderr).unwrap()
     };
     let said = translate("");
-    assert!(said.contains("there is no mine.wasm") && !said.contains("holds for"), "{said}");
+    assert!(said.contains("there is no file mine.wasm") && !said.contains("holds for"), "{said}");
     let said = translate("kinds: [v1/Pod]");
     assert!(said.contains("`onFailure: hold` holds for v1/Pod"), "{said}");
 }
