@@ -113,7 +113,9 @@ mod tests {
             ("requested", Some(MODULE), true),
         ] {
             let mut bench = Bench::new(grants, &load("web"));
-            file.into_iter().for_each(|bytes| bench.put("team-label.wasm", bytes));
+            if let Some(bytes) = file {
+                bench.put("team-label.wasm", bytes);
+            }
             bench.scan().await;
             let missing = bench.manager().sources().missing;
             assert_eq!(missing.len(), usize::from(is_awaited), "{grants} {file:?}");

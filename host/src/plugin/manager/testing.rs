@@ -156,11 +156,14 @@ pub(super) fn load(team: &str) -> Value {
     json!({"team-label": {"kinds": ["v1/Pod"], "settings": {"team": team}}})
 }
 
-fn without_digests(text: &str) -> String {
-    let mut parts = text.split(" (");
-    let first = parts.next().unwrap_or_default().to_owned();
-    parts.fold(first, |text, part| match part.split_once(')') {
-        Some((digest, rest)) if digest.len() == 12 => text + rest,
-        _ => text + " (" + part,
-    })
+fn without_digests(message: &str) -> String {
+    let mut parts = message.split(" (");
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        match part.split_once(')') {
+            Some((digest, rest)) if digest.len() == 12 => text.push_str(rest),
+            _ => text.extend([" (", part]),
+        }
+    }
+    text
 }
