@@ -217,7 +217,7 @@ impl Workbench {
         Ok(tracer.to_host(surroundings, source, host))
     }
 
-    /// What would flow back from `host` to `current`, step by step.
+    /// Traces the translation of `host` back to `current`.
     ///
     /// # Errors
     /// Its kind is not mapped.
@@ -237,7 +237,7 @@ fn read(file: &Path) -> Result<Vec<u8>> {
 }
 
 impl Examined {
-    /// An entry that grants just what the component asks for.
+    /// An entry that grants what the component requests.
     pub fn entry(&self) -> Entry {
         self.loaded.descriptor.grant_all(Entry { wasi: self.needs_wasi, ..Entry::default() })
     }
