@@ -3,6 +3,7 @@
 //! `cargo test -p weft --test layout -- --nocapture` prints arrows, circles, and the files that have no test.
 #![expect(
     clippy::expect_used,
+    clippy::panic,
     clippy::print_stdout,
     reason = "a test fails by panicking and prints what it counts"
 )]
@@ -94,7 +95,7 @@ fn rooms_of_the_engine_use_each_other_one_way() {
 fn what_may_be_used_makes_no_circle() {
     for table in [PARTS, ENGINE] {
         let arrows = table.iter().map(|(part, used)| {
-            (part.to_string(), used.iter().map(|used| used.to_string()).collect::<BTreeSet<_>>())
+            (part.to_string(), used.iter().map(ToString::to_string).collect::<BTreeSet<_>>())
         });
         assert_eq!(circles(&arrows.collect()), Vec::<Vec<String>>::new());
     }

@@ -214,7 +214,7 @@ impl Workbench {
         host: Option<&HostObject>,
     ) -> Result<Trace> {
         let tracer = Tracer::new(&weft_core::offline::key_of(source).kind, &self.sources)?;
-        Ok(tracer.to_host(surroundings, source, host))
+        Ok(tracer.trace_to_host(surroundings, source, host))
     }
 
     /// Traces the translation of `host` back to `current`.
@@ -228,7 +228,7 @@ impl Workbench {
         current: &VirtualObject,
     ) -> Result<Trace> {
         let tracer = Tracer::new(&weft_core::offline::key_of(current).kind, &self.sources)?;
-        Ok(tracer.to_virtual(surroundings, host, current))
+        Ok(tracer.trace_to_virtual(surroundings, host, current))
     }
 }
 

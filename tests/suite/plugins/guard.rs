@@ -3,7 +3,7 @@
 mod rows;
 
 use anyhow::{Result, ensure};
-use serde_json::{Value, json};
+use serde_json::json;
 use weft_core::object::VirtualObject;
 
 use super::bench::{Bench, all, config_map, ensure_says, pod};
@@ -112,7 +112,7 @@ fn edits_of_the_tenants_object_outside_virtual_writes_are_refused() -> Result<()
             "a condition of another plugin",
             json!({"status": {"conditions": forged}}),
             "status.conditions",
-            &["plugins"],
+            &["returns its conditions"],
         ),
     ];
     all(rows.iter().map(|row| (row.title, check_back(&bench, row))))
