@@ -7,7 +7,7 @@ import log from "weft:mapping/log@0.1.0";
 
 const POD = { group: "", version: "v1", kind: "Pod" };
 
-// What Kubernetes takes as the value of a label; 63 characters at most.
+// A valid label value; at most 63 characters.
 const LABEL_VALUE = /^([A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?)?$/;
 
 // Set by `configure`, which is called first in each instance.
@@ -26,12 +26,12 @@ export const plugin = {
           // After weft's own rule for pods, and after mutations with lower numbers.
           role: { tag: "mutate", val: 100 },
           directions: { toHost: true },
-          // The draft is all that is read; what is not asked for need not be copied.
+          // The rule reads the draft only; other inputs would be copied for every call.
           inputs: {},
           selection: "all",
           references: [],
           selectors: [],
-          // Labels and annotations can always be changed; beside them, what is named here, or `/spec` and `/data`.
+          // Fields to change beside labels and annotations; `/spec` and `/data` by default.
           hostWrites: [],
           virtualWrites: [],
           installDefinition: false,
@@ -64,14 +64,14 @@ export const mapper = {
     return attempt(() => apply(label(JSON.parse(request.draft))));
   },
 
-  // Never called, because `describe` does not ask for it; but the world has it, so it has to be there.
+  // Never called, because the mapping does not request it; but the world requires the export.
   toVirtual() {
     return apply({ tag: "unchanged" });
   },
 };
 
 function takeSettings(settings) {
-  // A default in a schema is there for people to read: nobody fills it in.
+  // A default in a schema is documentation only; weft does not fill it in.
   team = settings.team ?? "none";
   if (team.length <= 63 && LABEL_VALUE.test(team)) {
     return [];
@@ -87,16 +87,16 @@ function label(draft) {
   if (labels?.team === team) {
     return { tag: "unchanged" };
   }
-  // A patch says only what is different, so the rest of the draft need not be written out again. It cannot add
-  // to a map that is not there.
+  // A patch has only the changes, so the rest of the draft is not serialised again. It cannot add a key to a map
+  // that is missing.
   const change = labels
     ? { op: "add", path: "/metadata/labels/team", value: team }
     : { op: "add", path: "/metadata/labels", value: { team } };
   return { tag: "patch", val: JSON.stringify([change]) };
 }
 
-// A mistake ends the call, and a version that makes it on its first objects is put back. What leaves the component
-// by `throw` says no more than that, so what went wrong, and where, is written to the log before.
+// An exception ends the call, and weft rolls back a new version whose first calls fail. A `throw` that leaves the
+// component carries no message, so the error and its location are logged first.
 function attempt(work) {
   try {
     return work();

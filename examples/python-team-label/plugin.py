@@ -2,10 +2,10 @@
 
 The shapes of all values are those of `wit/types.wit`: a record is a data class, the case `apply` of the variant
 `verdict` is `Verdict_Apply`, an enum and flags are those of Python, and a `result` returns its value or raises
-`Err`. `componentize-py --wit-path ../../wit --world mapping-plugin bindings <folder>` writes them out for an editor.
+`Err`. `componentize-py --wit-path ../../wit --world mapping-plugin bindings <folder>` writes them to files for an editor.
 """
 
-# Whatever is imported has to be imported here: at run time there are no files to load a module from.
+# Import all modules here: at run time there are no files to load a module from.
 import json
 import re
 import traceback
@@ -33,7 +33,7 @@ from wit_world.imports.types import (
 
 POD = Kind(group="", version="v1", kind="Pod")
 
-# What Kubernetes takes as the value of a label; 63 characters at most.
+# A valid label value; at most 63 characters.
 LABEL_VALUE = re.compile("([A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?)?")
 
 # Set by `configure`, which is called first in each instance.
@@ -53,13 +53,12 @@ class Plugin(exports.Plugin):
                     # After weft's own rule for pods, and after mutations with lower numbers.
                     role=Role_Mutate(100),
                     directions=Directions.TO_HOST,
-                    # The draft is all that is read; what is not asked for need not be copied.
+                    # The rule reads the draft only; other inputs would be copied for every call.
                     inputs=Inputs(0),
                     selection=Selection.ALL,
                     references=[],
                     selectors=[],
-                    # Labels and annotations can always be changed; beside them, what is named here, or `/spec` and
-                    # `/data`.
+                    # Fields to change beside labels and annotations; `/spec` and `/data` by default.
                     host_writes=[],
                     virtual_writes=[],
                     install_definition=False,
@@ -91,13 +90,13 @@ class Mapper(exports.Mapper):
         return attempt(lambda: apply(label(json.loads(request.draft))))
 
     def to_virtual(self, request: exports.mapper.Request) -> Outcome:
-        # Never called, because `describe` does not ask for it; but the world has it, so it has to be there.
+        # Never called, because the mapping does not request it; but the world requires the export.
         return apply(Edit_Unchanged())
 
 
 def take_settings(settings: dict[str, str]) -> list[Problem]:
     global team
-    # A default in a schema is there for people to read: nobody fills it in.
+    # A default in a schema is documentation only; weft does not fill it in.
     team = settings.get("team", "none")
     if len(team) <= 63 and LABEL_VALUE.fullmatch(team):
         return []
@@ -112,8 +111,8 @@ def label(draft: dict) -> Edit:
     labels = draft["metadata"].get("labels")
     if labels is not None and labels.get("team") == team:
         return Edit_Unchanged()
-    # A patch says only what is different, so the rest of the draft need not be written out again. It cannot add
-    # to a map that is not there.
+    # A patch has only the changes, so the rest of the draft is not serialised again. It cannot add a key to a map
+    # that is missing.
     if labels is None:
         change = {"op": "add", "path": "/metadata/labels", "value": {"team": team}}
     else:
@@ -122,8 +121,8 @@ def label(draft: dict) -> Edit:
 
 
 def attempt[T](work: Callable[[], T]) -> T:
-    """A mistake ends the call, and a version that makes it on its first objects is put back. An exception that leaves
-    the component says no more than that, so what went wrong, and where, is written to the log before."""
+    """An exception ends the call, and weft rolls back a new version whose first calls fail. An exception that leaves
+    the component carries no message, so the error and its location are logged first."""
     try:
         return work()
     except Exception as error:

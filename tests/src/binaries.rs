@@ -18,9 +18,9 @@ use tokio::process::{Child, Command};
 use crate::cargo;
 use crate::progress::Progress;
 
-/// Names a folder with a ready-made `planes` binary.
+/// Variable with a folder that has a prebuilt `planes` binary.
 const READY_PLANES: &str = "WEFT_PLANES";
-/// Names a ready-made syncer.
+/// Variable with a prebuilt syncer.
 const READY_WEFT: &str = "WEFT_BINARY";
 
 const GO_MISSING: &str = "Go 1.26 or newer is needed to build the control planes; \
@@ -28,7 +28,7 @@ const GO_MISSING: &str = "Go 1.26 or newer is needed to build the control planes
 
 const BUILDING: &str = "building the control planes (several minutes the first time)";
 
-/// Without it the servers call themselves `v0.0.0-master`, and clients look at that.
+/// Without it the servers report `v0.0.0-master`, and clients check the version.
 const LINK_FLAGS: &str = "-s -w -X k8s.io/component-base/version.gitVersion=v1.36.3 \
     -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=36";
 
@@ -42,7 +42,7 @@ pub async fn planes() -> Result<PathBuf> {
     find_planes(Progress::start).await
 }
 
-/// The same beside other work, whose output it does not disturb.
+/// The same beside other work, without output.
 pub async fn planes_in_background() -> Result<PathBuf> {
     find_planes(Progress::quiet).await
 }
@@ -84,7 +84,7 @@ pub async fn weft(release: bool) -> Result<PathBuf> {
     output.lines().rev().find_map(executable).context("cargo built no executable for the package weft")
 }
 
-/// Whoever comes second waits for the first and finds the binary.
+/// A second process waits for the first and finds the binary.
 pub(crate) async fn exclusively(path: &Path) -> Result<File> {
     let lock = File::create(path)?;
     while lock.try_lock().is_err() {
@@ -93,13 +93,13 @@ pub(crate) async fn exclusively(path: &Path) -> Result<File> {
     Ok(lock)
 }
 
-/// The executable one line of cargo's messages speaks of.
+/// The executable in one line of cargo's messages.
 fn executable(line: &str) -> Option<PathBuf> {
     let message: Value = serde_json::from_str(line).ok()?;
     Some(message.get("executable")?.as_str()?.into())
 }
 
-/// The folder outside the tree in which what is built for tests is kept, of which `part` is one kind.
+/// The folder `part` of the cache of test artifacts, outside the tree.
 pub fn cache(part: &str) -> Result<PathBuf> {
     let caches = std::env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
@@ -178,7 +178,7 @@ async fn follow(output: impl AsyncRead + Unpin, progress: &mut Progress) -> Resu
     Ok(messages)
 }
 
-/// A build that ends with us: its whole process group is ended when this is dropped.
+/// A build whose process group is ended when this is dropped.
 pub(crate) struct Build(pub(crate) Child);
 
 impl Build {

@@ -4,16 +4,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 
-/// How often the state is looked at.
+/// Interval between two probes.
 const POLL: Duration = Duration::from_millis(50);
 
-/// What tests wait for unless they know better: ample for a busy two-core machine.
+/// Default timeout of tests: ample for a busy machine with two cores.
 pub const SOON: Duration = Duration::from_secs(20);
 
 /// Calls `probe` until it succeeds, for at most `timeout`.
 ///
-/// `sentence` says what should become true ("the host pod runs"); the probe's last error says what
-/// was seen instead, and both end up in the failure.
+/// `sentence` is the expected state ("the host pod runs"); the failure has it and the last error of the probe.
 pub async fn eventually<T, F>(sentence: &str, timeout: Duration, mut probe: F) -> Result<T>
 where
     F: AsyncFnMut() -> Result<T>,

@@ -1,6 +1,6 @@
 //! Real control planes on this machine, and a syncer between them, for tests and for the demo.
 //!
-//! [`world::World`] is the way in: a host plane with fake nodes, a virtual plane, and a tenant whose
+//! [`world::World`] is the entry point: a host plane with fake nodes, a virtual plane, and a tenant whose
 //! syncer can be started, stopped and killed. Everything runs on loopback, without containers.
 
 pub mod arguments;

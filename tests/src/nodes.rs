@@ -23,7 +23,7 @@ pub async fn create(client: &Client, count: usize) -> Result<()> {
     Ok(())
 }
 
-/// Two nodes of three share a zone, so that spreading over zones can be told from spreading over nodes.
+/// Two nodes of three share a zone, so that spreading over zones differs from spreading over nodes.
 fn node(number: usize) -> Value {
     let name = format!("node-{number}");
     let zone = if number % 3 == 2 { "zone-b" } else { "zone-a" };

@@ -6,10 +6,10 @@ use kube::api::{Api, ListParams};
 use kube::{Resource, ResourceExt as _};
 use serde::Deserialize;
 
-/// The annotation in which a host object says whose it is.
+/// The annotation with the identity of a host object.
 const IDENTITY: &str = "weft.dev/identity";
 
-/// The virtual object a host object stands for.
+/// The virtual object of a host object.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 pub struct Identity {
     /// The virtual cluster.
@@ -27,12 +27,12 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// The identity a host object states; none for an object that is not a syncer's.
+    /// The identity of a host object; none for an object that is not a syncer's.
     pub fn of<K: Resource>(object: &K) -> Option<Self> {
         serde_json::from_str(object.annotations().get(IDENTITY)?).ok()
     }
 
-    /// Whether it is that of this virtual object, in its present life.
+    /// Whether it is that of this virtual object, with its uid.
     pub fn is_of<K: Resource>(&self, object: &K) -> bool {
         object.namespace().unwrap_or_default() == self.namespace
             && object.name_any() == self.name

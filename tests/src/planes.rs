@@ -233,7 +233,7 @@ impl Plane {
         }
     }
 
-    /// Asks a component to end, and kills it when it takes long.
+    /// Terminates a component, and kills it after the grace period.
     pub async fn stop_component(&self, component: Component) -> Result<()> {
         self.take(component)?.stop(GRACE).await?;
         Ok(())

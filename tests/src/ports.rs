@@ -1,4 +1,4 @@
-//! Hands out loopback ports that nobody else on this machine takes meanwhile.
+//! Reserves loopback ports for the processes of this machine.
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener};

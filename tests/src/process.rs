@@ -17,10 +17,10 @@ use anyhow::{Context as _, Result, bail, ensure};
 use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
 
-/// Tells the `planes` binary which process it must not outlive.
+/// The variable with the process that the `planes` binary must not outlive.
 const PARENT: &str = "WEFT_PARENT_PID";
 
-/// How much of a log a failure shows.
+/// Bytes of a log that a failure shows.
 const TAIL_LINES: usize = 15;
 const TAIL_BYTES: usize = 16 * 1024;
 
@@ -73,7 +73,7 @@ impl Process {
             .with_context(|| format!("failed to send {signal} to {} (pid {})", self.name, self.pid))
     }
 
-    /// Stops it where it is, and waits until every thread of it stands still: a busy machine takes its time.
+    /// Freezes it, and waits until every thread has stopped, which takes time on a busy machine.
     pub fn freeze(&self) -> Result<()> {
         const PATIENCE: Duration = Duration::from_secs(10);
         self.signal(Signal::SIGSTOP)?;
@@ -112,7 +112,7 @@ impl Process {
         Ok(child.try_wait()?)
     }
 
-    /// Asks it to end, kills it after `grace`, and says how it ended.
+    /// Terminates it, kills it after `grace`, and returns how it ended.
     pub async fn stop(&self, grace: Duration) -> Result<ExitStatus> {
         let deadline = Instant::now() + grace;
         if self.ended()?.is_none() {
@@ -168,7 +168,7 @@ fn command(launch: &Launch) -> io::Result<Command> {
 
 type Order = (Command, mpsc::Sender<io::Result<Child>>);
 
-/// Has the one thread that lives as long as this process start the command.
+/// Starts the command on the one thread that lives as long as this process.
 fn spawn(command: Command) -> io::Result<Child> {
     static SPAWNER: LazyLock<mpsc::Sender<Order>> = LazyLock::new(|| {
         let (sender, orders) = mpsc::channel::<Order>();

@@ -1,4 +1,4 @@
-//! Tells the person who waits what is being done, on standard error.
+//! Shows progress on standard error.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::time::Instant;
@@ -19,11 +19,11 @@ enum Style {
     Quiet,
 }
 
-/// Without a terminal a line comes this often, so that a log shows life without being flooded.
+/// Interval of lines without a terminal, so that a log shows progress without being flooded.
 const LOG_EVERY_SECONDS: u64 = 15;
 
 impl Progress {
-    /// Says that `what` has begun.
+    /// Shows that `what` has begun.
     pub fn start(what: &str) -> Self {
         let style = if std::io::stderr().is_terminal() { Style::Terminal } else { Style::Log };
         let mut progress = Self::new(what, style);
@@ -34,7 +34,7 @@ impl Progress {
         progress
     }
 
-    /// Says nothing before it is done: others are using the screen.
+    /// Shows nothing before it is done, because others use the screen.
     pub fn quiet(what: &str) -> Self {
         Self::new(what, Style::Quiet)
     }
@@ -57,7 +57,7 @@ impl Progress {
         }
     }
 
-    /// Says that it is done and how long it took.
+    /// Shows that it is done, and how long it took.
     pub fn done(self, detail: &str) {
         let start = if self.style == Style::Terminal { "\r\x1b[K" } else { "" };
         let seconds = self.started.elapsed().as_secs_f64();

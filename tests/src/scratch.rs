@@ -10,7 +10,7 @@ const KEEP: &str = "WEFT_KEEP";
 const LOCK: &str = ".lock";
 const KEPT: &str = ".keep";
 
-/// A folder of its own for each world.
+/// The folder of one world.
 ///
 /// The next run removes it, not this one: the logs in it are wanted when something failed.
 #[derive(Debug)]

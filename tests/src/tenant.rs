@@ -45,7 +45,7 @@ pub struct Options {
     pub config: Value,
 }
 
-/// A virtual cluster whose syncer may run or not; dropping it ends both.
+/// A virtual cluster, with or without a running syncer; dropping it ends both.
 #[derive(Debug)]
 pub struct Tenant {
     options: Options,
@@ -56,7 +56,7 @@ pub struct Tenant {
 }
 
 impl Tenant {
-    /// Starts its plane; [`Tenant::join`] gives it a place on a host.
+    /// Starts its plane; [`Tenant::join`] prepares it on a host.
     pub async fn plane(options: &Options) -> Result<Plane> {
         Plane::start(planes::Options {
             role: planes::Role::Virtual,
@@ -67,7 +67,7 @@ impl Tenant {
         .await
     }
 
-    /// Makes what the syncer finds when it starts: namespace, rights, identities, configuration.
+    /// Creates what the syncer needs to start: namespace, permissions, identities, configuration.
     pub async fn join(options: Options, host: Arc<Plane>, plane: Plane) -> Result<Self> {
         let tenant = Self { options, host, plane, health: Port::reserve()?, syncer: Mutex::new(None) };
         tenant.prepare_host().await.context("failed to prepare the host for the tenant")?;
@@ -131,7 +131,7 @@ impl Tenant {
         Ok(())
     }
 
-    /// Starts the syncer and waits until it says that it is ready.
+    /// Starts the syncer and waits until it is ready.
     pub async fn start_syncer(&self) -> Result<()> {
         self.launch_syncer()?;
         self.syncer_ready().await
@@ -156,7 +156,7 @@ impl Tenant {
         Ok(())
     }
 
-    /// Waits until the syncer says that it is ready.
+    /// Waits until the syncer is ready.
     pub async fn syncer_ready(&self) -> Result<()> {
         let process = self.syncer()?;
         let outcome = eventually("the syncer is ready", READY, async || {
@@ -174,7 +174,7 @@ impl Tenant {
         self.syncer_slot().clone().context("the syncer does not run")
     }
 
-    /// Lets the syncer end in good order.
+    /// Stops the syncer gracefully.
     pub async fn stop_syncer(&self) -> Result<()> {
         let process = self.syncer_slot().take().context("the syncer does not run")?;
         let status = process.stop(GRACE).await?;
@@ -193,7 +193,7 @@ impl Tenant {
         format!("127.0.0.1:{}", self.health)
     }
 
-    /// Asks the syncer's health server; an answer other than 200 is a failure with its text.
+    /// Requests a path of the syncer's health server; a response other than 200 is an error with its body.
     pub async fn probe(&self, path: &str) -> Result<String> {
         let mut stream = TcpStream::connect(self.health_address()).await?;
         let request = format!("GET {path} HTTP/1.1\r\nHost: weft\r\nConnection: close\r\n\r\n");

@@ -214,10 +214,10 @@ impl Workbench {
         host: Option<&HostObject>,
     ) -> Result<Trace> {
         let tracer = Tracer::new(&weft_core::offline::key_of(source).kind, &self.sources)?;
-        Ok(tracer.to_host(surroundings, source, host))
+        Ok(tracer.trace_to_host(surroundings, source, host))
     }
 
-    /// What would flow back from `host` to `current`, step by step.
+    /// Traces the translation of `host` back to `current`.
     ///
     /// # Errors
     /// Its kind is not mapped.
@@ -228,7 +228,7 @@ impl Workbench {
         current: &VirtualObject,
     ) -> Result<Trace> {
         let tracer = Tracer::new(&weft_core::offline::key_of(current).kind, &self.sources)?;
-        Ok(tracer.to_virtual(surroundings, host, current))
+        Ok(tracer.trace_to_virtual(surroundings, host, current))
     }
 }
 
@@ -237,7 +237,7 @@ fn read(file: &Path) -> Result<Vec<u8>> {
 }
 
 impl Examined {
-    /// An entry that grants just what the component asks for.
+    /// An entry that grants what the component requests.
     pub fn entry(&self) -> Entry {
         self.loaded.descriptor.grant_all(Entry { wasi: self.needs_wasi, ..Entry::default() })
     }

@@ -14,7 +14,7 @@ use crate::registry::descriptor::Mapping;
 /// A summary of a component.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Summary {
+pub(super) struct ComponentSummary {
     file: String,
     name: String,
     version: String,
@@ -57,7 +57,7 @@ struct LookupSummary {
 /// The package of the interface.
 const PACKAGE: &str = "weft:mapping/";
 
-impl Summary {
+impl ComponentSummary {
     /// The summary of the component in `file`.
     pub(super) fn new(file: &Path, examined: &Examined) -> Self {
         let Loaded { digest, size, imports, descriptor, .. } = examined.loaded.clone();

@@ -75,7 +75,7 @@ fn read(selector: Value, at: &str) -> Result<Map<String, Value>> {
         Value::Object(fields) => fields,
         _ => return Err(unreadable(at)),
     };
-    // A null stands for nothing, but would stand in the way of what is added later.
+    // A null counts as missing, but would prevent adding requirements later.
     fields.retain(|_, requirements| !requirements.is_null());
     only_known(&fields, &FIELDS, at)?;
     Ok(fields)
@@ -113,7 +113,7 @@ fn rewrite(
     Ok(Value::Object(selector))
 }
 
-/// Adds `key = value`, whatever the selector says of the key.
+/// Adds `key = value`, whatever requirements the selector has for the key.
 fn require(selector: &mut Value, key: &str, value: Value) {
     let labels = field(selector, MATCH_LABELS, json!({}));
     if let Value::Object(labels) = labels {

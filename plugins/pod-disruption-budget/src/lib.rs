@@ -60,7 +60,7 @@ fn needed_pods(source: &Object) -> Option<u64> {
     let is_plain_number = source.get(MIN_AVAILABLE).is_some_and(Value::is_number);
     let number = |pointer: &str| source.get(pointer).and_then(Value::as_u64);
     let is_counted = number("/status/observedGeneration") == number("/metadata/generation");
-    // Of pods that nobody owns, neither side can say how many there should be; then no eviction is allowed.
+    // For pods without a controller, neither side knows how many there should be; then no eviction is allowed.
     let has_owner = number("/status/expectedPods").is_some_and(|pods| pods > 0);
     number("/status/desiredHealthy").filter(|_| !is_plain_number && is_counted && has_owner)
 }
@@ -117,7 +117,7 @@ mod tests {
     fn without_a_count_the_budget_is_copied() {
         let spec = json!({"maxUnavailable": 1});
         assert_eq!(spec_on_host(&counted(&spec, 1, 4)), spec, "counted before the last change");
-        assert_eq!(spec_on_host(&counted(&spec, 2, 0)), spec, "nobody owns the pods");
+        assert_eq!(spec_on_host(&counted(&spec, 2, 0)), spec, "the pods have no controller");
         assert_eq!(
             spec_on_host(&json!({"metadata": {"generation": 1}, "spec": spec})),
             spec,

@@ -1,4 +1,4 @@
-//! What the component says about itself.
+//! The descriptor of the component.
 
 use crate::bindings::exports::weft::mapping::plugin::Descriptor;
 use crate::bindings::weft::mapping::types::{
@@ -24,7 +24,7 @@ pub(crate) fn describe() -> Descriptor {
     Descriptor {
         name: "guest".to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        summary: "misbehaves\u{1b}[31m as it is told to".to_owned(),
+        summary: "misbehaves\u{1b}[31m on request".to_owned(),
         mappings,
         lookups: vec![lookup("Secret", "secrets"), lookup("Service", "services")],
         settings_schema: Some(SCHEMA.to_owned()),

@@ -1,4 +1,4 @@
-//! Takes more than a call may take.
+//! Uses more time, memory or stack than a call may.
 
 use std::hint::black_box;
 
@@ -9,14 +9,14 @@ pub(crate) fn spin() -> ! {
     }
 }
 
-/// Takes memory, and touches it, for ever.
+/// Allocates and touches memory without end.
 pub(crate) fn grow() -> ! {
     loop {
         std::mem::forget(black_box(vec![1_u8; 1024 * 1024]));
     }
 }
 
-/// Stops without a word.
+/// Traps without a message.
 pub(crate) fn trap() -> ! {
     #[cfg(target_arch = "wasm32")]
     core::arch::wasm32::unreachable();

@@ -1,12 +1,11 @@
-//! A component that misbehaves as the object that it is asked about tells it to.
+//! A component that misbehaves as annotations of the object say.
 //!
-//! `guest.test/do` names the deed on the way to the host, `guest.test/back` the one on the way back, and
-//! `guest.test/with` gives what it needs, as JSON text. An object without them is left as it is. What goes wrong
-//! while the component is loaded is chosen by its settings (`configure`) or, for `describe`, which nothing
-//! reaches, by a feature of the crate.
+//! `guest.test/do` names the action of `to-host`, `guest.test/back` that of `to-virtual`, and `guest.test/with` is its
+//! argument, as JSON. Without them the draft is not changed. Failures at load time are chosen by the settings
+//! (`configure`) or, for `describe`, which has no input, by a feature of the crate.
 
+mod actions;
 mod bindings;
-mod deeds;
 mod describe;
 mod exhaust;
 
@@ -32,8 +31,8 @@ impl plugin::Guest for Guest {
             Some("spin") => exhaust::spin(),
             Some("grow") => exhaust::grow(),
             Some("trap") => exhaust::trap(),
-            Some("refuse") => Err(vec![deeds::ugly_problem()]),
-            Some("flood") => Err((0..10_000).map(|turn| deeds::problem(&turn.to_string())).collect()),
+            Some("refuse") => Err(vec![actions::ugly_problem()]),
+            Some("flood") => Err((0..10_000).map(|turn| actions::problem(&turn.to_string())).collect()),
             _ => Ok(()),
         }
     }
@@ -41,11 +40,11 @@ impl plugin::Guest for Guest {
 
 impl mapper::Guest for Guest {
     fn to_host(request: Request) -> Outcome {
-        deeds::act(&request, "guest.test/do")
+        actions::act(&request, "guest.test/do")
     }
 
     fn to_virtual(request: Request) -> Outcome {
-        deeds::act(&request, "guest.test/back")
+        actions::act(&request, "guest.test/back")
     }
 }
 

@@ -1,4 +1,4 @@
-//! Builds the guest that misbehaves, `tests/guest`.
+//! Builds the misbehaving guest, `tests/guest`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,21 +8,21 @@ use anyhow::Result;
 use crate::binaries::cache;
 use crate::guests::rust;
 
-/// The guest, and what it is where neither an annotation nor a setting reaches.
+/// The variants of the guest, for what neither an annotation nor a setting can choose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Guest {
-    /// It does what objects tell it to.
+    /// It does what annotations of objects say.
     Obedient,
-    /// Its descriptor asks for a kind that no plugin may have.
+    /// Its descriptor requests a kind that no plugin may map.
     Greedy,
     /// `describe` never ends.
     SpinsAtOnce,
-    /// `describe` stops.
+    /// `describe` traps.
     TrapsAtOnce,
 }
 
 impl Guest {
-    /// The feature of the crate that makes it so.
+    /// The feature of the crate that selects it.
     fn feature(self) -> Option<&'static str> {
         match self {
             Self::Obedient => None,
@@ -38,13 +38,13 @@ impl Guest {
         self.keep("component", &weft::author::encode::encode(module)?)
     }
 
-    /// The core module that the component is made of.
+    /// The core module of the component.
     pub async fn module(self) -> Result<PathBuf> {
         let module = rust::module(&package(), self.feature()).await?;
         self.keep("module", &module)
     }
 
-    /// Writes a file of the guest, unless it is there with this content.
+    /// Writes a file of the guest, unless it exists with this content.
     fn keep(self, form: &str, bytes: &[u8]) -> Result<PathBuf> {
         let folder =
             cache("guests")?.join("misbehaving").join(self.feature().unwrap_or("obedient")).join(form);

@@ -41,7 +41,7 @@ pub(super) async fn module(folder: &Path, feature: Option<&str>) -> Result<Vec<u
     ensure_target(folder).await?;
     let module = format!("{}.wasm", package(folder)?.replace('-', "_"));
     let module = target.join(TARGET).join("release").join(module);
-    // Cargo puts it there again, and so it is not another crate's of the same name.
+    // Cargo writes it again, so it cannot be that of another crate with the same name.
     let _ = fs::remove_file(&module);
     let mut command = cargo::command();
     command
@@ -50,21 +50,21 @@ pub(super) async fn module(folder: &Path, feature: Option<&str>) -> Result<Vec<u
         .args(feature.map(|feature| format!("--features={feature}")))
         .arg("--target-dir")
         .arg(&target)
-        // What is said to the tests' own build is not meant for another target.
+        // Flags of the tests' own build are not meant for another target.
         .env_remove("RUSTFLAGS")
         .env_remove("CARGO_ENCODED_RUSTFLAGS");
     let output = command.kill_on_drop(true).output().await.context("failed to run cargo")?;
     if !output.status.success() {
         bail!("failed to build {}:\n{}", folder.display(), String::from_utf8_lossy(&output.stderr));
     }
-    fs::read(&module).with_context(|| format!("cargo built no {}", module.display()))
+    fs::read(&module).with_context(|| format!("cargo did not build {}", module.display()))
 }
 
-/// Installs what Rust needs to build for [`TARGET`], where the toolchain file has not had it installed.
+/// Installs the standard library for [`TARGET`], unless the toolchain file has installed it.
 async fn ensure_target(folder: &Path) -> Result<()> {
     let mut rustc = Command::new("rustc");
-    let asked = rustc.current_dir(folder).args(["--print", "target-libdir", "--target", TARGET]).output();
-    let libraries = asked.await.context("failed to run rustc")?.stdout;
+    let output = rustc.current_dir(folder).args(["--print", "target-libdir", "--target", TARGET]).output();
+    let libraries = output.await.context("failed to run rustc")?.stdout;
     if Path::new(String::from_utf8_lossy(&libraries).trim()).is_dir() {
         return Ok(());
     }
@@ -72,19 +72,18 @@ async fn ensure_target(folder: &Path) -> Result<()> {
     let added = rustup.current_dir(folder).args(["target", "add", TARGET]).output().await;
     let added =
         added.with_context(|| format!("Rust has no target {TARGET}, and there is no rustup to add it"))?;
-    let said = String::from_utf8_lossy(&added.stderr);
-    ensure!(added.status.success(), "failed to add the target {TARGET}:\n{said}");
+    let errors = String::from_utf8_lossy(&added.stderr);
+    ensure!(added.status.success(), "failed to add the target {TARGET}:\n{errors}");
     Ok(())
 }
 
-/// A copy of the example `name` in `folder`, with every `from` in its source replaced by `to`: an edit as an
-/// author makes it.
+/// Copies the example `name` to `folder` and replaces `from` in its source by `to`, as an author would edit it.
 pub fn edited(name: &str, folder: &Path, from: &str, to: &str) -> Result<()> {
     let example = root().join("examples").join(name);
     fs::create_dir_all(folder.join("src"))?;
     let manifest = fs::read_to_string(example.join("Cargo.toml"))?;
     let sdk = root().join("plugins/sdk").canonicalize()?;
-    // Under a name of its own, so that its module is not taken for the example's.
+    // With a name of its own, so that its module is not confused with the example's.
     let own = folder.file_name().and_then(|name| name.to_str()).context("the copy's folder has a name")?;
     let manifest = manifest
         .replace("../../plugins/sdk", &sdk.display().to_string())

@@ -14,17 +14,17 @@ use sha2::{Digest as _, Sha256};
 
 use crate::binaries::cache;
 
-/// What became of an example.
+/// The result of building an example.
 #[derive(Debug)]
 pub enum Guest {
     /// The component, under the name of the plugin.
     Built(PathBuf),
-    /// This machine has not got what it takes, and why; nothing is said about the example.
+    /// A tool is missing on this machine, and why; the example was not tested.
     Skipped(String),
 }
 
-/// The component of an example with a `package-lock.json` and the script `build`. Blocks while it is installed
-/// and built.
+/// The component of an example with a `package-lock.json` and the script `build`. Blocks during installation and
+/// build.
 pub fn javascript(example: &Path) -> Result<Guest> {
     if version("npm")?.is_none() {
         return Ok(Guest::Skipped("npm is not installed".to_owned()));
@@ -43,8 +43,8 @@ pub fn javascript(example: &Path) -> Result<Guest> {
             "--fetch-retries=1",
         ]));
         if let Err(error) = install {
-            let asked = run(npm().args(["view", "componentize-qjs", "version", "--fetch-retries=0"]));
-            return not_installed("npm", error, asked.is_ok());
+            let answer = run(npm().args(["view", "componentize-qjs", "version", "--fetch-retries=0"]));
+            return not_installed("npm", error, answer.is_ok());
         }
         toolchain.set_installed()?;
     }
@@ -52,19 +52,19 @@ pub fn javascript(example: &Path) -> Result<Guest> {
     toolchain.build(example, |folder| run(command("npm", folder).args(["run", "build"])))
 }
 
-/// The component of an example with a `requirements.txt` and a `build.sh`. Blocks while it is installed and built.
+/// The component of an example with a `requirements.txt` and a `build.sh`. Blocks during installation and build.
 pub fn python(example: &Path) -> Result<Guest> {
     let Some(version) = version("python3")? else {
         return Ok(Guest::Skipped("python3 is not installed".to_owned()));
     };
     let requirements = example.join("requirements.txt");
-    // An environment belongs to the Python that made it.
+    // An environment only works with the Python that created it.
     let toolchain = Toolchain::claim("python", &[&read(&requirements)?, version.as_bytes()])?;
     let environment = toolchain.folder.join("venv");
     if !toolchain.is_installed() {
         let made = run(command("python3", &toolchain.folder).args(["-m", "venv", "--clear", "venv"]));
         if let Err(error) = made {
-            return Ok(Guest::Skipped(format!("python3 makes no environments: {error:#}")));
+            return Ok(Guest::Skipped(format!("python3 cannot create environments: {error:#}")));
         }
         let pip = || {
             let mut pip = command(environment.join("bin").join("python"), &toolchain.folder);
@@ -73,8 +73,8 @@ pub fn python(example: &Path) -> Result<Guest> {
         };
         let install = run(pip().args(["install", "--only-binary=:all:", "--requirement"]).arg(&requirements));
         if let Err(error) = install {
-            let asked = run(pip().args(["index", "versions", "componentize-py"]));
-            return not_installed("pip", error, asked.is_ok());
+            let answer = run(pip().args(["index", "versions", "componentize-py"]));
+            return not_installed("pip", error, answer.is_ok());
         }
         toolchain.set_installed()?;
     }
@@ -87,23 +87,23 @@ pub fn python(example: &Path) -> Result<Guest> {
     })
 }
 
-/// That is our mistake, unless the registry does not answer a simple question either.
+/// A failed installation is an error, unless the registry does not answer a simple request either.
 fn not_installed(client: &str, error: anyhow::Error, registry_answers: bool) -> Result<Guest> {
     if registry_answers {
         return Err(error.context(format!("failed to install a toolchain with {client}")));
     }
-    Ok(Guest::Skipped(format!("{client} does not reach its registry: {error:#}")))
+    Ok(Guest::Skipped(format!("{client} cannot reach its registry: {error:#}")))
 }
 
-/// A folder in the cache with one installation, and below it what was built with it. Nobody else uses it
-/// meanwhile.
+/// A folder in the cache with one installation, and the components that were built with it. It is locked while it is
+/// used.
 struct Toolchain {
     folder: PathBuf,
     _lock: File,
 }
 
 impl Toolchain {
-    /// Waits for whoever has it.
+    /// Waits for the lock.
     fn claim(language: &str, installed_from: &[&[u8]]) -> Result<Self> {
         let folder = cache("guests")?.join(language).join(fingerprint(installed_from));
         create_folder(&folder)?;
@@ -117,7 +117,7 @@ impl Toolchain {
     }
 
     fn set_installed(&self) -> Result<()> {
-        fs::write(self.folder.join("installed"), "").context("failed to note that a toolchain is installed")
+        fs::write(self.folder.join("installed"), "").context("failed to record that a toolchain is installed")
     }
 
     /// Builds a copy, so that nothing is written beside the sources.
@@ -136,14 +136,14 @@ impl Toolchain {
             build(&copied).with_context(|| format!("failed to build {}", example.display()))?;
             let made = copied.join("dist").join(&file);
             fs::rename(&made, &component)
-                .with_context(|| format!("the build has not made {}", made.display()))?;
+                .with_context(|| format!("the build did not write {}", made.display()))?;
             fs::remove_dir_all(root)?;
         }
         Ok(Guest::Built(component))
     }
 }
 
-/// What a component is made from, beside the interface. Not what people read, nor what was made in the folder.
+/// The sources of a component, beside the interface: no documentation, and no build output.
 fn sources(example: &Path) -> Result<Vec<PathBuf>> {
     files(example, |path| {
         let extension = path.extension().and_then(|extension| extension.to_str());
@@ -168,7 +168,7 @@ fn files(folder: &Path, wanted: impl Fn(&Path) -> bool) -> Result<Vec<PathBuf>> 
     Ok(paths)
 }
 
-/// Changes with every source and with the interface.
+/// A fingerprint of the sources and of the interface.
 fn fingerprint_of(sources: &[PathBuf]) -> Result<String> {
     let mut parts = Vec::new();
     for path in sources.iter().chain(&interface()?) {
@@ -187,13 +187,13 @@ fn fingerprint(parts: &[impl AsRef<[u8]>]) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(hash.finalize())
 }
 
-/// What the program says of its version, if it is there and works.
+/// The output of `--version`, if the program exists and works.
 fn version(program: &str) -> Result<Option<String>> {
     match Command::new(program).arg("--version").output() {
         Ok(output) if output.status.success() => {
             Ok(Some(String::from_utf8_lossy(&output.stdout).trim().to_owned()))
         }
-        // Version managers leave scripts behind that find no program.
+        // Version managers install scripts that find no program.
         Ok(_) => Ok(None),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(|| format!("failed to run {program}")),
@@ -206,7 +206,7 @@ fn command(program: impl AsRef<OsStr>, folder: &Path) -> Command {
     command
 }
 
-/// The error says what the program has written.
+/// The error has the output of the program.
 fn run(command: &mut Command) -> Result<()> {
     let program = command.get_program().to_owned();
     let output = command.output().with_context(|| format!("failed to run {}", program.display()))?;

@@ -9,7 +9,7 @@ use weft_tests::shared::in_shared_world;
 
 use super::both::{Both, at, create, ensure_same, text, uid};
 
-/// Makes a Service of somebody else on the host, in another namespace than the tenant's.
+/// Creates a Service on the host that is not the syncer's, in another namespace than the tenant's.
 async fn foreign(both: &Both, spec: Value) -> Result<()> {
     let services: Api<Service> = Api::namespaced(both.host_client(), "default");
     let name = format!("foreign-{}", both.namespace());
@@ -70,7 +70,7 @@ fn a_change_to_a_node_port_that_the_host_has_given_away_ends_with_the_hosts() ->
         both.edit::<Service>("web", json!({"spec": spec})).await?;
         agrees(&both, &web, "/spec/ports/0/nodePort", &json!(30012)).await?;
 
-        // From here on there is nothing left to ask for, and other changes get through.
+        // From here on nothing is left to request, and other changes pass.
         both.edit::<Service>("web", json!({"spec": {"selector": {"app": "web"}}})).await?;
         eventually("a later change of the selector is on the host", SOON, async || {
             let host = both.host::<Service>("web").await?;

@@ -128,7 +128,7 @@ fn a_config_map_stays_until_its_last_user_is_gone() -> Result<()> {
 }
 
 #[test]
-fn content_follows_and_what_others_do_on_the_host_is_put_right() -> Result<()> {
+fn content_follows_and_what_others_do_on_the_host_is_corrected() -> Result<()> {
     in_shared_world(async |world, namespace| {
         let both = Both::of(world, namespace).await?;
         let data =
@@ -240,7 +240,7 @@ fn edits_made_while_the_syncer_is_down_arrive_and_no_secret_is_ever_logged() -> 
         both.edit::<Secret>("login", json!({"stringData": {"b": "other", "c": PASSWORDS[0]}})).await?;
         says::<Secret>(&both, "login", "/data/c", &json!(format!("{}==", PASSWORDS[1]))).await?;
         let log = fs::read_to_string(tenant.syncer_log())?;
-        ensure!(!log.is_empty(), "there is no log to look at");
+        ensure!(!log.is_empty(), "the log is empty");
         for password in PASSWORDS {
             ensure!(!log.contains(password), "the log {} has a password", tenant.syncer_log().display());
         }

@@ -38,7 +38,7 @@ async fn points_to(both: &Both, name: &str, address: &str) -> Result<()> {
     .await
 }
 
-/// How many host objects of this kind stand for virtual ones of this namespace.
+/// How many host objects of this kind belong to virtual ones of this namespace.
 async fn copies<K: Namespaced>(both: &Both) -> Result<Vec<Identity>> {
     let all = both.host_api::<K>().list(&ListParams::default()).await?;
     let ours = all.items.iter().filter_map(Identity::of);

@@ -1,4 +1,4 @@
-//! Events of the host come back to the tenant, in the tenant's words.
+//! Events of the host are mirrored to the tenant, with virtual names.
 
 use anyhow::{Result, ensure};
 use k8s_openapi::api::core::v1::Event;
@@ -11,7 +11,7 @@ use weft_tests::shared::in_shared_world;
 use super::place::{Place, ensure_at, pod};
 
 #[test]
-fn an_event_about_a_host_pod_is_told_about_the_virtual_pod() -> Result<()> {
+fn an_event_about_a_host_pod_is_mirrored_to_the_virtual_pod() -> Result<()> {
     in_shared_world(async |world, namespace| {
         let place = Place::of(world.tenant(), namespace).await?;
         let pair = place.run(pod("web", json!({}))).await?;
@@ -34,15 +34,15 @@ fn an_event_about_a_host_pod_is_told_about_the_virtual_pod() -> Result<()> {
         let event: Event = serde_json::from_value(event)?;
         place.on_host::<Event>().create(&PostParams::default(), &event).await?;
 
-        let told = place.event("web", "BackOff").await?;
-        ensure_at(&told, "/involvedObject/uid", &json!(pair.virtual_pod.uid()))?;
-        ensure_at(&told, "/involvedObject/fieldPath", &json!("spec.containers{main}"))?;
-        ensure_at(&told, "/type", &json!("Warning"))?;
-        let text = serde_json::to_string(&told)?;
+        let event = place.event("web", "BackOff").await?;
+        ensure_at(&event, "/involvedObject/uid", &json!(pair.virtual_pod.uid()))?;
+        ensure_at(&event, "/involvedObject/fieldPath", &json!("spec.containers{main}"))?;
+        ensure_at(&event, "/type", &json!("Warning"))?;
+        let text = serde_json::to_string(&event)?;
         for word in [host_name.as_str(), host_namespace, &place.host_name("settings")] {
-            ensure!(!text.contains(word), "the event tells the host's word {word:?}: {text}");
+            ensure!(!text.contains(word), "the event has the host's name {word:?}: {text}");
         }
-        let message = told.message.as_deref().unwrap_or_default();
+        let message = event.message.as_deref().unwrap_or_default();
         ensure!(
             message.contains("\"settings\"") && message.contains(&format!("{namespace}/web")),
             "{message}"
@@ -63,11 +63,11 @@ fn the_tenant_reads_where_its_pod_was_scheduled() -> Result<()> {
     in_shared_world(async |world, namespace| {
         let place = Place::of(world.tenant(), namespace).await?;
         place.run(pod("web", json!({}))).await?;
-        let told = place.event("web", "Scheduled").await?;
-        let message = told.message.clone().unwrap_or_default();
+        let event = place.event("web", "Scheduled").await?;
+        let message = event.message.clone().unwrap_or_default();
         ensure!(message.contains(&format!("{namespace}/web")), "{message}");
-        let text = serde_json::to_string(&told)?;
-        ensure!(!text.contains(&place.host_namespace), "the event tells the host namespace: {text}");
+        let text = serde_json::to_string(&event)?;
+        ensure!(!text.contains(&place.host_namespace), "the event has the host namespace: {text}");
         Ok(())
     })
 }

@@ -214,7 +214,7 @@ fn servers_that_have_forgotten_the_place_in_a_watch_are_listed_again() -> Result
 }
 
 #[test]
-fn a_right_that_is_taken_away_stops_one_kind_and_heals_when_it_is_given_back() -> Result<()> {
+fn a_permission_that_is_removed_stops_one_kind_until_it_is_granted_again() -> Result<()> {
     in_own_world(async {
         let world = World::start().await?;
         let (tenant, both) = (world.tenant(), Both::of(&world, "default").await?);
@@ -242,7 +242,7 @@ fn a_right_that_is_taken_away_stops_one_kind_and_heals_when_it_is_given_back() -
         both.arrives::<Service>("other").await?;
         tenant.probe("/livez").await?;
         let host = both.host::<ConfigMap>("settings").await?;
-        ensure!(host["data"]["a"] == "1", "it has changed without a right to: {host}");
+        ensure!(host["data"]["a"] == "1", "it has changed without permission: {host}");
 
         edit(&roles, &tenant.host_user(), json!({"rules": role["rules"]})).await?;
         follows(&both, "settings", &json!({"a": "2"})).await?;

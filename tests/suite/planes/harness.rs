@@ -198,7 +198,7 @@ fn children_end_with_the_process_that_started_them() -> Result<()> {
 }
 
 #[test]
-fn a_syncer_has_no_rights_outside_its_host_namespace() -> Result<()> {
+fn a_syncer_has_no_permissions_outside_its_host_namespace() -> Result<()> {
     in_own_world(async {
         let world = World::without_syncer(world::Options::build().await?).await?;
         let other = world.another_tenant_without_syncer("other", "team-b", &json!({})).await?;

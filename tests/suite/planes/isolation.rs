@@ -104,7 +104,7 @@ fn virtual_clusters_with_the_same_objects_do_not_meet() -> Result<()> {
 }
 
 #[test]
-fn a_host_object_that_claims_to_be_ours_under_another_name_is_not_believed() -> Result<()> {
+fn a_host_object_that_claims_to_be_ours_under_another_name_is_not_trusted() -> Result<()> {
     in_shared_world(async |world, namespace| {
         let place = Place::of(world.tenant(), namespace).await?;
         let pair = place.run(pod("web", json!({}))).await?;

@@ -1,4 +1,4 @@
-//! Jobs of the virtual cluster: their pods end on the host, and the Job controller hears how.
+//! Jobs of the virtual cluster: their pods end on the host, and the Job controller sees how.
 
 use std::time::Duration;
 

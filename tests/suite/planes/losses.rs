@@ -109,7 +109,7 @@ fn a_bare_pod_whose_host_pod_is_deleted_goes_and_is_never_run_again() -> Result<
         place.on_host::<Pod>().delete(&host_name, &DeleteParams::default().grace_period(0)).await?;
         virtually_gone(&place, &pair).await?;
         never_runs_again(&place, &pair).await?;
-        ensure!(place.on_virtual::<Pod>().get_opt("bare").await?.is_none(), "nobody asked for it again");
+        ensure!(place.on_virtual::<Pod>().get_opt("bare").await?.is_none(), "it was created again");
         Ok(())
     })
 }
@@ -146,7 +146,7 @@ async fn repaired<K: Kind>(api: &Api<K>, before: &K, map: &str, keys: &[&str]) -
     .await
 }
 
-/// What anybody with rights on the host may take away from an object of ours.
+/// Metadata that anybody with permissions on the host can remove from a synced object.
 const STRIPPED: [(&str, &[&str]); 3] = [
     ("labels", &["weft.dev/cluster", "weft.dev/namespace"]),
     ("labels", &["weft.dev/namespace"]),

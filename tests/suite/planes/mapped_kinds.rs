@@ -68,7 +68,7 @@ fn an_ingress_brings_its_secrets_along_and_gets_its_address_back() -> Result<()>
         let status = json!({"status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.7"}]}}});
         let api = both.host_api::<Ingress>();
         api.patch_status(name_of(&host), &PatchParams::default(), &Patch::Merge(status)).await?;
-        eventually("the address is told to the tenant", SOON, async || {
+        eventually("the tenant sees the address", SOON, async || {
             let front = both.get::<Ingress>("front").await?;
             ensure!(text(&front, "/status/loadBalancer/ingress/0/ip") == "192.0.2.7", "{front}");
             Ok(())
@@ -138,13 +138,13 @@ fn a_kind_that_is_only_declared_is_synced_both_ways() -> Result<()> {
         let status = json!({"status": {"loadBalancer": {"ingress": [{"hostname": format!("{}.example", name_of(&host))}]}}});
         let api = both.host_api::<Ingress>();
         api.patch_status(name_of(&host), &PatchParams::default(), &Patch::Merge(status)).await?;
-        eventually("the status is told to the tenant", SOON, async || {
+        eventually("the tenant sees the status", SOON, async || {
             let front = both.get::<Ingress>("front").await?;
             ensure!(!at(&front, "/status/loadBalancer/ingress/0/hostname").is_null(), "{front}");
             Ok(())
         })
         .await?;
-        // A change of the tenant's goes on, and what is removed goes.
+        // The tenant's changes are synced, removals too.
         let gone = json!({"metadata": {"annotations": {"example.com/users": null}}, "spec": {"tls": null}});
         both.edit::<Ingress>("front", gone).await?;
         both.leaves::<Secret>("tls").await?;

@@ -161,7 +161,7 @@ impl Place {
         .await
     }
 
-    /// Has the host keep a host pod after its end, whatever grace it is given, until [`Self::let_go`].
+    /// Keeps a host pod after its end, with a finalizer, until [`Self::let_go`].
     pub(crate) async fn hold(&self, pair: &Pair) -> Result<()> {
         let hold = json!({"metadata": {"finalizers": ["example.com/host-ops"]}});
         patch(&self.on_host::<Pod>(), &pair.host_pod.name_any(), hold).await?;
@@ -184,7 +184,7 @@ impl Place {
 
     /// Waits for an event with this reason about the virtual object `name`.
     pub(crate) async fn event(&self, name: &str, reason: &str) -> Result<Event> {
-        eventually(&format!("an event {reason} tells about {name}"), SOON, async || {
+        eventually(&format!("an event {reason} is about {name}"), SOON, async || {
             let about = format!("involvedObject.name={name}");
             let events = self.on_virtual::<Event>().list(&ListParams::default().fields(&about)).await?.items;
             let seen: Vec<_> = events.iter().map(|event| (&event.reason, &event.message)).collect();
@@ -218,7 +218,7 @@ pub(crate) async fn patch<K: Kind>(api: &Api<K>, name: &str, patch: Value) -> Re
     Ok(api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await?)
 }
 
-/// What stands at a JSON pointer of an object; null where nothing does.
+/// The value at a JSON pointer of an object; null if there is none.
 pub(crate) fn at<K: Serialize>(object: &K, pointer: &str) -> Result<Value> {
     Ok(serde_json::to_value(object)?.pointer(pointer).cloned().unwrap_or_default())
 }

@@ -1,4 +1,4 @@
-//! The end of a pod: both sides end together, with the grace that was asked for.
+//! The end of a pod: both sides end together, with the requested grace period.
 
 use std::time::Duration;
 

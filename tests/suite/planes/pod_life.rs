@@ -1,4 +1,4 @@
-//! A pod while it lives: what it is on the host, what comes back, and what may change.
+//! A running pod: its spec on the host, its status in the virtual cluster, and changes.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -16,7 +16,7 @@ use super::place::{Place, at, condition, ensure_at, patch, pod, with};
 const GATES: usize = 60;
 
 #[test]
-fn a_host_pod_has_no_rights_and_knows_only_the_virtual_cluster() -> Result<()> {
+fn a_host_pod_has_no_permissions_and_knows_only_the_virtual_cluster() -> Result<()> {
     in_shared_world(async |world, namespace| {
         let place = Place::of(world.tenant(), namespace).await?;
         place.create::<ServiceAccount>(json!({"metadata": {"name": "builder"}})).await?;
@@ -71,7 +71,7 @@ fn a_host_pod_finds_the_virtual_clusters_api_and_names() -> Result<()> {
 }
 
 #[test]
-fn the_tenant_sees_the_kubelets_word_but_not_the_hosts_node() -> Result<()> {
+fn the_tenant_sees_the_kubelets_status_but_not_the_hosts_node() -> Result<()> {
     in_shared_world(async |world, namespace| {
         let place = Place::of(world.tenant(), namespace).await?;
         place.run(pod("web", json!({}))).await?;

@@ -1,4 +1,4 @@
-//! What cannot be synced is told to the tenant by an event, and heals when the cause is gone.
+//! An object that cannot be synced has an event, and is synced when the cause is gone.
 
 use std::time::Duration;
 
@@ -16,23 +16,23 @@ use super::place::{Kind, Place, patch, pod};
 /// The syncer looks again at what failed within its longest pause.
 const HEALED: Duration = Duration::from_secs(45);
 
-/// Creates an object of somebody else's on the host.
+/// Creates an object on the host that is not the syncer's.
 async fn foreign<K: Kind>(place: &Place, object: Value) -> Result<K> {
     let api: Api<K> = place.on_host();
     Ok(api.create(&PostParams::default(), &serde_json::from_value(object)?).await?)
 }
 
-/// Fails when an event tells the tenant what things are called on the host.
+/// Fails if an event has names of the host.
 fn ensure_tells_nothing_of_the_host(place: &Place, event: &Event) -> Result<()> {
     let text = serde_json::to_string(event)?;
     for word in [place.host_namespace.as_str(), "-x-"] {
-        ensure!(!text.contains(word), "the event tells the host's word {word:?}: {text}");
+        ensure!(!text.contains(word), "the event has the host's name {word:?}: {text}");
     }
     Ok(())
 }
 
 #[test]
-fn a_pod_that_asks_for_what_tenants_cannot_have_is_refused_by_an_event() -> Result<()> {
+fn a_pod_that_requests_what_tenants_cannot_have_is_refused_by_an_event() -> Result<()> {
     in_shared_world(async |world, namespace| {
         let place = Place::of(world.tenant(), namespace).await?;
         let (required, somewhere) =
@@ -140,10 +140,10 @@ fn a_pod_over_the_hosts_quota_waits_until_there_is_room() -> Result<()> {
 }
 
 #[test]
-fn a_syncer_without_rights_says_so_and_goes_on_when_it_has_them() -> Result<()> {
+fn a_syncer_without_permissions_reports_it_and_continues_when_it_has_them() -> Result<()> {
     in_shared_world(async |world, namespace| {
-        // Of its own, for without its rights the shared one would fail every other test.
-        let name = format!("{namespace}-rights");
+        // A tenant of its own: the shared one without its permissions would fail every other test.
+        let name = format!("{namespace}-permissions");
         let tenant = world.another_tenant("powerless", &name, &json!({})).await?;
         let place = Place::fresh(&tenant, "shop").await?;
         place.run(pod("before", json!({}))).await?;

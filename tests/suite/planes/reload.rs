@@ -1,4 +1,4 @@
-//! Plugins are loaded, replaced and removed while the syncer runs, and nothing is lost on the way.
+//! Plugins are loaded, replaced and removed while the syncer runs, and no object is lost.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -43,7 +43,7 @@ impl Workshop {
         self.tenant.configure(&json!({"plugins": {"folder": self.folder, "grants": grants, "load": load}}))
     }
 
-    /// Puts a file in the place of another one, as compilers do.
+    /// Replaces a file, as compilers do.
     fn put(&self, name: &str, bytes: &[u8]) -> Result<()> {
         let part = self.folder.join(format!(".{name}.part"));
         fs::write(&part, bytes)?;
@@ -61,7 +61,7 @@ impl Workshop {
         .await
     }
 
-    /// What the syncer says of a plugin.
+    /// What the syncer reports of a plugin.
     async fn shown(&self, name: &str) -> Result<Value> {
         let plugins: Value = serde_json::from_str(&self.tenant.probe("/plugins").await?)?;
         let plugins = plugins.as_array().context("a list of plugins")?;
@@ -112,7 +112,7 @@ fn a_plugin_is_loaded_replaced_and_removed_while_the_syncer_runs() -> Result<()>
         shop.put("team-label", &rust::component(&edited).await?)?;
         shop.has_team("web", Some("the-blue")).await?;
 
-        // Half a file, and then something else: what works goes on, and it is said what is wrong.
+        // Half a file, then another file: the loaded version stays, and the error is reported.
         let half = component.get(..component.len() / 2).unwrap_or_default();
         fs::write(shop.folder.join("team-label.wasm"), half)?;
         shop.is_refused("team-label", &["cannot be compiled"]).await?;
@@ -142,7 +142,7 @@ fn a_plugin_is_loaded_replaced_and_removed_while_the_syncer_runs() -> Result<()>
 }
 
 #[test]
-fn what_is_no_plugin_leaves_the_one_before_in_place_and_is_said_what_it_is() -> Result<()> {
+fn a_file_that_is_not_a_plugin_leaves_the_previous_one_loaded() -> Result<()> {
     let files = unloadable::files()?;
     in_shared_world(async |world, _| {
         let shop = Workshop::open(world, "unloadable", "requested").await?;
@@ -154,7 +154,7 @@ fn what_is_no_plugin_leaves_the_one_before_in_place_and_is_said_what_it_is() -> 
         for (number, file) in files.iter().enumerate() {
             shop.put("team-label", &file.bytes)?;
             shop.is_refused("team-label", file.words).await.context(file.title)?;
-            // The old one goes on, for new objects too.
+            // The loaded version stays, for new objects too.
             let pod = format!("pod-{number}");
             shop.both.create_pod(&pod, json!({})).await?;
             shop.has_team(&pod, Some("red")).await.context(file.title)?;
@@ -170,7 +170,7 @@ fn what_is_no_plugin_leaves_the_one_before_in_place_and_is_said_what_it_is() -> 
 }
 
 #[test]
-fn settings_beside_a_component_are_taken_in_while_developing() -> Result<()> {
+fn settings_beside_a_component_are_loaded_in_development() -> Result<()> {
     in_shared_world(async |world, _| {
         let shop = Workshop::open(world, "settings", "requested").await?;
         let settings = shop.folder.join("team-label.settings.yaml");
@@ -204,7 +204,7 @@ fn settings_beside_a_component_are_taken_in_while_developing() -> Result<()> {
 }
 
 #[test]
-fn a_version_that_fails_on_its_first_objects_gives_way_to_the_one_before() -> Result<()> {
+fn a_version_that_fails_on_its_first_objects_is_rolled_back() -> Result<()> {
     in_shared_world(async |world, _| {
         let shop = Workshop::open(world, "failing", "requested").await?;
         shop.configure("requested", &team("red"))?;
@@ -222,12 +222,12 @@ fn a_version_that_fails_on_its_first_objects_gives_way_to_the_one_before() -> Re
             r#"set_label("team", &self.team[99..])"#,
         )?;
         shop.put("team-label", &rust::component(&edited).await?)?;
-        let told = ["failed on its first objects", "PluginTrapped"];
-        shop.is_refused("team-label", &told).await?;
-        // Whoever looks later, when the folder was looked at again, is told the same.
+        let words = ["failed on its first objects", "PluginTrapped"];
+        shop.is_refused("team-label", &words).await?;
+        // The same is reported after the folder has been read again.
         shop.put("another", b"no component")?;
         shop.is_refused("another", &["not a WebAssembly file"]).await?;
-        shop.is_refused("team-label", &told).await?;
+        shop.is_refused("team-label", &words).await?;
         shop.both.create_pod("later", json!({})).await?;
         shop.has_team("later", Some("red")).await?;
 
@@ -237,14 +237,14 @@ fn a_version_that_fails_on_its_first_objects_gives_way_to_the_one_before() -> Re
         shop.put("team-label", &rust::example("rust-team-label").await?)?;
         shop.has_team("later", Some("blue")).await?;
         let events = shop.both.host_api::<Event>().list(&ListParams::default()).await?;
-        let mut told = events.iter().filter(|event| event.reason.as_deref() == Some("PluginRolledBack"));
-        ensure!(told.next().is_some(), "no event tells of it");
+        let mut rollbacks = events.iter().filter(|event| event.reason.as_deref() == Some("PluginRolledBack"));
+        ensure!(rollbacks.next().is_some(), "no event reports it");
         Ok(())
     })
 }
 
 #[test]
-fn a_mounted_folder_whose_link_is_swapped_is_taken_in() -> Result<()> {
+fn a_mounted_folder_whose_link_is_swapped_is_reloaded() -> Result<()> {
     in_shared_world(async |world, _| {
         let shop = Workshop::open(world, "mounted", "requested").await?;
         shop.configure("requested", &team("red"))?;
@@ -265,7 +265,7 @@ fn a_mounted_folder_whose_link_is_swapped_is_taken_in() -> Result<()> {
 }
 
 #[test]
-fn no_object_is_lost_or_mapped_by_half_a_plugin_while_versions_change() -> Result<()> {
+fn no_object_is_lost_while_versions_change() -> Result<()> {
     in_shared_world(async |world, _| {
         const OBJECTS: usize = 60;
         let shop = Workshop::open(world, "swapped", "requested").await?;
@@ -327,7 +327,7 @@ fn two_owners_of_a_kind_are_refused_with_both_names() -> Result<()> {
 }
 
 #[test]
-fn what_a_missing_plugin_has_a_say_in_waits_for_it_unless_the_operator_says_otherwise() -> Result<()> {
+fn objects_of_a_missing_plugin_follow_its_failure_policy() -> Result<()> {
     in_own_world(async {
         let world = World::without_syncer(Options::build().await?).await?;
         let folder = world.dir().join("plugins");
@@ -357,7 +357,7 @@ fn what_a_missing_plugin_has_a_say_in_waits_for_it_unless_the_operator_says_othe
         let host = both.arrives::<Pod>("web").await?;
         ensure!(text(&host, "/metadata/labels/team") == "red", "{host}");
 
-        // Gone from the folder is not removed: its entry says that it is wanted.
+        // A missing file does not remove the plugin: its entry in the configuration requires it.
         fs::remove_file(folder.join("team-label.wasm"))?;
         both.create_pod("later", json!({})).await?;
         let host = both.arrives::<Pod>("later").await?;

@@ -1,4 +1,4 @@
-//! Rules come, change and go while the syncer's engine runs; rules that misbehave hurt only what they map.
+//! Rules come, change and go while the syncer's engine runs; rules that misbehave affect only what they map.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -95,13 +95,13 @@ fn kinds_come_change_and_go_while_the_engine_runs() -> Result<()> {
         let all = Widgets::of(&world).await?;
         let (both, nothing) = (&all.both, BTreeSet::new);
 
-        // A kind that no server has holds nobody up.
+        // A kind that no server has does not delay others.
         engine.set(&[declared()], nothing());
         both.create_pod("before", json!({})).await?;
         both.runs("before").await?;
 
         define(&both.host_client(), &["v1"]).await?;
-        // Definitions are looked at when rules change.
+        // Definitions are reconciled when rules change.
         engine.set(&[declared()], nothing());
         all.create("one").await?;
         let first = all.arrives("one").await?;
@@ -144,7 +144,7 @@ fn kinds_come_change_and_go_while_the_engine_runs() -> Result<()> {
 }
 
 #[test]
-fn rules_that_misbehave_hurt_only_what_they_map() -> Result<()> {
+fn rules_that_misbehave_affect_only_what_they_map() -> Result<()> {
     in_own_world(async {
         let world = world().await?;
         let engine = Running::start(&world).await?;
@@ -155,12 +155,12 @@ fn rules_that_misbehave_hurt_only_what_they_map() -> Result<()> {
         engine.set(&[misbehaving(calls.clone())], BTreeSet::new());
 
         all.create("panics").await?;
-        all.told("panics", "MapperPanicked").await?;
+        all.event_about("panics", "MapperPanicked").await?;
         all.create("rejected").await?;
-        let told = all.told("rejected", "NotLikeThis").await?;
-        ensure!(told == "because of NotLikeThis (plugin outside)", "{told}");
+        let message = all.event_about("rejected", "NotLikeThis").await?;
+        ensure!(message == "because of NotLikeThis (plugin outside)", "{message}");
         all.create("fails").await?;
-        all.told("fails", "DidNotWork").await?;
+        all.event_about("fails", "DidNotWork").await?;
         let started = Instant::now();
         all.create("waits").await?;
         all.arrives("waits").await?;
@@ -221,7 +221,7 @@ fn definitions_follow_the_host_as_far_as_nothing_is_lost() -> Result<()> {
         serves(&["v1", "v2"]).await?;
         define(&host, &["v1"]).await?;
         look();
-        all.told(DEFINITION, "DefinitionNotUpdated").await?;
+        all.event_about(DEFINITION, "DefinitionNotUpdated").await?;
         serves(&["v1", "v2"]).await?;
 
         // What the tenant deletes is made again, as the host has it now.
@@ -240,7 +240,7 @@ fn definitions_follow_the_host_as_far_as_nothing_is_lost() -> Result<()> {
         definitions.patch(DEFINITION, &PatchParams::default(), &Patch::Merge(forget)).await?;
         define(&host, &["v1", "v3"]).await?;
         look();
-        all.told(DEFINITION, "DefinitionRespected").await?;
+        all.event_about(DEFINITION, "DefinitionRespected").await?;
         serves(&["v1"]).await
     })
 }

@@ -51,7 +51,7 @@ async fn with_objects(world: &World) -> Result<Both> {
 }
 
 #[test]
-fn another_virtual_cluster_than_the_hosts_is_not_believed() -> Result<()> {
+fn another_virtual_cluster_than_the_hosts_is_not_trusted() -> Result<()> {
     in_own_world(async {
         let options = Options::build().await?;
         let world = World::without_syncer(options.clone()).await?;
@@ -101,9 +101,9 @@ fn a_virtual_cluster_that_comes_back_empty_loses_nothing_on_the_host() -> Result
         fs::remove_dir_all(plane.dir().join("etcd"))?;
         plane.start_component(Component::Etcd).await?;
         plane.start_component(Component::ApiServer).await?;
-        // Without its rights the syncer would see an error in place of an empty cluster.
+        // Without its permissions the syncer would see an error in place of an empty cluster.
         let bindings: Api<ClusterRoleBinding> = Api::all(plane.client().await?);
-        eventually("the syncer may look at the empty cluster", SOON, async || {
+        eventually("the syncer may read the empty cluster", SOON, async || {
             create(&bindings, json!({
                 "metadata": {"name": "weft-syncer"},
                 "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
@@ -137,7 +137,7 @@ async fn remembered<K: Namespaced>(both: &Both, name: &str) -> Result<Value> {
 }
 
 #[test]
-fn a_host_namespace_that_is_missing_is_said_and_waited_for() -> Result<()> {
+fn a_missing_host_namespace_is_reported_and_waited_for() -> Result<()> {
     in_own_world(async {
         let world = World::without_syncer(Options::build().await?).await?;
         let (tenant, both) = (world.tenant(), Both::of(&world, "default").await?);

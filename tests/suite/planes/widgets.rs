@@ -33,7 +33,7 @@ pub(super) fn widgets() -> ResourceType {
     }
 }
 
-/// Rules that ask for the definition.
+/// Rules that request the definition.
 pub(super) fn declared() -> Arc<dyn Mapper> {
     Arc::new(Declared::new(Declaration {
         resource: widgets(),
@@ -123,7 +123,7 @@ impl Widgets {
     }
 
     /// Waits for an event about a virtual object of this name; gives its message.
-    pub(super) async fn told(&self, name: &str, reason: &str) -> Result<String> {
+    pub(super) async fn event_about(&self, name: &str, reason: &str) -> Result<String> {
         eventually(&format!("{name} has an event {reason}"), SOON, async || {
             let events = self.both.virtual_api::<Event>().list(&ListParams::default()).await?.items;
             let found = events.into_iter().find(|event| {

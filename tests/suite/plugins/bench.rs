@@ -1,4 +1,4 @@
-//! The guest that misbehaves, on a bench: what becomes of objects that tell it to.
+//! The misbehaving guest in a workbench.
 
 use std::path::PathBuf;
 
@@ -14,7 +14,7 @@ use weft_tests::guests;
 use weft_tests::guests::misbehaving::Guest;
 use weft_tests::shared::in_runtime;
 
-/// Stands in a Secret that the guest may read; also as the API writes it.
+/// Data of a Secret that the guest may look up; also in base64, as the API returns it.
 pub(super) const PLANTED: &str = "hunter2-hunter2";
 pub(super) const PLANTED_IN_BASE_64: &str = "aHVudGVyMi1odW50ZXIy";
 
@@ -25,12 +25,12 @@ pub(super) struct Bench {
 }
 
 impl Bench {
-    /// The guest with all that it asks for, and with time enough for whatever it is not to be stopped for.
+    /// The guest with all grants that it requests, and with a generous deadline.
     pub(super) fn new() -> Result<Self> {
         Self::with(json!({"limits": {"milliseconds": 10_000, "mebibytes": 64}}))
     }
 
-    /// The guest with what the configuration could say of it.
+    /// The guest with this entry of the configuration.
     pub(super) fn with(entry: Value) -> Result<Self> {
         let entry: Entry = serde_json::from_value(entry)?;
         let mut workbench = Workbench::new(Some(&guests::compiled()?), &[])?;
@@ -38,7 +38,7 @@ impl Bench {
         Ok(Self { workbench, surroundings: surroundings()? })
     }
 
-    /// What becomes of an object on the host. That another one is not kept from it is seen to as well.
+    /// Translates an object to the host, and checks that the next object is not affected.
     pub(super) fn to_host(&self, source: &VirtualObject) -> Result<Translated> {
         let translated = self.workbench.to_host(&self.surroundings, source, None)?;
         let next = self.workbench.to_host(&self.surroundings, &pod("unchanged", &Value::Null)?, None)?;
@@ -46,31 +46,31 @@ impl Bench {
         Ok(translated)
     }
 
-    /// What becomes of an object that the guest has changed.
+    /// The host object of an object whose edit must pass.
     pub(super) fn admitted(&self, source: &VirtualObject) -> Result<HostObject> {
         match self.to_host(source)?.result {
             Ok(host) => Ok(host),
-            Err(hold) => bail!("it is held back: {hold:?}"),
+            Err(hold) => bail!("it is not written: {hold:?}"),
         }
     }
 
-    /// Why nothing has become of an object: the fault of the guest.
+    /// The problem of an object for which the guest must fail.
     pub(super) fn fault(&self, source: &VirtualObject) -> Result<Problem> {
         match self.to_host(source)?.result {
-            Ok(host) => bail!("it came out: {}", host.into_json()),
+            Ok(host) => bail!("it is written: {}", host.into_json()),
             Err(Hold::Fail(problem)) => Ok(problem),
-            Err(hold) => bail!("it is held back, but not as a fault of the guest: {hold:?}"),
+            Err(hold) => bail!("it is not written, but not because of a failure: {hold:?}"),
         }
     }
 
-    /// What a deed has answered, as text.
-    pub(super) fn answer(&self, deed: &str, with: &str) -> Result<String> {
-        Ok(self.fault(&pod(deed, &json!(with))?)?.why)
+    /// The message of an action.
+    pub(super) fn answer(&self, action: &str, with: &str) -> Result<String> {
+        Ok(self.fault(&pod(action, &json!(with))?)?.why)
     }
 
-    /// A pod that tells the guest to do something on the way back, and what becomes of it.
-    pub(super) fn back(&self, deed: &str, with: &Value) -> Result<(VirtualObject, VirtualObject, Notes)> {
-        let current = pod_with(&json!({"guest.test/back": deed, "guest.test/with": text(with)}))?;
+    /// A pod whose annotations request an action of `to-virtual`, before and after it.
+    pub(super) fn back(&self, action: &str, with: &Value) -> Result<(VirtualObject, VirtualObject, Notes)> {
+        let current = pod_with(&json!({"guest.test/back": action, "guest.test/with": text(with)}))?;
         let mut host = self.admitted(&current)?.into_json();
         set(&mut host, "status", json!({"phase": "Running"}));
         let host = HostObject::from_json(host).context("an object stays one")?;
@@ -79,26 +79,26 @@ impl Bench {
     }
 }
 
-/// The file of a guest.
+/// The component of a guest.
 pub(super) fn component(guest: Guest) -> Result<PathBuf> {
     in_runtime(guest.component())
 }
 
-/// A pod that tells the guest to do something.
-pub(super) fn pod(deed: &str, with: &Value) -> Result<VirtualObject> {
-    pod_with(&json!({"guest.test/do": deed, "guest.test/with": text(with)}))
+/// A pod whose annotations request an action.
+pub(super) fn pod(action: &str, with: &Value) -> Result<VirtualObject> {
+    pod_with(&json!({"guest.test/do": action, "guest.test/with": text(with)}))
 }
 
-/// A config map that tells the guest to do something.
-pub(super) fn config_map(deed: &str, with: &Value) -> Result<VirtualObject> {
-    let annotations = json!({"guest.test/do": deed, "guest.test/with": text(with)});
+/// A ConfigMap whose annotations request an action.
+pub(super) fn config_map(action: &str, with: &Value) -> Result<VirtualObject> {
+    let annotations = json!({"guest.test/do": action, "guest.test/with": text(with)});
     object(json!({
         "apiVersion": "v1", "kind": "ConfigMap", "data": {"mode": "fast"},
         "metadata": {"name": "settings", "namespace": "shop", "uid": "u-2", "annotations": annotations},
     }))
 }
 
-/// A pod that has something of all that a rule could make more of.
+/// A pod with some of every privilege, so that an edit could add more.
 fn pod_with(annotations: &Value) -> Result<VirtualObject> {
     let main = json!({
         "name": "main", "image": "nginx:1",
@@ -141,7 +141,7 @@ fn object(json: Value) -> Result<VirtualObject> {
     VirtualObject::from_json(json).context("an object is one")
 }
 
-/// What an annotation can hold.
+/// The value as an annotation.
 fn text(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
@@ -152,14 +152,14 @@ fn set(object: &mut Value, field: &str, value: Value) {
     }
 }
 
-/// Fails if a text could move a terminal, break a line, or fill a page.
+/// Fails if a string could control a terminal, break a line, or fill a page.
 pub(super) fn ensure_plain(text: &str) -> Result<()> {
     ensure_one_line(text)?;
     ensure!(text.len() <= 1024, "it has {} bytes: {text}", text.len());
     Ok(())
 }
 
-/// Fails if a text could move a terminal or break a line.
+/// Fails if a string could control a terminal or break a line.
 pub(super) fn ensure_one_line(text: &str) -> Result<()> {
     let ugly = text.chars().find(|c| c.is_control() || ('\u{2028}'..='\u{202e}').contains(c));
     ensure!(ugly.is_none(), "there is {ugly:?} in {text:?}");
@@ -172,13 +172,13 @@ pub(super) fn ensure_says(problem: &Problem, reason: &str, field: &str, words: &
     let found = problem.field.as_deref().unwrap_or_default();
     ensure!(found == field, "the field is {found:?} and not {field:?}: {problem}");
     for word in words {
-        ensure!(problem.why.contains(word), "{word:?} is not said: {problem}");
+        ensure!(problem.why.contains(word), "{word:?} is missing: {problem}");
     }
     ensure_plain(&problem.why)?;
     ensure_plain(found)
 }
 
-/// Fails with all that is wrong, each with the title of its row.
+/// Fails with the errors of all rows, each with its title.
 pub(super) fn all<'a>(rows: impl IntoIterator<Item = (&'a str, Result<()>)>) -> Result<()> {
     let wrong: Vec<String> = rows
         .into_iter()

@@ -1,4 +1,4 @@
-//! The recorded cases of every plugin that we ship and of every example, whatever language it is in.
+//! The recorded cases of all first-party plugins and examples, in every language.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,8 +11,8 @@ use weft_tests::guests::toolchains::{self, Guest};
 use weft_tests::guests::{compiled, rust};
 use weft_tests::shared::in_runtime;
 
-/// Tries every case in the folder of a plugin, each twice.
-fn try_cases(folder: &Path, component: &Path) -> Result<()> {
+/// Runs every case in the folder of a plugin, twice.
+fn run_cases(folder: &Path, component: &Path) -> Result<()> {
     let bench = Workbench::new(Some(&compiled()?), &[])?;
     let plugin = bench.examine(component)?;
     let mut wrong = Vec::new();
@@ -21,7 +21,11 @@ fn try_cases(folder: &Path, component: &Path) -> Result<()> {
     for file in files {
         let case = Case::load(&file)?;
         let outcome = case.run(&bench, &plugin)?;
-        ensure!(case.run(&bench, &plugin)? == outcome, "{} has two answers", file.display());
+        ensure!(
+            case.run(&bench, &plugin)? == outcome,
+            "two runs of {} have different outcomes",
+            file.display()
+        );
         let differences = compare(&case.expect, &outcome);
         if !differences.is_empty() {
             wrong.push(format!("{}: {differences:?}", file.display()));
@@ -40,7 +44,7 @@ fn cases(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Builds a plugin in Rust and tries its cases.
+/// Builds a plugin in Rust and runs its cases.
 fn rust_plugin(folder: &str) -> Result<()> {
     in_runtime(async {
         let folder = rust::root().join(folder);
@@ -48,21 +52,21 @@ fn rust_plugin(folder: &str) -> Result<()> {
         let scratch = tempfile::tempdir()?;
         let component = scratch.path().join("plugin.wasm");
         fs::write(&component, bytes)?;
-        try_cases(&folder, &component)
+        run_cases(&folder, &component)
     })
 }
 
-/// Tries the cases of an example whose toolchain may be missing; says so if it is.
+/// Runs the cases of an example, unless its toolchain is missing.
 fn foreign_plugin(folder: &str, build: fn(&Path) -> Result<Guest>) -> Result<()> {
     let folder = rust::root().join(folder);
     match build(&folder)? {
-        Guest::Built(component) => try_cases(&folder, &component),
+        Guest::Built(component) => run_cases(&folder, &component),
         Guest::Skipped(why) => skip(&folder, &why),
     }
 }
 
-/// Tries a copy of an example in which the author has made a mistake: it must count as a failure of the plugin, told
-/// in the mistake's own words.
+/// Runs a copy of an example with a mistake: it must count as a failure of the plugin, with the language's own error
+/// message.
 fn mistake(name: &str, build: fn(&Path) -> Result<Guest>, edit: [&str; 3], words: &str) -> Result<()> {
     let example = rust::root().join("examples").join(name);
     let scratch = tempfile::tempdir()?;
@@ -103,73 +107,73 @@ fn copy_with(example: &Path, copy: &Path, [file, from, to]: [&str; 3]) -> Result
 
 #[expect(clippy::print_stderr, reason = "a test that is skipped must say so")]
 fn skip(folder: &Path, why: &str) -> Result<()> {
-    // Where everything is there by promise, a test that says nothing is a broken promise.
+    // Where all toolchains are promised, a skipped test is a failure.
     if std::env::var_os("WEFT_ALL_TOOLCHAINS").is_some() {
-        bail!("{} is not tried: {why}", folder.display());
+        bail!("{} is not tested: {why}", folder.display());
     }
     eprintln!("SKIPPED {}: {why}", folder.display());
     Ok(())
 }
 
 #[test]
-fn config_map_keeps_its_word() -> Result<()> {
+fn config_map_passes_its_cases() -> Result<()> {
     rust_plugin("plugins/config-map")
 }
 
 #[test]
-fn ingress_keeps_its_word() -> Result<()> {
+fn ingress_passes_its_cases() -> Result<()> {
     rust_plugin("plugins/ingress")
 }
 
 #[test]
-fn network_policy_keeps_its_word() -> Result<()> {
+fn network_policy_passes_its_cases() -> Result<()> {
     rust_plugin("plugins/network-policy")
 }
 
 #[test]
-fn pod_disruption_budget_keeps_its_word() -> Result<()> {
+fn pod_disruption_budget_passes_its_cases() -> Result<()> {
     rust_plugin("plugins/pod-disruption-budget")
 }
 
 #[test]
-fn image_registry_keeps_its_word() -> Result<()> {
+fn image_registry_passes_its_cases() -> Result<()> {
     rust_plugin("plugins/image-registry")
 }
 
 #[test]
-fn cert_manager_certificate_keeps_its_word() -> Result<()> {
+fn cert_manager_certificate_passes_its_cases() -> Result<()> {
     rust_plugin("plugins/cert-manager-certificate")
 }
 
 #[test]
-fn the_example_in_rust_keeps_its_word() -> Result<()> {
+fn the_example_in_rust_passes_its_cases() -> Result<()> {
     rust_plugin("examples/rust-team-label")
 }
 
 #[test]
-fn the_example_of_an_override_keeps_its_word() -> Result<()> {
+fn the_example_of_an_override_passes_its_cases() -> Result<()> {
     rust_plugin("examples/override-config-map")
 }
 
 #[test]
-fn the_example_in_javascript_keeps_its_word() -> Result<()> {
+fn the_example_in_javascript_passes_its_cases() -> Result<()> {
     foreign_plugin("examples/js-team-label", toolchains::javascript)
 }
 
 #[test]
-fn the_example_in_python_keeps_its_word() -> Result<()> {
+fn the_example_in_python_passes_its_cases() -> Result<()> {
     foreign_plugin("examples/python-team-label", toolchains::python)
 }
 
 #[test]
-fn a_mistake_in_javascript_is_a_failure_of_the_plugin_in_its_own_words() -> Result<()> {
+fn an_error_in_javascript_is_a_failure_with_its_message() -> Result<()> {
     let edit = ["plugin.js", "draft.metadata.labels", "draft.metadate.labels"];
     let words = "TypeError: cannot read property 'labels' of undefined at label";
     mistake("js-team-label", toolchains::javascript, edit, words)
 }
 
 #[test]
-fn a_mistake_in_python_is_a_failure_of_the_plugin_in_its_own_words() -> Result<()> {
+fn an_error_in_python_is_a_failure_with_its_message() -> Result<()> {
     let edit = ["plugin.py", r#"draft["metadata"]"#, r#"draft["metadate"]"#];
     mistake("python-team-label", toolchains::python, edit, "KeyError: 'metadate' at label, line ")
 }

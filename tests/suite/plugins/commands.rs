@@ -31,7 +31,7 @@ impl Desk {
         self.folder.path()
     }
 
-    /// Runs a command with a configuration that says this of plugins.
+    /// Runs a command with a configuration that has this for plugins.
     fn run(&self, arguments: &[&str], grants: &str, load: &Value) -> Result<Output> {
         let plugins = json!({"folder": self.path(), "grants": grants, "load": load});
         let config = json!({"cluster": {"name": "a", "namespace": "b"}, "plugins": plugins});
@@ -44,18 +44,18 @@ impl Desk {
     /// Runs it, and fails unless it succeeds and prints `wanted`.
     fn prints(&self, arguments: &[&str], grants: &str, load: &Value, wanted: &str) -> Result<()> {
         let output = self.run(arguments, grants, load)?;
-        let (printed, told) =
+        let (printed, errors) =
             (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         ensure!(
             output.status.success() && printed.contains(wanted),
-            "{arguments:?} with {load} printed {printed}, and said {told}"
+            "{arguments:?} with {load} printed {printed}, and wrote {errors}"
         );
         Ok(())
     }
 }
 
 #[test]
-fn what_asks_for_its_grants_gets_them_from_the_commands_as_well() -> Result<()> {
+fn commands_grant_what_is_requested_as_a_syncer_does() -> Result<()> {
     let desk = Desk::new()?;
     let explain = ["translate", "-f", "pod.yaml", "-o", "explain"];
     for (load, team) in [(json!({"team-label": {"settings": {"team": "web"}}}), "web"), (json!({}), "none")] {
@@ -83,7 +83,7 @@ fn settings_beside_a_component_are_used_by_the_commands_as_by_the_syncer() -> Re
 }
 
 #[test]
-fn a_slip_in_what_is_granted_is_shown_beside_what_is_asked_for() -> Result<()> {
+fn a_wrong_grant_is_shown_beside_the_requested_one() -> Result<()> {
     let desk = Desk::new()?;
     let load = json!({"team-label": {"kinds": ["v1/Pods"]}});
     for grants in ["explicit", "requested"] {
@@ -95,7 +95,7 @@ fn a_slip_in_what_is_granted_is_shown_beside_what_is_asked_for() -> Result<()> {
 }
 
 #[test]
-fn a_project_is_built_when_it_is_tried_and_leaves_one_component_under_the_plugins_name() -> Result<()> {
+fn a_project_is_built_on_demand_into_one_component_with_the_plugins_name() -> Result<()> {
     let desk = Desk::new()?;
     let project = desk.path().join("project");
     fs::create_dir_all(project.join(".venv/bin"))?;
@@ -109,8 +109,8 @@ fn a_project_is_built_when_it_is_tried_and_leaves_one_component_under_the_plugin
     }
     for is_built in [true, false] {
         let output = desk.run(&["plugin", "check", "project"], "requested", &json!({}))?;
-        let told = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success() && told.contains("building the plugin") == is_built, "{told}");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success() && errors.contains("building the plugin") == is_built, "{errors}");
         let made = fs::read_dir(project.join("dist"))?.map(|entry| Ok(entry?.file_name()));
         let made = made.collect::<Result<Vec<_>>>()?;
         ensure!(made == ["team-label.wasm"], "{made:?}");

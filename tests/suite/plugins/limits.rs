@@ -1,11 +1,11 @@
-//! What a plugin may not take: time, memory, stack, and work of the host that no clock of the guest counts.
+//! Limits of a call: time, memory, stack, and work of the host that the guest's deadline does not cover.
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
 use super::bench::{Bench, all, ensure_says, pod};
 
-/// A deed, the reason that is given for its end, and what is said.
+/// An action, the reason of the failure, and words of its message.
 type Row = (&'static str, &'static str, &'static [&'static str]);
 
 const ROWS: &[Row] = &[
@@ -26,53 +26,53 @@ const ROWS: &[Row] = &[
 ];
 
 #[test]
-fn a_plugin_that_takes_too_much_is_stopped_and_the_tenant_is_told_of_what() -> Result<()> {
+fn a_call_that_exceeds_a_limit_fails_with_the_reason() -> Result<()> {
     let bench = Bench::new()?;
-    all(ROWS.iter().map(|(deed, reason, words)| {
-        let problem = pod(deed, &Value::Null).and_then(|source| bench.fault(&source));
-        (*deed, problem.and_then(|problem| ensure_says(&problem, reason, "", words)))
+    all(ROWS.iter().map(|(action, reason, words)| {
+        let problem = pod(action, &Value::Null).and_then(|source| bench.fault(&source));
+        (*action, problem.and_then(|problem| ensure_says(&problem, reason, "", words)))
     }))
 }
 
 #[test]
-fn a_plugin_that_never_ends_is_stopped_when_its_time_is_over() -> Result<()> {
+fn a_call_that_does_not_end_is_interrupted_at_its_deadline() -> Result<()> {
     let bench = Bench::with(json!({"limits": {"milliseconds": 100, "mebibytes": 64}}))?;
     let problem = bench.fault(&pod("spin", &Value::Null)?)?;
     ensure_says(&problem, "PluginTimeout", "", &["longer than 100 ms"])
 }
 
 #[test]
-fn a_field_that_a_plugin_makes_up_is_told_in_one_plain_line() -> Result<()> {
+fn an_invented_field_is_named_in_one_plain_line() -> Result<()> {
     let problem = Bench::new()?.fault(&pod("ugly-field", &Value::Null)?)?;
     let field = problem.field.clone().unwrap_or_default();
-    ensure!(!field.is_empty(), "the field is not told: {problem}");
+    ensure!(!field.is_empty(), "the problem has no field: {problem}");
     ensure_says(&problem, "PluginRefused", &field, &["host-writes"])
 }
 
 #[test]
-fn an_object_of_a_plugin_that_fails_is_written_without_it_where_the_operator_says_so() -> Result<()> {
+fn with_on_failure_core_the_object_is_written_without_the_plugin() -> Result<()> {
     let bench = Bench::with(json!({"onFailure": "core"}))?;
-    for (deed, with) in [("trap", Value::Null), ("merge", json!({"metadata": {"name": "x"}}))] {
-        let translated = bench.to_host(&pod(deed, &with)?)?;
-        ensure!(translated.result.is_ok(), "{deed}: {:?}", translated.result);
+    for (action, with) in [("trap", Value::Null), ("merge", json!({"metadata": {"name": "x"}}))] {
+        let translated = bench.to_host(&pod(action, &with)?)?;
+        ensure!(translated.result.is_ok(), "{action}: {:?}", translated.result);
         let (_, failures) = translated.notes.into_parts();
-        ensure!(failures.len() == 1, "{deed}: {failures:?}");
+        ensure!(failures.len() == 1, "{action}: {failures:?}");
     }
-    // Also where it names what only the whole object shows to be foreign.
+    // Also for a reference that only the check of the whole object refuses.
     let foreign = json!({"spec": {"imagePullSecrets": [{"name": "vc-my-vcluster"}]}});
     let host = bench.admitted(&pod("merge", &foreign)?)?;
     ensure!(host.pointer("/spec/imagePullSecrets").is_none(), "the foreign name is there");
     Ok(())
 }
 
-/// It has no clock and no randomness to begin with: nothing is linked that could give any. What is left are
-/// the time in the request, which is 0 unless the descriptor asks for it, and what an instance remembers.
+/// A plugin has no clock and no randomness, because no such import is linked. What is left are the time in the request,
+/// which is 0 unless the descriptor sets `uses-time`, and state of an instance.
 #[test]
-fn a_plugin_cannot_give_two_answers_to_one_question() -> Result<()> {
+fn a_plugin_has_neither_time_nor_state() -> Result<()> {
     let bench = Bench::new()?;
-    ensure!(bench.answer("time", "")? == "0", "it is told the time");
+    ensure!(bench.answer("time", "")? == "0", "it gets the time");
     for _ in 0..3 {
-        ensure!(bench.answer("count", "")? == "1", "it remembers an earlier call");
+        ensure!(bench.answer("count", "")? == "1", "state of an earlier call has survived");
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What is not loaded, and what the person who put it there is told.
+//! Components that are refused at load, and the errors.
 
 use std::fs;
 use std::sync::Arc;
@@ -22,42 +22,42 @@ use weft_tests::guests::misbehaving::Guest;
 use super::bench::{all, ensure_one_line, ensure_plain, pod};
 use super::unloadable::{self, bytes};
 
-/// How many damaged files are tried.
+/// Number of damaged files.
 const DAMAGED: usize = 200;
 
-fn load(bytes: &[u8], stand_ins: bool) -> Result<Loaded, component::Error> {
-    // A sandbox for each: nothing that one file does reaches the next.
-    component::load(&Sandbox::new(None)?, bytes, stand_ins)
+fn load(bytes: &[u8], wasi: bool) -> Result<Loaded, component::Error> {
+    // A sandbox for each file, so that they cannot affect each other.
+    component::load(&Sandbox::new(None)?, bytes, wasi)
 }
 
-/// Fails unless the file is refused, in plain words, these among them.
-fn ensure_refused(bytes: &[u8], stand_ins: bool, words: &[&str]) -> Result<()> {
-    let Err(error) = load(bytes, stand_ins) else { bail!("it is loaded") };
+/// Fails unless the file is refused in plain text that contains these words.
+fn ensure_refused(bytes: &[u8], wasi: bool, words: &[&str]) -> Result<()> {
+    let Err(error) = load(bytes, wasi) else { bail!("it is loaded") };
     ensure_words(&format!("{:#}", anyhow::Error::from(error)), words)
 }
 
 fn ensure_words(text: &str, words: &[&str]) -> Result<()> {
     for word in words {
-        ensure!(text.contains(word), "{word:?} is not said: {text}");
+        ensure!(text.contains(word), "{word:?} is missing: {text}");
     }
-    // A list has a line for each entry.
+    // A list has one line per entry.
     text.lines().try_for_each(ensure_one_line)
 }
 
 #[test]
-fn what_is_no_plugin_for_this_host_is_refused_in_plain_words() -> Result<()> {
+fn files_that_are_not_plugins_are_refused_with_the_reason() -> Result<()> {
     let files = unloadable::files()?;
     all(files.iter().map(|file| (file.title, ensure_refused(&file.bytes, false, file.words))))?;
-    // What stand-ins do not offer is not there with them either.
+    // Imports without a stub are refused even if WASI is allowed.
     let (log, sockets) = ("weft:mapping/log@0.1.0", "wasi:sockets/ab@0.2.10");
-    let asking = unloadable::renamed(&bytes(Guest::Obedient)?, log, sockets)?;
-    ensure_refused(&asking, true, &["does not fit", "wasi:sockets/ab"])
+    let importing = unloadable::renamed(&bytes(Guest::Obedient)?, log, sockets)?;
+    ensure_refused(&importing, true, &["does not fit", "wasi:sockets/ab"])
 }
 
 #[test]
-fn a_file_that_is_still_being_written_is_refused_wherever_it_ends() -> Result<()> {
+fn a_truncated_file_is_refused_wherever_it_ends() -> Result<()> {
     let good = bytes(Guest::Obedient)?;
-    // Each of the first, where the head ends, and then some of the rest up to the last byte.
+    // Every length of the header, then some up to the last byte.
     let ends = (0..64).chain((64..good.len()).step_by(good.len() / 40)).chain([good.len() - 1]);
     for end in ends {
         let part = good.get(..end).context("is within")?;
@@ -68,7 +68,7 @@ fn a_file_that_is_still_being_written_is_refused_wherever_it_ends() -> Result<()
 }
 
 #[test]
-fn a_damaged_file_is_refused_or_works_and_never_brings_the_syncer_down() -> Result<()> {
+fn a_damaged_file_is_refused_or_works_and_never_crashes() -> Result<()> {
     let good = bytes(Guest::Obedient)?;
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("guest.wasm");
@@ -81,7 +81,7 @@ fn a_damaged_file_is_refused_or_works_and_never_brings_the_syncer_down() -> Resu
         fs::write(&path, &damaged)?;
         let mut bench = Workbench::new(None, &[])?;
         if bench.load(&path, None).is_ok() {
-            // Whatever it answers: the guard has seen it.
+            // The result does not matter: the guard has checked it.
             drop(bench.to_host(
                 &weft::author::workbench::surroundings()?,
                 &pod("patch", &json!([]))?,
@@ -90,7 +90,7 @@ fn a_damaged_file_is_refused_or_works_and_never_brings_the_syncer_down() -> Resu
             worked += 1;
         }
     }
-    // Damage is found, but not in names of functions or in texts: if none worked, the test has tested nothing.
+    // Damage in names and strings is not detected: if no file worked, the test has tested nothing.
     ensure!(worked > 0 && worked < DAMAGED, "{worked} of {DAMAGED} files worked");
     Ok(())
 }
@@ -116,7 +116,7 @@ impl Random {
     }
 }
 
-/// The guest under another name, or with other words of the operator.
+/// The guest under another name, or with another entry of the operator.
 fn generation(name: &str, entry: Value) -> Result<Result<Generation, generation::Error>> {
     let sandbox = Arc::new(Sandbox::new(Some(&compiled()?))?);
     let loaded = component::load(&sandbox, &bytes(Guest::Obedient)?, false)?;
@@ -133,8 +133,8 @@ fn ensure_unused(name: &str, entry: Value, words: &[&str]) -> Result<()> {
 }
 
 #[test]
-fn a_component_that_is_not_what_the_operator_says_is_not_used() -> Result<()> {
-    let settings = |deed: Value| json!({"settings": {"configure": deed}});
+fn a_component_that_does_not_match_its_entry_is_not_used() -> Result<()> {
+    let settings = |action: Value| json!({"settings": {"configure": action}});
     let rows: [(&str, &str, Value, &[&str]); 9] = [
         ("another name", "other", json!({}), &["\"guest\"", "guest.wasm"]),
         (
@@ -161,14 +161,9 @@ fn a_component_that_is_not_what_the_operator_says_is_not_used() -> Result<()> {
             settings(json!("refuse")),
             &["settings cannot be used", "fake line"],
         ),
+        ("settings with many problems", "guest", settings(json!("flood")), &["settings cannot be used"]),
         (
-            "settings that it has much to say of",
-            "guest",
-            settings(json!("flood")),
-            &["settings cannot be used"],
-        ),
-        (
-            "settings that stop it",
+            "settings that make it trap",
             "guest",
             settings(json!("trap")),
             &["cannot take its settings", "unreachable"],
@@ -182,7 +177,7 @@ fn a_component_that_is_not_what_the_operator_says_is_not_used() -> Result<()> {
     Ok(())
 }
 
-/// What is changed, the field that is named for it, a word of the refusal, and the change.
+/// Title, field of the error, a word of the error, and the change.
 type Change<T> = (&'static str, &'static str, &'static str, fn(&mut T));
 
 /// Changes of the first mapping.
@@ -243,7 +238,7 @@ const OF_A_MAPPING: &[Change<Mapping>] = &[
     ("65 paths", "host-writes", "more than 64", |mapping| mapping.host_writes = vec!["/spec".to_owned(); 65]),
 ];
 
-/// Changes of the rest.
+/// Changes of the rest of the descriptor.
 const OF_A_DESCRIPTOR: &[Change<Descriptor>] = &[
     ("a kind twice", "mappings[2].kind", "v1/Pod is mapped twice", |all| {
         all.mappings.extend(all.mappings.first().cloned());
@@ -263,9 +258,9 @@ const OF_A_DESCRIPTOR: &[Change<Descriptor>] = &[
     ("a long name", "name", "RFC 1123", |all| all.name = "g".repeat(64)),
 ];
 
-/// A descriptor with one thing changed is refused for it, by its place in the descriptor.
+/// A descriptor with one change is refused, and the error names the field.
 #[test]
-fn a_descriptor_that_asks_for_too_much_is_refused_by_the_field() -> Result<()> {
+fn an_invalid_descriptor_is_refused_by_its_field() -> Result<()> {
     let good = load(&bytes(Guest::Obedient)?, false)?.descriptor;
     good.check()?;
     ensure_plain(&good.summary)?;

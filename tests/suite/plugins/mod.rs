@@ -1,15 +1,15 @@
-//! Plugins: a bench without any cluster where that is enough, and two real API servers where it is not.
+//! Plugins: tests without a cluster where that is enough, and tests with two real API servers.
 
 mod bench;
 mod cases;
 mod commands;
+mod events;
 mod fixtures;
 mod guard;
 mod limits;
 mod loading;
+mod lookups;
 mod parity;
 mod planes;
-mod reading;
-mod telling;
 pub(crate) mod unloadable;
 mod verdicts;

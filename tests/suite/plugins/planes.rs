@@ -1,4 +1,4 @@
-//! A plugin that misbehaves, between two real API servers: it hurts the objects that make it misbehave.
+//! A misbehaving plugin with two real API servers: only the objects that make it misbehave are affected.
 
 use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::core::v1::{Event, Pod, Secret, Service};
@@ -13,11 +13,11 @@ use weft_tests::world::World;
 use super::bench::{PLANTED, PLANTED_IN_BASE_64, ensure_plain};
 use crate::planes::place::{Place, patch, pod, with};
 
-/// The longest pause of a plugin that failed a few times, and of an object that it has failed.
+/// Longest pause of a plugin after a few failures, and of an object after a failure.
 const HEALED: std::time::Duration = std::time::Duration::from_secs(90);
 
-/// A deed, what it is done with, and the reason of the event that tells of it.
-const DEEDS: &[(&str, &str, &str)] = &[
+/// An action, its argument, and the reason of the event.
+const ACTIONS: &[(&str, &str, &str)] = &[
     ("spin", "", "PluginTimeout"),
     ("grow", "", "PluginMemory"),
     ("panic", "", "PluginTrapped"),
@@ -30,11 +30,11 @@ const DEEDS: &[(&str, &str, &str)] = &[
     ("merge", r#"{"spec":{"hostNetwork":true}}"#, "PluginRefused"),
     ("merge", r#"{"spec":{"imagePullSecrets":[{"name":"vc-my-vcluster"}]}}"#, "PluginRefused"),
     ("merge", r#"{"metadata":{"labels":{"weft.dev/cluster":"other"}}}"#, "PluginRefused"),
-    ("log-secret", "db", "Told"),
+    ("log-secret", "db", "Requested"),
     ("panic-secret", "db", "PluginTrapped"),
     ("ugly", "", "Sync2J0owned31mfakelineRefusedRefusedRefusedRefusedRefusedRefuse"),
 ];
-/// So many failures in a row are no reason yet to pause the plugin.
+/// So many failures in a row do not pause the plugin yet.
 const AT_ONCE: usize = 4;
 
 /// A tenant whose syncer has the guest.
@@ -50,30 +50,30 @@ pub(super) async fn with_guest(
     world.another_tenant(cluster, host_namespace, &plugins).await
 }
 
-/// A tenant whose syncer has the guest, and a namespace of it.
-async fn guarded(world: &World, namespace: &str, entry: Value) -> Result<(Tenant, Place)> {
+/// A tenant whose syncer has the guest, and one of its namespaces.
+async fn tenant_with_guest(world: &World, namespace: &str, entry: Value) -> Result<(Tenant, Place)> {
     let tenant = with_guest(world, "guarded", &format!("{namespace}-guarded"), &entry).await?;
     let place = Place::fresh(&tenant, "shop").await?;
     place.create::<Secret>(json!({"metadata": {"name": "db"}, "stringData": {"password": PLANTED}})).await?;
     Ok((tenant, place))
 }
 
-/// A pod that makes the guest do something.
-pub(super) fn doing(name: &str, deed: &str, given: &str) -> Value {
-    with(pod(name, json!({})), "annotations", deeds(deed, given))
+/// A pod whose annotations request an action.
+pub(super) fn doing(name: &str, action: &str, given: &str) -> Value {
+    with(pod(name, json!({})), "annotations", actions(action, given))
 }
 
-/// The annotations that tell the guest what to do.
-pub(super) fn deeds(deed: &str, given: &str) -> Value {
-    json!({"guest.test/do": deed, "guest.test/with": given})
+/// The annotations that request an action of the guest.
+pub(super) fn actions(action: &str, given: &str) -> Value {
+    json!({"guest.test/do": action, "guest.test/with": given})
 }
 
-/// A Service, and a pod that the guest has nothing to do with.
-async fn an_honest_pod_and_a_service_are_synced(place: &Place, name: &str) -> Result<()> {
+/// A Service, and a pod that requests no action.
+async fn ensure_others_are_synced(place: &Place, name: &str) -> Result<()> {
     let ports = json!({"selector": {"app": name}, "ports": [{"port": 80}]});
     place.create::<Service>(json!({"metadata": {"name": name}, "spec": ports})).await?;
     place.create::<Pod>(pod(name, json!({}))).await?;
-    eventually(&format!("the honest pod and the service {name} are on the host"), HEALED, async || {
+    eventually(&format!("the other pod and the service {name} are on the host"), HEALED, async || {
         let hosts = place.on_host::<Service>().get_opt(&place.host_name(name)).await?;
         ensure!(hosts.is_some(), "the service is not there");
         place.pair(name).await
@@ -88,51 +88,51 @@ async fn ensure_not_on_the_host(place: &Place, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// The syncer lives, and neither its log nor an event's text holds what it must not.
-async fn ensure_sound(tenant: &Tenant, place: &Place) -> Result<()> {
+/// The syncer is ready, and neither its log nor an event has secrets or control characters.
+async fn ensure_healthy(tenant: &Tenant, place: &Place) -> Result<()> {
     tenant.probe("/readyz").await?;
     let log = std::fs::read_to_string(tenant.syncer_log())?;
     for secret in [PLANTED, PLANTED_IN_BASE_64] {
         let line = log.lines().find(|line| line.contains(secret));
         ensure!(line.is_none(), "the log has the data of a Secret: {line:?}");
     }
-    ensure!(!log.contains('\u{1b}'), "the log has what a terminal would obey");
+    ensure!(!log.contains('\u{1b}'), "the log has control characters");
     let events = place.on_virtual::<Event>().list(&ListParams::default()).await?.items;
     let ours = events.iter().filter(|event| event.reporting_component.as_deref() == Some("weft"));
     ours.filter_map(|event| event.message.as_deref()).try_for_each(ensure_plain)
 }
 
 #[test]
-fn a_plugin_that_misbehaves_on_some_objects_keeps_no_other_from_being_synced() -> Result<()> {
+fn a_plugin_that_fails_for_some_objects_does_not_affect_others() -> Result<()> {
     in_shared_world(async |world, namespace| {
-        // What was refused once is not tried again, so that the plugin does not fail all the time.
-        // Memory runs out before time does, also on a machine that has much to do.
+        // With `deny`, a failure is not retried, so that the plugin does not fail all the time.
+        // Memory must run out before time, even on a busy machine.
         let limits = json!({"milliseconds": 3000, "mebibytes": 64});
         let entry = json!({"onFailure": "deny", "limits": limits});
-        let (tenant, place) = guarded(world, namespace, entry).await?;
-        for (turn, deeds) in DEEDS.chunks(AT_ONCE).enumerate() {
-            let pods: Vec<_> = (0..).map(|at| format!("bad-{turn}-{at}")).zip(deeds).collect();
-            for (name, (deed, given, _)) in &pods {
-                place.create::<Pod>(doing(name, deed, given)).await?;
+        let (tenant, place) = tenant_with_guest(world, namespace, entry).await?;
+        for (turn, actions) in ACTIONS.chunks(AT_ONCE).enumerate() {
+            let pods: Vec<_> = (0..).map(|at| format!("bad-{turn}-{at}")).zip(actions).collect();
+            for (name, (action, given, _)) in &pods {
+                place.create::<Pod>(doing(name, action, given)).await?;
             }
-            for (name, (deed, _, reason)) in &pods {
-                // What a plugin says too fast is told half a minute later.
-                let told = eventually(deed, HEALED, async || place.event(name, reason).await);
-                let event = told.await.context(*deed)?;
-                ensure!(event.type_.as_deref() == Some("Warning"), "{deed}: {event:?}");
+            for (name, (action, _, reason)) in &pods {
+                // Events beyond the rate limit are emitted half a minute later.
+                let event = eventually(action, HEALED, async || place.event(name, reason).await);
+                let event = event.await.context(*action)?;
+                ensure!(event.type_.as_deref() == Some("Warning"), "{action}: {event:?}");
                 ensure_not_on_the_host(&place, name).await?;
             }
-            an_honest_pod_and_a_service_are_synced(&place, &format!("good-{turn}")).await?;
+            ensure_others_are_synced(&place, &format!("good-{turn}")).await?;
         }
-        ensure_sound(&tenant, &place).await
+        ensure_healthy(&tenant, &place).await
     })
 }
 
 #[test]
-fn a_plugin_that_spins_keeps_no_other_kind_waiting() -> Result<()> {
+fn a_plugin_that_spins_does_not_delay_other_kinds() -> Result<()> {
     in_shared_world(async |world, namespace| {
         let slow = json!({"limits": {"milliseconds": 2000, "mebibytes": 64}});
-        let (tenant, place) = guarded(world, namespace, slow).await?;
+        let (tenant, place) = tenant_with_guest(world, namespace, slow).await?;
         let sources = json!([{"secretRef": {"name": "db"}}]);
         let containers = json!([{"name": "main", "image": "nginx:1", "envFrom": sources}]);
         place.run(pod("first", json!({"containers": containers}))).await?;
@@ -155,27 +155,27 @@ fn a_plugin_that_spins_keeps_no_other_kind_waiting() -> Result<()> {
         for name in &spinning {
             ensure_not_on_the_host(&place, name).await?;
         }
-        ensure_sound(&tenant, &place).await
+        ensure_healthy(&tenant, &place).await
     })
 }
 
 #[test]
-fn a_plugin_that_keeps_failing_is_paused_and_called_again_when_it_behaves() -> Result<()> {
+fn a_plugin_that_keeps_failing_is_paused_and_called_again_later() -> Result<()> {
     in_shared_world(async |world, namespace| {
-        let (tenant, place) = guarded(world, namespace, json!({})).await?;
+        let (tenant, place) = tenant_with_guest(world, namespace, json!({})).await?;
         let bad: Vec<String> = (0..12).map(|number| format!("bad-{number}")).collect();
         for name in &bad {
             place.create::<Pod>(doing(name, "merge", r#"{"spec":{"hostNetwork":true}}"#)).await?;
         }
-        eventually("the pause is told on one of the pods", HEALED, async || {
+        eventually("an event on one of the pods reports the pause", HEALED, async || {
             let events = place.on_virtual::<Event>().list(&ListParams::default()).await?.items;
             let is_paused = |event: &Event| event.reason.as_deref() == Some("PluginPaused");
-            ensure!(events.iter().any(is_paused), "no event tells of it");
+            ensure!(events.iter().any(is_paused), "no event reports it");
             Ok(())
         })
         .await?;
 
-        // The behaviour stops for one half by a change, for the other because the objects go.
+        // Half of the objects are changed so that the plugin no longer fails, the others are deleted.
         for name in bad.iter().take(6) {
             patch(
                 &place.on_virtual::<Pod>(),
@@ -187,10 +187,10 @@ fn a_plugin_that_keeps_failing_is_paused_and_called_again_when_it_behaves() -> R
         for name in bad.iter().skip(6) {
             place.on_virtual::<Pod>().delete(name, &DeleteParams::default().grace_period(0)).await?;
         }
-        an_honest_pod_and_a_service_are_synced(&place, "good").await?;
+        ensure_others_are_synced(&place, "good").await?;
         for name in bad.iter().take(6) {
             eventually(&format!("{name} is on the host"), HEALED, async || place.pair(name).await).await?;
         }
-        ensure_sound(&tenant, &place).await
+        ensure_healthy(&tenant, &place).await
     })
 }

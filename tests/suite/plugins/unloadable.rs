@@ -1,4 +1,4 @@
-//! Files that are no plugins for this host, each with the words in which its owner is told so.
+//! Files that cannot be loaded as plugins, each with words of the error.
 
 use std::fs;
 
@@ -9,20 +9,20 @@ use weft_tests::shared::in_runtime;
 
 use super::bench::component;
 
-/// What somebody may put where a plugin is looked for.
+/// A file in the folder of plugins.
 pub(crate) struct File {
     pub(crate) title: &'static str,
     pub(crate) bytes: Vec<u8>,
-    /// These are in what is said of it.
+    /// Words of the error.
     pub(crate) words: &'static [&'static str],
 }
 
-/// A file of each sort.
+/// One file of each sort.
 pub(crate) fn files() -> Result<Vec<File>> {
     let file = |title, bytes, words| File { title, bytes, words };
     let mut files = vec![
         file("nothing", Vec::new(), &["not a WebAssembly file"]),
-        file("a text", b"apiVersion: v1\n".to_vec(), &["not a WebAssembly file"]),
+        file("a YAML file", b"apiVersion: v1\n".to_vec(), &["not a WebAssembly file"]),
         file("machine code", machine_code()?, &["not a WebAssembly file"]),
         file(
             "a core module",
@@ -33,17 +33,17 @@ pub(crate) fn files() -> Result<Vec<File>> {
     files.extend(changed()?);
     files.extend([
         file(
-            "one that stops when it is asked what it is",
+            "one that traps in describe",
             bytes(Guest::TrapsAtOnce)?,
             &["cannot describe itself", "stopped", "unreachable"],
         ),
         file(
-            "one that never says what it is",
+            "one whose describe does not end",
             bytes(Guest::SpinsAtOnce)?,
             &["cannot describe itself", "longer than 5000 ms"],
         ),
         file(
-            "one that asks for too much",
+            "one that requests too much",
             bytes(Guest::Greedy)?,
             &["mappings[2].kind", "rbac.authorization.k8s.io/v1/ClusterRole", "cannot be mapped by a plugin"],
         ),
@@ -51,7 +51,7 @@ pub(crate) fn files() -> Result<Vec<File>> {
     Ok(files)
 }
 
-/// A good component, and something done to it.
+/// A valid component with one change.
 fn changed() -> Result<Vec<File>> {
     let good = bytes(Guest::Obedient)?;
     let file = |title, bytes, words| File { title, bytes, words };
@@ -63,7 +63,7 @@ fn changed() -> Result<Vec<File>> {
     let half = good.get(..good.len() / 2).context("is within")?.to_vec();
     Ok(vec![
         file("half a file", half, &["cannot be compiled"]),
-        file("a file with more behind it", [good.clone(), vec![0; 8]].concat(), &["cannot be compiled"]),
+        file("a file with trailing bytes", [good.clone(), vec![0; 8]].concat(), &["cannot be compiled"]),
         file("a damaged file", damaged(&good)?, &["cannot be compiled"]),
         file("too large a file", large, &["50 MiB", "32 MiB at most"]),
         named("a newer interface", "@0.1.0", "@0.2.0", &["weft:mapping 0.2.0", "calls 0.1.x", "wit/"])?,
@@ -78,13 +78,13 @@ pub(crate) fn bytes(guest: Guest) -> Result<Vec<u8>> {
     Ok(fs::read(component(guest)?)?)
 }
 
-/// What a cache of compiled components holds; run as it is, it could do anything.
+/// Machine code, as in the cache of compiled components; run without checks, it could do anything.
 fn machine_code() -> Result<Vec<u8>> {
     let compiled = Sandbox::new(None)?.engine().precompile_component(&bytes(Guest::Obedient)?);
     compiled.map_err(|error| anyhow::anyhow!("{error:#}"))
 }
 
-/// The file with the bytes behind its head turned over, where the lengths and the order of all parts are.
+/// The file with the bytes after its header inverted, which hold lengths and order of its sections.
 fn damaged(good: &[u8]) -> Result<Vec<u8>> {
     const HEAD: usize = 8;
     let mut damaged = good.to_vec();
@@ -92,7 +92,7 @@ fn damaged(good: &[u8]) -> Result<Vec<u8>> {
     Ok(damaged)
 }
 
-/// The file with one name in place of another of the same length.
+/// The file with one name replaced by another of the same length.
 pub(crate) fn renamed(bytes: &[u8], from: &str, to: &str) -> Result<Vec<u8>> {
     ensure!(from.len() == to.len(), "{from} and {to} are not of one length");
     let mut renamed = bytes.to_vec();

@@ -1,4 +1,4 @@
-//! What each verdict of a plugin does between two real API servers: the rows of the table in `wit/README.md`.
+//! The effect of each verdict with two real API servers: the rows of the table in `wit/README.md`.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Pod, Secret};
@@ -10,12 +10,12 @@ use weft_tests::shared::in_shared_world;
 use weft_tests::tenant::Tenant;
 use weft_tests::world::World;
 
-use super::planes::{deeds, doing, with_guest};
+use super::planes::{actions, doing, with_guest};
 use crate::planes::place::{Place, at, condition, patch, pod, with};
 
 /// The ConfigMap of every test.
 const SETTINGS: &str = "settings";
-/// Tells the guest to leave things as they are.
+/// Requests no change.
 const UNCHANGED: (&str, &str) = ("unchanged", "");
 
 /// A namespace of a tenant whose syncer has the guest.
@@ -36,9 +36,9 @@ impl Judged {
     }
 
     /// Creates a ConfigMap, and a pod that uses it.
-    async fn create_settings(&self, deed: (&str, &str)) -> Result<()> {
+    async fn create_settings(&self, action: (&str, &str)) -> Result<()> {
         let object = json!({"metadata": {"name": SETTINGS}, "data": {"mode": "old"}});
-        self.place.create::<ConfigMap>(with(object, "annotations", deeds(deed.0, deed.1))).await?;
+        self.place.create::<ConfigMap>(with(object, "annotations", actions(action.0, action.1))).await?;
         self.use_config_map("user", SETTINGS).await
     }
 
@@ -49,14 +49,15 @@ impl Judged {
         Ok(())
     }
 
-    /// Changes the ConfigMap, and what the guest says of it.
-    async fn change_settings(&self, mode: &str, deed: (&str, &str)) -> Result<()> {
-        let change = json!({"metadata": {"annotations": deeds(deed.0, deed.1)}, "data": {"mode": mode}});
+    /// Changes the ConfigMap, and the action of the guest.
+    async fn change_settings(&self, mode: &str, action: (&str, &str)) -> Result<()> {
+        let change =
+            json!({"metadata": {"annotations": actions(action.0, action.1)}, "data": {"mode": mode}});
         patch(&self.place.on_virtual::<ConfigMap>(), SETTINGS, change).await?;
         Ok(())
     }
 
-    /// The `mode` of the host's ConfigMap; none where the host has no ConfigMap.
+    /// The `mode` of the host's ConfigMap; none if the host has no ConfigMap.
     async fn mode_on_host(&self) -> Result<Option<String>> {
         let name = self.place.host_name(SETTINGS);
         let found = self.place.on_host::<ConfigMap>().get_opt(&name).await?;
@@ -75,14 +76,15 @@ impl Judged {
         eventually(&sentence, SOON, async || self.ensure_mode(expected).await).await
     }
 
-    /// Tells the guest what to say of a pod.
-    async fn change_pod(&self, name: &str, deed: (&str, &str), turn: &str) -> Result<()> {
-        let change = json!({"metadata": {"annotations": deeds(deed.0, deed.1), "labels": {"turn": turn}}});
+    /// Changes the action of the guest for a pod.
+    async fn change_pod(&self, name: &str, action: (&str, &str), turn: &str) -> Result<()> {
+        let change =
+            json!({"metadata": {"annotations": actions(action.0, action.1), "labels": {"turn": turn}}});
         patch(&self.place.on_virtual::<Pod>(), name, change).await?;
         Ok(())
     }
 
-    /// How often a rule of this kind has answered with this verdict.
+    /// How often a rule of this kind has returned this verdict.
     async fn calls(&self, kind: &str, verdict: &str) -> Result<u64> {
         let metrics = self.tenant.probe("/metrics").await?;
         let labels = [format!("kind=\"{kind}\""), format!("verdict=\"{verdict}\"")];
@@ -94,7 +96,7 @@ impl Judged {
         count.with_context(|| format!("no number in {line:?}"))
     }
 
-    /// Waits until there were more calls than `before`; says how many there are then.
+    /// Waits until there were more calls than `before`, and returns their number.
     async fn called(&self, kind: &str, verdict: &str, before: u64) -> Result<u64> {
         eventually(&format!("a {kind} has another {verdict}"), SOON, async || {
             let now = self.calls(kind, verdict).await?;
@@ -104,8 +106,7 @@ impl Judged {
         .await
     }
 
-    /// The calls there were when whatever happens without a change has happened: another ConfigMap that came
-    /// later has come through.
+    /// The number of calls once everything pending is done: another ConfigMap that was created later is synced.
     async fn calls_at_rest(&self, kind: &str, verdict: &str) -> Result<u64> {
         self.called(kind, verdict, 0).await?;
         self.place.create::<ConfigMap>(json!({"metadata": {"name": "later"}})).await?;
@@ -116,13 +117,13 @@ impl Judged {
         self.calls(kind, verdict).await
     }
 
-    /// Waits until a Warning event of the guest says `message` about `name`.
-    async fn told(&self, name: &str, message: &str) -> Result<()> {
+    /// Waits for a Warning event of the guest about `name` with `message`.
+    async fn warned(&self, name: &str, message: &str) -> Result<()> {
         eventually(&format!("an event about {name} says {message:?}"), SOON, async || {
-            let events = self.told_about(name).await?;
+            let events = self.events_about(name).await?;
             let is_it = |event: &&Event| {
                 event.type_.as_deref() == Some("Warning")
-                    && event.reason.as_deref() == Some("Told")
+                    && event.reason.as_deref() == Some("Requested")
                     && event.message.as_deref().is_some_and(|found| found.contains(message))
             };
             ensure!(events.iter().any(|event| is_it(&event)), "the events are {events:#?}");
@@ -131,14 +132,14 @@ impl Judged {
         .await
     }
 
-    async fn ensure_nobody_is_told(&self, name: &str) -> Result<()> {
-        let events = self.told_about(name).await?;
+    async fn ensure_no_events(&self, name: &str) -> Result<()> {
+        let events = self.events_about(name).await?;
         ensure!(events.is_empty(), "there are events: {events:#?}");
         Ok(())
     }
 
     /// The guest's events about `name`.
-    async fn told_about(&self, name: &str) -> Result<Vec<Event>> {
+    async fn events_about(&self, name: &str) -> Result<Vec<Event>> {
         let about = ListParams::default().fields(&format!("involvedObject.name={name}"));
         let mut events = self.place.on_virtual::<Event>().list(&about).await?.items;
         events.retain(|event| event.reporting_component.as_deref() == Some("weft"));
@@ -179,7 +180,7 @@ fn ensure_condition(pod: &Pod, expected: Option<&str>) -> Result<()> {
     ensure!(names == Vec::from_iter(expected), "the guest's conditions are {names:?}");
     for (name, condition) in guests {
         let said = (condition.status.as_str(), condition.reason.as_deref(), condition.message.as_deref());
-        ensure!(said == ("True", Some("Told"), Some("as it was told to")), "{name} says {said:?}");
+        ensure!(said == ("True", Some("Requested"), Some("as requested")), "{name} says {said:?}");
         ensure!(condition.last_transition_time.is_some(), "{name} has no time");
     }
     Ok(())
@@ -203,12 +204,12 @@ fn what_is_skipped_stays_as_it_is_on_the_host_until_the_plugin_lets_it_through()
 
         judged.change_settings("new", UNCHANGED).await?;
         judged.reaches_host(Some("new")).await?;
-        judged.ensure_nobody_is_told(SETTINGS).await
+        judged.ensure_no_events(SETTINGS).await
     })
 }
 
 #[test]
-fn what_is_to_be_absent_is_deleted_on_the_host_and_made_again_when_it_may_be() -> Result<()> {
+fn an_absent_object_is_deleted_on_the_host_and_created_again_later() -> Result<()> {
     in_shared_world(async |world, namespace| {
         let judged = Judged::new(world, namespace).await?;
         judged.create_settings(("absent", "not here")).await?;
@@ -225,12 +226,12 @@ fn what_is_to_be_absent_is_deleted_on_the_host_and_made_again_when_it_may_be() -
 
         judged.change_settings("new", UNCHANGED).await?;
         judged.reaches_host(Some("new")).await?;
-        judged.ensure_nobody_is_told(SETTINGS).await
+        judged.ensure_no_events(SETTINGS).await
     })
 }
 
 #[test]
-fn a_pod_that_is_to_be_absent_ends_as_if_the_host_had_deleted_it() -> Result<()> {
+fn an_absent_pod_ends_as_if_the_host_had_deleted_it() -> Result<()> {
     in_shared_world(async |world, namespace| {
         let judged = Judged::new(world, namespace).await?;
         let object = doing("web", "absent", "not here");
@@ -242,24 +243,24 @@ fn a_pod_that_is_to_be_absent_ends_as_if_the_host_had_deleted_it() -> Result<()>
         judged.change_pod("web", UNCHANGED, "next").await?;
         let pair = judged.place.running("web").await?;
         judged.change_pod("web", ("absent", "not here any more"), "last").await?;
-        // What a pod does ends with its host pod, so the tenant's pod is over as well.
+        // A pod ends with its host pod, so the tenant's pod ends as well.
         judged.place.gone(&pair).await
     })
 }
 
 #[test]
-fn what_is_rejected_is_told_to_the_tenant_and_asked_about_again_when_it_changes() -> Result<()> {
+fn a_rejected_object_has_an_event_and_is_mapped_again_when_it_changes() -> Result<()> {
     in_shared_world(async |world, namespace| {
         let judged = Judged::new(world, namespace).await?;
         judged.create_settings(("reject", "at first")).await?;
-        judged.told(SETTINGS, "at first").await?;
+        judged.warned(SETTINGS, "at first").await?;
         judged.ensure_mode(None).await?;
 
         judged.change_settings("old", UNCHANGED).await?;
         judged.reaches_host(Some("old")).await?;
         for message in ["once more", "and again"] {
             judged.change_settings("new", ("reject", message)).await?;
-            judged.told(SETTINGS, message).await?;
+            judged.warned(SETTINGS, message).await?;
             judged.ensure_mode(Some("old")).await?;
         }
         judged.change_settings("new", UNCHANGED).await?;
@@ -268,14 +269,14 @@ fn what_is_rejected_is_told_to_the_tenant_and_asked_about_again_when_it_changes(
 }
 
 #[test]
-fn what_fails_is_told_to_the_tenant_and_tried_again_without_a_change() -> Result<()> {
+fn a_failed_object_has_an_event_and_is_retried_without_a_change() -> Result<()> {
     in_shared_world(async |world, namespace| {
         let judged = Judged::new(world, namespace).await?;
         judged.create_settings(UNCHANGED).await?;
         judged.reaches_host(Some("old")).await?;
 
         judged.change_settings("new", ("fail", "out of order")).await?;
-        judged.told(SETTINGS, "out of order").await?;
+        judged.warned(SETTINGS, "out of order").await?;
         let mut calls = judged.calls_at_rest("v1/ConfigMap", "fail").await?;
         for _ in 0..2 {
             calls = judged.called("v1/ConfigMap", "fail", calls).await?;
@@ -288,7 +289,7 @@ fn what_fails_is_told_to_the_tenant_and_tried_again_without_a_change() -> Result
 }
 
 #[test]
-fn what_waits_for_a_secret_is_asked_about_again_when_the_secret_comes_and_when_it_changes() -> Result<()> {
+fn an_object_that_waits_for_a_secret_is_mapped_again_when_the_secret_changes() -> Result<()> {
     in_shared_world(async |world, namespace| {
         let judged = Judged::new(world, namespace).await?;
         judged.create_settings(UNCHANGED).await?;
@@ -306,12 +307,12 @@ fn what_waits_for_a_secret_is_asked_about_again_when_the_secret_comes_and_when_i
 
         judged.change_settings("new", UNCHANGED).await?;
         judged.reaches_host(Some("new")).await?;
-        judged.ensure_nobody_is_told(SETTINGS).await
+        judged.ensure_no_events(SETTINGS).await
     })
 }
 
 #[test]
-fn what_waits_for_a_time_is_asked_about_again_by_itself() -> Result<()> {
+fn an_object_that_waits_for_a_time_is_mapped_again_by_itself() -> Result<()> {
     in_shared_world(async |world, namespace| {
         let judged = Judged::new(world, namespace).await?;
         let object = doing("web", "wait-a-second", "soon");
@@ -325,12 +326,12 @@ fn what_waits_for_a_time_is_asked_about_again_by_itself() -> Result<()> {
 
         judged.change_pod("web", UNCHANGED, "next").await?;
         judged.place.running("web").await?;
-        judged.ensure_nobody_is_told("web").await
+        judged.ensure_no_events("web").await
     })
 }
 
 #[test]
-fn a_condition_comes_with_apply_and_with_skip_and_goes_with_the_answer_that_has_none() -> Result<()> {
+fn a_condition_is_set_with_apply_and_skip_and_removed_by_an_outcome_without_it() -> Result<()> {
     in_shared_world(async |world, namespace| {
         let judged = Judged::new(world, namespace).await?;
         judged.place.run(pod("web", json!({}))).await?;
@@ -340,7 +341,7 @@ fn a_condition_comes_with_apply_and_with_skip_and_goes_with_the_answer_that_has_
         judged.has_condition("web", None).await?;
         judged.change_pod("web", ("condition-skip", "Held"), "third").await?;
         judged.has_condition("web", Some("Held")).await?;
-        // The condition shows that the plugin was asked about the last change.
+        // The condition shows that the plugin was called for the last change.
         judged.ensure_turn_on_host("web", json!("second")).await?;
 
         judged.change_pod("web", UNCHANGED, "fourth").await?;
@@ -353,7 +354,7 @@ fn a_condition_comes_with_apply_and_with_skip_and_goes_with_the_answer_that_has_
 }
 
 #[test]
-fn a_condition_of_a_pod_that_is_skipped_at_first_goes_when_the_pod_runs() -> Result<()> {
+fn a_condition_of_a_pod_that_is_skipped_at_first_is_removed_when_it_runs() -> Result<()> {
     in_shared_world(async |world, namespace| {
         let judged = Judged::new(world, namespace).await?;
         let object = doing("web", "condition-skip", "Held");
@@ -368,12 +369,12 @@ fn a_condition_of_a_pod_that_is_skipped_at_first_goes_when_the_pod_runs() -> Res
         judged.change_pod("web", UNCHANGED, "next").await?;
         judged.place.running("web").await?;
         judged.has_condition("web", None).await?;
-        judged.ensure_nobody_is_told("web").await
+        judged.ensure_no_events("web").await
     })
 }
 
 #[test]
-fn what_a_skipped_pod_does_on_the_host_still_flows_back() -> Result<()> {
+fn the_status_of_a_skipped_pod_is_still_synced_back() -> Result<()> {
     in_shared_world(async |world, namespace| {
         let judged = Judged::new(world, namespace).await?;
         let pair = judged.place.run(pod("web", json!({}))).await?;

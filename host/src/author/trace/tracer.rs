@@ -67,7 +67,7 @@ impl Tracer {
     }
 
     /// Traces the translation of `source` to the host.
-    pub(in crate::author) fn to_host(
+    pub(in crate::author) fn trace_to_host(
         self,
         around: &Offline,
         source: &VirtualObject,
@@ -85,7 +85,7 @@ impl Tracer {
     }
 
     /// Traces the translation of `host` back to `current`.
-    pub(in crate::author) fn to_virtual(
+    pub(in crate::author) fn trace_to_virtual(
         self,
         around: &Offline,
         host: &HostObject,
@@ -229,7 +229,7 @@ mod tests {
             let source = VirtualObject::new(part(&file, "virtual").remove(0));
             let kind = key_of(&source).kind;
             let tracer = || Tracer::new(&kind, &Sources::default()).unwrap();
-            let trace = tracer().to_host(&around, &source, None);
+            let trace = tracer().trace_to_host(&around, &source, None);
             assert_eq!(trace.result, translated(&around, &source), "{}", file.display());
             if let (Some(last), Ok(result)) = (trace.stages().last(), &trace.result) {
                 assert_eq!(last.after, *result, "{}", file.display());
@@ -237,7 +237,7 @@ mod tests {
             for host in part(&file, "status").into_iter().map(HostObject::new) {
                 let (mapper, notes) = (mapper(&kind), Notes::default());
                 let back = translate::to_virtual(&around.ctx(Some(&host), &notes), &*mapper, &host, &source);
-                let trace = tracer().to_virtual(&around, &host, &source);
+                let trace = tracer().trace_to_virtual(&around, &host, &source);
                 assert_eq!(trace.result, Ok(back.into_fields()), "{}", file.display());
             }
         }
@@ -324,7 +324,7 @@ mod tests {
         });
         let source = VirtualObject::from_json(source).unwrap();
         let tracer = Tracer::new(&key_of(&source).kind, &Editing::sources(edit)).unwrap();
-        tracer.to_host(&surroundings().unwrap(), &source, None)
+        tracer.trace_to_host(&surroundings().unwrap(), &source, None)
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::author::encode::encode;
 use crate::author::workbench::{Examined, Workbench};
 use crate::cli::output::{good, note, print};
 use crate::cli::project::{self, DIST};
-use crate::cli::summary::Summary;
+use crate::cli::summary::ComponentSummary;
 
 /// Arguments of `weft plugin build`.
 #[derive(Debug, Args)]
@@ -49,7 +49,7 @@ const COMPONENTIZE_PY: &str = "componentize-py";
 pub(super) fn build(arguments: &Build) -> Result<ExitCode> {
     let bench = project::workbench()?;
     let built = make_now(&bench, &arguments.folder)?;
-    print(&format!("{} {}\n", good("built"), Summary::new(&built.file, &built.plugin).to_text()));
+    print(&format!("{} {}\n", good("built"), ComponentSummary::new(&built.file, &built.plugin).to_text()));
     Ok(ExitCode::SUCCESS)
 }
 

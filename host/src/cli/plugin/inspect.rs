@@ -9,7 +9,7 @@ use clap::Args;
 use crate::cli::output::{Format, print, print_value};
 use crate::cli::plugin::build;
 use crate::cli::project;
-use crate::cli::summary::Summary;
+use crate::cli::summary::ComponentSummary;
 
 /// Arguments of `weft plugin inspect`.
 #[derive(Debug, Args)]
@@ -25,7 +25,7 @@ pub(in crate::cli) struct Inspect {
 pub(super) fn inspect(arguments: &Inspect) -> Result<ExitCode> {
     let bench = project::workbench()?;
     let file = build::component(&bench, &arguments.path)?;
-    let summary = Summary::new(&file, &bench.examine(&file)?);
+    let summary = ComponentSummary::new(&file, &bench.examine(&file)?);
     match arguments.output {
         Format::Text | Format::Wide => print(&summary.to_text()),
         format => print_value(&summary, format)?,

@@ -1,6 +1,6 @@
 //! A manager without a syncer around it, for tests: its folder, and what leaves it.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -31,7 +31,7 @@ impl Bench {
     /// A manager of a configuration with these `plugins.grants` and this `plugins.load`.
     pub(super) fn new(grants: &str, load: &Value) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let wanted = wanted(folder.path().into(), grants, load);
+        let wanted = wanted(folder.path(), grants, load);
         let (sender, events) = mpsc::channel(16);
         let (status, mut counted) =
             (Arc::new(Status::default()), prometheus_client::registry::Registry::default());
@@ -58,7 +58,7 @@ impl Bench {
 
     /// A configuration with the folder and these `plugins.grants` and `plugins.load`.
     pub(super) fn wanted(&self, grants: &str, load: &Value) -> Arc<Wanted> {
-        Arc::new(wanted(self.folder.path().into(), grants, load))
+        Arc::new(wanted(self.folder.path(), grants, load))
     }
 
     /// Another `plugins.grants` and `plugins.load`.
@@ -146,7 +146,7 @@ impl Bench {
     }
 }
 
-fn wanted(folder: PathBuf, grants: &str, load: &Value) -> Wanted {
+fn wanted(folder: &Path, grants: &str, load: &Value) -> Wanted {
     let plugins = json!({"folder": folder, "grants": grants, "load": load});
     Wanted { plugins: serde_json::from_value(plugins).unwrap(), declared: Vec::new() }
 }

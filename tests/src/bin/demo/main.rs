@@ -28,14 +28,13 @@ const POLL: Duration = Duration::from_millis(200);
 /// What a shell reports for a program ended by Ctrl-C.
 const INTERRUPTED: u8 = 130;
 
-/// Starts a host and a virtual Kubernetes on this machine and shows a virtual cluster at work.
+/// Starts a host and a virtual control plane on this machine, and shows a virtual cluster at work.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Ends by itself once both sides agree, with code 0, or fails.
+    /// Exit once both sides agree, with code 0, or fail.
     #[arg(long)]
     once: bool,
-    /// Folder of plugins, `<name>.wasm` each: what is put there is mapped with at once, and may do all that
-    /// it asks for.
+    /// Folder of plugins, `<name>.wasm` each: they are loaded at once, with all grants that they request.
     #[arg(long, value_name = "FOLDER")]
     plugin: Option<PathBuf>,
 }
@@ -119,7 +118,7 @@ async fn settle(world: &World) -> Result<Sides> {
     }
 }
 
-/// Returns on Ctrl-C, or when asked to end by a signal.
+/// Returns on Ctrl-C, or on a signal to end.
 async fn interrupted() {
     let terminated = async {
         match signal(SignalKind::terminate()) {

@@ -26,7 +26,7 @@ pub(crate) fn show(world: &World, sides: &Sides) {
     }
 }
 
-/// The commands that look at both clusters.
+/// The commands that show both clusters.
 pub(crate) fn how_to_connect(world: &World) {
     let tenant = world.tenant();
     println!(

@@ -1,4 +1,4 @@
-//! Counts what a syncer asks of both servers, by their audit logs.
+//! Counts the requests of a syncer to both servers, by their audit logs.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,10 +13,10 @@ use crate::bench::Bench;
 
 /// Both servers, in the order of the breakdown; also the names of their logs.
 const SIDES: [&str; 2] = ["host", "virtual"];
-/// What changes something.
+/// Verbs that write.
 const WRITES: [&str; 5] = ["create", "update", "patch", "delete", "deletecollection"];
 
-/// Flags that have a server log who asks what; everybody's requests, the readers choose.
+/// Flags for an audit log of all requests; readers filter it by user.
 pub(crate) fn flags(run: &Path, side: &str) -> Result<Vec<(Component, String)>> {
     let policy = run.join(format!("audit-{side}.yaml"));
     let rules = json!({

@@ -47,7 +47,7 @@ pub(crate) struct Bench {
 }
 
 impl Bench {
-    /// Starts the planes; with `audited` both servers log what the syncer asks of them, which costs time.
+    /// Starts the planes; with `audited` both servers log the syncer's requests, which costs time.
     pub(crate) async fn start(binaries: &Binaries, audited: bool) -> Result<Self> {
         let scratch = Scratch::new()?;
         let options = tenant::Options {

@@ -56,7 +56,7 @@ pub(crate) async fn measure(bench: &Bench, pods: u32, existing: u32, report: &mu
          taken off)"
     ));
     let latencies = Latencies::of(&ledger);
-    latencies.tell("the syncer", report);
+    latencies.report("the syncer", report);
     report.add(row("forward_ms", "10/s: create reply to host pod seen, ms", &latencies.forward, pods));
     report.add(row("back_ms", "10/s: host ready to virtual ready, ms", &latencies.back, pods));
     Ok(())
@@ -74,7 +74,7 @@ pub(crate) async fn floor(bench: &Bench, template: &Template, pods: u32, report:
     bench.delete_by_hand(&ledger).await?;
     bench.empty().await?;
     let latencies = Latencies::of(&ledger);
-    latencies.tell("by hand", report);
+    latencies.report("by hand", report);
     report.add(row(
         "forward_floor_ms",
         "10/s by hand: create reply to host pod, ms",
@@ -115,7 +115,7 @@ impl Latencies {
         }
     }
 
-    fn tell(&self, who: &str, report: &mut Report) {
+    fn report(&self, who: &str, report: &mut Report) {
         let pair = |numbers: &[f64]| [quantile(numbers, 50), quantile(numbers, 99)];
         let text = format!(
             "10/s, {who}, p50 and p99 in ms: forward {:.2?}, from the due time {:.2?}, back {:.2?}, due to ready {:.2?}",

@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
-/// Not the default of 30 s: nobody waits for it, but a burst is deleted sooner on a slow machine.
+/// Not the default of 30 s: a burst is deleted sooner on a slow machine.
 const GRACE_SECONDS: u32 = 5;
 
 /// A pod as its user writes it: one container, no volumes, no token; its image's tag says which it is.

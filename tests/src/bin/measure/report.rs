@@ -1,11 +1,11 @@
-//! Says what was measured: a table for people, one JSON object for programs.
+//! Reports measurements: a table for people, one JSON object for programs.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
 
 use serde_json::{Map, Value, json};
 
-/// What a number should be; see the design's numbers.
+/// The target of a number; see the design's numbers.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Limit {
     /// More is better.
@@ -46,7 +46,7 @@ pub(crate) struct Report {
     notes: Vec<String>,
 }
 
-/// Tells the person who waits; the JSON has standard output for itself.
+/// Prints to standard error, because standard output is for the JSON.
 pub(crate) fn say(text: &str) {
     // A closed standard error is no reason to stop measuring.
     let _ = writeln!(std::io::stderr(), "{text}");

@@ -14,7 +14,7 @@ use crate::report::{Limit, Report, Row, say};
 
 /// Keep their nodes, so that making those is not counted.
 const KEPT: u32 = 6;
-/// After the last pod is gone, for what comes late: events.
+/// After the last pod is gone, for late events.
 const LATE: Duration = Duration::from_secs(5);
 /// So that events of the pods that are kept are not counted.
 const QUIET: Duration = Duration::from_secs(10);

@@ -100,7 +100,7 @@ impl Status {
         self.conditions.iter().any(|condition| condition.r#type == "Ready" && condition.status == "True")
     }
 
-    /// What both sides must agree on, in words.
+    /// What both sides must agree on, as a string.
     pub(crate) fn summary(&self) -> String {
         format!("{} {} ready: {}", self.phase, self.pod_ip, self.ready())
     }
@@ -181,7 +181,7 @@ impl Server {
         Ok(self.list("?limit=1", NAMES_ONLY).await?.metadata.resource_version)
     }
 
-    /// Gives every change after `version` to `sink`, for ever; a watch the server ends goes on where it was.
+    /// Sends every change after `version` to `sink`; resumes when the server ends the watch.
     pub(crate) async fn watch(self, mut version: String, mut sink: impl FnMut(Event)) -> Result<()> {
         loop {
             let path = format!("{}?watch=true&resourceVersion={version}", self.pods_path());

@@ -19,7 +19,7 @@ const EMPTY: Duration = Duration::from_secs(5);
 const SETTLE: Duration = Duration::from_secs(10);
 /// How long before the syncer's start the probe is made.
 const AHEAD: Duration = Duration::from_secs(1);
-/// Between two looks at the syncer's health.
+/// Interval between two health checks.
 const POLL: Duration = Duration::from_millis(5);
 const PATIENCE: Duration = Duration::from_mins(1);
 /// Restarts, of which the median is reported.
@@ -31,7 +31,7 @@ const ROUND: &str = "settled";
 /// Memory is reported in millions of bytes.
 const MB: f64 = 1e6;
 
-/// Fills an empty cluster with pairs and looks at the syncer before and after.
+/// Fills an empty cluster with pairs, and measures the syncer before and after.
 pub(crate) async fn memory(bench: &Bench, pods: u32, report: &mut Report) -> Result<()> {
     tokio::time::sleep(EMPTY).await;
     let empty = f64::from(usage::resident(bench.syncer()?)?);
@@ -142,7 +142,7 @@ async fn restart(bench: &Bench, probe: &str) -> Result<Restarted> {
     Ok(Restarted { took, observation })
 }
 
-/// When the syncer says that it is ready.
+/// The time at which the syncer is ready.
 async fn ready(bench: &Bench, started: Instant) -> Result<Instant> {
     while started.elapsed() < PATIENCE {
         if bench.tenant.probe("/readyz").await.is_ok() {

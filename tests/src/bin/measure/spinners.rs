@@ -1,7 +1,7 @@
 //! Keeps the processors awake at idle priority, so that a quiet virtual machine is not slower than a busy one.
 //!
-//! A virtual processor that halts makes each wake-up dear, and the guest books that as work of whoever
-//! wakes. Spinners take nothing from others: they run when nothing else wants to.
+//! A virtual processor that halts makes each wake-up expensive, and the guest accounts it to the process
+//! that wakes. Spinners take nothing from others: they run when nothing else wants to.
 
 use std::path::Path;
 use std::time::Duration;
@@ -32,7 +32,7 @@ impl Spinners {
         Self(spinners)
     }
 
-    /// What the report says of them.
+    /// The remark for the report.
     pub(crate) fn describe(&self) -> String {
         match self.0.len() {
             0 => "no idle-priority spinners (chrt is missing or refused): latency and CPU are those of a \

@@ -56,11 +56,11 @@ pub(crate) async fn measure(
         with_syncer(bench, &format!("syncer-{time}b"), pods, &mut rates).await?;
         by_hand(bench, template, &format!("ceiling-{time}b"), pods, &mut rates).await?;
     }
-    tell(&rates, pods, report);
+    add_rows(&rates, pods, report);
     Ok(())
 }
 
-fn tell(rates: &Rates, pods: u32, report: &mut Report) {
+fn add_rows(rates: &Rates, pods: u32, report: &mut Report) {
     let (syncer, ceiling, cpu) = (median(&rates.syncer), median(&rates.ceiling), median(&rates.cpu));
     report.add(Row {
         key: "throughput_ratio",

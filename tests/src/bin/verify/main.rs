@@ -38,7 +38,7 @@ async fn main() -> ExitCode {
 
 async fn verify(arguments: &Arguments) -> Vec<Outcome> {
     let chosen: Vec<&Part> = PARTS.iter().filter(|part| chosen(arguments, part)).collect();
-    // The Go build is the longest part of a first run; it goes on beside the Rust ones.
+    // The Go build is the longest part of a first run; it runs beside the Rust ones.
     let mut planes = Planes::start(chosen.iter().any(|part| part.needs_planes));
     let mut outcomes = Vec::new();
     for part in chosen {

@@ -1,4 +1,4 @@
-//! The deeds, by name.
+//! The actions of the guest, by name.
 
 use serde_json::{Value, json};
 
@@ -10,7 +10,7 @@ use crate::bindings::weft::mapping::{log, lookup, names};
 use crate::describe::kind;
 use crate::exhaust;
 
-/// What a terminal would obey, what a line would end at, and what makes text run the other way.
+/// Terminal escapes, line breaks, and a mark that reverses the direction of text.
 const UGLY: &str = "\u{1b}[2J\u{1b}]0;owned\u{7}\r\n\t\u{9b}31m\u{2028}\u{202e}fake line";
 
 /// Does what the annotation `key` of the draft says.
@@ -20,20 +20,20 @@ pub(crate) fn act(request: &Request, key: &str) -> Outcome {
         |key: &str| draft.get("metadata")?.get("annotations")?.get(key)?.as_str().map(str::to_owned);
     let with = annotation("guest.test/with").unwrap_or_default();
     match annotation(key).as_deref() {
-        Some(deed) => edits(deed, &with)
-            .or_else(|| exhausts(deed))
-            .or_else(|| verdicts(deed, &with))
-            .or_else(|| conditions(deed, &with))
-            .or_else(|| reads(deed, &with, request))
-            .or_else(|| tells(deed, &with))
-            .unwrap_or_else(|| fail(&format!("there is no deed {deed:?}"))),
+        Some(action) => edits(action, &with)
+            .or_else(|| exhausts(action))
+            .or_else(|| verdicts(action, &with))
+            .or_else(|| conditions(action, &with))
+            .or_else(|| reads(action, &with, request))
+            .or_else(|| emits(action, &with))
+            .unwrap_or_else(|| fail(&format!("there is no action {action:?}"))),
         None => apply(Edit::Unchanged),
     }
 }
 
-/// Answers that change the draft as `with` says: the tests say which changes are lies.
-fn edits(deed: &str, with: &str) -> Option<Outcome> {
-    Some(apply(match deed {
+/// Edits that change the draft as `with` says; the tests know which ones must be refused.
+fn edits(action: &str, with: &str) -> Option<Outcome> {
+    Some(apply(match action {
         "unchanged" => Edit::Unchanged,
         "patch" => Edit::Patch(with.to_owned()),
         "merge" => Edit::Merge(with.to_owned()),
@@ -54,8 +54,8 @@ fn edits(deed: &str, with: &str) -> Option<Outcome> {
     }))
 }
 
-fn exhausts(deed: &str) -> Option<Outcome> {
-    match deed {
+fn exhausts(action: &str) -> Option<Outcome> {
+    match action {
         "spin" => exhaust::spin(),
         "grow" => exhaust::grow(),
         "trap" => exhaust::trap(),
@@ -66,8 +66,8 @@ fn exhausts(deed: &str) -> Option<Outcome> {
     }
 }
 
-fn verdicts(deed: &str, with: &str) -> Option<Outcome> {
-    let verdict = match deed {
+fn verdicts(action: &str, with: &str) -> Option<Outcome> {
+    let verdict = match action {
         "skip" => Verdict::Skip(problem(with)),
         "absent" => Verdict::Absent(problem(with)),
         "reject" => Verdict::Reject(problem(with)),
@@ -88,9 +88,9 @@ fn verdicts(deed: &str, with: &str) -> Option<Outcome> {
     Some(outcome(verdict))
 }
 
-/// Answers with one condition, as a plugin of good faith has them. `with` is its name.
-fn conditions(deed: &str, with: &str) -> Option<Outcome> {
-    let verdict = match deed {
+/// Sets one valid condition. `with` is its name.
+fn conditions(action: &str, with: &str) -> Option<Outcome> {
+    let verdict = match action {
         "condition" => Verdict::Apply(Edit::Unchanged),
         "condition-skip" => Verdict::Skip(problem(with)),
         _ => return None,
@@ -98,15 +98,15 @@ fn conditions(deed: &str, with: &str) -> Option<Outcome> {
     let condition = Condition {
         name: with.to_owned(),
         status: Some(true),
-        reason: "Told".to_owned(),
-        message: "as it was told to".to_owned(),
+        reason: "Requested".to_owned(),
+        message: "as requested".to_owned(),
     };
     Some(Outcome { conditions: vec![condition], ..outcome(verdict) })
 }
 
-/// Reads what was not granted, too much, or what is to be kept.
-fn reads(deed: &str, with: &str, request: &Request) -> Option<Outcome> {
-    let text = match deed {
+/// Looks up what was not granted, too much, or secrets.
+fn reads(action: &str, with: &str, request: &Request) -> Option<Outcome> {
+    let text = match action {
         "read" => format!("{:?}", get("Secret", with)),
         "read-host" => format!("{:?}", lookup::get(Side::HostSide, &target("Secret", with))),
         "read-ungranted" => format!("{:?}", get("ServiceAccount", with)),
@@ -129,9 +129,9 @@ fn reads(deed: &str, with: &str, request: &Request) -> Option<Outcome> {
     Some(fail(&text))
 }
 
-/// Says too much, or what it may not say.
-fn tells(deed: &str, with: &str) -> Option<Outcome> {
-    match deed {
+/// Logs, emits or sets too much, or what it must not.
+fn emits(action: &str, with: &str) -> Option<Outcome> {
+    match action {
         "log" => log::write(log::Level::Info, with, &[]),
         "ugly-log" => log::write(log::Level::Warn, &UGLY.repeat(1000), &[(UGLY.to_owned(), UGLY.to_owned())]),
         "log-flood" => {
@@ -160,9 +160,9 @@ fn secret(text: &str) -> ObjectRef {
     ObjectRef { kind: kind("", "Secret"), namespace: Some(namespace.to_owned()), name: name.to_owned() }
 }
 
-/// How many of many questions were answered.
-fn flood(questions: u32, ask: impl Fn(u32) -> bool) -> String {
-    (0..questions).filter(|turn| ask(*turn)).count().to_string()
+/// How many of many lookups succeeded.
+fn flood(lookups: u32, lookup: impl Fn(u32) -> bool) -> String {
+    (0..lookups).filter(|turn| lookup(*turn)).count().to_string()
 }
 
 fn log_secret(name: &str) -> String {
@@ -173,7 +173,7 @@ fn log_secret(name: &str) -> String {
     "it is in the log".to_owned()
 }
 
-/// How often this instance was called: always once.
+/// How often this instance was called; always once.
 fn count() -> u32 {
     use std::sync::atomic::{AtomicU32, Ordering};
     static CALLS: AtomicU32 = AtomicU32::new(0);
@@ -187,7 +187,7 @@ fn copies_of_copies() -> String {
     Value::from(copies).to_string()
 }
 
-/// Each insertion at the front moves all that is behind it.
+/// Each insertion at the front moves all items behind it.
 fn shifts_of_a_long_list() -> String {
     let list = json!({"op": "add", "path": "/spec/list", "value": vec![0; 400_000]});
     let shifts = (0..9_000).map(|_| json!({"op": "add", "path": "/spec/list/0", "value": 0}));
@@ -203,7 +203,7 @@ fn moves_of_a_large_value() -> String {
     Value::from([value].into_iter().chain(moves).collect::<Vec<_>>()).to_string()
 }
 
-/// Objects that cannot be, with names that nobody has.
+/// Objects with names that are too long to exist.
 fn much() -> Vec<ObjectRef> {
     (0..1000).map(|turn| target("Secret", &format!("{turn}{}", "n".repeat(1000)))).collect()
 }
@@ -217,7 +217,7 @@ pub(crate) fn ugly_problem() -> Problem {
 }
 
 pub(crate) fn problem(message: &str) -> Problem {
-    Problem { reason: "Told".to_owned(), message: message.to_owned(), field: None }
+    Problem { reason: "Requested".to_owned(), message: message.to_owned(), field: None }
 }
 
 fn fail(message: &str) -> Outcome {
