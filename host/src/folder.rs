@@ -54,7 +54,7 @@ async fn watch(folder: PathBuf, changed: Arc<Notify>) {
         let (sender, mut events) = mpsc::channel(1);
         let watcher = start(&folder, sender);
         if let Err(error) = &watcher {
-            debug!(folder = %folder.display(), %error, "cannot be watched; it is looked at every few seconds");
+            debug!(folder = %folder.display(), %error, "cannot be watched; it is polled every few seconds");
             tokio::time::sleep(LOOK).await;
         }
         while let Ok(Some(())) = timeout(LOOK, events.recv()).await {

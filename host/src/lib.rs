@@ -1,6 +1,6 @@
 //! The shell of weft: everything that touches the world.
 //!
-//! One object's journey: `engine/informer/watch.rs` sees it, `engine/queue.rs` hands its key out,
+//! One object's journey: `engine/informer/follow.rs` sees it, `engine/queue.rs` hands its key out,
 //! `engine/reconcile/syncer.rs` sees both sides and asks the pure core (`weft_core`) what to do, and
 //! `engine/apply.rs` writes. [`run`] puts the parts together.
 

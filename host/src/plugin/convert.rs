@@ -33,7 +33,7 @@ const REPORTED: usize = 8;
 const AWAITED: usize = 64;
 /// Longest name that an object can have.
 const NAME: usize = 253;
-/// Bytes of an edit: what an API server takes in one request. As values it takes many times as much.
+/// Bytes of an edit: what an API server accepts in one request. As values it takes many times as much.
 const EDIT: usize = 3 * 1024 * 1024;
 /// The least time after which a rule may ask to run again.
 const SOONEST: Duration = Duration::from_secs(1);

@@ -72,7 +72,7 @@ impl Running {
         Ok(running)
     }
 
-    /// Puts these rules in force beside the built-in ones.
+    /// Applies these rules beside the built-in ones.
     pub(super) fn set(&self, more: &[Arc<dyn Mapper>], clean_up: BTreeSet<Kind>) {
         let mappers = self.builtin.iter().chain(more).cloned().collect();
         self.rules.send_replace(Arc::new(Rules { mappers, clean_up }));

@@ -1,4 +1,4 @@
-//! What leaves the manager: the rules of every kind, the status that people look at, and events.
+//! What leaves the manager: the rules of every kind, the status for people, and events.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
