@@ -29,9 +29,11 @@ pub(crate) trait Companion: Send + Sync {
         Box::pin(std::future::ready(Ok(())))
     }
 
-    /// Called when both objects of a pair are there and nothing is left to write to them; returns when to be
-    /// called again.
-    fn ensure<'a>(&'a self, source: &'a VirtualObject, host: &'a HostObject) -> Work<'a, Outcome>;
+    /// Called when both objects of a pair are there, after what was decided about them is written; `source` is as the
+    /// decision saw it. Returns when to be called again.
+    fn ensure<'a>(&'a self, _source: &'a VirtualObject, _host: &'a HostObject) -> Work<'a, Outcome> {
+        Box::pin(std::future::ready(Ok(Outcome::Done)))
+    }
 
     /// Whether `host`, which has the name of one of our objects and is not ours, was left behind by the
     /// host's controllers for an object of this virtual namespace: then it is deleted.

@@ -112,7 +112,7 @@ fn edits_of_the_tenants_object_outside_virtual_writes_are_refused() -> Result<()
             "a condition of another plugin",
             json!({"status": {"conditions": forged}}),
             "status.conditions",
-            &["returns its conditions"],
+            &["come with their answers"],
         ),
     ];
     all(rows.iter().map(|row| (row.title, check_back(&bench, row))))

@@ -5,8 +5,6 @@
 //! selectors is declared with the kind; of kinds that Kubernetes defines, this file knows it as well, so that
 //! a declaration which leaves one out opens nothing.
 
-use std::collections::BTreeSet;
-
 use serde_json::Value;
 
 use crate::keys::CLUSTER_LABEL;
@@ -46,21 +44,24 @@ pub(super) fn foreign(cluster: &str, spec: &KindSpec, object: &HostObject) -> Op
     selectors.into_iter().find_map(|selector| foreign_at(cluster, selector, object))
 }
 
-/// The first selector that `before` has and `after` lacks, as a pointer, where nobody knows what a missing one selects.
+/// The first place, as a pointer, where `after` lacks a selector, if it lacks more of them than `before` and nobody
+/// knows what a missing one selects.
 pub(super) fn removed(spec: &KindSpec, before: &HostObject, after: &HostObject) -> Option<String> {
-    let unknown = spec.selectors.iter().filter(|selector| selector.missing == Missing::Unknown);
-    unknown.into_iter().find_map(|selector| {
-        let places = |object: &HostObject, is_there: bool| {
-            let mut found = BTreeSet::new();
+    let known = well_known(spec);
+    let is_unknown = |selector: &&Selector| {
+        selector.missing == Missing::Unknown && known.iter().all(|known| known.path != selector.path)
+    };
+    spec.selectors.iter().filter(is_unknown).find_map(|selector| {
+        let lacking = |object: &HostObject| {
+            let mut places = Vec::new();
             paths::each_place(object.fields(), &selector.path, &mut |pointer, value| {
-                if value.is_some() == is_there {
-                    found.insert(pointer.to_owned());
-                }
+                places.extend(value.is_none().then(|| pointer.to_owned()));
             });
-            found
+            places
         };
-        let (had, lacks) = (places(before, true), places(after, false));
-        had.intersection(&lacks).next().cloned()
+        // Counted, because elements of a list can move.
+        let (had, has) = (lacking(before), lacking(after));
+        if has.len() > had.len() { has.into_iter().find(|place| !had.contains(place)) } else { None }
     })
 }
 
@@ -209,5 +210,51 @@ mod tests {
         };
         assert!(found(&weakened, &json!({"podSelector": {}})).is_some());
         assert_eq!(found(&undeclared("example.com", "NetworkPolicy"), &json!({"podSelector": {}})), None);
+    }
+
+    #[test]
+    fn a_selector_of_an_unknown_kind_must_stay_wherever_its_element_moves() {
+        let kind = kind(&[Selector::declared("/spec/targets/*/selector")]);
+        let of = |targets: Value| HostObject::from_json(json!({"spec": {"targets": targets}})).unwrap();
+        let before = of(json!([{"selector": scoped()}, {}]));
+        for kept in
+            [json!([{"selector": scoped()}, {}]), json!([{}, {"selector": scoped()}]), json!([{}]), json!([])]
+        {
+            assert_eq!(removed(&kind, &before, &of(kept.clone())), None, "{kept}");
+        }
+        let moved = removed(&kind, &before, &of(json!([{"selector": scoped()}, {}, {}])));
+        assert_eq!(moved.as_deref(), Some("/spec/targets/2/selector"));
+        assert_eq!(
+            removed(&kind, &before, &of(json!([{}, {}]))).as_deref(),
+            Some("/spec/targets/0/selector")
+        );
+    }
+
+    #[test]
+    fn a_missing_selector_of_a_well_known_kind_means_what_kubernetes_says() {
+        let budget = KindSpec {
+            selectors: vec![Selector::declared("/spec/selector")],
+            ..undeclared("policy", "PodDisruptionBudget")
+        };
+        let of = |spec: Value| HostObject::from_json(json!({"spec": spec})).unwrap();
+        assert_eq!(removed(&budget, &of(json!({"selector": scoped()})), &of(json!({}))), None);
+    }
+
+    #[test]
+    fn the_built_in_kinds_declare_every_selector_that_the_api_has() {
+        let paths = |kind: &str| -> Vec<String> {
+            let mappers = crate::kinds::builtin();
+            let mapper = mappers.iter().find(|mapper| mapper.spec().resource.kind == kind).unwrap();
+            mapper.spec().selectors.iter().map(|selector| selector.path.clone()).collect()
+        };
+        assert_eq!(paths("Service"), ["/spec/selector"]);
+        let affinity = "DuringSchedulingIgnoredDuringExecution";
+        let mut terms = Vec::new();
+        for kind in ["podAffinity", "podAntiAffinity"] {
+            terms.push(format!("/spec/affinity/{kind}/required{affinity}/*"));
+            terms.push(format!("/spec/affinity/{kind}/preferred{affinity}/*/podAffinityTerm"));
+        }
+        terms.push("/spec/topologySpreadConstraints/*/labelSelector".to_owned());
+        assert_eq!(paths("Pod"), terms);
     }
 }

@@ -73,6 +73,12 @@ impl Declaration {
                 ));
             }
         }
+        // An element is everything at its place, or nothing would limit the ones that are moved there.
+        let is_index =
+            |segment: &str| !segment.is_empty() && segment.bytes().all(|byte| byte.is_ascii_digit());
+        if let Some(path) = self.selectors.iter().find(|path| path.split('/').any(is_index)) {
+            return Err(invalid(at, "selectors", format!("{path:?} must name elements of a list by `*`")));
+        }
         check_length(at, "references", self.references.len())?;
         let is_place = |reference: &&Reference| is_content(&reference.path) || is_annotation(reference);
         match self.references.iter().find(|reference| !is_place(reference)) {

@@ -22,14 +22,9 @@ pub(crate) enum Side {
 }
 
 impl Side {
-    /// Makes an error of this side out of what the server answered, for `map_err`.
-    pub(crate) fn failed_to(
-        self,
-        action: &'static str,
-        name: impl Into<String>,
-    ) -> impl FnOnce(Error) -> Failed {
-        let name = name.into();
-        move |source| Failed { side: self, action, name, source }
+    /// Makes an error of this side out of what the server answered, for `map_err`. The name is written out only then.
+    pub(crate) fn failed_to(self, action: &'static str, name: impl ToString) -> impl FnOnce(Error) -> Failed {
+        move |source| Failed { side: self, action, name: name.to_string(), source }
     }
 
     fn place(self) -> &'static str {

@@ -11,13 +11,12 @@ use tracing::{debug, warn};
 use weft_core::change::Change;
 use weft_core::keys::FAKE_NODE_LABEL;
 use weft_core::kinds::pod::status::node_address;
-use weft_core::object::{HostObject, VirtualObject};
+use weft_core::object::VirtualObject;
 
 use crate::api;
 use crate::engine::apply::{Side, Writer};
 use crate::engine::cache::state::State;
 use crate::engine::companions::{Companion, Work};
-use crate::engine::queue::Outcome;
 use crate::engine::resources::nodes;
 
 /// How often nodes are compared with the pods on them. The virtual cluster's own controllers remove the pods
@@ -94,10 +93,6 @@ impl Companion for Nodes {
 
     fn before_bind<'a>(&'a self, node: &'a str) -> Work<'a, ()> {
         Box::pin(async move { self.create(node).await.map_err(Side::Virtual.failed_to("create node", node)) })
-    }
-
-    fn ensure<'a>(&'a self, _: &'a VirtualObject, _: &'a HostObject) -> Work<'a, Outcome> {
-        Box::pin(std::future::ready(Ok(Outcome::Done)))
     }
 }
 

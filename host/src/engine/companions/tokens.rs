@@ -79,7 +79,7 @@ impl Tokens {
                 &request.audiences,
                 request.expiration_seconds,
             );
-            let failed = Side::Virtual.failed_to("issue a token for", pod.virtual_name().to_string());
+            let failed = Side::Virtual.failed_to("issue a token for", pod.virtual_name());
             let token = token.await.map_err(failed)?;
             issued.data.insert(request.key.clone(), BASE64.encode(token.token));
             issued.refresh_at =

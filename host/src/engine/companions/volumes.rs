@@ -40,7 +40,7 @@ impl Volumes {
             None => self.create(&volume).await,
             Some(shown) => self.grow(&volume, &shown).await,
         };
-        written.map_err(Side::Virtual.failed_to("mirror the volume of", claim.virtual_name().to_string()))?;
+        written.map_err(Side::Virtual.failed_to("mirror the volume of", claim.virtual_name()))?;
         Ok(Outcome::Done)
     }
 

@@ -46,7 +46,7 @@ impl<'a> Target<'a> {
     }
 
     fn failed_to(self, side: Side, action: &'static str) -> impl FnOnce(api::Error) -> Failed {
-        side.failed_to(action, self.key.to_string())
+        side.failed_to(action, self.key)
     }
 }
 

@@ -107,7 +107,7 @@ impl Syncer {
                 synced.host.confirm_absent(namespace, name.as_str());
                 Ok(None)
             }
-            Err(error) => Err(Side::Host.failed_to("read", key.to_string())(error).into()),
+            Err(error) => Err(Side::Host.failed_to("read", key)(error).into()),
         }
     }
 
