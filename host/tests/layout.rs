@@ -81,12 +81,12 @@ fn parts_of_the_shell_use_each_other_one_way() {
 }
 
 #[test]
-fn rooms_of_the_engine_use_each_other_one_way() {
+fn modules_of_the_engine_use_each_other_one_way() {
     for file in files() {
-        let Some(room) = file.name.strip_prefix("engine/").map(part) else { continue };
-        let allowed = allowed(ENGINE, room);
-        let rooms = file.uses.iter().filter_map(|used| used.strip_prefix("engine/")).map(part);
-        for used in rooms.filter(|used| *used != room) {
+        let Some(module) = file.name.strip_prefix("engine/").map(part) else { continue };
+        let allowed = allowed(ENGINE, module);
+        let modules = file.uses.iter().filter_map(|used| used.strip_prefix("engine/")).map(part);
+        for used in modules.filter(|used| *used != module) {
             assert!(allowed.contains(&used), "{} must not use crate::engine::{used}", file.name);
         }
     }

@@ -59,13 +59,13 @@ Ctrl-C ends it all and leaves nothing behind.",
 pub(crate) fn how_to_map(world: &World, folder: &Path) {
     println!(
         "
-Plugins are taken from {folder} while you edit them; what lies there is taken again at the next start:
+The syncer watches {folder} and reloads plugins as they change; files stay there for the next run:
 
     alias weft={weft}
     weft plugin new my-mapping --lang rust
     weft plugin dev my-mapping --into {folder} --log {log}
 
-Settings are taken from {folder}/<name>.settings.yaml; the syncer's whole configuration is {config}",
+Settings are read from {folder}/<name>.settings.yaml; the syncer's whole configuration is {config}",
         folder = folder.display(),
         weft = world.tenant().weft().display(),
         log = world.tenant().syncer_log().display(),
