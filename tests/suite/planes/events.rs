@@ -34,15 +34,15 @@ fn an_event_about_a_host_pod_is_mirrored_to_the_virtual_pod() -> Result<()> {
         let event: Event = serde_json::from_value(event)?;
         place.on_host::<Event>().create(&PostParams::default(), &event).await?;
 
-        let event = place.event("web", "BackOff").await?;
-        ensure_at(&event, "/involvedObject/uid", &json!(pair.virtual_pod.uid()))?;
-        ensure_at(&event, "/involvedObject/fieldPath", &json!("spec.containers{main}"))?;
-        ensure_at(&event, "/type", &json!("Warning"))?;
-        let text = serde_json::to_string(&event)?;
+        let mirrored = place.event("web", "BackOff").await?;
+        ensure_at(&mirrored, "/involvedObject/uid", &json!(pair.virtual_pod.uid()))?;
+        ensure_at(&mirrored, "/involvedObject/fieldPath", &json!("spec.containers{main}"))?;
+        ensure_at(&mirrored, "/type", &json!("Warning"))?;
+        let text = serde_json::to_string(&mirrored)?;
         for word in [host_name.as_str(), host_namespace, &place.host_name("settings")] {
             ensure!(!text.contains(word), "the event has the host's name {word:?}: {text}");
         }
-        let message = event.message.as_deref().unwrap_or_default();
+        let message = mirrored.message.as_deref().unwrap_or_default();
         ensure!(
             message.contains("\"settings\"") && message.contains(&format!("{namespace}/web")),
             "{message}"
