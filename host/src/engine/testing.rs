@@ -5,12 +5,15 @@ use std::sync::Arc;
 
 use http::StatusCode;
 use serde_json::{Value, json};
-use weft_core::context::{Facts, Owner, Version};
+use weft_core::context::{Ctx, Facts, Owner, Version};
 use weft_core::keys::IDENTITY;
 use weft_core::kinds;
 use weft_core::labels;
+use weft_core::mapper::Mapper;
 use weft_core::names::{HostName, Identity, Names};
-use weft_core::object::{Host, HostObject, Key, Kind, Virtual, VirtualName, VirtualObject};
+use weft_core::object::{Host, HostObject, Key, Kind, ResourceType, Virtual, VirtualName, VirtualObject};
+use weft_core::spec::KindSpec;
+use weft_core::verdict::Verdict;
 
 use crate::api::Api;
 use crate::api::scripted::{Answer, Asked, Requests, scripted};
@@ -131,6 +134,30 @@ impl Bench {
         let object = Arc::new(HostObject::from_json(object).unwrap());
         self.state.synced(&Kind::new(kind)).unwrap().host.put(object.clone());
         object
+    }
+}
+
+/// The mapper of a kind whose objects are copied as they are.
+pub(crate) struct Plain(pub(crate) KindSpec);
+
+impl Mapper for Plain {
+    fn spec(&self) -> &KindSpec {
+        &self.0
+    }
+
+    fn to_host(&self, _: &Ctx<'_>, _: &VirtualObject, draft: HostObject) -> Verdict<HostObject> {
+        Ok(draft)
+    }
+}
+
+/// A custom resource.
+pub(crate) fn widgets() -> ResourceType {
+    ResourceType {
+        group: "example.org".into(),
+        version: "v1".into(),
+        kind: "Widget".into(),
+        plural: "widgets".into(),
+        namespaced: true,
     }
 }
 

@@ -56,8 +56,7 @@ impl Declaration {
     /// Passes if the kind may be mapped and its description makes sense. `at` is the declaration's own place,
     /// such as `mappings[0]`; fields are named after those of [`Declaration`], the kind's as `kind` and `plural`.
     pub fn check(&self, at: &str) -> Result<(), Invalid> {
-        check_resource(at, &self.resource)?;
-        check_open(at, &self.resource)?;
+        check_kind(at, &self.resource)?;
         for (field, paths) in [
             ("managed", &self.managed),
             ("back", &self.back),
@@ -91,6 +90,12 @@ impl Declaration {
             None => Ok(()),
         }
     }
+}
+
+/// Passes if `resource` can be the name of a kind, and the kind may be mapped.
+pub fn check_kind(at: &str, resource: &ResourceType) -> Result<(), Invalid> {
+    check_resource(at, resource)?;
+    check_open(at, resource)
 }
 
 /// Passes if `resource` can be the name of a kind.

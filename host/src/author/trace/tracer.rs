@@ -179,12 +179,12 @@ mod tests {
     use crate::author::trace::Stage;
     use crate::author::workbench::surroundings;
     use crate::registry::descriptor::Role;
+    use crate::registry::testing::mapping;
     use serde_json::{Value, json};
     use weft_core::edit::Edit;
     use weft_core::extension::OnFailure;
     use weft_core::object::ResourceType;
     use weft_core::offline::key_of;
-    use weft_core::spec::Selection;
 
     fn files(folder: &Path) -> Vec<PathBuf> {
         std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect()
@@ -252,20 +252,8 @@ mod tests {
 
     impl Editing {
         fn sources(edit: Edit) -> Sources {
-            let mapping = Mapping {
-                resource: ResourceType::core("ConfigMap", "configmaps"),
-                role: Role::Mutate(100),
-                to_host: true,
-                to_virtual: false,
-                wants_virtual: false,
-                wants_host: false,
-                selection: Selection::All,
-                references: Vec::new(),
-                selectors: Vec::new(),
-                host_writes: vec!["/data".to_owned()],
-                virtual_writes: Vec::new(),
-                installs_definition: false,
-            };
+            let config_maps = ResourceType::core("ConfigMap", "configmaps");
+            let mapping = Mapping { virtual_writes: Vec::new(), ..mapping(config_maps, Role::Mutate(100)) };
             let terms = Terms {
                 to_host: true,
                 to_virtual: false,

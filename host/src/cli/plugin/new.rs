@@ -8,13 +8,12 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
-use weft_core::declared::check::is_dns_label;
+use weft_core::declared::check::{check_kind, is_dns_label};
 use weft_core::kinds;
 use weft_core::object::ResourceType;
-use weft_core::spec::Selection;
 
 use crate::cli::output::{good, note, print};
-use crate::registry::descriptor::{Mapping, Role};
+use crate::registry::descriptor::{Invalid, Role};
 
 /// Arguments of `weft plugin new`.
 #[derive(Debug, Args)]
@@ -123,27 +122,9 @@ fn resource(text: &str) -> Result<(ResourceType, Role)> {
     let plural = Cow::Owned(plural(kind));
     let (group, version, kind) = (owned(group), owned(version), owned(kind));
     let resource = ResourceType { group, version, kind, plural, namespaced: true };
-    let mapping = mapping(resource.clone());
-    mapping.check("mapping").map_err(|invalid| anyhow::anyhow!("--kind {text:?}: {invalid}"))?;
+    let checked = check_kind("mapping", &resource).map_err(Invalid::from);
+    checked.map_err(|invalid| anyhow::anyhow!("--kind {text:?}: {invalid}"))?;
     Ok((resource, Role::Add))
-}
-
-/// A mapping without options.
-fn mapping(resource: ResourceType) -> Mapping {
-    Mapping {
-        resource,
-        role: Role::Add,
-        to_host: true,
-        to_virtual: false,
-        wants_virtual: false,
-        wants_host: false,
-        selection: Selection::All,
-        references: Vec::new(),
-        selectors: Vec::new(),
-        host_writes: Vec::new(),
-        virtual_writes: Vec::new(),
-        installs_definition: false,
-    }
 }
 
 /// The plural name of the API resource, by the rules of English.

@@ -201,22 +201,10 @@ impl SyncedKind {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use weft_core::context::Ctx;
-    use weft_core::object::{HostObject, VirtualName, VirtualObject};
+    use weft_core::object::VirtualName;
     use weft_core::spec::KindSpec;
-    use weft_core::verdict::Hold;
 
-    struct Plain(KindSpec);
-
-    impl Mapper for Plain {
-        fn spec(&self) -> &KindSpec {
-            &self.0
-        }
-
-        fn to_host(&self, _: &Ctx<'_>, _: &VirtualObject, draft: HostObject) -> Result<HostObject, Hold> {
-            Ok(draft)
-        }
-    }
+    use crate::engine::testing::Plain;
 
     fn resource(kind: &'static str) -> ResourceType {
         ResourceType::core(kind, "plural")

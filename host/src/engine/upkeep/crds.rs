@@ -198,19 +198,9 @@ mod tests {
     use weft_core::verdict::Verdict;
 
     use crate::api::scripted::{Answer, Asked};
-    use crate::engine::testing::{Bench, echo, settle};
+    use crate::engine::testing::{Bench, echo, settle, widgets as resource};
 
     const PATH: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
-
-    fn resource() -> ResourceType {
-        ResourceType {
-            group: "example.org".into(),
-            version: "v1".into(),
-            kind: "Widget".into(),
-            plural: "widgets".into(),
-            namespaced: true,
-        }
-    }
 
     /// A definition that serves these versions and stores the first.
     fn definition(versions: &[&str]) -> Value {

@@ -169,26 +169,12 @@ mod tests {
     use super::*;
     use std::collections::BTreeSet;
 
-    use weft_core::context::Ctx;
     use weft_core::mapper::Mapper;
-    use weft_core::object::{HostObject, ResourceType, VirtualObject};
+    use weft_core::object::ResourceType;
     use weft_core::spec::KindSpec;
-    use weft_core::verdict::Verdict;
 
     use crate::engine::informer::identity::IdentityGuard;
-    use crate::engine::testing::{Bench, key, service, settle};
-
-    struct Plain(KindSpec);
-
-    impl Mapper for Plain {
-        fn spec(&self) -> &KindSpec {
-            &self.0
-        }
-
-        fn to_host(&self, _: &Ctx<'_>, _: &VirtualObject, draft: HostObject) -> Verdict<HostObject> {
-            Ok(draft)
-        }
-    }
+    use crate::engine::testing::{Bench, Plain, key, service, settle};
 
     /// Rules for a kind, which look up other kinds.
     fn mapper(kind: &'static str, looks_up: &[&'static str]) -> Arc<dyn Mapper> {

@@ -152,16 +152,7 @@ fn is(version: &Value, flag: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn resource() -> ResourceType {
-        ResourceType {
-            group: "example.org".into(),
-            version: "v1".into(),
-            kind: "Widget".into(),
-            plural: "widgets".into(),
-            namespaced: true,
-        }
-    }
+    use crate::engine::testing::widgets as resource;
 
     /// `v1 served stored` is a version; its schema is named after `schema=`, if it is given.
     fn spec(versions: &[&str]) -> Value {
