@@ -3,6 +3,7 @@
 mod changes;
 mod config;
 mod configured;
+mod control;
 mod diff;
 mod explain;
 mod input;
@@ -33,6 +34,10 @@ pub struct Cli {
 enum Command {
     /// Sync objects between the virtual cluster and its host.
     Syncer(Syncer),
+    /// Prepare the control plane of a virtual cluster: its keys, its address ranges, its launch files.
+    Init(control::Init),
+    /// Become a program of the control plane, with the flags that `weft init` has prepared.
+    Launch(control::LaunchArguments),
     /// Show what the configuration file may hold.
     #[command(subcommand)]
     Config(config::Command),
@@ -60,6 +65,8 @@ struct Syncer {
 pub fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Syncer(arguments) => syncer(&arguments).map(|()| ExitCode::SUCCESS),
+        Command::Init(arguments) => arguments.run(),
+        Command::Launch(arguments) => arguments.run(),
         Command::Config(command) => Ok(command.run()),
         Command::Plugin(command) => command.run(),
         Command::Translate(arguments) => translate::translate(&arguments),

@@ -3,6 +3,7 @@
 //! Unknown keys are refused with the nearest known one; every default can be printed. The same types
 //! make the JSON Schema.
 
+pub mod control_plane;
 pub mod docs;
 pub mod grants;
 mod mappings;
@@ -19,6 +20,7 @@ use weft_core::names::{ClusterNameError, Names};
 
 use crate::yaml;
 
+pub use control_plane::{ControlPlane, Folders};
 pub use mappings::{DeclaredMapping, DeclaredReference, DeclaredSelection};
 pub use plugins::{Grants, Plugins};
 pub(crate) use schema::nearest;
@@ -53,6 +55,12 @@ pub struct Config {
     /// Limits of the sync engine.
     #[serde(default)]
     pub engine: Engine,
+    /// The virtual cluster's own API server, controllers and storage, where weft runs them.
+    #[serde(default)]
+    pub control_plane: Option<ControlPlane>,
+    /// Folders in the pod of the control plane.
+    #[serde(default)]
+    pub folders: Folders,
 }
 
 /// The virtual cluster and its place on the host.
@@ -224,6 +232,7 @@ impl Config {
                 why: "give a number from 1 to 1000".to_owned(),
             });
         }
+        self.control_plane.as_ref().map_or(Ok(()), ControlPlane::check)?;
         self.plugins.check()?;
         self.mappings.iter().try_for_each(DeclaredMapping::check)
     }

@@ -9,6 +9,7 @@ pub mod author;
 mod bucket;
 pub mod cli;
 pub mod config;
+pub mod control;
 pub mod engine;
 pub mod folder;
 pub mod plugin;

@@ -13,6 +13,7 @@ use weft_core::object::{Host, Virtual};
 
 use crate::api::Api;
 use crate::config::Config;
+use crate::control::renew;
 use crate::engine::{Engine, Parts};
 
 /// Runs until SIGTERM or SIGINT.
@@ -38,6 +39,7 @@ pub async fn run(file: &Path, config: Config) -> anyhow::Result<()> {
         _ = interrupt.recv() => return Ok(()),
     };
     let source = rules::start(file, &config, &shared).await?;
+    let renewing = renew::keep(&config, host.clone());
     info!(cluster = config.cluster.name, namespace = config.cluster.namespace, host = ?facts.host_version, "syncing");
     let engine = Engine::start(Parts {
         host,
@@ -52,6 +54,7 @@ pub async fn run(file: &Path, config: Config) -> anyhow::Result<()> {
     shared.health.get_or_init(|| engine.health());
     tokio::select! {
         served = serving => served.context("failed to serve health")?,
+        () = renewing => info!("the syncer's own certificate was renewed; its container starts it again"),
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }

@@ -16,12 +16,13 @@ const PARTS: &[(&str, &[&str])] = &[
     ("main", &[]),
     ("lib", &[]),
     // The command line starts the composition root; nobody else imports it.
-    ("cli", &["author", "config", "folder", "plugin", "registry", "run", "telemetry"]),
-    ("run", &["api", "config", "engine", "folder", "plugin", "registry"]),
+    ("cli", &["author", "config", "control", "folder", "plugin", "registry", "run", "telemetry"]),
+    ("run", &["api", "config", "control", "engine", "folder", "plugin", "registry"]),
     ("author", &["config", "plugin", "registry", "yaml"]),
     // The engine and the plugins meet only as traits of the core and of the registry.
     ("engine", &["api", "bucket", "registry"]),
     ("plugin", &["bucket", "config", "folder", "registry", "yaml"]),
+    ("control", &["api", "config"]),
     ("registry", &["config"]),
     ("api", &["config"]),
     ("telemetry", &["config"]),
