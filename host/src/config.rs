@@ -3,6 +3,8 @@
 //! Unknown keys are refused with the nearest known one; every default can be printed. The same types
 //! make the JSON Schema.
 
+pub mod deploy;
+pub mod dns;
 pub mod docs;
 pub mod grants;
 mod mappings;
@@ -18,6 +20,8 @@ use serde_json::Value;
 use weft_core::names::{ClusterNameError, Names};
 
 use crate::yaml;
+use deploy::Deploy;
+use dns::Dns;
 
 pub use mappings::{DeclaredMapping, DeclaredReference, DeclaredSelection};
 pub use plugins::{Grants, Plugins};
@@ -50,6 +54,12 @@ pub struct Config {
     /// Kinds that need no code. Changes are applied without a restart.
     #[serde(default)]
     pub mappings: Vec<DeclaredMapping>,
+    /// The DNS server of the virtual cluster. Changes are applied without a restart.
+    #[serde(default)]
+    pub dns: Dns,
+    /// What is applied inside the virtual cluster. Changes are applied without a restart.
+    #[serde(default)]
+    pub deploy: Deploy,
     /// Limits of the sync engine.
     #[serde(default)]
     pub engine: Engine,
@@ -225,6 +235,8 @@ impl Config {
             });
         }
         self.plugins.check()?;
+        self.dns.check()?;
+        self.deploy.check()?;
         self.mappings.iter().try_for_each(DeclaredMapping::check)
     }
 

@@ -17,12 +17,13 @@ const PARTS: &[(&str, &[&str])] = &[
     ("lib", &[]),
     // The command line starts the composition root; nobody else imports it.
     ("cli", &["author", "config", "folder", "plugin", "registry", "run", "telemetry"]),
-    ("run", &["api", "config", "engine", "folder", "plugin", "registry"]),
+    ("run", &["addons", "api", "config", "engine", "folder", "plugin", "registry", "telemetry"]),
     ("author", &["config", "plugin", "registry", "yaml"]),
     // The engine and the plugins meet only as traits of the core and of the registry.
-    ("engine", &["api", "bucket", "registry"]),
+    ("engine", &["addons", "api", "bucket", "registry"]),
     ("plugin", &["bucket", "config", "folder", "registry", "yaml"]),
     ("registry", &["config"]),
+    ("addons", &["config"]),
     ("api", &["config"]),
     ("telemetry", &["config"]),
     ("config", &["yaml"]),
