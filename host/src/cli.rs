@@ -9,6 +9,7 @@ mod input;
 mod output;
 mod plugin;
 mod project;
+mod rbac;
 mod sources;
 mod summary;
 mod translate;
@@ -36,6 +37,8 @@ enum Command {
     /// Show what the configuration file may hold.
     #[command(subcommand)]
     Config(config::Command),
+    /// Print the permissions that a configuration needs on the host, for `kubectl apply -f -`.
+    Rbac(rbac::Rbac),
     /// Create, check, test and measure plugins.
     #[command(subcommand)]
     Plugin(plugin::Command),
@@ -61,6 +64,7 @@ pub fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Syncer(arguments) => syncer(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Config(command) => Ok(command.run()),
+        Command::Rbac(arguments) => arguments.run(),
         Command::Plugin(command) => command.run(),
         Command::Translate(arguments) => translate::translate(&arguments),
     };

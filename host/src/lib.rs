@@ -12,6 +12,7 @@ pub mod cli;
 pub mod config;
 pub mod engine;
 pub mod folder;
+pub mod permissions;
 pub mod plugin;
 pub mod registry;
 pub mod run;

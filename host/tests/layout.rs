@@ -16,8 +16,9 @@ const PARTS: &[(&str, &[&str])] = &[
     ("main", &[]),
     ("lib", &[]),
     // The command line starts the composition root; nobody else imports it.
-    ("cli", &["author", "config", "folder", "plugin", "registry", "run", "telemetry"]),
+    ("cli", &["author", "config", "folder", "permissions", "plugin", "registry", "run", "telemetry"]),
     ("run", &["addons", "api", "config", "engine", "folder", "plugin", "registry", "telemetry"]),
+    ("permissions", &["config", "registry"]),
     ("author", &["config", "plugin", "registry", "yaml"]),
     // The engine and the plugins meet only as traits of the core and of the registry.
     ("engine", &["addons", "api", "bucket", "registry"]),
