@@ -10,6 +10,7 @@ mod input;
 mod output;
 mod plugin;
 mod project;
+mod rbac;
 mod sources;
 mod summary;
 mod translate;
@@ -41,6 +42,8 @@ enum Command {
     /// Show what the configuration file may hold.
     #[command(subcommand)]
     Config(config::Command),
+    /// Print the permissions that a configuration needs on the host, for `kubectl apply -f -`.
+    Rbac(rbac::Rbac),
     /// Create, check, test and measure plugins.
     #[command(subcommand)]
     Plugin(plugin::Command),
@@ -68,6 +71,7 @@ pub fn main() -> ExitCode {
         Command::Init(arguments) => arguments.run(),
         Command::Launch(arguments) => arguments.run(),
         Command::Config(command) => Ok(command.run()),
+        Command::Rbac(arguments) => arguments.run(),
         Command::Plugin(command) => command.run(),
         Command::Translate(arguments) => translate::translate(&arguments),
     };
@@ -83,11 +87,11 @@ fn syncer(arguments: &Syncer) -> anyhow::Result<()> {
         output::print(&config.to_yaml());
         return Ok(());
     }
-    telemetry::start(&config.log)?;
+    let log = telemetry::start(&config.log)?;
     // The work is waiting for two servers; what is done between takes a fraction of one processor, and one
     // thread saves waking another for each answer.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(run::run(&arguments.config, config))
+    runtime.block_on(run::run(&arguments.config, config, log))
 }
 
 #[cfg(test)]

@@ -4,11 +4,14 @@
 //! make the JSON Schema.
 
 pub mod control_plane;
+pub mod deploy;
+pub mod dns;
 pub mod docs;
 pub mod grants;
 mod mappings;
 mod plugins;
 mod schema;
+pub mod values;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -19,11 +22,14 @@ use serde_json::Value;
 use weft_core::names::{ClusterNameError, Names};
 
 use crate::yaml;
+use deploy::Deploy;
+use dns::Dns;
 
 pub use control_plane::{ControlPlane, Folders};
 pub use mappings::{DeclaredMapping, DeclaredReference, DeclaredSelection};
 pub use plugins::{Grants, Plugins};
 pub(crate) use schema::nearest;
+pub use values::Values;
 
 /// All settings of the syncer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -52,6 +58,12 @@ pub struct Config {
     /// Kinds that need no code. Changes are applied without a restart.
     #[serde(default)]
     pub mappings: Vec<DeclaredMapping>,
+    /// The DNS server of the virtual cluster. Changes are applied without a restart.
+    #[serde(default)]
+    pub dns: Dns,
+    /// What is applied inside the virtual cluster. Changes are applied without a restart.
+    #[serde(default)]
+    pub deploy: Deploy,
     /// Limits of the sync engine.
     #[serde(default)]
     pub engine: Engine,
@@ -234,6 +246,8 @@ impl Config {
         }
         self.control_plane.as_ref().map_or(Ok(()), ControlPlane::check)?;
         self.plugins.check()?;
+        self.dns.check()?;
+        self.deploy.check()?;
         self.mappings.iter().try_for_each(DeclaredMapping::check)
     }
 

@@ -61,6 +61,9 @@ pub const FROM_HOST_LABEL: &str = "weft.dev/from-host";
 /// Annotation of virtual `CustomResourceDefinition`s that were installed from the host: which one they were made from,
 /// as JSON. The engine writes it, and updates only definitions that have it.
 pub const DEFINITION: &str = "weft.dev/definition";
+/// Annotation of virtual objects that the syncer applies by itself, such as those of CoreDNS: digest of what was last
+/// applied. The engine writes it.
+pub const ADDON: &str = "weft.dev/addon";
 /// Ends the prefix of the types of plugins' conditions in `status.conditions` of virtual objects:
 /// `<plugin>.plugins.weft.dev/<name>`. Planning writes them.
 pub const PLUGIN_CONDITIONS: &str = ".plugins.weft.dev/";

@@ -62,6 +62,7 @@ fn row(root: &Value, field: &Value, key: String, is_required: bool) -> Row {
         // The keys below show it.
         _ if has_keys => String::new(),
         None | Some(Value::Null) => "none".to_owned(),
+        Some(Value::String(text)) if text.is_empty() => "empty".to_owned(),
         Some(Value::String(text)) => format!("`{text}`"),
         Some(value) => format!("`{value}`"),
     };
@@ -87,6 +88,10 @@ fn inner<'a>(root: &'a Value, field: &'a Value) -> (&'a Value, &'static str) {
 fn type_name(root: &Value, schema: &Value) -> String {
     if let Some(values) = values(schema) {
         return values.map(|(value, _)| format!("`{value}`")).collect::<Vec<_>>().join(", ");
+    }
+    if let Some(either) = schema.get("anyOf").and_then(Value::as_array) {
+        let names: Vec<String> = either.iter().map(|one| type_name(root, resolve(root, one))).collect();
+        return names.join(" or ");
     }
     let of = |key: &str| match schema.get(key) {
         Some(any) if any.is_object() => format!(" of {}s", type_name(root, resolve(root, any))),
@@ -149,6 +154,13 @@ mod tests {
             "| `must.<name>.x` | string | `a\\|b` | One two. |",
         ];
         assert_eq!(rows, wanted);
+    }
+
+    #[test]
+    fn what_may_be_one_thing_or_another_is_both_and_nothing_is_called_empty() {
+        let list = json!({"type": "array", "items": {"type": "object"}});
+        let either = json!({"allOf": [{"anyOf": [{"type": "string"}, list]}], "default": ""});
+        assert_eq!(rows(&json!({"what": either})), ["| `what` | string or list of maps | empty |  |"]);
     }
 
     #[test]

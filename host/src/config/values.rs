@@ -6,7 +6,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::config::{ControlPlane, DeclaredMapping, Deploy, Dns, Engine, Log, Plugins, Pods, schema};
+use crate::config::deploy::Deploy;
+use crate::config::dns::Dns;
+use crate::config::{ControlPlane, DeclaredMapping, Engine, Log, Plugins, Pods, schema};
 
 /// Values of the chart. Every key has a default; one that does not exist is refused.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
