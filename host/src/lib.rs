@@ -8,6 +8,7 @@ pub mod api;
 pub mod author;
 mod bucket;
 pub mod cli;
+pub mod cluster;
 pub mod config;
 pub mod engine;
 pub mod folder;

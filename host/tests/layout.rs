@@ -16,7 +16,9 @@ const PARTS: &[(&str, &[&str])] = &[
     ("main", &[]),
     ("lib", &[]),
     // The command line starts the composition root; nobody else imports it.
-    ("cli", &["author", "config", "folder", "plugin", "registry", "run", "telemetry"]),
+    ("cli", &["author", "cluster", "config", "folder", "plugin", "registry", "run", "telemetry"]),
+    // What people do with whole virtual clusters, on their own machines.
+    ("cluster", &[]),
     ("run", &["api", "config", "engine", "folder", "plugin", "registry"]),
     ("author", &["config", "plugin", "registry", "yaml"]),
     // The engine and the plugins meet only as traits of the core and of the registry.

@@ -37,6 +37,10 @@ pub const TOKEN_REFRESH: &str = "weft.dev/token-refresh";
 /// is as old as the virtual cluster's storage. The engine writes it.
 pub const VIRTUAL_CLUSTER_UID: &str = "weft.dev/virtual-cluster-uid";
 
+/// Annotation of a host Namespace that `weft create` made: the virtual cluster that it was made for. `weft delete` deletes
+/// the Namespace with it.
+pub const CREATED_NAMESPACE: &str = "weft.dev/created-for";
+
 // Labels, annotations and names of virtual objects.
 
 /// Annotation of a virtual Service that is being moved to another address: what it gets back at the end, as JSON.
