@@ -3,13 +3,21 @@
 mod changes;
 mod config;
 mod configured;
+mod connect;
+mod create;
+mod delete;
 mod diff;
+mod disconnect;
+mod duration;
 mod explain;
+mod forward;
+mod host;
 mod input;
 mod output;
 mod plugin;
 mod project;
 mod sources;
+mod steps;
 mod summary;
 mod translate;
 
@@ -31,6 +39,16 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Create a virtual cluster in the host cluster, and wait until it is ready.
+    Create(create::Create),
+    /// Make a virtual cluster the current context, or run a command with it.
+    Connect(connect::Connect),
+    /// Go back to the context from before.
+    Disconnect(disconnect::Disconnect),
+    /// Delete a virtual cluster, and wait until nothing of it is left.
+    Delete(delete::Delete),
+    #[command(hide = true)]
+    Forward(forward::Forward),
     /// Sync objects between the virtual cluster and its host.
     Syncer(Syncer),
     /// Show what the configuration file may hold.
@@ -59,6 +77,11 @@ struct Syncer {
 /// Runs the command of the command line.
 pub fn main() -> ExitCode {
     let done = match Cli::parse().command {
+        Command::Create(arguments) => create::create(&arguments),
+        Command::Connect(arguments) => connect::connect(&arguments),
+        Command::Disconnect(arguments) => disconnect::disconnect(&arguments),
+        Command::Delete(arguments) => delete::delete(&arguments),
+        Command::Forward(arguments) => forward::forward(&arguments),
         Command::Syncer(arguments) => syncer(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Config(command) => Ok(command.run()),
         Command::Plugin(command) => command.run(),
