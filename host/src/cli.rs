@@ -4,14 +4,22 @@ mod changes;
 mod config;
 mod configured;
 mod control;
+mod connect;
+mod create;
+mod delete;
 mod diff;
+mod disconnect;
+mod duration;
 mod explain;
+mod forward;
+mod host;
 mod input;
 mod output;
 mod plugin;
 mod project;
 mod rbac;
 mod sources;
+mod steps;
 mod summary;
 mod translate;
 
@@ -33,6 +41,16 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Create a virtual cluster in the host cluster, and wait until it is ready.
+    Create(create::Create),
+    /// Make a virtual cluster the current context, or run a command with it.
+    Connect(connect::Connect),
+    /// Go back to the context from before.
+    Disconnect(disconnect::Disconnect),
+    /// Delete a virtual cluster, and wait until nothing of it is left.
+    Delete(delete::Delete),
+    #[command(hide = true)]
+    Forward(forward::Forward),
     /// Sync objects between the virtual cluster and its host.
     Syncer(Syncer),
     /// Prepare the control plane of a virtual cluster: its keys, its address ranges, its launch files.
@@ -67,6 +85,11 @@ struct Syncer {
 /// Runs the command of the command line.
 pub fn main() -> ExitCode {
     let done = match Cli::parse().command {
+        Command::Create(arguments) => create::create(&arguments),
+        Command::Connect(arguments) => connect::connect(&arguments),
+        Command::Disconnect(arguments) => disconnect::disconnect(&arguments),
+        Command::Delete(arguments) => delete::delete(&arguments),
+        Command::Forward(arguments) => forward::forward(&arguments),
         Command::Syncer(arguments) => syncer(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Init(arguments) => arguments.run(),
         Command::Launch(arguments) => arguments.run(),

@@ -9,6 +9,7 @@ pub mod api;
 pub mod author;
 mod bucket;
 pub mod cli;
+pub mod cluster;
 pub mod config;
 pub mod control;
 pub mod engine;

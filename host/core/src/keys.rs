@@ -42,6 +42,10 @@ pub const KUBERNETES_VERSION: &str = "weft.dev/kubernetes-version";
 /// Annotation of the same Secret: the address ranges of Services, with commas between. `weft init` writes it.
 pub const SERVICE_RANGES: &str = "weft.dev/service-ranges";
 
+/// Annotation of a host Namespace that `weft create` made: the virtual cluster that it was made for. `weft delete` deletes
+/// the Namespace with it.
+pub const CREATED_NAMESPACE: &str = "weft.dev/created-for";
+
 // Labels, annotations and names of virtual objects.
 
 /// Annotation of a virtual Service that is being moved to another address: what it gets back at the end, as JSON.

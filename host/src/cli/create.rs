@@ -1,0 +1,296 @@
+//! `weft create`: installs a virtual cluster with Helm, and shows how far it is.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::cli::connect;
+use crate::cli::host::{self, HostFlags, Interrupts};
+use crate::cli::output;
+use crate::cli::steps::Steps;
+use crate::cluster::Place;
+use crate::cluster::chart::{self, Chart};
+use crate::cluster::helm::{Helm, Release, Values};
+use crate::cluster::host::Host;
+use crate::cluster::preflight::{self, Findings, admission};
+use crate::cluster::progress::{Seen, Step};
+use crate::cluster::removal::{self, Removal};
+
+/// Between two looks at the pod.
+const INTERVAL: Duration = Duration::from_millis(250);
+/// How long it may take to remove what was begun.
+const UNDO: Duration = Duration::from_mins(2);
+
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
+#[derive(Debug, Args)]
+pub(super) struct Create {
+    /// Name of the virtual cluster: at most 24 lower-case letters, digits and `-`.
+    name: String,
+    /// Host namespace; created if it is missing [default: weft-NAME].
+    #[arg(short, long)]
+    namespace: Option<String>,
+    #[command(flatten)]
+    host: HostFlags,
+    /// File with values for the chart, `-` for standard input; later ones override earlier ones.
+    #[arg(short = 'f', long, value_name = "FILE")]
+    values: Vec<PathBuf>,
+    /// Value for the chart, such as `dns.replicas=2`.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Apply the values, and the version of this program, to a virtual cluster that is there already.
+    #[arg(long)]
+    upgrade: bool,
+    /// Connect to it when it is ready, as `weft connect` does.
+    #[arg(long)]
+    connect: bool,
+    /// Print the manifests and install nothing, for `kubectl apply -f -`.
+    ///
+    /// Without -n, the Namespace is the first of them. Every other object names its namespace.
+    #[arg(long, conflicts_with_all = ["connect", "upgrade"])]
+    print: bool,
+    /// How long to wait until it is ready.
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = super::duration::parse)]
+    timeout: Duration,
+    /// Keep what was installed if it does not become ready, or if you press Ctrl-C.
+    #[arg(long)]
+    keep: bool,
+    /// Folder of another chart than the one in this program.
+    #[arg(long, value_name = "FOLDER")]
+    chart: Option<PathBuf>,
+}
+
+pub(super) fn create(arguments: &Create) -> Result<ExitCode> {
+    let namespace = arguments.namespace.clone();
+    let namespace = namespace.unwrap_or_else(|| Place::default_namespace(&arguments.name));
+    let place = Place { namespace, name: arguments.name.clone() };
+    preflight::check_name(&place)?;
+    let (values, _input) = values(arguments)?;
+    let chart = Chart::open(arguments.chart.as_deref())?;
+    host::run(async {
+        if arguments.print {
+            return print(arguments, &place, &chart, &values).await;
+        }
+        let host = arguments.host.open().await?;
+        let creation = Creation { arguments, host, helm: None, place, chart, values };
+        Box::pin(creation.run()).await
+    })
+}
+
+/// The values, with standard input as a file: Helm reads them twice.
+fn values(arguments: &Create) -> Result<(Values, Option<TempDir>)> {
+    let mut values = Values { files: arguments.values.clone(), sets: arguments.set.clone() };
+    let Some(input) = values.files.iter_mut().find(|file| file.as_path() == Path::new("-")) else {
+        return Ok((values, None));
+    };
+    let folder = tempfile::tempdir().context("failed to create a folder for the values")?;
+    let mut text = String::new();
+    std::io::stdin().read_to_string(&mut text).context("failed to read the values from standard input")?;
+    *input = folder.path().join("values.yaml");
+    std::fs::write(&input, text).context("failed to write the values to a file")?;
+    Ok((values, Some(folder)))
+}
+
+async fn print(arguments: &Create, place: &Place, chart: &Chart, values: &Values) -> Result<ExitCode> {
+    let manifests = Helm::find(None).await?.template(place, chart.folder(), values).await?;
+    if arguments.namespace.is_none() {
+        output::print(&format!("---\n{}", serde_saphyr::to_string(&preflight::namespace(place))?));
+    }
+    output::print(&chart::with_namespace(&manifests, &place.namespace)?);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// One installation.
+struct Creation<'a> {
+    arguments: &'a Create,
+    host: Host,
+    helm: Option<Helm>,
+    place: Place,
+    chart: Chart,
+    values: Values,
+}
+
+/// What an installation that fails has to undo.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Begun {
+    /// Nothing: an upgrade, or only looks so far.
+    Nothing,
+    /// The namespace.
+    Namespace,
+    /// The release.
+    Release,
+}
+
+impl Creation<'_> {
+    async fn run(mut self) -> Result<ExitCode> {
+        let started = Instant::now();
+        let mut interrupts = Interrupts::listen()?;
+        let mut steps = Steps::start();
+        let helm = Helm::find(Some(&self.host)).await?;
+        let mut begun = Begun::Nothing;
+        let done = Box::pin(self.install(&helm, &mut steps, &mut interrupts, &mut begun, started)).await;
+        steps.clear();
+        self.helm = Some(helm);
+        if let Err(error) = done {
+            return Err(self.undo(begun, error).await);
+        }
+        let (name, seconds) = (&self.place.name, started.elapsed().as_secs_f64());
+        output::note(&format!("virtual cluster {} is ready after {seconds:.1} s", self.place));
+        if self.arguments.connect {
+            return connect::to(&self.host, &self.place).await;
+        }
+        output::note(&format!("connect to it with `weft connect {name}`"));
+        Ok(ExitCode::SUCCESS)
+    }
+
+    async fn install(
+        &self,
+        helm: &Helm,
+        steps: &mut Steps,
+        interrupts: &mut Interrupts,
+        begun: &mut Begun,
+        started: Instant,
+    ) -> Result<()> {
+        let manifests = helm.template(&self.place, self.chart.folder(), &self.values).await?;
+        let objects = chart::objects(&manifests).context("the chart renders no YAML")?;
+        steps.waiting("checks", None);
+        let findings = tokio::select! {
+            findings = preflight::check(&self.host, helm, &self.place, &objects) => findings?,
+            () = interrupts.next() => bail!("interrupted"),
+        };
+        let is_fresh = self.compare(&findings)?;
+        if findings.namespace_is_missing {
+            preflight::create_namespace(&self.host, &self.place).await?;
+            *begun = Begun::Namespace;
+        }
+        preflight::refuse(&self.place, &admission::refused(&self.host, &self.place, &objects).await?)?;
+        steps.done(&format!("checks (Kubernetes {}, Helm {})", findings.version, helm.version()));
+        if is_fresh {
+            *begun = Begun::Release;
+        }
+        steps.waiting("Helm release", None);
+        helm.install(&self.place, self.chart.folder(), &self.values).await?;
+        steps.done("Helm release");
+        let deadline = started + self.arguments.timeout;
+        tokio::select! {
+            ready = self.wait(steps, has_dns(&objects), deadline) => ready,
+            () = interrupts.next() => bail!("interrupted"),
+        }
+    }
+
+    /// Whether this is a new virtual cluster; fails if it may not replace what is there.
+    fn compare(&self, findings: &Findings) -> Result<bool> {
+        let (name, place) = (&self.place.name, &self.place);
+        let Some(release) = &findings.release else {
+            if self.arguments.upgrade {
+                bail!("there is no virtual cluster {place} to upgrade; leave out `--upgrade` to create it");
+            }
+            return Ok(true);
+        };
+        let Some(there) = release.version() else {
+            bail!("{place} is a Helm release of the chart {} already; choose another name", release.chart());
+        };
+        if is_half_made(release) {
+            bail!("{place} is half made (Helm says {}); `weft delete {name}` removes it", release.status);
+        }
+        let version = self.chart.version();
+        if !self.arguments.upgrade {
+            bail!(
+                "there is a virtual cluster {place} already, of version {there}; connect to it with `weft connect {name}`, or apply these values and version {version} with `--upgrade`"
+            );
+        }
+        if numbers(there) > numbers(version) {
+            bail!(
+                "{place} has version {there}, and this program {version}, which is older; use weft {there}"
+            );
+        }
+        Ok(false)
+    }
+
+    async fn wait(&self, steps: &mut Steps, with_dns: bool, deadline: Instant) -> Result<()> {
+        let mut remaining = Step::all(with_dns).iter().copied().peekable();
+        loop {
+            let seen = Seen::read(&self.host, &self.place).await;
+            while let Some(step) = remaining.next_if(|step| seen.is_current() && seen.has(*step)) {
+                steps.done(step.name());
+            }
+            let Some(step) = remaining.peek() else { return Ok(()) };
+            let why = seen.waiting_for(*step);
+            steps.waiting(step.name(), why.as_deref());
+            if Instant::now() > deadline {
+                let mut causes = seen.failures();
+                causes.extend(why.filter(|why| !causes.contains(why)));
+                let causes =
+                    if causes.is_empty() { "nothing says why".to_owned() } else { causes.join("; ") };
+                bail!("not ready within {} s: {}: {causes}", self.arguments.timeout.as_secs(), step.name());
+            }
+            tokio::time::sleep(INTERVAL).await;
+        }
+    }
+
+    /// Removes what a failed installation began, unless it is to be kept; the error with what is left to do.
+    async fn undo(&self, begun: Begun, error: anyhow::Error) -> anyhow::Error {
+        let name = &self.place.name;
+        let (Some(helm), false) = (&self.helm, begun == Begun::Nothing) else { return error };
+        if self.arguments.keep && begun == Begun::Release {
+            return error.context(format!(
+                "kept the unfinished virtual cluster; `weft status {name}` shows it, `weft delete {name}` removes it"
+            ));
+        }
+        output::note("removing what was begun; `--keep` keeps it");
+        if let Err(failed) = self.remove(helm, begun).await {
+            output::note(&format!("failed to remove it: {failed:#}; try `weft delete {name}`"));
+        }
+        error
+    }
+
+    async fn remove(&self, helm: &Helm, begun: Begun) -> Result<()> {
+        if begun == Begun::Release {
+            let removal = Removal { place: self.place.clone(), keep_claims: false, timeout: UNDO };
+            removal.run(&self.host, helm, |_| {}).await?;
+        }
+        removal::delete_namespace(&self.host, &self.place, UNDO).await.map(drop)
+    }
+}
+
+fn is_half_made(release: &Release) -> bool {
+    release.status != "deployed"
+}
+
+/// Whether the rendered configuration has a DNS in the virtual cluster.
+fn has_dns(objects: &[Value]) -> bool {
+    let configurations = objects.iter().filter_map(|object| object.pointer("/data/weft.yaml")?.as_str());
+    let configurations = configurations.filter_map(|text| serde_saphyr::from_str::<Value>(text).ok());
+    let mut enabled =
+        configurations.map(|config| config.pointer("/dns/enabled") != Some(&Value::Bool(false)));
+    enabled.next().unwrap_or(true)
+}
+
+/// A version as numbers, for comparison.
+fn numbers(version: &str) -> Vec<u64> {
+    version.split(['.', '-', '+']).take(3).map_while(|part| part.parse().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn versions_are_compared_as_numbers() {
+        assert!(numbers("0.10.0") > numbers("0.9.3") && numbers("1.0.0-rc.1") == numbers("1.0.0"));
+    }
+
+    #[test]
+    fn dns_is_waited_for_unless_the_configuration_turns_it_off() {
+        let config = |text: &str| [json!({"kind": "ConfigMap", "data": {"weft.yaml": text}})];
+        assert!(has_dns(&config("cluster: {name: a}")) && has_dns(&[]));
+        assert!(!has_dns(&config("dns: {enabled: false}")));
+    }
+}

@@ -1,0 +1,146 @@
+//! `weft delete`: removes a virtual cluster, and waits until nothing of it is left on the host.
+
+use std::io::{BufRead, IsTerminal as _, Write as _};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+
+use crate::cli::host::{self, HostFlags, Interrupts};
+use crate::cli::output;
+use crate::cli::steps::Steps;
+use crate::cluster::forwarder::Forwarder;
+use crate::cluster::helm::Helm;
+use crate::cluster::host::Host;
+use crate::cluster::removal::{self, Removal};
+use crate::cluster::{Place, find};
+
+#[derive(Debug, Args)]
+pub(super) struct Delete {
+    /// Name of the virtual cluster.
+    name: String,
+    /// Its host namespace.
+    #[arg(short, long)]
+    namespace: Option<String>,
+    #[command(flatten)]
+    host: HostFlags,
+    /// Do not ask.
+    #[arg(short, long)]
+    yes: bool,
+    /// Keep the volumes: the virtual cluster's state, and its tenants' data.
+    #[arg(long)]
+    keep_pvc: bool,
+    /// How long to wait until everything is gone.
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = super::duration::parse)]
+    timeout: Duration,
+}
+
+pub(super) fn delete(arguments: &Delete) -> Result<ExitCode> {
+    host::run(async {
+        let host = arguments.host.open().await?;
+        let helm = Helm::find(Some(&host)).await?;
+        let place = arguments.place(&host, &helm).await?;
+        if !arguments.yes && !confirmed(&place, arguments.keep_pvc)? {
+            output::note("nothing was deleted");
+            return Ok(ExitCode::FAILURE);
+        }
+        let mut interrupts = Interrupts::listen()?;
+        tokio::select! {
+            done = arguments.run(&host, &helm, &place) => done?,
+            () = interrupts.next() => bail!("interrupted; `weft delete {}` goes on", place.name),
+        }
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+impl Delete {
+    /// Where it is: by its StatefulSet, or, if an installation stopped before that, by its release.
+    async fn place(&self, host: &Host, helm: &Helm) -> Result<Place> {
+        if let Some(set) = find::optional(host, &self.name, self.namespace.as_deref()).await? {
+            return Ok(find::place(&set));
+        }
+        let default = Place::default_namespace(&self.name);
+        let namespaces = match &self.namespace {
+            Some(namespace) => vec![namespace],
+            None => vec![&default, &host.namespace],
+        };
+        for namespace in namespaces {
+            let place = Place { namespace: namespace.clone(), name: self.name.clone() };
+            let release = helm.release(&place).await?;
+            if release.is_some_and(|release| release.version().is_some())
+                || removal::is_there(host, &place).await?
+            {
+                return Ok(place);
+            }
+        }
+        bail!("there is no virtual cluster {:?} in {}; `weft list -A` lists them", self.name, host.describe())
+    }
+
+    async fn run(&self, host: &Host, helm: &Helm, place: &Place) -> Result<()> {
+        let mut steps = Steps::start();
+        disconnect(host, place)?;
+        let removal = Removal { place: place.clone(), keep_claims: self.keep_pvc, timeout: self.timeout };
+        steps.waiting("objects deleted", None);
+        let removed = removal.run(host, helm, |left| {
+            steps.waiting("objects deleted", Some(&removal::list(left)));
+        });
+        removed.await.with_context(|| format!("failed to delete {place}"))?;
+        steps.done("objects deleted");
+        if removal::delete_namespace(host, place, self.timeout).await? {
+            steps.done("namespace deleted");
+        }
+        output::note(&format!(
+            "nothing is left of {place}{}",
+            if self.keep_pvc { " but its volumes" } else { "" }
+        ));
+        Ok(())
+    }
+}
+
+/// Removes its context and ends its forwarder.
+fn disconnect(host: &Host, place: &Place) -> Result<()> {
+    let links = host.files.links()?.into_iter();
+    for (name, _) in links.filter(|(_, link)| link.place() == *place && link.host_context == host.context) {
+        host.files.disconnect(&name)?;
+    }
+    Forwarder::of(host, place)?.stop()?;
+    Ok(())
+}
+
+/// Asks on a terminal.
+fn confirmed(place: &Place, keep_claims: bool) -> Result<bool> {
+    if !std::io::stdin().is_terminal() {
+        bail!("deleting {place} has to be confirmed; give `--yes`");
+    }
+    let mut screen = anstream::stderr();
+    write!(screen, "{}", question(place, keep_claims))?;
+    screen.flush()?;
+    is_confirmed(place, std::io::stdin().lock())
+}
+
+fn question(place: &Place, keep_claims: bool) -> String {
+    let volumes = if keep_claims { "" } else { " and its volumes" };
+    format!("Delete virtual cluster {place}, everything in it{volumes}? Type its name to confirm: ")
+}
+
+fn is_confirmed(place: &Place, mut input: impl BufRead) -> Result<bool> {
+    let mut answer = String::new();
+    input.read_line(&mut answer).context("failed to read the answer")?;
+    Ok(answer.trim() == place.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_name_confirms_and_volumes_are_mentioned_if_they_go() {
+        let place = Place { namespace: "team-a".to_owned(), name: "one".to_owned() };
+        assert!(is_confirmed(&place, &b"one\n"[..]).unwrap());
+        for answer in ["", "y\n", "two\n"] {
+            assert!(!is_confirmed(&place, answer.as_bytes()).unwrap(), "{answer}");
+        }
+        assert!(question(&place, false).contains("volumes") && !question(&place, true).contains("volumes"));
+    }
+}

@@ -1,0 +1,204 @@
+//! What would make an installation fail, found before Helm writes anything: all of it at once, each with what to do.
+
+pub mod admission;
+mod permissions;
+
+use anyhow::{Context as _, Result, bail};
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{Namespace, Service};
+use k8s_openapi::api::storage::v1::StorageClass;
+use kube::ResourceExt;
+use kube::api::{Api, ListParams, PostParams};
+use serde_json::{Value, json};
+use weft_core::keys::CREATED_NAMESPACE;
+use weft_core::names::Names;
+
+use crate::cluster::helm::{Helm, Release};
+use crate::cluster::host::Host;
+use crate::cluster::{CHART, NAME_LABEL, Place};
+
+/// Marks the StorageClass that claims without a class get.
+const DEFAULT_CLASS: &str = "storageclass.kubernetes.io/is-default-class";
+
+/// Refuses a name that no virtual cluster can have.
+pub fn check_name(place: &Place) -> Result<()> {
+    let names = Names::new(&place.name, &place.namespace);
+    names.with_context(|| format!("{:?} cannot be the name of a virtual cluster", place.name))?;
+    Ok(())
+}
+
+/// What the host says about an installation that is to be.
+#[derive(Debug)]
+pub struct Findings {
+    /// The host's version.
+    pub version: String,
+    /// Whether the namespace has to be created.
+    pub namespace_is_missing: bool,
+    /// The release that is there already.
+    pub release: Option<Release>,
+}
+
+/// Checks the host in parallel. `objects` is what the chart renders.
+pub async fn check(host: &Host, helm: &Helm, place: &Place, objects: &[Value]) -> Result<Findings> {
+    let version = host.client.apiserver_version().await;
+    let version = version.with_context(|| format!("failed to reach {}", host.describe()))?.git_version;
+    let (namespace, permissions, taken, class, release) = tokio::join!(
+        standing(host, &place.namespace),
+        permissions::missing(host, &place.namespace),
+        taken(host, place),
+        storage_class(host, objects),
+        helm.release(place),
+    );
+    let (namespace, release) = (namespace?, release?);
+    let mut problems = permissions?;
+    if release.is_none() {
+        problems.extend(taken);
+    }
+    problems.extend(class);
+    match &namespace {
+        Standing::Missing { may_create: false } => problems.push(format!(
+            "namespace {0} does not exist, and you may not create it; ask for it, or choose another one with -n",
+            place.namespace
+        )),
+        Standing::Terminating => problems.push(format!(
+            "namespace {} is being deleted; wait until it is gone, or choose another one with -n",
+            place.namespace
+        )),
+        Standing::Missing { .. } | Standing::There => {}
+    }
+    refuse(place, &problems)?;
+    Ok(Findings { version, namespace_is_missing: matches!(namespace, Standing::Missing { .. }), release })
+}
+
+/// One error for all problems.
+pub fn refuse(place: &Place, problems: &[String]) -> Result<()> {
+    match problems {
+        [] => Ok(()),
+        [problem] => bail!("cannot create {place}: {problem}"),
+        problems => bail!("cannot create {place}:\n  - {}", problems.join("\n  - ")),
+    }
+}
+
+/// The namespace of a virtual cluster, with a note that it is ours to delete.
+pub fn namespace(place: &Place) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {"name": place.namespace, "annotations": {CREATED_NAMESPACE: place.name}},
+    })
+}
+
+/// Creates the namespace.
+pub async fn create_namespace(host: &Host, place: &Place) -> Result<()> {
+    let namespace = serde_json::from_value(namespace(place))?;
+    let namespaces: Api<Namespace> = Api::all(host.client.clone());
+    let created = namespaces.create(&PostParams::default(), &namespace).await;
+    created.with_context(|| format!("failed to create namespace {}", place.namespace))?;
+    Ok(())
+}
+
+/// How it stands with a namespace.
+enum Standing {
+    /// Or nobody may say: who works in one namespace often may not read it.
+    There,
+    Missing {
+        may_create: bool,
+    },
+    Terminating,
+}
+
+async fn standing(host: &Host, name: &str) -> Result<Standing> {
+    let namespaces: Api<Namespace> = Api::all(host.client.clone());
+    match namespaces.get_opt(name).await {
+        Ok(Some(namespace)) if namespace.metadata.deletion_timestamp.is_some() => Ok(Standing::Terminating),
+        Ok(Some(_)) => Ok(Standing::There),
+        Ok(None) => Ok(Standing::Missing { may_create: permissions::may_create_namespaces(host).await? }),
+        Err(kube::Error::Api(status)) if status.code == 403 => Ok(Standing::There),
+        Err(error) => Err(error).with_context(|| format!("failed to read namespace {name}")),
+    }
+}
+
+/// What has the name already, though there is no release of it.
+async fn taken(host: &Host, place: &Place) -> Option<String> {
+    let sets: Api<StatefulSet> = Api::namespaced(host.client.clone(), &place.namespace);
+    let services: Api<Service> = Api::namespaced(host.client.clone(), &place.namespace);
+    let (set, service) = tokio::join!(sets.get_opt(&place.name), services.get_opt(&place.name));
+    let is_ours = |labels: &std::collections::BTreeMap<String, String>| {
+        labels.get(NAME_LABEL).is_some_and(|chart| chart == CHART)
+    };
+    let set = set.ok().flatten();
+    if set.as_ref().is_some_and(|set| is_ours(set.labels())) {
+        let name = &place.name;
+        return Some(format!(
+            "there is such a virtual cluster, which Helm did not install; connect to it with `weft connect {name}`, or remove it with `weft delete {name}`"
+        ));
+    }
+    let kind = match (set, service.ok().flatten()) {
+        (Some(_), _) => "StatefulSet",
+        (None, Some(service)) if !is_ours(service.labels()) => "Service",
+        _ => return None,
+    };
+    Some(format!("there is a {kind} of that name already; choose another name"))
+}
+
+/// A claim without a class waits for ever where no class is the default.
+async fn storage_class(host: &Host, objects: &[Value]) -> Option<String> {
+    if !objects.iter().any(needs_default_class) {
+        return None;
+    }
+    let classes: Api<StorageClass> = Api::all(host.client.clone());
+    // Who may not list the classes finds out from the claim's events.
+    let classes = classes.list(&ListParams::default()).await.ok()?.items;
+    let is_default =
+        |class: &StorageClass| class.annotations().get(DEFAULT_CLASS).is_some_and(|value| value == "true");
+    if classes.iter().any(is_default) {
+        return None;
+    }
+    let names: Vec<String> = classes.iter().map(ResourceExt::name_any).collect();
+    let choice =
+        if names.is_empty() { "there is none".to_owned() } else { format!("there are {}", names.join(", ")) };
+    Some(format!(
+        "the host cluster has no default StorageClass ({choice}); name one with `--set storage.persistence.storageClass=NAME`, or do without a volume, and lose the virtual cluster's state with its pod, with `--set storage.persistence.enabled=false`"
+    ))
+}
+
+fn needs_default_class(object: &Value) -> bool {
+    let templates = object.pointer("/spec/volumeClaimTemplates").and_then(Value::as_array);
+    templates.into_iter().flatten().any(|claim| claim.pointer("/spec/storageClassName").is_none())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(name: &str) -> Place {
+        Place { namespace: "team-a".to_owned(), name: name.to_owned() }
+    }
+
+    #[test]
+    fn names_that_host_names_cannot_hold_are_refused_with_the_rule() {
+        check_name(&place("my-vcluster")).unwrap();
+        for (name, why) in
+            [("a-name-of-twenty-five-chars", "1 to 24"), ("a-x-b", "-x-"), ("Big", "lower-case")]
+        {
+            let error = format!("{:#}", check_name(&place(name)).unwrap_err());
+            assert!(error.contains(name) && error.contains(why), "{error}");
+        }
+    }
+
+    #[test]
+    fn all_problems_are_reported_at_once() {
+        refuse(&place("one"), &[]).unwrap();
+        let error =
+            refuse(&place("one"), &["first".to_owned(), "second".to_owned()]).unwrap_err().to_string();
+        assert_eq!(error, "cannot create one in namespace team-a:\n  - first\n  - second");
+    }
+
+    #[test]
+    fn only_a_claim_without_a_class_needs_a_default() {
+        let set = |spec: Value| json!({"spec": {"volumeClaimTemplates": [{"spec": spec}]}});
+        assert!(needs_default_class(&set(json!({}))));
+        assert!(!needs_default_class(&set(json!({"storageClassName": "fast"}))));
+        assert!(!needs_default_class(&json!({"spec": {}})));
+    }
+}
