@@ -1,14 +1,15 @@
 // Command planes is every program a test control plane needs, in one binary:
 //
-//	planes etcd|kube-apiserver|kube-controller-manager|kube-scheduler|kwok|kubectl [flags]
+//	planes etcd|kube-apiserver|kube-controller-manager|kube-scheduler|kubelet|kube-proxy|kwok|kubectl [flags]
 //	planes run PROGRAM [argument…]
 //
-// One link instead of six keeps the build short and lets the processes share pages. Exactly one
+// One link instead of eight keeps the build short and lets the processes share pages. Exactly one
 // component is constructed for each process: the Kubernetes commands install process-wide signal
 // handlers and feature gates at construction and cannot share a process.
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	_ "time/tzdata" // time zones of CronJobs, on machines without a zone database
@@ -21,10 +22,12 @@ import (
 	kubectl "k8s.io/kubectl/pkg/cmd"
 	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
 	controllermanager "k8s.io/kubernetes/cmd/kube-controller-manager/app"
+	kubeproxy "k8s.io/kubernetes/cmd/kube-proxy/app"
 	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
+	kubelet "k8s.io/kubernetes/cmd/kubelet/app"
 )
 
-const usage = "usage: planes etcd|kube-apiserver|kube-controller-manager|kube-scheduler|kwok|kubectl [flags]\n       planes run PROGRAM [argument…]"
+const usage = "usage: planes etcd|kube-apiserver|kube-controller-manager|kube-scheduler|kubelet|kube-proxy|kwok|kubectl [flags]\n       planes run PROGRAM [argument…]"
 
 func main() {
 	if len(os.Args) < 2 {
@@ -46,6 +49,10 @@ func main() {
 		os.Exit(cli.Run(controllermanager.NewControllerManagerCommand()))
 	case "kube-scheduler":
 		os.Exit(cli.Run(scheduler.NewSchedulerCommand()))
+	case "kubelet":
+		os.Exit(cli.Run(kubelet.NewKubeletCommand(context.Background())))
+	case "kube-proxy":
+		os.Exit(cli.Run(kubeproxy.NewProxyCommand()))
 	case "kubectl":
 		os.Exit(cli.Run(kubectl.NewDefaultKubectlCommand()))
 	case "kwok":
