@@ -3,8 +3,8 @@
 mod changes;
 mod config;
 mod configured;
-mod control;
 mod connect;
+mod control;
 mod create;
 mod delete;
 mod diff;

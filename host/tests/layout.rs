@@ -16,7 +16,21 @@ const PARTS: &[(&str, &[&str])] = &[
     ("main", &[]),
     ("lib", &[]),
     // The command line starts the composition root; nobody else imports it.
-    ("cli", &["author", "cluster", "config", "control", "folder", "permissions", "plugin", "registry", "run", "telemetry"]),
+    (
+        "cli",
+        &[
+            "author",
+            "cluster",
+            "config",
+            "control",
+            "folder",
+            "permissions",
+            "plugin",
+            "registry",
+            "run",
+            "telemetry",
+        ],
+    ),
     // What people do with whole virtual clusters, on their own machines.
     ("cluster", &[]),
     ("run", &["addons", "api", "config", "control", "engine", "folder", "plugin", "registry", "telemetry"]),

@@ -46,7 +46,8 @@ virtual:
 controlPlane:
   {{- toYaml .Values.controlPlane | nindent 2 }}
 dns:
-  {{- toYaml (merge (deepCopy .Values.dns) (dict "image" (include "weft.image.kubernetes" .))) | nindent 2 }}
+  {{- $image := .Values.dns.image | default (include "weft.image.kubernetes" .) }}
+  {{- toYaml (merge (dict "image" $image) .Values.dns) | nindent 2 }}
 {{- range $key := list "deploy" "log" "plugins" "mappings" "pods" "engine" }}
 {{- with index $.Values $key }}
 {{ $key }}:

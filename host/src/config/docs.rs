@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use crate::config::schema::resolve;
 
-/// What stands above the table.
-const HEAD: &str = "\
+/// What stands above the table of the configuration file.
+const SETTINGS: &str = "\
 <!-- Generated from the types in host/src/config: UPDATE_DOCS=1 cargo test -p weft --test docs -->
 
 # Settings of the syncer
@@ -15,7 +15,19 @@ const HEAD: &str = "\
 All keys of the configuration file, as `weft config docs` prints them. `weft config schema` prints the same as JSON
 Schema, for editors; `weft syncer --config <file> --print-config` prints a file with every default. In a key, `[]` is
 an item of a list and `<name>` a name that you choose.
+";
 
+/// What stands above the table of the chart.
+const VALUES: &str = "\
+<!-- Generated from the types in host/src/config: UPDATE_DOCS=1 cargo test -p weft --test chart -->
+
+# Values of the chart
+
+All values, as `weft config docs --values` prints them. In a key, `[]` is an item of a list and `<name>` a name that you
+choose.
+";
+
+const TABLE: &str = "
 | Key | Type | Default | What it is |
 |---|---|---|---|
 ";
@@ -28,11 +40,20 @@ struct Row {
     text: String,
 }
 
-/// The page of a schema that schemars made. The same schema gives the same page.
-pub fn page(schema: &Value) -> String {
+/// The page of the configuration file. The same schema gives the same page.
+pub fn settings(schema: &Value) -> String {
+    page(SETTINGS, schema)
+}
+
+/// The page of the chart's values.
+pub fn chart_values(schema: &Value) -> String {
+    page(VALUES, schema)
+}
+
+fn page(head: &str, schema: &Value) -> String {
     let mut rows = Vec::new();
     collect(schema, schema, "", &mut rows);
-    let mut page = HEAD.to_owned();
+    let mut page = format!("{head}{TABLE}");
     for Row { key, r#type, default, text } in rows {
         let _ = writeln!(page, "| `{key}` | {type} | {default} | {text} |");
     }
@@ -136,7 +157,7 @@ mod tests {
     use super::*;
 
     fn rows(properties: &Value) -> Vec<String> {
-        let page = page(&json!({"properties": properties, "required": ["must"]}));
+        let page = settings(&json!({"properties": properties, "required": ["must"]}));
         page.strip_prefix(HEAD).unwrap().lines().map(str::to_owned).collect()
     }
 

@@ -262,3 +262,19 @@ impl Values {
         schema::unknown_keys(&Self::schema(), values)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn an_unknown_value_is_answered_with_the_nearest_one_and_free_maps_take_any() {
+        let unknown = Values::unknown_keys(&json!({"persistance": {}, "pod": {"tolerance": []}}));
+        assert!(unknown.contains("persistance: did you mean `persistence`?"), "{unknown}");
+        assert!(unknown.contains("pod.tolerance: did you mean `tolerations`?"), "{unknown}");
+        let free =
+            json!({"pod": {"affinity": {"nodeAffinity": {}}}, "resources": {"api": {"limits": {"cpu": 1}}}});
+        assert_eq!(Values::unknown_keys(&free), "");
+    }
+}

@@ -66,12 +66,16 @@ pub async fn init(config: &Config, copy_to: Option<&Path>) -> Result<(), Error> 
         copy_program(path).map_err(|source| Error::File { path: path.to_owned(), source })?;
     }
     let host: Api<Host> = Api::connect(&config.host, "host").await?;
-    let service = own_service(&host, config).await?;
-    let ranges = ranges(&host, config, control_plane, &service).await?;
+    prepare(&host, config, control_plane).await
+}
+
+async fn prepare(host: &Api<Host>, config: &Config, control_plane: &ControlPlane) -> Result<(), Error> {
+    let service = own_service(host, config).await?;
+    let ranges = ranges(host, config, control_plane, &service).await?;
     let shown: Vec<String> = ranges.iter().map(ToString::to_string).collect();
     info!(ranges = shown.join(","), "the range of Service addresses is known");
 
-    let credentials = Credentials::new(config, control_plane, &host, &service, &ranges);
+    let credentials = Credentials::new(config, control_plane, host, &service, &ranges);
     let pki = credentials.refresh(OffsetDateTime::now_utc()).await?;
     info!(renewed = pki.renewed().len(), "the keys are complete");
     write_launch(config, control_plane, ranges)
@@ -117,4 +121,74 @@ fn write_launch(config: &Config, control_plane: &ControlPlane, ranges: Vec<IpNet
         write_private(&path, &text).map_err(|source| Error::File { path, source })?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use http::Method;
+    use serde_json::{Value, json};
+    use weft_core::keys::SERVICE_RANGES;
+
+    use crate::api::scripted::{Answer, scripted};
+
+    fn config(folder: &Path) -> Config {
+        let config = json!({
+            "cluster": {"name": "vc", "namespace": "team-a"}, "controlPlane": {}, "folders": {"shared": folder},
+        });
+        serde_json::from_value(config).unwrap()
+    }
+
+    /// What is prepared on a host with these objects, by the last part of their path, and its requests.
+    async fn prepared(folder: &Path, objects: Value) -> (Result<(), Error>, Vec<String>) {
+        let (host, requests) = scripted(move |asked| {
+            let name = asked.path.rsplit('/').next().unwrap_or_default();
+            match (objects.get(name), asked.method == Method::GET) {
+                (Some(found), true) => Answer::ok(found.clone()),
+                (None, true) => Answer::failure(404, "NotFound"),
+                (_, false) => Answer::ok(asked.body.clone()),
+            }
+        });
+        let config = config(folder);
+        let result = prepare(&host, &config, config.control_plane.as_ref().unwrap()).await;
+        (result, requests.lines())
+    }
+
+    fn service(address: &str) -> Value {
+        json!({"metadata": {"name": "vc", "uid": "uid-service"}, "spec": {"clusterIPs": [address]}})
+    }
+
+    #[tokio::test]
+    async fn the_range_that_an_earlier_start_found_is_not_asked_for_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let secret = json!({"metadata": {"name": "vc-pki", "annotations": {SERVICE_RANGES: "10.96.0.0/20"}}});
+        let objects = json!({"vc": service("10.96.1.1"), "vc-pki": secret});
+        let (result, requests) = prepared(folder.path(), objects).await;
+        result.unwrap();
+        assert!(!requests.iter().any(|line| line.ends_with("/services")), "{requests:?}");
+        let launch = Launch::read(&folder.path().join("launch.json")).unwrap();
+        assert_eq!(launch.service_ranges[0].to_string(), "10.96.0.0/20");
+    }
+
+    #[tokio::test]
+    async fn a_range_that_no_longer_holds_the_service_is_found_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let secret = json!({"metadata": {"name": "vc-pki", "annotations": {SERVICE_RANGES: "10.96.0.0/20"}}});
+        let declared = json!({"metadata": {"name": "kubernetes"}, "spec": {"cidrs": ["172.20.0.0/16"]}});
+        let objects = json!({"vc": service("172.20.1.1"), "vc-pki": secret, "kubernetes": declared});
+        prepared(folder.path(), objects).await.0.unwrap();
+        let launch = Launch::read(&folder.path().join("launch.json")).unwrap();
+        assert_eq!(launch.service_ranges[0].to_string(), "172.20.0.0/16");
+    }
+
+    #[tokio::test]
+    async fn without_its_service_nothing_is_made_and_the_error_names_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (result, requests) = prepared(folder.path(), json!({})).await;
+        let text = result.unwrap_err().to_string();
+        assert!(text.contains("the Service team-a/vc") && text.contains("must exist first"), "{text}");
+        assert_eq!(requests.len(), 1);
+        assert!(std::fs::read_dir(folder.path()).unwrap().next().is_none());
+    }
 }

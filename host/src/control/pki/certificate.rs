@@ -169,3 +169,32 @@ fn params(
     params.not_after = now + life;
     Ok(params)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn now() -> OffsetDateTime {
+        OffsetDateTime::from_unix_timestamp(1_800_000_000).unwrap()
+    }
+
+    #[test]
+    fn names_are_read_back_as_they_were_written() {
+        let names = ["vc.team-a.svc", "10.96.0.1", "fd00::1"].map(str::to_owned);
+        let authority = authority("ca", now()).unwrap();
+        let key = KeyPair::from_pem(&authority.key).unwrap();
+        let issuer = Issuer::from_ca_cert_pem(&authority.certificate, key).unwrap();
+        let leaf = Leaf::server("ca", "api", "kube-apiserver", &names);
+        let signed = sign(&leaf, &issuer, now()).unwrap();
+        let pem = pem(&signed.certificate).unwrap();
+        assert_eq!(names_of(&pem.parse_x509().unwrap()), names.into());
+        assert!(is_good(&signed.certificate, &authority.certificate, &leaf, now()));
+    }
+
+    #[test]
+    fn an_authority_lives_ten_years_and_begins_before_clocks_that_are_late() {
+        let life = life(&authority("ca", now()).unwrap().certificate).unwrap();
+        assert_eq!((life.end - life.start).whole_days(), 3_650);
+        assert!(life.start < now() - Duration::minutes(30) && !life.has_ended(now()));
+    }
+}
