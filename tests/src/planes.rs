@@ -3,7 +3,9 @@
 mod flags;
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,7 +20,7 @@ use nix::sys::signal::Signal;
 use tokio::io::AsyncWriteExt as _;
 
 use crate::eventually::eventually;
-use crate::pki::Pki;
+use crate::pki::{MASTERS, Pki};
 use crate::ports::Port;
 use crate::process::{Launch, Process, tail};
 use crate::{kubeconfig, nodes, scratch};
@@ -30,9 +32,6 @@ pub const SERVICE_CIDR: &str = "10.96.0.0/16";
 const START: Duration = Duration::from_secs(90);
 /// How long a component may take to end by itself.
 const GRACE: Duration = Duration::from_secs(5);
-
-/// Members of this group may do everything.
-pub const MASTERS: &str = "system:masters";
 
 /// One process of a plane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -70,15 +69,35 @@ pub enum Role {
         /// How many.
         nodes: usize,
     },
+    /// Runs pods in containers: lives in a machine that a kubelet runs in.
+    Machine(Site),
     /// Has no nodes; a syncer runs its pods on a host.
     Virtual,
 }
 
+/// The machine that a plane lives in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Site {
+    /// The process that has its network namespace.
+    pub process: i32,
+    /// Its address, by which it is reached from outside too.
+    pub address: Ipv4Addr,
+}
+
 impl Role {
+    /// Where clients reach the API server.
+    fn address(self) -> Ipv4Addr {
+        match self {
+            Self::Machine(site) => site.address,
+            Self::Host { .. } | Self::Virtual => Ipv4Addr::LOCALHOST,
+        }
+    }
+
     /// Those that start once the API server answers.
     fn followers(self) -> &'static [Component] {
         match self {
             Self::Host { .. } => &[Component::ControllerManager, Component::Scheduler, Component::Kwok],
+            Self::Machine(_) => &[Component::ControllerManager, Component::Scheduler],
             Self::Virtual => &[Component::ControllerManager],
         }
     }
@@ -129,7 +148,7 @@ impl Plane {
         for folder in ["logs", "kubeconfig"] {
             fs::create_dir_all(options.dir.join(folder))?;
         }
-        let pki = Pki::create(&options.dir.join("pki"))?;
+        let pki = Pki::create(&options.dir.join("pki"), options.role.address())?;
         let plane = Self { options, ports: Ports::reserve()?, pki, processes: Mutex::default() };
         plane.identity("admin", &[MASTERS])?;
         plane.identity("bench", &[MASTERS])?;
@@ -161,7 +180,12 @@ impl Plane {
 
     /// The URL of its API server.
     pub fn server(&self) -> String {
-        format!("https://127.0.0.1:{}", self.ports.api_server)
+        format!("https://{}:{}", self.options.role.address(), self.ports.api_server)
+    }
+
+    /// Its keys and certificates.
+    pub fn pki(&self) -> &Pki {
+        &self.pki
     }
 
     /// The `planes` binary it runs.
@@ -245,6 +269,11 @@ impl Plane {
         Ok(())
     }
 
+    /// Kills all of its components.
+    pub fn end(&self) {
+        self.processes().clear();
+    }
+
     /// Freezes a component: its connections stay open and silent.
     pub fn pause(&self, component: Component) -> Result<()> {
         self.process(component)?.freeze()
@@ -286,13 +315,11 @@ impl Plane {
         .await
     }
 
+    /// Asks the kernel: the loopback of a machine cannot be reached from outside.
     async fn etcd_listens(&self) -> Result<()> {
-        let address = format!("127.0.0.1:{}", self.ports.etcd);
-        self.reaches("etcd accepts connections", async || {
-            tokio::net::TcpStream::connect(&address).await?;
-            Ok(())
-        })
-        .await
+        let etcd = self.process(Component::Etcd)?.pid();
+        let port = self.ports.etcd.number();
+        self.reaches("etcd accepts connections", async || ensure_listens(etcd, port)).await
     }
 
     /// Storage is played by kwok too; see the stages.
@@ -319,7 +346,8 @@ impl Plane {
     }
 
     fn launch(&self, component: Component) -> Launch {
-        let mut args = vec![component.program().into()];
+        let mut args = self.enter();
+        args.push(component.program().into());
         args.extend(flags::of(self, component).into_iter().map(Into::into));
         let extra = self.options.extra.iter().filter(|(of, _)| *of == component);
         args.extend(extra.map(|(_, flag)| flag.into()));
@@ -330,6 +358,13 @@ impl Plane {
             env: Vec::new(),
             log: self.log(component),
         }
+    }
+
+    /// What the `planes` binary does first, so that the component runs in the network of a machine.
+    fn enter(&self) -> Vec<OsString> {
+        let Role::Machine(site) = self.options.role else { return Vec::new() };
+        let network = format!("--net=/proc/{}/ns/net", site.process);
+        vec!["run".into(), "nsenter".into(), network.into(), self.options.planes.clone().into()]
     }
 
     fn file(&self, name: &str) -> PathBuf {
@@ -351,7 +386,7 @@ impl Plane {
 
 impl Drop for Plane {
     fn drop(&mut self) {
-        self.processes().clear();
+        self.end();
         // The logs stay until the next run; the data is what is big.
         if !scratch::keep() {
             let _ = fs::remove_dir_all(self.file("etcd"));
@@ -361,6 +396,19 @@ impl Drop for Plane {
 
 fn not_running(component: Component) -> String {
     format!("{} does not run", component.program())
+}
+
+/// Whether anything listens on this port, in the network of a process.
+fn ensure_listens(process: i32, port: u16) -> Result<()> {
+    const LISTEN: &str = "0A";
+    let sockets = fs::read_to_string(format!("/proc/{process}/net/tcp"))?;
+    let listens = sockets.lines().any(|line| {
+        let mut fields = line.split_whitespace().skip(1);
+        let local = fields.next().is_some_and(|address| address.ends_with(&format!(":{port:04X}")));
+        local && fields.nth(1) == Some(LISTEN)
+    });
+    ensure!(listens, "nothing listens on port {port}");
+    Ok(())
 }
 
 impl Ports {
