@@ -24,10 +24,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::Client;
 use kube::api::Api;
 
-use crate::binaries::{self, modules, modules::Program};
+use crate::binaries::Programs;
+use crate::binaries::modules::{self, Program};
 use crate::eventually::eventually;
 use crate::nodes::ensure_ready;
-use crate::planes::{self, Plane, Role, Site};
+use crate::planes::{self, Plane, Role, Site, Store};
 use crate::process::{Process, tail};
 use crate::scratch::{self, Scratch};
 
@@ -48,8 +49,8 @@ const READY: Duration = Duration::from_mins(1);
 /// What [`Node::start`] needs.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The `planes` binary.
-    pub planes: PathBuf,
+    /// The control plane, and the kubelet with kube-proxy.
+    pub programs: Programs,
     /// The provisioner of the default StorageClass.
     pub provisioner: PathBuf,
     /// Archives of images that it has from the start; [`images::basic`] has those without which no pod runs.
@@ -61,7 +62,7 @@ impl Options {
     pub async fn build() -> Result<Self> {
         let folder = scratch::home()?.join("images");
         Ok(Self {
-            planes: binaries::planes().await?,
+            programs: Programs::build().await?,
             provisioner: modules::program(Program::LocalPathProvisioner).await?,
             images: images::basic(&folder).await?,
         })
@@ -87,11 +88,12 @@ impl Node {
         remove_abandoned()?;
         let (scratch, network) = (Scratch::new()?, Network::reserve()?);
         let dir = scratch.path().join(MACHINE);
-        let machine = Machine::start(&options.planes, &dir, NAME, &network).await?;
+        let machine = Machine::start(&options.programs.planes, &dir, NAME, &network).await?;
         let site = Site { process: machine.init().as_raw(), address: network.address() };
         let plane = Plane::start(planes::Options {
             role: Role::Machine(site),
-            planes: options.planes.clone(),
+            programs: options.programs.clone(),
+            store: Store::default(),
             dir: scratch.path().join("host"),
             extra: Vec::new(),
         });

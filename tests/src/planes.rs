@@ -1,11 +1,12 @@
-//! Runs one real control plane: etcd, API server, controller manager, and what a host needs besides.
+//! Runs one real control plane: store, API server, controller manager, and what a host needs besides.
 
+mod component;
 mod flags;
+mod store;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
-use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,6 +20,9 @@ use kube::{Client, Config};
 use nix::sys::signal::Signal;
 use tokio::io::AsyncWriteExt as _;
 
+pub use self::component::{Component, Role, Site};
+pub use self::store::Store;
+use crate::binaries::Programs;
 use crate::eventually::eventually;
 use crate::pki::{MASTERS, Pki};
 use crate::ports::Port;
@@ -33,83 +37,15 @@ const START: Duration = Duration::from_secs(90);
 /// How long a component may take to end by itself.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// One process of a plane.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Component {
-    /// The store.
-    Etcd,
-    /// The API server.
-    ApiServer,
-    /// The controllers, among them those of Deployments and Services.
-    ControllerManager,
-    /// The scheduler; only a host has one.
-    Scheduler,
-    /// The kubelet of the fake nodes; only a host has one.
-    Kwok,
-}
-
-impl Component {
-    /// The name of the program, and of its log.
-    pub fn program(self) -> &'static str {
-        match self {
-            Self::Etcd => "etcd",
-            Self::ApiServer => "kube-apiserver",
-            Self::ControllerManager => "kube-controller-manager",
-            Self::Scheduler => "kube-scheduler",
-            Self::Kwok => "kwok",
-        }
-    }
-}
-
-/// What a plane is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    /// Runs pods: has a scheduler and this many fake nodes.
-    Host {
-        /// How many.
-        nodes: usize,
-    },
-    /// Runs pods in containers: lives in a machine that a kubelet runs in.
-    Machine(Site),
-    /// Has no nodes; a syncer runs its pods on a host.
-    Virtual,
-}
-
-/// The machine that a plane lives in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Site {
-    /// The process that has its network namespace.
-    pub process: i32,
-    /// Its address, by which it is reached from outside too.
-    pub address: Ipv4Addr,
-}
-
-impl Role {
-    /// Where clients reach the API server.
-    fn address(self) -> Ipv4Addr {
-        match self {
-            Self::Machine(site) => site.address,
-            Self::Host { .. } | Self::Virtual => Ipv4Addr::LOCALHOST,
-        }
-    }
-
-    /// Those that start once the API server answers.
-    fn followers(self) -> &'static [Component] {
-        match self {
-            Self::Host { .. } => &[Component::ControllerManager, Component::Scheduler, Component::Kwok],
-            Self::Machine(_) => &[Component::ControllerManager, Component::Scheduler],
-            Self::Virtual => &[Component::ControllerManager],
-        }
-    }
-}
-
 /// What [`Plane::start`] needs.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// What it is for.
     pub role: Role,
-    /// The `planes` binary.
-    pub planes: PathBuf,
+    /// What it runs.
+    pub programs: Programs,
+    /// Where it keeps its objects.
+    pub store: Store,
     /// Its folder; it is created.
     pub dir: PathBuf,
     /// More flags for one component or another.
@@ -128,8 +64,6 @@ pub struct Plane {
 /// Where its components listen.
 #[derive(Debug)]
 struct Ports {
-    etcd: Port,
-    etcd_peer: Port,
     api_server: Port,
     controller_manager: Port,
     scheduler: Port,
@@ -145,6 +79,7 @@ impl Plane {
     }
 
     fn prepare(options: Options) -> Result<Self> {
+        store::check(&options.dir)?;
         for folder in ["logs", "kubeconfig"] {
             fs::create_dir_all(options.dir.join(folder))?;
         }
@@ -160,7 +95,7 @@ impl Plane {
     }
 
     async fn run(&self) -> Result<()> {
-        self.start_component(Component::Etcd).await?;
+        self.start_component(Component::Store).await?;
         self.start_component(Component::ApiServer).await?;
         for &component in self.options.role.followers() {
             self.start_component(component).await?;
@@ -188,9 +123,14 @@ impl Plane {
         &self.pki
     }
 
-    /// The `planes` binary it runs.
-    pub fn binary(&self) -> &Path {
-        &self.options.planes
+    /// What it runs.
+    pub fn programs(&self) -> &Programs {
+        &self.options.programs
+    }
+
+    /// The folder of its store.
+    pub fn data(&self) -> PathBuf {
+        store::data(self.dir())
     }
 
     /// Makes a client certificate and returns the kubeconfig file that holds it.
@@ -222,7 +162,7 @@ impl Plane {
 
     /// Runs kubectl as admin with `input` on its standard input and returns its output.
     pub async fn kubectl(&self, args: &[&str], input: &str) -> Result<String> {
-        let mut child = tokio::process::Command::new(&self.options.planes)
+        let mut child = tokio::process::Command::new(&self.options.programs.planes)
             .arg("kubectl")
             .arg("--kubeconfig")
             .arg(self.kubeconfig("admin"))
@@ -248,10 +188,13 @@ impl Plane {
 
     /// Starts a component and waits until it can be used by the others.
     pub async fn start_component(&self, component: Component) -> Result<()> {
+        if component == Component::Store {
+            fs::create_dir_all(self.data())?;
+        }
         let process = Arc::new(Process::start(&self.launch(component))?);
         self.processes().insert(component, process);
         match component {
-            Component::Etcd => self.etcd_listens().await,
+            Component::Store => self.store_listens().await,
             Component::ApiServer => self.ready().await,
             Component::ControllerManager | Component::Scheduler | Component::Kwok => Ok(()),
         }
@@ -302,7 +245,7 @@ impl Plane {
 
     /// The file with the output of a component.
     pub fn log(&self, component: Component) -> PathBuf {
-        self.file("logs").join(format!("{}.log", component.program()))
+        self.file("logs").join(format!("{}.log", component.name()))
     }
 
     /// Pods can be created once their namespace has its service account.
@@ -315,11 +258,13 @@ impl Plane {
         .await
     }
 
-    /// Asks the kernel: the loopback of a machine cannot be reached from outside.
-    async fn etcd_listens(&self) -> Result<()> {
-        let etcd = self.process(Component::Etcd)?.pid();
-        let port = self.ports.etcd.number();
-        self.reaches("etcd accepts connections", async || ensure_listens(etcd, port)).await
+    async fn store_listens(&self) -> Result<()> {
+        let socket = store::socket(self.dir());
+        self.reaches("the store accepts connections", async || {
+            tokio::net::UnixStream::connect(&socket).await?;
+            Ok(())
+        })
+        .await
     }
 
     /// Storage is played by kwok too; see the stages.
@@ -346,25 +291,36 @@ impl Plane {
     }
 
     fn launch(&self, component: Component) -> Launch {
-        let mut args = self.enter();
-        args.push(component.program().into());
+        let mut args = self.program(component);
         args.extend(flags::of(self, component).into_iter().map(Into::into));
         let extra = self.options.extra.iter().filter(|(of, _)| *of == component);
         args.extend(extra.map(|(_, flag)| flag.into()));
         Launch {
-            name: format!("{} of {}", component.program(), self.dir().display()),
-            planes: self.options.planes.clone(),
+            name: format!("{} of {}", component.name(), self.dir().display()),
+            planes: self.options.programs.planes.clone(),
             args,
             env: Vec::new(),
             log: self.log(component),
         }
     }
 
-    /// What the `planes` binary does first, so that the component runs in the network of a machine.
+    /// The arguments of `planes` that come before a component's flags.
+    fn program(&self, component: Component) -> Vec<OsString> {
+        let kubernetes = &self.options.programs.kubernetes;
+        let program = match component {
+            Component::Kwok => return vec![component.name().into()],
+            Component::Store => self.options.store.program(kubernetes),
+            Component::ApiServer | Component::ControllerManager | Component::Scheduler => {
+                vec![kubernetes.into(), component.name().into()]
+            }
+        };
+        [vec!["run".into()], self.enter(), program].concat()
+    }
+
+    /// What comes before a program that is to run in the network of a machine.
     fn enter(&self) -> Vec<OsString> {
         let Role::Machine(site) = self.options.role else { return Vec::new() };
-        let network = format!("--net=/proc/{}/ns/net", site.process);
-        vec!["run".into(), "nsenter".into(), network.into(), self.options.planes.clone().into()]
+        vec!["nsenter".into(), format!("--net=/proc/{}/ns/net", site.process).into()]
     }
 
     fn file(&self, name: &str) -> PathBuf {
@@ -389,33 +345,18 @@ impl Drop for Plane {
         self.end();
         // The logs stay until the next run; the data is what is big.
         if !scratch::keep() {
-            let _ = fs::remove_dir_all(self.file("etcd"));
+            let _ = fs::remove_dir_all(self.data());
         }
     }
 }
 
 fn not_running(component: Component) -> String {
-    format!("{} does not run", component.program())
-}
-
-/// Whether anything listens on this port, in the network of a process.
-fn ensure_listens(process: i32, port: u16) -> Result<()> {
-    const LISTEN: &str = "0A";
-    let sockets = fs::read_to_string(format!("/proc/{process}/net/tcp"))?;
-    let listens = sockets.lines().any(|line| {
-        let mut fields = line.split_whitespace().skip(1);
-        let local = fields.next().is_some_and(|address| address.ends_with(&format!(":{port:04X}")));
-        local && fields.nth(1) == Some(LISTEN)
-    });
-    ensure!(listens, "nothing listens on port {port}");
-    Ok(())
+    format!("{} does not run", component.name())
 }
 
 impl Ports {
     fn reserve() -> Result<Self> {
         Ok(Self {
-            etcd: Port::reserve()?,
-            etcd_peer: Port::reserve()?,
             api_server: Port::reserve()?,
             controller_manager: Port::reserve()?,
             scheduler: Port::reserve()?,

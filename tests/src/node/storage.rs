@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
+use serde_json::json;
 
 use super::images::BUSYBOX;
 use crate::pki::MASTERS;
@@ -24,11 +25,11 @@ pub(super) async fn start(plane: &Plane, provisioner: &Path, folder: &Path) -> R
         r#"{"nodePathMap": [{"node": "DEFAULT_PATH_FOR_NON_LISTED_NODES", "paths": ["/var/lib/volumes"]}]}"#;
     fs::write(&config, paths).with_context(|| format!("failed to write {}", config.display()))?;
     let pod = folder.join("helper.json");
-    let helper = r#"{"metadata": {"name": "volume"}, "spec": {"containers": [{"name": "helper"}]}}"#;
-    fs::write(&pod, helper).with_context(|| format!("failed to write {}", pod.display()))?;
+    let helper = json!({"metadata": {"name": "volume"}, "spec": {"containers": [{"name": "helper", "image": BUSYBOX}]}});
+    fs::write(&pod, helper.to_string()).with_context(|| format!("failed to write {}", pod.display()))?;
     Process::start(&Launch {
         name: "local-path-provisioner".to_owned(),
-        planes: plane.binary().to_owned(),
+        planes: plane.programs().planes.clone(),
         args: vec![
             "run".into(),
             provisioner.into(),
@@ -37,7 +38,6 @@ pub(super) async fn start(plane: &Plane, provisioner: &Path, folder: &Path) -> R
             format!("--helper-pod-file={}", pod.display()).into(),
             format!("--kubeconfig={}", kubeconfig.display()).into(),
             format!("--namespace={NAMESPACE}").into(),
-            format!("--helper-image={BUSYBOX}").into(),
             "--service-account-name=provisioner".into(),
             "--configmap-name=provisioner".into(),
         ],

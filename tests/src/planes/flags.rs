@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 
-use super::{Component, Plane, Role, SERVICE_CIDR};
+use super::{Component, Plane, Role, SERVICE_CIDR, store};
 use crate::{binaries, pki};
 
 /// Nodes have no pod ranges, cloud or attachable volumes here.
@@ -30,7 +30,7 @@ options:
 /// The flags of one component.
 pub(super) fn of(plane: &Plane, component: Component) -> Vec<String> {
     match component {
-        Component::Etcd => etcd(plane),
+        Component::Store => plane.options.store.flags(plane.dir()),
         Component::ApiServer => [api_server(plane), api_server_keys(plane), place(plane)].concat(),
         Component::ControllerManager => controller_manager(plane),
         Component::Scheduler => scheduler(plane),
@@ -57,17 +57,9 @@ pub(super) fn storage_classes() -> PathBuf {
     binaries::module().join("storage-classes.yaml")
 }
 
-fn etcd(plane: &Plane) -> Vec<String> {
-    vec![
-        format!("--client-url={}", etcd_url(plane)),
-        format!("--peer-url=http://127.0.0.1:{}", plane.ports.etcd_peer),
-        format!("--data-dir={}", plane.file("etcd").display()),
-    ]
-}
-
 fn api_server(plane: &Plane) -> Vec<String> {
     [
-        format!("--etcd-servers={}", etcd_url(plane)),
+        format!("--etcd-servers={}", store::url(plane.dir())),
         format!("--secure-port={}", plane.ports.api_server),
         format!("--service-cluster-ip-range={SERVICE_CIDR}"),
     ]
@@ -176,10 +168,6 @@ fn client_of(user: &str, plane: &Plane) -> Vec<String> {
         "--kube-api-qps=1000".to_owned(),
         "--kube-api-burst=2000".to_owned(),
     ]
-}
-
-fn etcd_url(plane: &Plane) -> String {
-    format!("http://127.0.0.1:{}", plane.ports.etcd)
 }
 
 fn key(plane: &Plane, flag: &str, file: &str) -> String {

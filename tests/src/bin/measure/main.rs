@@ -25,7 +25,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
 use weft_tests::arguments::arguments;
-use weft_tests::binaries;
+use weft_tests::binaries::{self, Programs};
 
 use crate::bench::{Bench, Binaries};
 use crate::report::{Report, say};
@@ -104,7 +104,7 @@ async fn measure(arguments: &Arguments) -> Result<Report> {
     use Measurement::{Latency, Memory, Requests, Restart, Throughput};
     let mut report = Report::default();
     say("building the release syncer");
-    let binaries = Binaries { planes: binaries::planes().await?, weft: binaries::weft(true).await? };
+    let binaries = Binaries { programs: Programs::build().await?, weft: binaries::weft(true).await? };
     report.note(format!("load of the machine before the start: {}", usage::load()));
     if arguments.what == What::Plugins {
         of_plugins(arguments, &binaries, &mut report).await?;
@@ -124,7 +124,7 @@ async fn of_plugins(arguments: &Arguments, binaries: &Binaries, report: &mut Rep
     plugins::calls(binaries, report).await?;
     say("starting the planes");
     let bench = Bench::start(binaries, false).await?;
-    let spinners = Spinners::start(&binaries.planes, bench.dir()).await;
+    let spinners = Spinners::start(&binaries.programs.planes, bench.dir()).await;
     report.note(spinners.describe());
     plugins::syncing(&bench, arguments.pods, arguments.rounds, report).await
 }
@@ -134,7 +134,7 @@ async fn timed(arguments: &Arguments, binaries: &Binaries, report: &mut Report) 
     use Measurement::{Latency, Memory, Restart, Throughput};
     say("starting the planes");
     let bench = Bench::start(binaries, false).await?;
-    let spinners = Spinners::start(&binaries.planes, bench.dir()).await;
+    let spinners = Spinners::start(&binaries.programs.planes, bench.dir()).await;
     report.note(spinners.describe());
     // First, while the planes are as new: what bursts leave behind, events above all, is listed by a
     // syncer that starts.
