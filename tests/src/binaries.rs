@@ -1,10 +1,12 @@
 //! Builds what the tests run: the control plane, what they need beside it, and the syncer itself.
 
 mod go;
+pub mod modules;
+pub mod statics;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -148,6 +150,15 @@ pub(crate) struct Build(pub(crate) Child);
 impl Build {
     pub(crate) fn start(command: &mut Command) -> std::io::Result<Self> {
         command.process_group(0).kill_on_drop(true).spawn().map(Self)
+    }
+
+    /// Waits for its end and what it has written to its pipes.
+    pub(crate) async fn finish(mut self) -> std::io::Result<Output> {
+        let mut stderr = Vec::new();
+        if let Some(mut pipe) = self.0.stderr.take() {
+            pipe.read_to_end(&mut stderr).await?;
+        }
+        Ok(Output { status: self.0.wait().await?, stdout: Vec::new(), stderr })
     }
 }
 

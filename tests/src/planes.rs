@@ -20,11 +20,11 @@ use kube::{Client, Config};
 use nix::sys::signal::Signal;
 use tokio::io::AsyncWriteExt as _;
 
-pub use self::component::{Component, Role};
+pub use self::component::{Component, Role, Site};
 pub use self::store::Store;
 use crate::binaries::Programs;
 use crate::eventually::eventually;
-use crate::pki::Pki;
+use crate::pki::{MASTERS, Pki};
 use crate::ports::Port;
 use crate::process::{Launch, Process, tail};
 use crate::{kubeconfig, nodes, scratch};
@@ -36,9 +36,6 @@ pub const SERVICE_CIDR: &str = "10.96.0.0/16";
 const START: Duration = Duration::from_secs(90);
 /// How long a component may take to end by itself.
 const GRACE: Duration = Duration::from_secs(5);
-
-/// Members of this group may do everything.
-pub const MASTERS: &str = "system:masters";
 
 /// What [`Plane::start`] needs.
 #[derive(Debug, Clone)]
@@ -86,7 +83,7 @@ impl Plane {
         for folder in ["logs", "kubeconfig"] {
             fs::create_dir_all(options.dir.join(folder))?;
         }
-        let pki = Pki::create(&options.dir.join("pki"))?;
+        let pki = Pki::create(&options.dir.join("pki"), options.role.address())?;
         let plane = Self { options, ports: Ports::reserve()?, pki, processes: Mutex::default() };
         plane.identity("admin", &[MASTERS])?;
         plane.identity("bench", &[MASTERS])?;
@@ -118,7 +115,12 @@ impl Plane {
 
     /// The URL of its API server.
     pub fn server(&self) -> String {
-        format!("https://127.0.0.1:{}", self.ports.api_server)
+        format!("https://{}:{}", self.options.role.address(), self.ports.api_server)
+    }
+
+    /// Its keys and certificates.
+    pub fn pki(&self) -> &Pki {
+        &self.pki
     }
 
     /// What it runs.
@@ -208,6 +210,11 @@ impl Plane {
     pub fn kill_component(&self, component: Component) -> Result<()> {
         self.take(component)?.kill()?;
         Ok(())
+    }
+
+    /// Kills all of its components.
+    pub fn end(&self) {
+        self.processes().clear();
     }
 
     /// Freezes a component: its connections stay open and silent.
@@ -307,7 +314,13 @@ impl Plane {
                 vec![kubernetes.into(), component.name().into()]
             }
         };
-        [vec!["run".into()], program].concat()
+        [vec!["run".into()], self.enter(), program].concat()
+    }
+
+    /// What comes before a program that is to run in the network of a machine.
+    fn enter(&self) -> Vec<OsString> {
+        let Role::Machine(site) = self.options.role else { return Vec::new() };
+        vec!["nsenter".into(), format!("--net=/proc/{}/ns/net", site.process).into()]
     }
 
     fn file(&self, name: &str) -> PathBuf {
@@ -329,7 +342,7 @@ impl Plane {
 
 impl Drop for Plane {
     fn drop(&mut self) {
-        self.processes().clear();
+        self.end();
         // The logs stay until the next run; the data is what is big.
         if !scratch::keep() {
             let _ = fs::remove_dir_all(self.data());

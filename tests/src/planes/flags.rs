@@ -31,7 +31,7 @@ options:
 pub(super) fn of(plane: &Plane, component: Component) -> Vec<String> {
     match component {
         Component::Store => plane.options.store.flags(plane.dir()),
-        Component::ApiServer => [api_server(plane), api_server_keys(plane)].concat(),
+        Component::ApiServer => [api_server(plane), api_server_keys(plane), place(plane)].concat(),
         Component::ControllerManager => controller_manager(plane),
         Component::Scheduler => scheduler(plane),
         Component::Kwok => kwok(plane),
@@ -66,10 +66,6 @@ fn api_server(plane: &Plane) -> Vec<String> {
     .into_iter()
     .chain(
         [
-            "--bind-address=127.0.0.1",
-            // There may be no route to find an address by.
-            "--advertise-address=127.0.0.1",
-            "--endpoint-reconciler-type=none",
             "--authorization-mode=Node,RBAC",
             "--anonymous-auth=false",
             "--allow-privileged=true",
@@ -82,6 +78,25 @@ fn api_server(plane: &Plane) -> Vec<String> {
         .map(str::to_owned),
     )
     .collect()
+}
+
+/// Where it listens, and what it must know where a kubelet runs.
+fn place(plane: &Plane) -> Vec<String> {
+    // There may be no route to find an address by.
+    let address = plane.options.role.address();
+    let mut flags = vec![format!("--advertise-address={address}"), format!("--bind-address={address}")];
+    let Role::Machine(_) = plane.options.role else {
+        flags.push("--endpoint-reconciler-type=none".to_owned());
+        return flags;
+    };
+    flags.extend([
+        "--enable-admission-plugins=NodeRestriction".to_owned(),
+        "--kubelet-preferred-address-types=InternalIP".to_owned(),
+        key(plane, "kubelet-certificate-authority", "ca.crt"),
+        key(plane, "kubelet-client-certificate", "kubelet-client.crt"),
+        key(plane, "kubelet-client-key", "kubelet-client.key"),
+    ]);
+    flags
 }
 
 fn api_server_keys(plane: &Plane) -> Vec<String> {
@@ -101,7 +116,7 @@ fn api_server_keys(plane: &Plane) -> Vec<String> {
 
 fn controller_manager(plane: &Plane) -> Vec<String> {
     let (controllers, grace) = match plane.options.role {
-        Role::Host { .. } => (HOST_CONTROLLERS, "50s"),
+        Role::Host { .. } | Role::Machine(_) => (HOST_CONTROLLERS, "50s"),
         // A syncer that is away for a while must not cost a tenant its pods.
         Role::Virtual => (VIRTUAL_CONTROLLERS, "180s"),
     };
