@@ -16,6 +16,7 @@ pub mod kubeconfig;
 pub mod preflight;
 pub mod progress;
 pub mod removal;
+pub mod smoke;
 
 /// Label of every object of the chart: the chart's name.
 pub const NAME_LABEL: &str = "app.kubernetes.io/name";

@@ -9,6 +9,7 @@ pub mod cargo;
 pub mod eventually;
 pub mod guests;
 pub mod image;
+pub mod installed;
 pub mod kubeconfig;
 pub mod node;
 pub mod nodes;
