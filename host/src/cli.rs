@@ -7,6 +7,7 @@ mod completion;
 mod config;
 mod configured;
 mod connect;
+mod control;
 mod create;
 mod delete;
 mod diff;
@@ -20,6 +21,7 @@ mod list;
 mod output;
 mod plugin;
 mod project;
+mod rbac;
 mod sources;
 mod status;
 mod steps;
@@ -65,9 +67,15 @@ enum Command {
     Forward(forward::Forward),
     /// Sync objects between the virtual cluster and its host.
     Syncer(Syncer),
+    /// Prepare the control plane of a virtual cluster: its keys, its address ranges, its launch files.
+    Init(control::Init),
+    /// Become a program of the control plane, with the flags that `weft init` has prepared.
+    Launch(control::LaunchArguments),
     /// Show what the configuration file may hold.
     #[command(subcommand)]
     Config(config::Command),
+    /// Print the permissions that a configuration needs on the host, for `kubectl apply -f -`.
+    Rbac(rbac::Rbac),
     /// Create, check, test and measure plugins.
     #[command(subcommand)]
     Plugin(plugin::Command),
@@ -103,7 +111,10 @@ pub fn main() -> ExitCode {
         Command::Delete(arguments) => delete::delete(&arguments),
         Command::Forward(arguments) => forward::forward(&arguments),
         Command::Syncer(arguments) => syncer(&arguments).map(|()| ExitCode::SUCCESS),
+        Command::Init(arguments) => arguments.run(),
+        Command::Launch(arguments) => arguments.run(),
         Command::Config(command) => Ok(command.run()),
+        Command::Rbac(arguments) => arguments.run(),
         Command::Plugin(command) => command.run(),
         Command::Translate(arguments) => translate::translate(&arguments),
     };
@@ -126,11 +137,11 @@ fn syncer(arguments: &Syncer) -> anyhow::Result<()> {
         output::print(&config.to_yaml());
         return Ok(());
     }
-    telemetry::start(&config.log)?;
+    let log = telemetry::start(&config.log)?;
     // The work is waiting for two servers; what is done between takes a fraction of one processor, and one
     // thread saves waking another for each answer.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(run::run(&arguments.config, config))
+    runtime.block_on(run::run(&arguments.config, config, log))
 }
 
 #[cfg(test)]

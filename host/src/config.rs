@@ -3,11 +3,15 @@
 //! Unknown keys are refused with the nearest known one; every default can be printed. The same types
 //! make the JSON Schema.
 
+pub mod control_plane;
+pub mod deploy;
+pub mod dns;
 pub mod docs;
 pub mod grants;
 mod mappings;
 mod plugins;
 mod schema;
+pub mod values;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -18,10 +22,14 @@ use serde_json::Value;
 use weft_core::names::{ClusterNameError, Names};
 
 use crate::yaml;
+use deploy::Deploy;
+use dns::Dns;
 
+pub use control_plane::{ControlPlane, Folders};
 pub use mappings::{DeclaredMapping, DeclaredReference, DeclaredSelection};
 pub use plugins::{Grants, Plugins};
 pub(crate) use schema::nearest;
+pub use values::Values;
 
 /// All settings of the syncer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -50,9 +58,21 @@ pub struct Config {
     /// Kinds that need no code. Changes are applied without a restart.
     #[serde(default)]
     pub mappings: Vec<DeclaredMapping>,
+    /// The DNS server of the virtual cluster. Changes are applied without a restart.
+    #[serde(default)]
+    pub dns: Dns,
+    /// What is applied inside the virtual cluster. Changes are applied without a restart.
+    #[serde(default)]
+    pub deploy: Deploy,
     /// Limits of the sync engine.
     #[serde(default)]
     pub engine: Engine,
+    /// The virtual cluster's own API server, controllers and storage, where weft runs them.
+    #[serde(default)]
+    pub control_plane: Option<ControlPlane>,
+    /// Folders in the pod of the control plane.
+    #[serde(default)]
+    pub folders: Folders,
 }
 
 /// The virtual cluster and its place on the host.
@@ -224,7 +244,10 @@ impl Config {
                 why: "give a number from 1 to 1000".to_owned(),
             });
         }
+        self.control_plane.as_ref().map_or(Ok(()), ControlPlane::check)?;
         self.plugins.check()?;
+        self.dns.check()?;
+        self.deploy.check()?;
         self.mappings.iter().try_for_each(DeclaredMapping::check)
     }
 

@@ -30,6 +30,7 @@ use weft_core::context::Facts;
 use weft_core::names::Names;
 use weft_core::object::{Host, Virtual};
 
+use crate::addons::Addon;
 use crate::api::Api;
 use crate::registry::Rules;
 use crate::registry::plugin_event::PluginEvent;
@@ -47,6 +48,7 @@ use queue::Outcome;
 use reconcile::publish::Publisher;
 use reconcile::steps::Steps;
 use reconcile::syncer::Syncer;
+use upkeep::addons::AddonApplier;
 use upkeep::bootstrap::Bootstrap;
 use upkeep::crds::CrdInstaller;
 use upkeep::reconfigure::Reconfigurer;
@@ -71,6 +73,8 @@ pub struct Parts {
     pub rules: signal::Receiver<Arc<Rules>>,
     /// What happens to the plugins behind those rules.
     pub plugin_events: mpsc::Receiver<PluginEvent>,
+    /// What is applied in the virtual cluster, which may change at any time.
+    pub addons: signal::Receiver<Arc<Vec<Addon>>>,
     /// What is known of both clusters so far.
     pub facts: Facts,
     /// Host Service of the virtual API server.
@@ -121,7 +125,8 @@ struct Shared {
 impl Engine {
     /// Starts; what is not reachable is tried again for ever.
     pub fn start(parts: Parts) -> Self {
-        let Parts { host, r#virtual, names, rules, plugin_events, facts, service, workers: count } = parts;
+        let Parts { host, r#virtual, names, rules, plugin_events, addons, facts, service, workers: count } =
+            parts;
         let writer = Arc::new(Writer::new(host.clone(), r#virtual.clone(), names.namespace()));
         let (recorder, recording) = EventRecorder::new(writer.clone());
         let (ready_sender, ready) = signal::channel(false);
@@ -134,6 +139,8 @@ impl Engine {
         tasks.spawn(shared.plugin_events().run(plugin_events));
         shared.start_watches(&mut tasks, rules.clone(), count);
         tasks.spawn(shared.crd_installer().keep(rules, shared.ready.clone()));
+        let applier = AddonApplier::new(shared.r#virtual.clone(), shared.writer.clone());
+        tasks.spawn(applier.keep(addons, shared.ready.clone()));
         let nodes = Arc::new(Nodes::new(shared.state.clone(), shared.writer.clone()));
         tasks.spawn(nodes.clone().sweep_forever());
         tasks.spawn(Volumes::sweep_forever(shared.state.clone(), shared.writer.clone()));
@@ -298,12 +305,14 @@ mod tests {
         let rules = Rules { mappers: kinds::builtin(), ..Rules::default() };
         let (_rules, rules) = signal::channel(Arc::new(rules));
         let (_events, plugin_events) = mpsc::channel(1);
+        let (_addons, addons) = signal::channel(Arc::default());
         let engine = Engine::start(Parts {
             host: bench.host.clone(),
             r#virtual: bench.r#virtual.clone(),
             names: bench.state.names.clone(),
             rules,
             plugin_events,
+            addons,
             facts: (*bench.state.facts()).clone(),
             service: "vc".to_owned(),
             workers: 2,

@@ -4,14 +4,17 @@
 //! `engine/reconcile/syncer.rs` sees both sides and asks the pure core (`weft_core`) what to do, and
 //! `engine/apply.rs` writes. [`run`] puts the parts together.
 
+pub mod addons;
 pub mod api;
 pub mod author;
 mod bucket;
 pub mod cli;
 pub mod cluster;
 pub mod config;
+pub mod control;
 pub mod engine;
 pub mod folder;
+pub mod permissions;
 pub mod plugin;
 pub mod registry;
 pub mod run;

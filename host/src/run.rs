@@ -1,26 +1,33 @@
 //! Puts the syncer together and runs it until it is asked to stop. This module alone knows all parts.
 
 mod health;
+mod reload;
 mod rules;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tracing::info;
 use weft_core::context::Facts;
 use weft_core::object::{Host, Virtual};
 
+use crate::addons;
 use crate::api::Api;
 use crate::config::Config;
+use crate::control::renew;
 use crate::engine::{Engine, Parts};
+use crate::telemetry::LogFilter;
+use reload::Targets;
 
-/// Runs until SIGTERM or SIGINT.
+/// Runs until SIGTERM or SIGINT. `config` was read from `file`, which is read again when it changes.
 ///
 /// # Errors
 /// A configuration or credentials that cannot be used, or a port in use. Servers that cannot be reached
 /// are no error: they are tried again for ever.
-pub async fn run(file: &Path, config: Config) -> anyhow::Result<()> {
+pub async fn run(file: &Path, config: Config, log: LogFilter) -> anyhow::Result<()> {
     let listener = health::listen(config.health.listen).await;
     let listener =
         listener.with_context(|| format!("failed to listen on `health.listen` {}", config.health.listen))?;
@@ -37,7 +44,11 @@ pub async fn run(file: &Path, config: Config) -> anyhow::Result<()> {
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
     };
-    let source = rules::start(file, &config, &shared).await?;
+    let renewing = renew::keep(&config, host.clone());
+    let mut source = rules::start(&config, &shared).await?;
+    let (addons, current_addons) = watch::channel(Arc::new(addons::of(&config)));
+    let targets = Targets { rules: source.wanted, addons, log };
+    source.tasks.spawn(reload::follow(file.to_owned(), config.clone(), targets));
     info!(cluster = config.cluster.name, namespace = config.cluster.namespace, host = ?facts.host_version, "syncing");
     let engine = Engine::start(Parts {
         host,
@@ -45,6 +56,7 @@ pub async fn run(file: &Path, config: Config) -> anyhow::Result<()> {
         names: config.names()?,
         rules: source.rules,
         plugin_events: source.plugin_events,
+        addons: current_addons,
         facts,
         service: config.service().to_owned(),
         workers: config.engine.workers,
@@ -52,6 +64,7 @@ pub async fn run(file: &Path, config: Config) -> anyhow::Result<()> {
     shared.health.get_or_init(|| engine.health());
     tokio::select! {
         served = serving => served.context("failed to serve health")?,
+        () = renewing => info!("the syncer's own certificate was renewed; its container starts it again"),
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }

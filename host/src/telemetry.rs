@@ -6,20 +6,40 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::{Error, Log, LogFormat};
 
+/// What is logged, to be changed while the process runs.
+pub struct LogFilter(Box<dyn Fn(EnvFilter) + Send + Sync>);
+
 /// Sets the process up to log as configured.
-pub fn start(log: &Log) -> Result<(), Error> {
-    let wrong = |error: tracing_subscriber::filter::ParseError| Error::Value {
-        key: "log.level",
-        why: error.to_string(),
-    };
-    let filter = EnvFilter::try_new(&log.level).map_err(wrong)?;
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+pub fn start(log: &Log) -> Result<LogFilter, Error> {
+    let subscriber =
+        tracing_subscriber::fmt().with_env_filter(filter(&log.level)?).with_writer(std::io::stderr);
     // In a file colours are noise, and nothing in a log may move a terminal.
     let subscriber = subscriber.with_ansi(std::io::stderr().is_terminal());
-    // A second call, in a test, keeps the first one's settings.
-    let _ = match log.format {
-        LogFormat::Text => subscriber.try_init(),
-        LogFormat::Json => subscriber.json().try_init(),
-    };
-    Ok(())
+    // A second call, in a test, keeps the first one's settings; a filter that is gone needs no change.
+    Ok(match log.format {
+        LogFormat::Text => {
+            let subscriber = subscriber.with_filter_reloading();
+            let handle = subscriber.reload_handle();
+            let _ = subscriber.try_init();
+            LogFilter(Box::new(move |filter| drop(handle.reload(filter))))
+        }
+        LogFormat::Json => {
+            let subscriber = subscriber.json().with_filter_reloading();
+            let handle = subscriber.reload_handle();
+            let _ = subscriber.try_init();
+            LogFilter(Box::new(move |filter| drop(handle.reload(filter))))
+        }
+    })
+}
+
+impl LogFilter {
+    /// Logs by another `log.level` from now on.
+    pub fn set(&self, level: &str) -> Result<(), Error> {
+        (self.0)(filter(level)?);
+        Ok(())
+    }
+}
+
+fn filter(level: &str) -> Result<EnvFilter, Error> {
+    EnvFilter::try_new(level).map_err(|error| Error::Value { key: "log.level", why: error.to_string() })
 }

@@ -1,17 +1,17 @@
-// Command planes is every program a test control plane needs, in one binary:
+// Command planes is what tests need beside the control plane itself, in one binary:
 //
-//	planes etcd|kube-apiserver|kube-controller-manager|kube-scheduler|kwok|kubectl [flags]
+//	planes kubelet|kube-proxy|kwok|kubectl [flags]
 //	planes run PROGRAM [argument…]
 //
-// One link instead of six keeps the build short and lets the processes share pages. Exactly one
-// component is constructed for each process: the Kubernetes commands install process-wide signal
+// The control plane is the binary of host/kubernetes, which `planes run` ties to the test. Exactly
+// one component is constructed for each process: the Kubernetes commands install process-wide signal
 // handlers and feature gates at construction and cannot share a process.
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
-	_ "time/tzdata" // time zones of CronJobs, on machines without a zone database
 
 	"github.com/spf13/pflag"
 	"k8s.io/component-base/cli"
@@ -19,12 +19,11 @@ import (
 	_ "k8s.io/component-base/metrics/prometheus/clientgo"
 	_ "k8s.io/component-base/metrics/prometheus/version"
 	kubectl "k8s.io/kubectl/pkg/cmd"
-	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
-	controllermanager "k8s.io/kubernetes/cmd/kube-controller-manager/app"
-	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
+	kubeproxy "k8s.io/kubernetes/cmd/kube-proxy/app"
+	kubelet "k8s.io/kubernetes/cmd/kubelet/app"
 )
 
-const usage = "usage: planes etcd|kube-apiserver|kube-controller-manager|kube-scheduler|kwok|kubectl [flags]\n       planes run PROGRAM [argument…]"
+const usage = "usage: planes kubelet|kube-proxy|kwok|kubectl [flags]\n       planes run PROGRAM [argument…]"
 
 func main() {
 	if len(os.Args) < 2 {
@@ -38,14 +37,10 @@ func main() {
 	// Each component parses os.Args by itself and shows argument 0 in its messages.
 	os.Args = append([]string{component}, os.Args[2:]...)
 	switch component {
-	case "etcd":
-		os.Exit(runEtcd())
-	case "kube-apiserver":
-		os.Exit(cli.Run(apiserver.NewAPIServerCommand()))
-	case "kube-controller-manager":
-		os.Exit(cli.Run(controllermanager.NewControllerManagerCommand()))
-	case "kube-scheduler":
-		os.Exit(cli.Run(scheduler.NewSchedulerCommand()))
+	case "kubelet":
+		os.Exit(cli.Run(kubelet.NewKubeletCommand(context.Background())))
+	case "kube-proxy":
+		os.Exit(cli.Run(kubeproxy.NewProxyCommand()))
 	case "kubectl":
 		os.Exit(cli.Run(kubectl.NewDefaultKubectlCommand()))
 	case "kwok":

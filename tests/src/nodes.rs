@@ -40,7 +40,8 @@ fn node(number: usize) -> Value {
     })
 }
 
-fn ensure_ready(node: &Node) -> Result<()> {
+/// Whether pods can be scheduled to it.
+pub fn ensure_ready(node: &Node) -> Result<()> {
     let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
     let ready = conditions.filter(|condition| condition.type_ == "Ready").any(|ready| ready.status == "True");
     let untainted = node.spec.iter().all(|spec| spec.taints.iter().flatten().next().is_none());

@@ -1,6 +1,7 @@
 //! Makes the certificates and keys of one test control plane.
 
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
@@ -19,6 +20,9 @@ const SERVER_NAMES: [&str; 7] = [
     "kubernetes.default.svc.cluster.local",
     "10.96.0.1",
 ];
+
+/// Members of this group may do everything.
+pub const MASTERS: &str = "system:masters";
 
 /// The name the API server uses towards aggregated servers.
 pub const FRONT_PROXY_CLIENT: &str = "front-proxy-client";
@@ -41,12 +45,15 @@ pub struct Pki {
 
 impl Pki {
     /// Makes the authority and writes the files of the API server and controller manager to `dir`.
-    pub fn create(dir: &Path) -> Result<Self> {
+    ///
+    /// The API server is reached at `address`, beside the names that it always has.
+    pub fn create(dir: &Path, address: Ipv4Addr) -> Result<Self> {
         fs::create_dir_all(dir)?;
         let pki = Self { dir: dir.to_owned(), authority: authority("weft-test-ca")? };
         pki.write("ca.crt", &pki.authority.pem())?;
         pki.write("ca.key", &pki.authority.key().serialize_pem())?;
-        pki.write_pair("server", &server(&pki.authority)?)?;
+        let address = address.to_string();
+        pki.serving("server", "kube-apiserver", &[&SERVER_NAMES[..], &[&address]].concat())?;
         pki.write_front_proxy()?;
         pki.write_service_account_keys()?;
         Ok(pki)
@@ -67,11 +74,18 @@ impl Pki {
         client(&self.authority, user, groups)
     }
 
+    /// Writes a certificate for a server with these names and addresses, `<file>.crt` and `<file>.key`.
+    pub fn serving(&self, file: &str, name: &str, alternatives: &[&str]) -> Result<()> {
+        self.write_pair(file, &server(&self.authority, name, alternatives)?)
+    }
+
     /// The front proxy has an authority of its own: a tenant's certificate must not pass for it.
     fn write_front_proxy(&self) -> Result<()> {
         let front = authority("weft-test-front-proxy-ca")?;
         self.write("front-proxy-ca.crt", &front.pem())?;
-        self.write_pair("front-proxy-client", &client(&front, FRONT_PROXY_CLIENT, &[])?)
+        self.write_pair("front-proxy-client", &client(&front, FRONT_PROXY_CLIENT, &[])?)?;
+        // What an API server shows to kubelets.
+        self.write_pair("kubelet-client", &self.client("kube-apiserver-kubelet-client", &[MASTERS])?)
     }
 
     /// ECDSA, because signing tokens with RSA shows in the cost of creating pods.
@@ -99,8 +113,8 @@ fn authority(name: &str) -> Result<CertifiedIssuer<'static, KeyPair>> {
     Ok(CertifiedIssuer::self_signed(params, KeyPair::generate()?)?)
 }
 
-fn server(authority: &CertifiedIssuer<'static, KeyPair>) -> Result<Pair> {
-    let mut params = named("kube-apiserver", &SERVER_NAMES)?;
+fn server(authority: &CertifiedIssuer<'static, KeyPair>, name: &str, alternatives: &[&str]) -> Result<Pair> {
+    let mut params = named(name, alternatives)?;
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     sign(params, authority)
 }

@@ -1,8 +1,11 @@
-//! Runs one real control plane: etcd, API server, controller manager, and what a host needs besides.
+//! Runs one real control plane: store, API server, controller manager, and what a host needs besides.
 
+mod component;
 mod flags;
+mod store;
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -17,8 +20,11 @@ use kube::{Client, Config};
 use nix::sys::signal::Signal;
 use tokio::io::AsyncWriteExt as _;
 
+pub use self::component::{Component, Role, Site};
+pub use self::store::Store;
+use crate::binaries::Programs;
 use crate::eventually::eventually;
-use crate::pki::Pki;
+use crate::pki::{MASTERS, Pki};
 use crate::ports::Port;
 use crate::process::{Launch, Process, tail};
 use crate::{kubeconfig, nodes, scratch};
@@ -31,66 +37,15 @@ const START: Duration = Duration::from_secs(90);
 /// How long a component may take to end by itself.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Members of this group may do everything.
-pub const MASTERS: &str = "system:masters";
-
-/// One process of a plane.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Component {
-    /// The store.
-    Etcd,
-    /// The API server.
-    ApiServer,
-    /// The controllers, among them those of Deployments and Services.
-    ControllerManager,
-    /// The scheduler; only a host has one.
-    Scheduler,
-    /// The kubelet of the fake nodes; only a host has one.
-    Kwok,
-}
-
-impl Component {
-    /// The name of the program, and of its log.
-    pub fn program(self) -> &'static str {
-        match self {
-            Self::Etcd => "etcd",
-            Self::ApiServer => "kube-apiserver",
-            Self::ControllerManager => "kube-controller-manager",
-            Self::Scheduler => "kube-scheduler",
-            Self::Kwok => "kwok",
-        }
-    }
-}
-
-/// What a plane is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    /// Runs pods: has a scheduler and this many fake nodes.
-    Host {
-        /// How many.
-        nodes: usize,
-    },
-    /// Has no nodes; a syncer runs its pods on a host.
-    Virtual,
-}
-
-impl Role {
-    /// Those that start once the API server answers.
-    fn followers(self) -> &'static [Component] {
-        match self {
-            Self::Host { .. } => &[Component::ControllerManager, Component::Scheduler, Component::Kwok],
-            Self::Virtual => &[Component::ControllerManager],
-        }
-    }
-}
-
 /// What [`Plane::start`] needs.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// What it is for.
     pub role: Role,
-    /// The `planes` binary.
-    pub planes: PathBuf,
+    /// What it runs.
+    pub programs: Programs,
+    /// Where it keeps its objects.
+    pub store: Store,
     /// Its folder; it is created.
     pub dir: PathBuf,
     /// More flags for one component or another.
@@ -109,8 +64,6 @@ pub struct Plane {
 /// Where its components listen.
 #[derive(Debug)]
 struct Ports {
-    etcd: Port,
-    etcd_peer: Port,
     api_server: Port,
     controller_manager: Port,
     scheduler: Port,
@@ -126,10 +79,11 @@ impl Plane {
     }
 
     fn prepare(options: Options) -> Result<Self> {
+        store::check(&options.dir)?;
         for folder in ["logs", "kubeconfig"] {
             fs::create_dir_all(options.dir.join(folder))?;
         }
-        let pki = Pki::create(&options.dir.join("pki"))?;
+        let pki = Pki::create(&options.dir.join("pki"), options.role.address())?;
         let plane = Self { options, ports: Ports::reserve()?, pki, processes: Mutex::default() };
         plane.identity("admin", &[MASTERS])?;
         plane.identity("bench", &[MASTERS])?;
@@ -141,7 +95,7 @@ impl Plane {
     }
 
     async fn run(&self) -> Result<()> {
-        self.start_component(Component::Etcd).await?;
+        self.start_component(Component::Store).await?;
         self.start_component(Component::ApiServer).await?;
         for &component in self.options.role.followers() {
             self.start_component(component).await?;
@@ -161,12 +115,22 @@ impl Plane {
 
     /// The URL of its API server.
     pub fn server(&self) -> String {
-        format!("https://127.0.0.1:{}", self.ports.api_server)
+        format!("https://{}:{}", self.options.role.address(), self.ports.api_server)
     }
 
-    /// The `planes` binary it runs.
-    pub fn binary(&self) -> &Path {
-        &self.options.planes
+    /// Its keys and certificates.
+    pub fn pki(&self) -> &Pki {
+        &self.pki
+    }
+
+    /// What it runs.
+    pub fn programs(&self) -> &Programs {
+        &self.options.programs
+    }
+
+    /// The folder of its store.
+    pub fn data(&self) -> PathBuf {
+        store::data(self.dir())
     }
 
     /// Makes a client certificate and returns the kubeconfig file that holds it.
@@ -198,7 +162,7 @@ impl Plane {
 
     /// Runs kubectl as admin with `input` on its standard input and returns its output.
     pub async fn kubectl(&self, args: &[&str], input: &str) -> Result<String> {
-        let mut child = tokio::process::Command::new(&self.options.planes)
+        let mut child = tokio::process::Command::new(&self.options.programs.planes)
             .arg("kubectl")
             .arg("--kubeconfig")
             .arg(self.kubeconfig("admin"))
@@ -224,10 +188,13 @@ impl Plane {
 
     /// Starts a component and waits until it can be used by the others.
     pub async fn start_component(&self, component: Component) -> Result<()> {
+        if component == Component::Store {
+            fs::create_dir_all(self.data())?;
+        }
         let process = Arc::new(Process::start(&self.launch(component))?);
         self.processes().insert(component, process);
         match component {
-            Component::Etcd => self.etcd_listens().await,
+            Component::Store => self.store_listens().await,
             Component::ApiServer => self.ready().await,
             Component::ControllerManager | Component::Scheduler | Component::Kwok => Ok(()),
         }
@@ -243,6 +210,11 @@ impl Plane {
     pub fn kill_component(&self, component: Component) -> Result<()> {
         self.take(component)?.kill()?;
         Ok(())
+    }
+
+    /// Kills all of its components.
+    pub fn end(&self) {
+        self.processes().clear();
     }
 
     /// Freezes a component: its connections stay open and silent.
@@ -273,7 +245,7 @@ impl Plane {
 
     /// The file with the output of a component.
     pub fn log(&self, component: Component) -> PathBuf {
-        self.file("logs").join(format!("{}.log", component.program()))
+        self.file("logs").join(format!("{}.log", component.name()))
     }
 
     /// Pods can be created once their namespace has its service account.
@@ -286,10 +258,10 @@ impl Plane {
         .await
     }
 
-    async fn etcd_listens(&self) -> Result<()> {
-        let address = format!("127.0.0.1:{}", self.ports.etcd);
-        self.reaches("etcd accepts connections", async || {
-            tokio::net::TcpStream::connect(&address).await?;
+    async fn store_listens(&self) -> Result<()> {
+        let socket = store::socket(self.dir());
+        self.reaches("the store accepts connections", async || {
+            tokio::net::UnixStream::connect(&socket).await?;
             Ok(())
         })
         .await
@@ -319,17 +291,36 @@ impl Plane {
     }
 
     fn launch(&self, component: Component) -> Launch {
-        let mut args = vec![component.program().into()];
+        let mut args = self.program(component);
         args.extend(flags::of(self, component).into_iter().map(Into::into));
         let extra = self.options.extra.iter().filter(|(of, _)| *of == component);
         args.extend(extra.map(|(_, flag)| flag.into()));
         Launch {
-            name: format!("{} of {}", component.program(), self.dir().display()),
-            planes: self.options.planes.clone(),
+            name: format!("{} of {}", component.name(), self.dir().display()),
+            planes: self.options.programs.planes.clone(),
             args,
             env: Vec::new(),
             log: self.log(component),
         }
+    }
+
+    /// The arguments of `planes` that come before a component's flags.
+    fn program(&self, component: Component) -> Vec<OsString> {
+        let kubernetes = &self.options.programs.kubernetes;
+        let program = match component {
+            Component::Kwok => return vec![component.name().into()],
+            Component::Store => self.options.store.program(kubernetes),
+            Component::ApiServer | Component::ControllerManager | Component::Scheduler => {
+                vec![kubernetes.into(), component.name().into()]
+            }
+        };
+        [vec!["run".into()], self.enter(), program].concat()
+    }
+
+    /// What comes before a program that is to run in the network of a machine.
+    fn enter(&self) -> Vec<OsString> {
+        let Role::Machine(site) = self.options.role else { return Vec::new() };
+        vec!["nsenter".into(), format!("--net=/proc/{}/ns/net", site.process).into()]
     }
 
     fn file(&self, name: &str) -> PathBuf {
@@ -351,23 +342,21 @@ impl Plane {
 
 impl Drop for Plane {
     fn drop(&mut self) {
-        self.processes().clear();
+        self.end();
         // The logs stay until the next run; the data is what is big.
         if !scratch::keep() {
-            let _ = fs::remove_dir_all(self.file("etcd"));
+            let _ = fs::remove_dir_all(self.data());
         }
     }
 }
 
 fn not_running(component: Component) -> String {
-    format!("{} does not run", component.program())
+    format!("{} does not run", component.name())
 }
 
 impl Ports {
     fn reserve() -> Result<Self> {
         Ok(Self {
-            etcd: Port::reserve()?,
-            etcd_peer: Port::reserve()?,
             api_server: Port::reserve()?,
             controller_manager: Port::reserve()?,
             scheduler: Port::reserve()?,

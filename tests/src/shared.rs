@@ -8,11 +8,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Result, bail};
 use k8s_openapi::api::core::v1::Namespace;
+use kube::Client;
 use kube::api::{Api, PostParams};
 use serde_json::json;
 use tokio::runtime::Runtime;
 use tokio::sync::{OnceCell, Semaphore};
 
+use crate::node::{self, Node};
 use crate::world::World;
 
 /// How many worlds beside the shared one may run at a time: each takes half a gigabyte or more.
@@ -31,6 +33,24 @@ where
             Err(error) => bail!("the shared world failed to start: {error:#}"),
         }
     })
+}
+
+/// Runs a test on the shared node, in a namespace of its own.
+pub fn on_shared_node<F>(test: F) -> Result<()>
+where
+    F: AsyncFnOnce(&'static Node, &str) -> Result<()>,
+{
+    static NODE: OnceCell<Result<Node>> = OnceCell::const_new();
+    in_runtime(async {
+        match NODE.get_or_init(start_node).await {
+            Ok(node) => test(node, &create_namespace(&node.client().await?).await?).await,
+            Err(error) => bail!("the shared node failed to start: {error:#}"),
+        }
+    })
+}
+
+async fn start_node() -> Result<Node> {
+    Node::start(node::Options::build().await?).await
 }
 
 /// Runs a test that starts planes of its own.
@@ -56,9 +76,12 @@ pub fn in_runtime<T>(test: impl Future<Output = Result<T>>) -> Result<T> {
 
 /// Creates a namespace no other test uses, in the virtual cluster.
 async fn fresh_namespace(world: &World) -> Result<String> {
+    create_namespace(&world.tenant().virtual_plane().client().await?).await
+}
+
+async fn create_namespace(client: &Client) -> Result<String> {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     let name = format!("test-{}", NEXT.fetch_add(1, Ordering::Relaxed));
-    let client = world.tenant().virtual_plane().client().await?;
     let namespace = serde_json::from_value(json!({"metadata": {"name": name}}))?;
     Api::<Namespace>::all(client.clone()).create(&PostParams::default(), &namespace).await?;
     Ok(name)

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use crate::binaries::Programs;
 use crate::eventually::eventually;
 use crate::permissions;
 use crate::planes::{self, Plane};
@@ -37,8 +38,8 @@ pub struct Options {
     pub namespace: String,
     /// The syncer's executable.
     pub weft: PathBuf,
-    /// The `planes` binary.
-    pub planes: PathBuf,
+    /// What its plane runs.
+    pub programs: Programs,
     /// Its folder; it is created.
     pub dir: PathBuf,
     /// Top-level keys added to the syncer's configuration.
@@ -60,7 +61,8 @@ impl Tenant {
     pub async fn plane(options: &Options) -> Result<Plane> {
         Plane::start(planes::Options {
             role: planes::Role::Virtual,
-            planes: options.planes.clone(),
+            programs: options.programs.clone(),
+            store: planes::Store::default(),
             dir: options.dir.join("virtual"),
             extra: Vec::new(),
         })
@@ -141,7 +143,7 @@ impl Tenant {
     pub fn launch_syncer(&self) -> Result<()> {
         let process = Process::start(&Launch {
             name: format!("the syncer of {}", self.cluster()),
-            planes: self.options.planes.clone(),
+            planes: self.options.programs.planes.clone(),
             args: vec![
                 "run".into(),
                 self.options.weft.clone().into(),

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use crate::planes::{self, Plane};
+use crate::binaries::Programs;
+use crate::planes::{self, Plane, Store};
 use crate::scratch::Scratch;
 use crate::tenant::{self, Tenant};
 use crate::{binaries, planes::Role};
@@ -17,8 +18,8 @@ const NODES: usize = 3;
 /// What a world runs.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The `planes` binary.
-    pub planes: PathBuf,
+    /// What the planes run.
+    pub programs: Programs,
     /// The syncer's executable.
     pub weft: PathBuf,
     /// How many fake nodes the host has.
@@ -35,7 +36,7 @@ impl Options {
     /// Builds what is needed; the rest is as in the documentation's examples.
     pub async fn build() -> Result<Self> {
         Ok(Self {
-            planes: binaries::planes().await?,
+            programs: Programs::build().await?,
             weft: binaries::weft(false).await?,
             nodes: NODES,
             cluster: "my-vcluster".to_owned(),
@@ -70,7 +71,8 @@ impl World {
             tenant_options(&options, &scratch, &options.cluster, &options.namespace, &options.config);
         let host = planes::Options {
             role: Role::Host { nodes: options.nodes },
-            planes: options.planes.clone(),
+            programs: options.programs.clone(),
+            store: Store::default(),
             dir: scratch.path().join("host"),
             extra: Vec::new(),
         };
@@ -126,7 +128,7 @@ fn tenant_options(
         cluster: cluster.to_owned(),
         namespace: namespace.to_owned(),
         weft: options.weft.clone(),
-        planes: options.planes.clone(),
+        programs: options.programs.clone(),
         dir: scratch.path().join(format!("{namespace}.{cluster}")),
         config: config.clone(),
     }

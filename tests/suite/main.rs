@@ -1,4 +1,5 @@
 //! The tests that need real control planes or a built guest, in one binary so that they share one world.
 
+mod nodes;
 mod planes;
 mod plugins;

@@ -36,6 +36,11 @@ pub const TOKEN_REFRESH: &str = "weft.dev/token-refresh";
 /// Annotation of the virtual cluster's own Service on the host: the UID of the virtual Namespace `kube-system`, which
 /// is as old as the virtual cluster's storage. The engine writes it.
 pub const VIRTUAL_CLUSTER_UID: &str = "weft.dev/virtual-cluster-uid";
+/// Annotation of the host Secret with the virtual cluster's keys: the version of Kubernetes that runs it. `weft init`
+/// writes it.
+pub const KUBERNETES_VERSION: &str = "weft.dev/kubernetes-version";
+/// Annotation of the same Secret: the address ranges of Services, with commas between. `weft init` writes it.
+pub const SERVICE_RANGES: &str = "weft.dev/service-ranges";
 
 /// Annotation of a host Namespace that `weft create` made: the virtual cluster that it was made for. `weft delete` deletes
 /// the Namespace with it.
@@ -60,6 +65,9 @@ pub const FROM_HOST_LABEL: &str = "weft.dev/from-host";
 /// Annotation of virtual `CustomResourceDefinition`s that were installed from the host: which one they were made from,
 /// as JSON. The engine writes it, and updates only definitions that have it.
 pub const DEFINITION: &str = "weft.dev/definition";
+/// Annotation of virtual objects that the syncer applies by itself, such as those of CoreDNS: digest of what was last
+/// applied. The engine writes it.
+pub const ADDON: &str = "weft.dev/addon";
 /// Ends the prefix of the types of plugins' conditions in `status.conditions` of virtual objects:
 /// `<plugin>.plugins.weft.dev/<name>`. Planning writes them.
 pub const PLUGIN_CONDITIONS: &str = ".plugins.weft.dev/";

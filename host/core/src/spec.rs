@@ -20,6 +20,8 @@ pub struct KindSpec {
     pub policy: Policy,
     /// Managed fields, as pointers: managed by the syncer, and removed on the host when the tenant removes them.
     pub managed: Vec<String>,
+    /// Subresources of host objects that patches go to.
+    pub host_subresources: Vec<&'static str>,
     /// Kinds of the virtual cluster that the mapper looks up, synced or not.
     pub looks_up: Vec<ResourceType>,
     /// Whether virtual objects have a `status` with conditions.
@@ -41,6 +43,7 @@ impl KindSpec {
             selectors: Vec::new(),
             policy: Policy { selection: Selection::All, life: Life::Data },
             managed: ["/spec", "/data"].map(str::to_owned).into(),
+            host_subresources: Vec::new(),
             looks_up: Vec::new(),
             has_conditions: false,
             is_essential: true,
@@ -79,6 +82,13 @@ impl KindSpec {
     #[must_use]
     pub fn with_conditions(mut self) -> Self {
         self.has_conditions = true;
+        self
+    }
+
+    /// Host objects are also patched in these subresources.
+    #[must_use]
+    pub fn patched_in<const N: usize>(mut self, subresources: [&'static str; N]) -> Self {
+        self.host_subresources = subresources.into();
         self
     }
 

@@ -6,7 +6,7 @@ use crate::conditions;
 use crate::confine::confine;
 use crate::context::Ctx;
 use crate::digest;
-use crate::keys::{APPLIED, DIGEST, IDENTITY, MOVING};
+use crate::keys::{ADDON, APPLIED, DIGEST, IDENTITY, MOVING};
 use crate::labels;
 use crate::mapper::Mapper;
 use crate::names::Identity;
@@ -77,8 +77,10 @@ fn draft_metadata(ctx: &Ctx<'_>, mapper: &dyn Mapper, source: &VirtualObject) ->
 
     let mut annotations = source.annotations().map(labels::map_to_host).unwrap_or_default();
     annotations.remove(LAST_APPLIED);
-    // The syncer wrote it on the virtual object; it is no key of the tenant's.
-    annotations.remove(&labels::key_to_host(MOVING));
+    // The syncer wrote them on the virtual object; they are no keys of the tenant's.
+    for key in [MOVING, ADDON] {
+        annotations.remove(&labels::key_to_host(key));
+    }
     annotations.insert(IDENTITY.into(), identity(ctx, mapper, source).to_text().into());
 
     let mut metadata = json!({

@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use crate::config::schema::resolve;
 
-/// What stands above the table.
-const HEAD: &str = "\
+/// What stands above the table of the configuration file.
+const SETTINGS: &str = "\
 <!-- Generated from the types in host/src/config: UPDATE_DOCS=1 cargo test -p weft --test docs -->
 
 # Settings of the syncer
@@ -15,7 +15,19 @@ const HEAD: &str = "\
 All keys of the configuration file, as `weft config docs` prints them. `weft config schema` prints the same as JSON
 Schema, for editors; `weft syncer --config <file> --print-config` prints a file with every default. In a key, `[]` is
 an item of a list and `<name>` a name that you choose.
+";
 
+/// What stands above the table of the chart.
+const VALUES: &str = "\
+<!-- Generated from the types in host/src/config: UPDATE_DOCS=1 cargo test -p weft --test chart -->
+
+# Values of the chart
+
+All values, as `weft config docs --values` prints them. In a key, `[]` is an item of a list and `<name>` a name that you
+choose.
+";
+
+const TABLE: &str = "
 | Key | Type | Default | What it is |
 |---|---|---|---|
 ";
@@ -28,11 +40,20 @@ struct Row {
     text: String,
 }
 
-/// The page of a schema that schemars made. The same schema gives the same page.
-pub fn page(schema: &Value) -> String {
+/// The page of the configuration file. The same schema gives the same page.
+pub fn settings(schema: &Value) -> String {
+    page(SETTINGS, schema)
+}
+
+/// The page of the chart's values.
+pub fn chart_values(schema: &Value) -> String {
+    page(VALUES, schema)
+}
+
+fn page(head: &str, schema: &Value) -> String {
     let mut rows = Vec::new();
     collect(schema, schema, "", &mut rows);
-    let mut page = HEAD.to_owned();
+    let mut page = format!("{head}{TABLE}");
     for Row { key, r#type, default, text } in rows {
         let _ = writeln!(page, "| `{key}` | {type} | {default} | {text} |");
     }
@@ -62,6 +83,7 @@ fn row(root: &Value, field: &Value, key: String, is_required: bool) -> Row {
         // The keys below show it.
         _ if has_keys => String::new(),
         None | Some(Value::Null) => "none".to_owned(),
+        Some(Value::String(text)) if text.is_empty() => "empty".to_owned(),
         Some(Value::String(text)) => format!("`{text}`"),
         Some(value) => format!("`{value}`"),
     };
@@ -87,6 +109,10 @@ fn inner<'a>(root: &'a Value, field: &'a Value) -> (&'a Value, &'static str) {
 fn type_name(root: &Value, schema: &Value) -> String {
     if let Some(values) = values(schema) {
         return values.map(|(value, _)| format!("`{value}`")).collect::<Vec<_>>().join(", ");
+    }
+    if let Some(either) = schema.get("anyOf").and_then(Value::as_array) {
+        let names: Vec<String> = either.iter().map(|one| type_name(root, resolve(root, one))).collect();
+        return names.join(" or ");
     }
     let of = |key: &str| match schema.get(key) {
         Some(any) if any.is_object() => format!(" of {}s", type_name(root, resolve(root, any))),
@@ -131,7 +157,7 @@ mod tests {
     use super::*;
 
     fn rows(properties: &Value) -> Vec<String> {
-        let page = page(&json!({"properties": properties, "required": ["must"]}));
+        let page = settings(&json!({"properties": properties, "required": ["must"]}));
         page.strip_prefix(HEAD).unwrap().lines().map(str::to_owned).collect()
     }
 
@@ -149,6 +175,13 @@ mod tests {
             "| `must.<name>.x` | string | `a\\|b` | One two. |",
         ];
         assert_eq!(rows, wanted);
+    }
+
+    #[test]
+    fn what_may_be_one_thing_or_another_is_both_and_nothing_is_called_empty() {
+        let list = json!({"type": "array", "items": {"type": "object"}});
+        let either = json!({"allOf": [{"anyOf": [{"type": "string"}, list]}], "default": ""});
+        assert_eq!(rows(&json!({"what": either})), ["| `what` | string or list of maps | empty |  |"]);
     }
 
     #[test]

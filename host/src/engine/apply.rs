@@ -6,6 +6,7 @@
 //! This file belongs to the trusted base: see ARCHITECTURE.md.
 
 mod failed;
+mod request;
 
 use std::sync::Arc;
 
@@ -20,12 +21,7 @@ use weft_core::object::{
 use crate::api::{self, Api, Error};
 use crate::engine::resources::{events, service_accounts};
 pub(crate) use failed::{Failed, Side};
-
-/// Our name in `managedFields`.
-const FIELD_MANAGER: &str = "fieldManager=weft";
-const JSON: &str = "application/json";
-const MERGE_PATCH: &str = "application/merge-patch+json";
-const STRATEGIC_PATCH: &str = "application/strategic-merge-patch+json";
+use request::{APPLY_PATCH, JSON, MERGE_PATCH, STRATEGIC_PATCH, body, forced, write};
 
 /// Writes to both clusters. On the host it knows one namespace.
 pub(crate) struct Writer {
@@ -95,6 +91,17 @@ impl Writer {
         change: &Change,
     ) -> Result<Arc<VirtualObject>, Error> {
         patch(&self.r#virtual, resource, &name.namespace, &name.name, uid, change).await
+    }
+
+    /// Applies a virtual object by server-side apply: the fields that it has become ours, others stay as they are.
+    pub(crate) async fn apply_virtual(
+        &self,
+        resource: &ResourceType,
+        object: &VirtualObject,
+    ) -> Result<Arc<VirtualObject>, Error> {
+        let path = api::object_path(resource, object.namespace(), object.name(), None);
+        let request = forced(Method::PATCH, &path, APPLY_PATCH, object.fields());
+        api::decode(&self.r#virtual.send(request).await?).map(Arc::new)
     }
 
     /// Counts an event that was written before.
@@ -221,20 +228,6 @@ async fn delete<S>(
         // A finished deletion is answered with the object as it last was, or with a Status.
         Ok(reply) => Ok(api::decode(&reply).ok().filter(Object::is_terminating).map(Arc::new)),
     }
-}
-
-fn write(
-    method: Method,
-    path: &str,
-    content_type: &'static str,
-    value: &impl serde::Serialize,
-) -> http::Request<Vec<u8>> {
-    api::request(method, &format!("{path}?{FIELD_MANAGER}"), Some(content_type), body(value))
-}
-
-fn body(value: &impl serde::Serialize) -> Vec<u8> {
-    // JSON values and maps with string keys cannot fail to serialise.
-    serde_json::to_vec(value).unwrap_or_default()
 }
 
 #[cfg(test)]

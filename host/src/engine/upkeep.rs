@@ -1,5 +1,6 @@
-//! What the engine does beside pairs: its own bootstrap, custom resource definitions, and changes of the rules.
+//! What the engine does beside pairs: its own bootstrap, add-ons, custom resource definitions, and changes of the rules.
 
+pub(crate) mod addons;
 pub(crate) mod bootstrap;
 mod clean_up;
 pub(crate) mod crds;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 
-use super::{Component, Plane, Role, SERVICE_CIDR};
+use super::{Component, Plane, Role, SERVICE_CIDR, store};
 use crate::{binaries, pki};
 
 /// Nodes have no pod ranges, cloud or attachable volumes here.
@@ -31,8 +31,8 @@ options:
 /// The flags of one component.
 pub(super) fn of(plane: &Plane, component: Component) -> Vec<String> {
     match component {
-        Component::Etcd => etcd(plane),
-        Component::ApiServer => [api_server(plane), api_server_keys(plane)].concat(),
+        Component::Store => plane.options.store.flags(plane.dir()),
+        Component::ApiServer => [api_server(plane), api_server_keys(plane), place(plane)].concat(),
         Component::ControllerManager => controller_manager(plane),
         Component::Scheduler => scheduler(plane),
         Component::Kwok => kwok(plane),
@@ -58,27 +58,15 @@ pub(super) fn storage_classes() -> PathBuf {
     binaries::module().join("storage-classes.yaml")
 }
 
-fn etcd(plane: &Plane) -> Vec<String> {
-    vec![
-        format!("--client-url={}", etcd_url(plane)),
-        format!("--peer-url=http://127.0.0.1:{}", plane.ports.etcd_peer),
-        format!("--data-dir={}", plane.file("etcd").display()),
-    ]
-}
-
 fn api_server(plane: &Plane) -> Vec<String> {
     [
-        format!("--etcd-servers={}", etcd_url(plane)),
+        format!("--etcd-servers={}", store::url(plane.dir())),
         format!("--secure-port={}", plane.ports.api_server),
         format!("--service-cluster-ip-range={SERVICE_CIDR}"),
     ]
     .into_iter()
     .chain(
         [
-            "--bind-address=127.0.0.1",
-            // There may be no route to find an address by.
-            "--advertise-address=127.0.0.1",
-            "--endpoint-reconciler-type=none",
             "--authorization-mode=Node,RBAC",
             "--anonymous-auth=false",
             "--allow-privileged=true",
@@ -91,6 +79,25 @@ fn api_server(plane: &Plane) -> Vec<String> {
         .map(str::to_owned),
     )
     .collect()
+}
+
+/// Where it listens, and what it must know where a kubelet runs.
+fn place(plane: &Plane) -> Vec<String> {
+    // There may be no route to find an address by.
+    let address = plane.options.role.address();
+    let mut flags = vec![format!("--advertise-address={address}"), format!("--bind-address={address}")];
+    let Role::Machine(_) = plane.options.role else {
+        flags.push("--endpoint-reconciler-type=none".to_owned());
+        return flags;
+    };
+    flags.extend([
+        "--enable-admission-plugins=NodeRestriction".to_owned(),
+        "--kubelet-preferred-address-types=InternalIP".to_owned(),
+        key(plane, "kubelet-certificate-authority", "ca.crt"),
+        key(plane, "kubelet-client-certificate", "kubelet-client.crt"),
+        key(plane, "kubelet-client-key", "kubelet-client.key"),
+    ]);
+    flags
 }
 
 fn api_server_keys(plane: &Plane) -> Vec<String> {
@@ -110,7 +117,7 @@ fn api_server_keys(plane: &Plane) -> Vec<String> {
 
 fn controller_manager(plane: &Plane) -> Vec<String> {
     let (controllers, grace) = match plane.options.role {
-        Role::Host { .. } => (HOST_CONTROLLERS, "50s"),
+        Role::Host { .. } | Role::Machine(_) => (HOST_CONTROLLERS, "50s"),
         // A syncer that is away for a while must not cost a tenant its pods.
         Role::Virtual => (VIRTUAL_CONTROLLERS, "180s"),
     };
@@ -162,10 +169,6 @@ fn client_of(user: &str, plane: &Plane) -> Vec<String> {
         "--kube-api-qps=1000".to_owned(),
         "--kube-api-burst=2000".to_owned(),
     ]
-}
-
-fn etcd_url(plane: &Plane) -> String {
-    format!("http://127.0.0.1:{}", plane.ports.etcd)
 }
 
 fn key(plane: &Plane, flag: &str, file: &str) -> String {

@@ -6,18 +6,20 @@ use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
+use weft_tests::binaries::{self, Programs};
 use weft_tests::eventually::{SOON, eventually};
-use weft_tests::planes::{Component, Options, Plane, Role};
+use weft_tests::planes::{Component, Options, Plane, Role, Store};
+use weft_tests::process;
 use weft_tests::scratch::Scratch;
 use weft_tests::shared::{in_own_world, in_runtime};
 use weft_tests::world::{self, World};
-use weft_tests::{binaries, process};
 
-async fn host() -> Result<(Plane, Scratch)> {
+pub(super) async fn host() -> Result<(Plane, Scratch)> {
     let scratch = Scratch::new()?;
     let options = Options {
         role: Role::Host { nodes: 3 },
-        planes: binaries::planes().await?,
+        programs: Programs::build().await?,
+        store: Store::default(),
         dir: scratch.path().join("host"),
         extra: Vec::new(),
     };

@@ -107,8 +107,18 @@ async fn run(place: Place, ready: oneshot::Sender<()>, ended: oneshot::Receiver<
     let names = Names::new(&cluster, &namespace)?;
     // No plugin has events.
     let (_, plugin_events) = mpsc::channel(1);
-    let parts =
-        Parts { host, r#virtual, names, rules, plugin_events, facts, service: cluster, workers: WORKERS };
+    let (_addons, addons) = watch::channel(Arc::default());
+    let parts = Parts {
+        host,
+        r#virtual,
+        names,
+        rules,
+        plugin_events,
+        addons,
+        facts,
+        service: cluster,
+        workers: WORKERS,
+    };
     let engine = Engine::start(parts);
     while engine.health().problem().is_some() {
         tokio::time::sleep(Duration::from_millis(50)).await;

@@ -12,12 +12,13 @@ use kube::ResourceExt as _;
 use kube::api::{DeleteParams, ListParams};
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, OnceCell};
+use weft_tests::binaries::{self, Programs};
 use weft_tests::eventually::{always, eventually};
-use weft_tests::planes::{Component, Options, Plane, Role};
+use weft_tests::pairs;
+use weft_tests::planes::{Component, Options, Plane, Role, Store};
 use weft_tests::scratch::Scratch;
 use weft_tests::shared::in_own_world;
 use weft_tests::tenant::{self, Tenant};
-use weft_tests::{binaries, pairs};
 
 use super::place::{Place, ensure_at, identity_uid, patch, phase, pod};
 
@@ -41,12 +42,12 @@ impl Stage {
     async fn start() -> Result<Self> {
         let scratch = Scratch::new()?;
         let dir = scratch.path();
-        let (planes, weft) = (binaries::planes().await?, binaries::weft(false).await?);
+        let (programs, weft) = (Programs::build().await?, binaries::weft(false).await?);
         let options = tenant::Options {
             cluster: "my-vcluster".to_owned(),
             namespace: "team-a".to_owned(),
             weft,
-            planes: planes.clone(),
+            programs: programs.clone(),
             dir: dir.join("tenant"),
             config: json!({}),
         };
@@ -55,7 +56,8 @@ impl Stage {
             .map(|(role, name)| (role, dir.join(name)));
         let [host_audit, virtual_audit] = &audits;
         let plane = |(role, dir): (Role, PathBuf), audit: &Path| -> Result<Options> {
-            Ok(Options { role, planes: planes.clone(), dir, extra: audit_flags(audit)? })
+            let (programs, store) = (programs.clone(), Store::default());
+            Ok(Options { role, programs, store, dir, extra: audit_flags(audit)? })
         };
         let (host, virtual_plane) = tokio::try_join!(
             Plane::start(plane(host, host_audit)?),

@@ -63,7 +63,8 @@ fn another_virtual_cluster_than_the_hosts_is_not_trusted() -> Result<()> {
 
         let other = Plane::start(planes::Options {
             role: planes::Role::Virtual,
-            planes: options.planes,
+            programs: options.programs,
+            store: planes::Store::default(),
             dir: world.dir().join("other"),
             extra: Vec::new(),
         })
@@ -97,9 +98,9 @@ fn a_virtual_cluster_that_comes_back_empty_loses_nothing_on_the_host() -> Result
         let plane = tenant.virtual_plane();
         plane.kill_component(Component::ControllerManager)?;
         plane.kill_component(Component::ApiServer)?;
-        plane.kill_component(Component::Etcd)?;
-        fs::remove_dir_all(plane.dir().join("etcd"))?;
-        plane.start_component(Component::Etcd).await?;
+        plane.kill_component(Component::Store)?;
+        fs::remove_dir_all(plane.data())?;
+        plane.start_component(Component::Store).await?;
         plane.start_component(Component::ApiServer).await?;
         // Without its permissions the syncer would see an error in place of an empty cluster.
         let bindings: Api<ClusterRoleBinding> = Api::all(plane.client().await?);

@@ -44,6 +44,7 @@ static SPEC: LazyLock<KindSpec> = LazyLock::new(|| {
         .selectors(places::selectors())
         .process()
         .with_conditions()
+        .patched_in(["ephemeralcontainers", "resize"])
         .managed([])
 });
 

@@ -50,7 +50,7 @@ Ctrl-C ends it all and leaves nothing behind.",
         tenant.virtual_plane().kubeconfig("admin").display(),
         tenant.host_plane().kubeconfig("admin").display(),
         tenant.namespace(),
-        world.host().binary().display(),
+        world.host().programs().planes.display(),
         world.dir().display(),
     );
 }

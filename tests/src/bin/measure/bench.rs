@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use serde_json::json;
+use weft_tests::binaries::Programs;
 use weft_tests::eventually::{SOON, eventually};
-use weft_tests::planes::{Options, Plane, Role};
+use weft_tests::planes::{Options, Plane, Role, Store};
 use weft_tests::scratch::Scratch;
 use weft_tests::tenant::{self, Tenant};
 
@@ -32,7 +33,7 @@ const QUIET: Duration = Duration::from_secs(2);
 /// What is built before anything starts.
 #[derive(Debug, Clone)]
 pub(crate) struct Binaries {
-    pub(crate) planes: std::path::PathBuf,
+    pub(crate) programs: Programs,
     pub(crate) weft: std::path::PathBuf,
 }
 
@@ -54,7 +55,7 @@ impl Bench {
             cluster: CLUSTER.to_owned(),
             namespace: HOST_NAMESPACE.to_owned(),
             weft: binaries.weft.clone(),
-            planes: binaries.planes.clone(),
+            programs: binaries.programs.clone(),
             dir: scratch.path().join("tenant"),
             config: json!({}),
         };
@@ -226,5 +227,11 @@ async fn create(
 
 fn plane(binaries: &Binaries, role: Role, run: &Path, name: &str, audited: bool) -> Result<Options> {
     let extra = if audited { audit::flags(run, name)? } else { Vec::new() };
-    Ok(Options { role, planes: binaries.planes.clone(), dir: run.join(name), extra })
+    Ok(Options {
+        role,
+        programs: binaries.programs.clone(),
+        store: Store::default(),
+        dir: run.join(name),
+        extra,
+    })
 }

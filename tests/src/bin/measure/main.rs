@@ -1,4 +1,4 @@
-//! `cargo measure`: what the release build of the syncer costs, against what no syncer can avoid.
+//! `cargo measure`: what the release build of the syncer costs, against what no syncer can avoid, and what stores bear.
 //!
 //! Everything runs on this machine: absolute numbers are the machine's, ratios of one run are the syncer's.
 
@@ -16,6 +16,7 @@ mod server;
 mod settled;
 mod spinners;
 mod statistics;
+mod storage;
 mod throughput;
 mod usage;
 
@@ -25,7 +26,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
 use weft_tests::arguments::arguments;
-use weft_tests::binaries;
+use weft_tests::binaries::{self, Programs};
 
 use crate::bench::{Bench, Binaries};
 use crate::report::{Report, say};
@@ -38,7 +39,7 @@ const COUNTED_PODS: u32 = 100;
 /// Measures the release build of the syncer on control planes of its own.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// What is measured: the syncer, or what plugins cost.
+    /// What is measured: the syncer, what plugins cost, or what each store bears.
     #[arg(value_enum, default_value = "syncer")]
     what: What,
     /// Prints one JSON object on standard output; the table goes to standard error.
@@ -61,6 +62,8 @@ enum What {
     Syncer,
     /// Calls in each language, bursts with plugins, from saving to effect.
     Plugins,
+    /// Writes a second, latency, errors and CPU of SQLite and etcd under 1 to 200 writers.
+    Storage,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -103,8 +106,14 @@ impl Arguments {
 async fn measure(arguments: &Arguments) -> Result<Report> {
     use Measurement::{Latency, Memory, Requests, Restart, Throughput};
     let mut report = Report::default();
+    let programs = Programs::build().await?;
+    if arguments.what == What::Storage {
+        report.note(format!("load of the machine before the start: {}", usage::load()));
+        storage::measure(&programs, &mut report).await?;
+        return Ok(report);
+    }
     say("building the release syncer");
-    let binaries = Binaries { planes: binaries::planes().await?, weft: binaries::weft(true).await? };
+    let binaries = Binaries { programs, weft: binaries::weft(true).await? };
     report.note(format!("load of the machine before the start: {}", usage::load()));
     if arguments.what == What::Plugins {
         of_plugins(arguments, &binaries, &mut report).await?;
@@ -124,7 +133,7 @@ async fn of_plugins(arguments: &Arguments, binaries: &Binaries, report: &mut Rep
     plugins::calls(binaries, report).await?;
     say("starting the planes");
     let bench = Bench::start(binaries, false).await?;
-    let spinners = Spinners::start(&binaries.planes, bench.dir()).await;
+    let spinners = Spinners::start(&binaries.programs.planes, bench.dir()).await;
     report.note(spinners.describe());
     plugins::syncing(&bench, arguments.pods, arguments.rounds, report).await
 }
@@ -134,7 +143,7 @@ async fn timed(arguments: &Arguments, binaries: &Binaries, report: &mut Report) 
     use Measurement::{Latency, Memory, Restart, Throughput};
     say("starting the planes");
     let bench = Bench::start(binaries, false).await?;
-    let spinners = Spinners::start(&binaries.planes, bench.dir()).await;
+    let spinners = Spinners::start(&binaries.programs.planes, bench.dir()).await;
     report.note(spinners.describe());
     // First, while the planes are as new: what bursts leave behind, events above all, is listed by a
     // syncer that starts.

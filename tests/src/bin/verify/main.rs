@@ -10,7 +10,8 @@ use anyhow::Result;
 use clap::Parser;
 use tokio::task::JoinHandle;
 use weft_tests::arguments::arguments;
-use weft_tests::{binaries, cargo};
+use weft_tests::binaries::Programs;
+use weft_tests::cargo;
 
 use crate::parts::{Outcome, PARTS, Part};
 
@@ -82,7 +83,7 @@ struct Planes(Option<JoinHandle<Result<()>>>);
 
 impl Planes {
     fn start(needed: bool) -> Self {
-        let build = async { binaries::planes_in_background().await.map(drop) };
+        let build = async { Programs::build_in_background().await.map(drop) };
         Self((needed && parts::go_is_usable()).then(|| tokio::spawn(build)))
     }
 

@@ -1,0 +1,41 @@
+#!/bin/sh
+# Builds the control-plane binary, equal for equal sources: build.sh [--kubernetes VERSION] OUTPUT
+set -eu
+
+usage='usage: build.sh [--kubernetes VERSION] OUTPUT'
+module=$(cd "$(dirname "$0")" && pwd)
+default=$(awk '$1 == "k8s.io/kubernetes" && $2 ~ /^v/ { print $2 }' "$module/go.mod")
+version=$default
+
+if [ "${1:-}" = --kubernetes ]; then
+    version=v${2#v}
+    shift 2
+fi
+case $version in
+v1.*.*) ;;
+*) echo "build.sh: $version is not a version of Kubernetes, e.g. $default" >&2 && exit 2 ;;
+esac
+[ $# -eq 1 ] || { echo "$usage" >&2 && exit 2; }
+case $1 in
+/*) output=$1 ;;
+*) output=$PWD/$1 ;;
+esac
+
+cd "$module"
+if [ "$version" != "$default" ]; then
+    other=$(mktemp -d)
+    trap 'rm -rf "$other"' EXIT
+    cp ./*.go "$other"
+    ./pin.sh "$version" "$other"
+    cd "$other"
+fi
+
+minor=${version#v1.}
+stamp="gitVersion=$version gitMajor=1 gitMinor=${minor%%.*} gitTreeState=clean gitCommit="
+flags='-s -w'
+for package in k8s.io/component-base/version k8s.io/client-go/pkg/version; do
+    for assignment in $stamp; do
+        flags="$flags -X $package.$assignment"
+    done
+done
+CGO_ENABLED=0 GOFLAGS='' go build -v -mod=readonly -trimpath -buildvcs=false -ldflags "$flags" -o "$output" .

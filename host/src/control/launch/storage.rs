@@ -1,0 +1,134 @@
+//! Looks at the storage's folder before the store opens it, so that one sentence says what is wrong.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use nix::sys::statvfs::statvfs;
+
+use crate::config::control_plane::StorageType;
+
+/// The file of SQLite, in the folder.
+pub(super) const SQLITE_FILE: &str = "kine.db";
+/// The folder of etcd, in the folder.
+pub(super) const ETCD_FOLDER: &str = "etcd";
+/// How every file of SQLite begins (<https://www.sqlite.org/fileformat2.html>).
+const SQLITE_MAGIC: &[u8] = b"SQLite format 3\0";
+/// Less free space than this and the store's next checkpoint may fail halfway.
+const ENOUGH: u64 = 32 * 1024 * 1024;
+
+/// Why the storage cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The volume cannot be written.
+    #[error("the folder of the storage {folder} cannot be written: let the volume belong to the group of the pod (`fsGroup`), \
+             or check whether it is mounted read-only", folder = folder.display())]
+    Unwritable {
+        /// Which.
+        folder: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Data of the other store.
+    #[error(
+        "the folder of the storage has {found}, but `controlPlane.storage.type` is {wanted}: set it back, or move the \
+             virtual cluster to a new volume"
+    )]
+    Other {
+        /// What is there.
+        found: &'static str,
+        /// What is configured.
+        wanted: &'static str,
+    },
+    /// No database.
+    #[error("{file} is not a SQLite database or is damaged: restore it from a backup, or delete the volume to begin with an \
+             empty virtual cluster", file = file.display())]
+    Damaged {
+        /// Which.
+        file: PathBuf,
+    },
+    /// No space.
+    #[error(
+        "the volume of the storage is full ({free} bytes are free): make it larger, or delete objects that are not needed"
+    )]
+    Full {
+        /// In bytes.
+        free: u64,
+    },
+}
+
+/// Passes if a store of this type can open the folder.
+pub(super) fn check(folder: &Path, wanted: StorageType) -> Result<(), Error> {
+    let unwritable = |source| Error::Unwritable { folder: folder.to_owned(), source };
+    fs::create_dir_all(folder).map_err(unwritable)?;
+    let (sqlite, etcd) = (folder.join(SQLITE_FILE), folder.join(ETCD_FOLDER));
+    match wanted {
+        StorageType::Sqlite if etcd.exists() => {
+            return Err(Error::Other { found: "etcd's data", wanted: "sqlite" });
+        }
+        StorageType::Etcd if sqlite.exists() => {
+            return Err(Error::Other { found: "a SQLite file", wanted: "etcd" });
+        }
+        StorageType::Sqlite | StorageType::Etcd => {}
+    }
+    check_space(folder)?;
+    tempfile::tempfile_in(folder).map_err(unwritable)?;
+    if is_damaged(&sqlite) { Err(Error::Damaged { file: sqlite }) } else { Ok(()) }
+}
+
+fn check_space(folder: &Path) -> Result<(), Error> {
+    // A file system that does not say is taken at its word when it refuses.
+    let Ok(stat) = statvfs(folder) else { return Ok(()) };
+    let free = stat.blocks_available().saturating_mul(stat.fragment_size());
+    if free < ENOUGH { Err(Error::Full { free }) } else { Ok(()) }
+}
+
+/// Whether there is a file that SQLite would refuse; an empty one is a new database.
+fn is_damaged(file: &Path) -> bool {
+    let mut begin = Vec::new();
+    let length = SQLITE_MAGIC.len() as u64;
+    let read = File::open(file).and_then(|file| file.take(length).read_to_end(&mut begin));
+    read.is_ok() && !begin.is_empty() && begin != SQLITE_MAGIC
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_folder_a_database_and_an_empty_file_can_be_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        check(folder.path(), StorageType::Sqlite).unwrap();
+        check(folder.path(), StorageType::Etcd).unwrap();
+        for begin in [&b""[..], b"SQLite format 3\0rest"] {
+            fs::write(folder.path().join(SQLITE_FILE), begin).unwrap();
+            check(folder.path(), StorageType::Sqlite).unwrap();
+        }
+    }
+
+    #[test]
+    fn damaged_data_and_data_of_the_other_store_are_refused_with_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(SQLITE_FILE), "garbage that is no database").unwrap();
+        let text = check(folder.path(), StorageType::Sqlite).unwrap_err().to_string();
+        assert!(text.contains("kine.db") && text.contains("restore it from a backup"), "{text}");
+        let text = check(folder.path(), StorageType::Etcd).unwrap_err().to_string();
+        assert!(
+            text.contains("a SQLite file") && text.contains("`controlPlane.storage.type` is etcd"),
+            "{text}"
+        );
+        fs::remove_file(folder.path().join(SQLITE_FILE)).unwrap();
+        fs::create_dir(folder.path().join(ETCD_FOLDER)).unwrap();
+        let text = check(folder.path(), StorageType::Sqlite).unwrap_err().to_string();
+        assert!(text.contains("etcd's data"), "{text}");
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_made_names_the_group_of_the_pod() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        fs::write(&file, "").unwrap();
+        let text = check(&file.join("data"), StorageType::Sqlite).unwrap_err().to_string();
+        assert!(text.contains("fsGroup"), "{text}");
+    }
+}

@@ -1,0 +1,51 @@
+//! Renews the virtual cluster's certificates while the syncer runs.
+//!
+//! The API server and the clients among the control plane's programs read their files again by themselves. The syncer
+//! does not: it ends, and its container starts again.
+
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use tracing::{info, warn};
+use weft_core::object::Host;
+
+use crate::api::Api;
+use crate::config::Config;
+use crate::config::control_plane::ControlPlane;
+use crate::control::credentials::Credentials;
+use crate::control::init::{Error, own_service, ranges};
+
+/// Between two looks: a new address of the Service gets into the certificate within that time.
+const PERIOD: Duration = Duration::from_secs(600);
+
+/// Keeps the certificates up to date; returns when those of the syncer itself were renewed, or when there is no
+/// control plane to look after, never.
+pub async fn keep(config: &Config, host: Api<Host>) {
+    let Some(control_plane) = &config.control_plane else { return std::future::pending().await };
+    loop {
+        tokio::time::sleep(PERIOD).await;
+        match renew(config, control_plane, &host).await {
+            Ok(renewed) if renewed.iter().any(|file| file == "syncer.crt") => return,
+            Ok(_) => {}
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                warn!(error, "failed to renew certificates; trying again");
+            }
+        }
+    }
+}
+
+async fn renew(
+    config: &Config,
+    control_plane: &ControlPlane,
+    host: &Api<Host>,
+) -> Result<Vec<String>, Error> {
+    let service = own_service(host, config).await?;
+    let ranges = ranges(host, config, control_plane, &service).await?;
+    let credentials = Credentials::new(config, control_plane, host, &service, &ranges);
+    let renewed = credentials.refresh(OffsetDateTime::now_utc()).await?.renewed().to_vec();
+    if !renewed.is_empty() {
+        info!(files = renewed.join(","), "renewed certificates");
+    }
+    Ok(renewed)
+}

@@ -1,0 +1,165 @@
+//! The control plane's own Secrets on the host. Only this file of the control plane writes to a cluster.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use http::Method;
+use serde_json::{Map, Value, json};
+use weft_core::object::{Host, HostObject, ResourceType};
+
+use crate::api::{self, Api};
+
+const JSON: &str = "application/json";
+const MERGE_PATCH: &str = "application/merge-patch+json";
+/// Our name in `managedFields`.
+const FIELD_MANAGER: &str = "fieldManager=weft";
+
+/// The Secrets of one virtual cluster on its host.
+pub(super) struct Secrets<'a> {
+    pub(super) host: &'a Api<Host>,
+    pub(super) namespace: &'a str,
+    /// Name of the virtual cluster.
+    pub(super) cluster: &'a str,
+    /// The virtual cluster's Service: they go with it.
+    pub(super) owner: &'a HostObject,
+}
+
+/// What a Secret holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Content {
+    pub(super) data: BTreeMap<String, String>,
+    pub(super) annotations: BTreeMap<String, String>,
+}
+
+/// A Secret as it stands on the host.
+pub(super) struct Stored {
+    pub(super) content: Content,
+    resource_version: String,
+}
+
+impl Secrets<'_> {
+    pub(super) async fn read(&self, name: &str) -> Result<Option<Stored>, api::Error> {
+        match self.host.get(&resource(), self.namespace, name).await {
+            Ok(object) => Ok(Some(stored(&object))),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes a Secret that is `before` on the host; a conflict if somebody else wrote it meanwhile.
+    pub(super) async fn write(
+        &self,
+        name: &str,
+        before: Option<&Stored>,
+        content: &Content,
+    ) -> Result<(), api::Error> {
+        if before.is_some_and(|before| before.content == *content) {
+            return Ok(());
+        }
+        let collection = api::list_path(&resource(), self.namespace);
+        let (method, path, format) = match before {
+            None => (Method::POST, format!("{collection}?{FIELD_MANAGER}"), JSON),
+            Some(_) => (Method::PATCH, format!("{collection}/{name}?{FIELD_MANAGER}"), MERGE_PATCH),
+        };
+        let body = self.body(name, before, content).to_string().into_bytes();
+        self.host.send(api::request(method, &path, Some(format), body)).await.map(drop)
+    }
+
+    fn body(&self, name: &str, before: Option<&Stored>, content: &Content) -> Value {
+        let owner = json!({
+            "apiVersion": "v1", "kind": "Service", "name": self.owner.name(), "uid": self.owner.uid(),
+        });
+        let mut metadata = json!({
+            "name": name,
+            "labels": {
+                "app.kubernetes.io/name": "weft", "app.kubernetes.io/instance": self.cluster,
+                "app.kubernetes.io/managed-by": "weft",
+            },
+            "annotations": content.annotations,
+            "ownerReferences": [owner],
+        });
+        if let Some(before) = before {
+            metadata["resourceVersion"] = json!(before.resource_version);
+        }
+        let mut data: Map<String, Value> = content
+            .data
+            .iter()
+            .map(|(key, text)| (key.clone(), json!(BASE64_STANDARD.encode(text))))
+            .collect();
+        let gone = before.iter().flat_map(|before| before.content.data.keys());
+        for key in gone.filter(|key| !content.data.contains_key(*key)) {
+            data.insert(key.clone(), Value::Null);
+        }
+        json!({"apiVersion": "v1", "kind": "Secret", "type": "Opaque", "metadata": metadata, "data": data})
+    }
+}
+
+fn resource() -> ResourceType {
+    ResourceType::core("Secret", "secrets")
+}
+
+fn stored(object: &HostObject) -> Stored {
+    let texts = |fields: Option<&Map<String, Value>>| -> BTreeMap<String, String> {
+        let texts = fields.into_iter().flatten();
+        texts.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
+    };
+    // What is not text cannot be ours, and is made anew.
+    let decoded = |text: &String| String::from_utf8(BASE64_STANDARD.decode(text).ok()?).ok();
+    let data = texts(object.pointer("/data").and_then(Value::as_object));
+    let data = data.into_iter().filter_map(|(key, text)| Some((key, decoded(&text)?))).collect();
+    Stored {
+        content: Content { data, annotations: texts(object.annotations()) },
+        resource_version: object.text("/metadata/resourceVersion").unwrap_or_default().to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::scripted::{Answer, Requests, scripted};
+
+    const PATH: &str = "/api/v1/namespaces/team-a/secrets";
+
+    fn content(pairs: &[(&str, &str)]) -> Content {
+        let data = pairs.iter().map(|(key, text)| ((*key).to_owned(), (*text).to_owned())).collect();
+        Content { data, ..Content::default() }
+    }
+
+    /// Writes `content` where the host has `stored`.
+    async fn write(stored: Option<Value>, content: &Content) -> Requests {
+        let owner = json!({"metadata": {"name": "vc", "uid": "uid-service"}});
+        let owner = HostObject::from_json(owner).unwrap();
+        let (host, requests) = scripted(move |asked| match (&stored, asked.method == Method::GET) {
+            (Some(stored), true) => Answer::ok(stored.clone()),
+            (None, true) => Answer::failure(404, "NotFound"),
+            (_, false) => Answer::ok(asked.body.clone()),
+        });
+        let secrets = Secrets { host: &host, namespace: "team-a", cluster: "vc", owner: &owner };
+        let before = secrets.read("vc-pki").await.unwrap();
+        secrets.write("vc-pki", before.as_ref(), content).await.unwrap();
+        requests
+    }
+
+    #[tokio::test]
+    async fn a_secret_is_created_once_and_goes_with_the_service() {
+        let requests = write(None, &content(&[("ca.crt", "text")])).await;
+        assert_eq!(requests.lines(), [format!("GET {PATH}/vc-pki"), format!("POST {PATH}")]);
+        let body = &requests.bodies(&Method::POST)[0];
+        assert_eq!(body["metadata"]["ownerReferences"][0]["uid"], "uid-service");
+        assert_eq!(body["data"]["ca.crt"], BASE64_STANDARD.encode("text"));
+    }
+
+    #[tokio::test]
+    async fn a_change_is_a_patch_of_the_version_that_was_read_and_the_same_content_is_not_written() {
+        let stored = json!({
+            "metadata": {"name": "vc-pki", "resourceVersion": "7"},
+            "data": {"a": BASE64_STANDARD.encode("1"), "old": BASE64_STANDARD.encode("2")},
+        });
+        let requests = write(Some(stored.clone()), &content(&[("a", "1"), ("old", "2")])).await;
+        assert_eq!(requests.lines(), [format!("GET {PATH}/vc-pki")]);
+        let requests = write(Some(stored), &content(&[("a", "3")])).await;
+        let body = &requests.bodies(&Method::PATCH)[0];
+        assert_eq!((&body["metadata"]["resourceVersion"], &body["data"]["old"]), (&json!("7"), &Value::Null));
+    }
+}

@@ -1,0 +1,98 @@
+//! Makes the images of the node tests from programs of this repository and Debian's: no registry is asked.
+
+mod nginx;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use super::packages;
+use crate::binaries::statics;
+use crate::image::{self, Content, Entry, Image, Layers, NON_ROOT};
+
+/// What holds the namespaces of a pod.
+pub const PAUSE: &str = "weft.test/pause:1";
+
+/// The program of `tests/probe`, as a user that is not root.
+pub const PROBE: &str = "weft.test/probe:1";
+
+/// A shell with the usual commands. Two traps: its `wget -T` crashes, and its `nc` has no `-z`.
+pub const BUSYBOX: &str = "docker.io/library/busybox:1.37";
+
+/// The one of `examples/nginx`.
+pub const NGINX: &str = "docker.io/library/nginx:1.29-alpine";
+
+/// Where Debian's package has it.
+const BUSYBOX_PROGRAM: &str = "/bin/busybox";
+
+/// The archives of all images above, made in `folder`.
+pub async fn basic(folder: &Path) -> Result<Vec<PathBuf>> {
+    packages::install().await?;
+    let probe = statics::probe().await?;
+    let images = [pause(&probe), probe_image(&probe), busybox().await?, nginx::image(folder).await?];
+    fs::create_dir_all(folder)?;
+    images.iter().map(|image| archive(image, folder)).collect()
+}
+
+/// The archive of one image, made in `folder`.
+pub fn archive(image: &Image, folder: &Path) -> Result<PathBuf> {
+    let path = folder.join(format!("{}.tar", image.reference.replace(['/', ':'], "_")));
+    image::write(image, Layers::Plain, &path)?;
+    Ok(path)
+}
+
+fn pause(probe: &Path) -> Image {
+    Image {
+        reference: PAUSE.to_owned(),
+        entrypoint: vec!["/probe".to_owned(), "pause".to_owned()],
+        user: NON_ROOT.to_owned(),
+        entries: vec![program("probe", probe)],
+        ..Image::default()
+    }
+}
+
+fn probe_image(probe: &Path) -> Image {
+    Image {
+        reference: PROBE.to_owned(),
+        entrypoint: vec!["/probe".to_owned()],
+        command: vec!["serve".to_owned(), "8080".to_owned()],
+        user: NON_ROOT.to_owned(),
+        entries: vec![program("probe", probe)],
+        ..Image::default()
+    }
+}
+
+/// Every command is a link to the one program.
+async fn busybox() -> Result<Image> {
+    let listed = tokio::process::Command::new(BUSYBOX_PROGRAM).arg("--list").output().await?;
+    let commands = String::from_utf8(listed.stdout)?;
+    let links = commands.lines().filter(|command| *command != "busybox");
+    let links = links.map(|command| Entry {
+        path: format!("bin/{command}"),
+        content: Content::Link("busybox".to_owned()),
+    });
+    let folders = [("bin", 0o755), ("etc", 0o755), ("root", 0o700), ("tmp", 0o1777)].map(folder);
+    let users = Entry {
+        path: "etc/passwd".to_owned(),
+        content: Content::Text("root:x:0:0:root:/root:/bin/sh\n".to_owned()),
+    };
+    Ok(Image {
+        reference: BUSYBOX.to_owned(),
+        command: vec!["sh".to_owned()],
+        environment: vec!["PATH=/bin".to_owned()],
+        entries: links
+            .chain(folders)
+            .chain([users, program("bin/busybox", Path::new(BUSYBOX_PROGRAM))])
+            .collect(),
+        ..Image::default()
+    })
+}
+
+fn program(path: &str, from: &Path) -> Entry {
+    Entry { path: path.to_owned(), content: Content::Program(from.to_owned()) }
+}
+
+fn folder((path, mode): (&str, u32)) -> Entry {
+    Entry { path: path.to_owned(), content: Content::Folder(mode) }
+}
