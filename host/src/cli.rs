@@ -1,6 +1,9 @@
 //! The command line.
 
+mod age;
 mod changes;
+mod check;
+mod completion;
 mod config;
 mod configured;
 mod connect;
@@ -14,20 +17,23 @@ mod explain;
 mod forward;
 mod host;
 mod input;
+mod list;
 mod output;
 mod plugin;
 mod project;
 mod rbac;
 mod smoke;
 mod sources;
+mod status;
 mod steps;
 mod summary;
 mod translate;
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::config::Config;
 use crate::{run, telemetry};
@@ -48,8 +54,16 @@ enum Command {
     Connect(connect::Connect),
     /// Go back to the context from before.
     Disconnect(disconnect::Disconnect),
+    /// List the virtual clusters of the host cluster.
+    List(list::List),
+    /// Show the state of a virtual cluster, and what it waits for.
+    Status(status::Show),
+    /// Check a virtual cluster on both sides, and say what to do about what is wrong.
+    Check(check::Check),
     /// Delete a virtual cluster, and wait until nothing of it is left.
     Delete(delete::Delete),
+    /// Print a script that completes commands and flags in a shell.
+    Completion(completion::Completion),
     #[command(hide = true)]
     Forward(forward::Forward),
     /// Sync objects between the virtual cluster and its host.
@@ -87,10 +101,16 @@ struct Syncer {
 
 /// Runs the command of the command line.
 pub fn main() -> ExitCode {
-    let done = match Cli::parse().command {
+    let matches = program(std::env::args_os().next()).get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let done = match cli.command {
         Command::Create(arguments) => create::create(&arguments),
         Command::Connect(arguments) => connect::connect(&arguments),
         Command::Disconnect(arguments) => disconnect::disconnect(&arguments),
+        Command::List(arguments) => list::list(&arguments),
+        Command::Status(arguments) => status::status(&arguments),
+        Command::Completion(arguments) => Ok(completion::completion(&arguments, Cli::command())),
+        Command::Check(arguments) => Ok(check::check(&arguments)),
         Command::Delete(arguments) => delete::delete(&arguments),
         Command::Forward(arguments) => forward::forward(&arguments),
         Command::Syncer(arguments) => syncer(&arguments).map(|()| ExitCode::SUCCESS),
@@ -108,6 +128,13 @@ pub fn main() -> ExitCode {
     })
 }
 
+/// The program under the name that people use: kubectl runs `kubectl-weft` as `kubectl weft`.
+fn program(called: Option<OsString>) -> clap::Command {
+    let called = called.map(PathBuf::from);
+    let is_plugin = called.as_deref().and_then(Path::file_name).is_some_and(|name| name == "kubectl-weft");
+    Cli::command().bin_name(if is_plugin { "kubectl weft" } else { "weft" })
+}
+
 fn syncer(arguments: &Syncer) -> anyhow::Result<()> {
     let config = Config::load(&arguments.config)?;
     if arguments.print_config {
@@ -123,12 +150,17 @@ fn syncer(arguments: &Syncer) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]
     fn the_commands_and_their_flags_fit_together() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn as_a_plugin_of_kubectl_the_usage_says_so() {
+        let usage = |called: &str| program(Some(called.into())).render_usage().to_string();
+        assert!(usage("/usr/bin/kubectl-weft").contains("kubectl weft <COMMAND>"));
+        assert!(usage("./weft").contains("Usage: weft <COMMAND>"));
     }
 }

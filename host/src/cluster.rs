@@ -4,6 +4,7 @@
 //! What is here fails with a message for people that names the object and what to do: nobody matches on it.
 
 pub mod chart;
+pub mod check;
 pub mod connection;
 pub mod context;
 pub mod events;
@@ -17,6 +18,7 @@ pub mod preflight;
 pub mod progress;
 pub mod removal;
 pub mod smoke;
+pub mod status;
 
 /// Label of every object of the chart: the chart's name.
 pub const NAME_LABEL: &str = "app.kubernetes.io/name";

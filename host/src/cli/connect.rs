@@ -8,7 +8,6 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use http::Uri;
-use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
@@ -86,7 +85,10 @@ impl Way {
             None => connection.cluster_at(&server(self.background(host, place)?)),
         };
         let name = context::name(place);
-        answers(&kubeconfig::single(&name, &cluster, connection.user())?).await?;
+        if let Err(error) = answers(&connection, &cluster).await {
+            let why = Forwarder::of(host, place)?.last_words();
+            return Err(why.map_or(error, |why| anyhow::anyhow!("failed to connect to {place}: {why}")));
+        }
         if self.print {
             output::print(&kubeconfig::single(&name, &cluster, connection.user())?);
             return Ok(ExitCode::SUCCESS);
@@ -135,6 +137,7 @@ impl Way {
     ) -> Result<ExitCode> {
         let Some(cluster) = address else {
             let listener = listen(self.local_port).await?;
+            forward::log("warn");
             let cluster = connection.cluster_at(&server(port(&listener)?));
             return tokio::select! {
                 ended = serve(listener, Target::new(host, place.clone())) => {
@@ -172,7 +175,7 @@ impl Way {
         let listener = listen(self.local_port).await?;
         let address = server(port(&listener)?);
         let mut interrupts = Interrupts::listen()?;
-        forward::log();
+        forward::log("info");
         select(host, place, &connection.cluster_at(&address), connection.user())?;
         let name = context::name(place);
         output::note(&format!("connected to {place} as context {name:?} at {address}; Ctrl-C ends it"));
@@ -206,15 +209,12 @@ fn select(host: &Host, place: &Place, cluster: &Value, user: &Value) -> Result<(
 }
 
 /// Waits until the virtual API server answers.
-async fn answers(kubeconfig: &str) -> Result<()> {
-    let kubeconfig = Kubeconfig::from_yaml(kubeconfig)?;
-    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
-    let server = config.cluster_url.clone();
-    let client = kube::Client::try_from(config)?;
+async fn answers(connection: &Connection, cluster: &Value) -> Result<()> {
+    let client = connection.client(cluster).await?;
+    let server = cluster.get("server").and_then(Value::as_str).unwrap_or_default();
     let answer = timeout(ANSWERS, client.apiserver_version()).await;
-    answer
-        .context("no answer in time")?
-        .with_context(|| format!("the virtual API server at {server} does not answer"))?;
+    let answer = answer.with_context(|| format!("{server} did not answer within {} s", ANSWERS.as_secs()))?;
+    answer.with_context(|| format!("the virtual API server at {server} does not answer"))?;
     Ok(())
 }
 

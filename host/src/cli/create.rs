@@ -160,7 +160,7 @@ impl Creation<'_> {
         let objects = chart::objects(&manifests).context("the chart renders no YAML")?;
         steps.waiting("checks", None);
         let findings = tokio::select! {
-            findings = preflight::check(&self.host, helm, &self.place, &objects) => findings?,
+            findings = preflight::check(&self.host, &self.place, &objects, helm.release(&self.place)) => findings?,
             () = interrupts.next() => bail!("interrupted"),
         };
         let is_fresh = self.compare(&findings)?;

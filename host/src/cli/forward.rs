@@ -53,7 +53,7 @@ pub(super) fn flags(host: &Host, place: &Place) -> Forward {
 pub(super) fn forward(arguments: &Forward) -> Result<ExitCode> {
     // Away from the terminal: it outlives the shell. It fails only for one that leads a session already.
     let _ = nix::unistd::setsid();
-    log();
+    log("info");
     let place = Place { namespace: arguments.namespace.clone(), name: arguments.name.clone() };
     host::run(async {
         let host = arguments.host.open().await?;
@@ -83,8 +83,8 @@ pub(super) fn forward(arguments: &Forward) -> Result<ExitCode> {
 }
 
 /// Logs to standard error; no request and no credentials are ever logged.
-pub(super) fn log() {
-    let filter = EnvFilter::new("off,weft=info");
+pub(super) fn log(level: &str) {
+    let filter = EnvFilter::new(format!("off,weft={level}"));
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // A second call keeps the first one's settings.
     let _ = subscriber.with_ansi(false).try_init();

@@ -2,11 +2,12 @@
 
 use anyhow::{Context as _, Result, bail};
 use k8s_openapi::api::core::v1::Secret;
-use kube::Api;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Api, Client};
 use serde_json::{Value, json};
 
-use crate::cluster::Place;
 use crate::cluster::host::Host;
+use crate::cluster::{Place, kubeconfig};
 
 /// Key of the kubeconfig for clients in the host cluster.
 const INSIDE: &str = "config";
@@ -53,6 +54,16 @@ impl Connection {
     /// The cluster's entry with its address outside of the host cluster, if it has one.
     pub fn cluster_outside(&self) -> Option<&Value> {
         self.outside.as_ref()
+    }
+
+    /// A client for the virtual cluster; nothing is sent yet.
+    pub async fn client(&self, cluster: &Value) -> Result<Client> {
+        let text = kubeconfig::single("weft", cluster, &self.user)?;
+        let kubeconfig = Kubeconfig::from_yaml(&text).context("its credentials cannot be used")?;
+        let options = KubeConfigOptions::default();
+        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await;
+        Client::try_from(config.context("its credentials cannot be used")?)
+            .context("its credentials cannot be used")
     }
 
     /// The user's entry: the credentials.

@@ -106,7 +106,7 @@ async fn carry(mut local: TcpStream, target: &Target) -> Result<Outcome> {
     let mut remote = loop {
         match open(target).await {
             Ok(remote) => break remote,
-            Err(error) if started.elapsed() > PATIENCE => return Err(error),
+            Err(error) if started.elapsed() > PATIENCE || is_refused(&error) => return Err(error),
             Err(_) if is_gone(target).await => return Ok(Outcome::ClusterIsGone),
             Err(_) => tokio::time::sleep(RETRY).await,
         }
@@ -127,6 +127,14 @@ async fn open(target: &Target) -> Result<impl AsyncRead + AsyncWrite + Unpin> {
     let forwarded = pods.portforward(&name, &[API_SERVER_PORT]).await;
     let mut forwarded = forwarded.with_context(|| format!("failed to forward to pod {name}"))?;
     forwarded.take_stream(API_SERVER_PORT).with_context(|| format!("pod {name} gave no stream"))
+}
+
+/// Whether the host says no, which waiting does not change. That a pod is gone or busy is no refusal.
+fn is_refused(error: &anyhow::Error) -> bool {
+    match error.downcast_ref() {
+        Some(kube::Error::Api(status)) => matches!(status.code, 401 | 403 | 405),
+        _ => false,
+    }
 }
 
 /// Whether the API server in this pod answers.
@@ -163,6 +171,15 @@ mod tests {
         assert!(!is_serving(&pod(&status("syncer", true), None)));
         assert!(!is_serving(&pod(&status("api", true), Some("2026-01-01T00:00:00Z"))));
         assert!(!is_serving(&Pod::default()));
+    }
+
+    #[test]
+    fn a_refusal_is_not_waited_out() {
+        let error = |code: u16| {
+            let status = kube::core::Status { code, ..kube::core::Status::default() };
+            anyhow::Error::from(kube::Error::Api(Box::new(status))).context("failed to forward")
+        };
+        assert!(is_refused(&error(403)) && !is_refused(&error(404)) && !is_refused(&error(503)));
     }
 
     #[tokio::test]

@@ -98,9 +98,11 @@ impl Forwarder {
         &self.place
     }
 
-    /// Where it logs.
-    pub fn log(&self) -> &Path {
-        &self.log
+    /// The last warning that it logged.
+    pub fn last_words(&self) -> Option<String> {
+        let log = fs::read_to_string(&self.log).ok()?;
+        let warning = log.lines().rfind(|line| line.contains(" WARN "))?;
+        Some(warning.split_once(" WARN ").map_or(warning, |(_, words)| words).to_owned())
     }
 
     /// Its record, if it runs.

@@ -1,7 +1,7 @@
 //! What would make an installation fail, found before Helm writes anything: all of it at once, each with what to do.
 
 pub mod admission;
-mod permissions;
+pub mod permissions;
 
 use anyhow::{Context as _, Result, bail};
 use k8s_openapi::api::apps::v1::StatefulSet;
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use weft_core::keys::CREATED_NAMESPACE;
 use weft_core::names::Names;
 
-use crate::cluster::helm::{Helm, Release};
+use crate::cluster::helm::Release;
 use crate::cluster::host::Host;
 use crate::cluster::{CHART, NAME_LABEL, Place};
 
@@ -38,16 +38,21 @@ pub struct Findings {
     pub release: Option<Release>,
 }
 
-/// Checks the host in parallel. `objects` is what the chart renders.
-pub async fn check(host: &Host, helm: &Helm, place: &Place, objects: &[Value]) -> Result<Findings> {
+/// Checks the host in parallel. `objects` is what the chart renders; `release` asks Helm for one that is there.
+pub async fn check(
+    host: &Host,
+    place: &Place,
+    objects: &[Value],
+    release: impl Future<Output = Result<Option<Release>>>,
+) -> Result<Findings> {
     let version = host.client.apiserver_version().await;
     let version = version.with_context(|| format!("failed to reach {}", host.describe()))?.git_version;
     let (namespace, permissions, taken, class, release) = tokio::join!(
         standing(host, &place.namespace),
-        permissions::missing(host, &place.namespace),
+        permissions::missing(host, &place.namespace, permissions::INSTALLATION),
         taken(host, place),
         storage_class(host, objects),
-        helm.release(place),
+        release,
     );
     let (namespace, release) = (namespace?, release?);
     let mut problems = permissions?;

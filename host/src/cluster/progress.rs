@@ -2,6 +2,7 @@
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, PersistentVolumeClaim, Pod};
+use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
 use kube::api::{Api, ListParams};
 use weft_core::keys::{CLUSTER_LABEL, NAMESPACE_LABEL};
@@ -115,6 +116,14 @@ impl Seen {
     /// Whether the container `name` is ready.
     pub fn is_ready(&self, name: &str) -> bool {
         self.containers().any(|container| container.name == name && container.ready)
+    }
+
+    /// Since when the pod is ready.
+    pub fn ready_since(&self) -> Option<Timestamp> {
+        let conditions = self.pod.as_ref()?.status.as_ref()?.conditions.as_ref()?;
+        let ready =
+            conditions.iter().find(|condition| condition.type_ == "Ready" && condition.status == "True")?;
+        ready.last_transition_time.as_ref().map(|time| time.0)
     }
 
     /// What a step waits for, if that can be seen.

@@ -17,7 +17,7 @@ const VIRTUAL_CONTROLLERS: &str = "*,-node-ipam-controller,-node-lifecycle-contr
     -persistentvolume-binder-controller,-persistentvolume-attach-detach-controller,\
     -persistentvolume-expander-controller,-cloud-node-lifecycle-controller,-ttl-controller";
 
-/// kwok's defaults of 4 keep a burst of pods waiting.
+/// kwok's defaults of 4 keep a burst of pods waiting; without its debugging handlers it forwards no ports.
 const KWOK_OPTIONS: &str = "\
 apiVersion: config.kwok.x-k8s.io/v1alpha1
 kind: KwokConfiguration
@@ -25,6 +25,7 @@ options:
   podPlayStageParallelism: 16
   nodePlayStageParallelism: 16
   nodeLeaseParallelism: 16
+  enableDebuggingHandlers: true
 ";
 
 /// The flags of one component.

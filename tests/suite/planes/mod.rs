@@ -1,6 +1,7 @@
 //! Tests through two real API servers.
 
 mod both;
+mod cli;
 mod collisions;
 mod config;
 mod configuration;
@@ -20,6 +21,7 @@ mod pod_end;
 mod pod_life;
 mod pod_tokens;
 mod pods;
+mod preflight;
 mod recreation;
 mod refusals;
 mod reload;

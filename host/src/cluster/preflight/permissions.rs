@@ -15,8 +15,11 @@ use crate::cluster::host::Host;
 /// What Helm does with each object of the chart.
 const MANAGE: &[&str] = &["get", "create", "patch", "delete"];
 
-/// What an installation needs: group, resource, verbs.
-const NEEDED: &[(&str, &str, &[&str])] = &[
+/// Group, resource or `resource/subresource`, and verbs.
+pub type Permission = (&'static str, &'static str, &'static [&'static str]);
+
+/// What an installation needs.
+pub const INSTALLATION: &[Permission] = &[
     ("", "services", MANAGE),
     ("", "serviceaccounts", MANAGE),
     ("", "configmaps", MANAGE),
@@ -31,9 +34,9 @@ const NEEDED: &[(&str, &str, &[&str])] = &[
 /// So many reviews at a time.
 const CONCURRENCY: usize = 16;
 
-/// The permissions that the person lacks in `namespace`, one sentence a resource.
-pub(super) async fn missing(host: &Host, namespace: &str) -> Result<Vec<String>> {
-    let questions = NEEDED.iter().flat_map(|(group, resource, verbs)| {
+/// The `needed` permissions that the person lacks in `namespace`, one sentence a resource.
+pub async fn missing(host: &Host, namespace: &str, needed: &[Permission]) -> Result<Vec<String>> {
+    let questions = needed.iter().flat_map(|(group, resource, verbs)| {
         verbs.iter().map(|verb| (attributes(group, resource, verb, Some(namespace)), *resource, *verb))
     });
     let reviews = questions.map(|(attributes, resource, verb)| async move {
@@ -62,9 +65,11 @@ async fn may(client: &Client, attributes: ResourceAttributes) -> Result<bool> {
 }
 
 fn attributes(group: &str, resource: &str, verb: &str, namespace: Option<&str>) -> ResourceAttributes {
+    let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
     ResourceAttributes {
         group: Some(group.to_owned()),
         resource: Some(resource.to_owned()),
+        subresource: Some(subresource.to_owned()).filter(|subresource| !subresource.is_empty()),
         verb: Some(verb.to_owned()),
         namespace: namespace.map(str::to_owned),
         ..ResourceAttributes::default()
