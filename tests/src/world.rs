@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use crate::planes::{self, Plane};
+use crate::planes::{self, Component, Plane};
 use crate::scratch::Scratch;
 use crate::tenant::{self, Tenant};
 use crate::{binaries, planes::Role};
@@ -29,6 +29,8 @@ pub struct Options {
     pub namespace: String,
     /// Top-level keys added to the first tenant's configuration.
     pub config: Value,
+    /// More flags for components of the host.
+    pub host_flags: Vec<(Component, String)>,
 }
 
 impl Options {
@@ -41,6 +43,7 @@ impl Options {
             cluster: "my-vcluster".to_owned(),
             namespace: "team-a".to_owned(),
             config: json!({}),
+            host_flags: Vec::new(),
         })
     }
 }
@@ -72,7 +75,7 @@ impl World {
             role: Role::Host { nodes: options.nodes },
             planes: options.planes.clone(),
             dir: scratch.path().join("host"),
-            extra: Vec::new(),
+            extra: options.host_flags.clone(),
         };
         let (host, plane) = tokio::try_join!(Plane::start(host), Tenant::plane(&tenant))?;
         let host = Arc::new(host);
