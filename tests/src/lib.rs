@@ -4,6 +4,7 @@
 //! syncer can be started, stopped and killed. Everything runs on loopback, without containers.
 
 pub mod arguments;
+pub mod audit;
 pub mod binaries;
 pub mod cargo;
 pub mod eventually;
