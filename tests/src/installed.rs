@@ -12,10 +12,7 @@ use tokio::process::Command;
 
 use crate::binaries::modules::{self, Program};
 use crate::binaries::statics;
-use crate::image::products;
-use crate::node::images::archive;
-use crate::node::{self, Node};
-use crate::scratch;
+use crate::node::{self, Node, images};
 
 /// What a person has: the host's kubeconfig, and programs on the search path. Each may use another one's clusters.
 #[derive(Debug, Clone)]
@@ -27,12 +24,7 @@ pub struct Person {
 /// The options of a node that has the images of virtual clusters.
 pub async fn node_options() -> Result<node::Options> {
     let mut options = node::Options::build().await?;
-    let folder = scratch::home()?.join("images");
-    let images =
-        [products::weft(&statics::weft().await?), products::kubernetes(&options.programs.kubernetes)];
-    for image in &images {
-        options.images.push(archive(image, &folder)?);
-    }
+    options.images.extend(images::products().await?);
     Ok(options)
 }
 
