@@ -61,6 +61,10 @@ fn coredns_runs_on_the_host_is_restored_and_follows_the_configuration() -> Resul
 
         tenant.configure(&dns(1))?;
         available(&system, 1).await?;
+        let log = fs::read_to_string(tenant.syncer_log())?;
+        let applied =
+            log.lines().filter(|line| line.contains("applied in") && line.contains("v1/ServiceAccount"));
+        ensure!(applied.count() == 1, "what nobody has touched was applied again:\n{log}");
         Ok(())
     })
 }

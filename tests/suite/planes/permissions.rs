@@ -18,7 +18,7 @@ use weft_tests::shared::in_own_world;
 use weft_tests::tenant::Tenant;
 use weft_tests::world::{Options, World};
 
-use super::both::{Both, Namespaced, create, edit, text};
+use super::both::{Both, Namespaced, at, create, edit, text};
 use super::place::{Place, with};
 
 /// A name that is taken is tried again after a pause that grows.
@@ -193,20 +193,28 @@ async fn name_is_taken(both: &Both, kind: &str, name: &str) -> Result<()> {
 /// What can only be changed through a subresource.
 async fn subresources(both: &Both) -> Result<()> {
     let of = |cpu: &str| json!({"containers": [{"name": "main", "image": "nginx", "resources": {"requests": {"cpu": cpu}}}]});
-    both.create_pod("grows", of("100m")).await?;
+    let mut gated = of("100m");
+    if let Some(spec) = gated.as_object_mut() {
+        spec.insert("readinessGates".to_owned(), json!([{"conditionType": "example.com/gate"}]));
+    }
+    both.create_pod("grows", gated).await?;
     both.runs("grows").await?;
     let pods = both.virtual_api::<Pod>();
     let params = PatchParams::default();
     pods.patch_resize("grows", &params, &Patch::Strategic(json!({"spec": of("200m")}))).await?;
     let debug = json!({"spec": {"ephemeralContainers": [{"name": "debug", "image": "busybox"}]}});
     pods.patch_ephemeral_containers("grows", &params, &Patch::Strategic(debug)).await?;
-    eventually("both changes are on the host", SOON, async || {
+    let open = json!({"status": {"conditions": [{"type": "example.com/gate", "status": "True"}]}});
+    pods.patch_status("grows", &params, &Patch::Strategic(open)).await?;
+    eventually("all changes are on the host", SOON, async || {
         let host = both.host::<Pod>("grows").await?;
         let seen = (
             text(&host, "/spec/containers/0/resources/requests/cpu"),
             text(&host, "/spec/ephemeralContainers/0/name"),
         );
         ensure!(seen == ("200m", "debug"), "{seen:?}");
+        let conditions = at(&host, "/status/conditions").to_string();
+        ensure!(conditions.contains("example.com/gate"), "{conditions}");
         Ok(())
     })
     .await
