@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result, ensure};
 use weft_tests::binaries::modules::Program;
-use weft_tests::eventually::{SOON, eventually};
+use weft_tests::eventually::eventually;
 use weft_tests::installed::Person;
 use weft_tests::node::Node;
 use weft_tests::node::images::PROBE;
 use weft_tests::shared::on_shared_node;
 
-use super::cluster::{Cluster, PATIENCE};
+use super::cluster::{Cluster, LONG, PATIENCE};
 
 #[test]
 #[ignore = "needs root and a real node: cargo verify nodes"]
@@ -69,7 +69,7 @@ fn etcd_stores_it_as_well_and_helm_3_installs_tests_and_upgrades_it() -> Result<
         .await?;
         assert_eq!(cluster.started().await?, started, "a change of the log level restarts nothing");
         upgrade(&person, namespace, "controlPlane.api.extraArgs={--event-ttl=2h}").await?;
-        eventually("the pod is a new one", SOON, async || {
+        eventually("the pod is a new one", LONG, async || {
             ensure!(cluster.started().await? != started);
             Ok(())
         })
