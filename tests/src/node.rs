@@ -165,6 +165,8 @@ impl Node {
         self.machine.kill_all().await?;
         self.daemons().clear();
         self.machine.shell(config::AFTER_POWER_FAILURE).await?;
+        // Those of containers that are gone would keep the kubelet busy for seconds each.
+        cgroups::create(&self.network.id())?;
         self.start_daemons().await
     }
 
