@@ -95,6 +95,18 @@ async fn find_planes(progress: fn(&'static str) -> Progress) -> Result<PathBuf> 
     go::find(&program, progress).await
 }
 
+/// kine with the C library of `SQLite`, to compare with; fails where there is no C compiler.
+pub async fn kine_with_cgo() -> Result<PathBuf> {
+    ensure!(go::c_compiler_works().await, "there is no C compiler (cc)");
+    let program = go::Program {
+        name: "kine-cgo",
+        building: "building kine with the C library of SQLite",
+        module: kubernetes_module(),
+        build: go::kine_with_cgo,
+    };
+    go::find(&program, Progress::start).await
+}
+
 fn ready(variable: &str, binary: PathBuf) -> Result<PathBuf> {
     ensure!(binary.is_file(), "{variable} is set, but {} is not a file", binary.display());
     Ok(binary)

@@ -65,6 +65,24 @@ pub(super) fn planes(output: &Path) -> Command {
     command
 }
 
+/// At the versions that the control plane has.
+pub(super) fn kine_with_cgo(output: &Path) -> Command {
+    let mut command = Command::new("go");
+    command
+        .env("CGO_ENABLED", "1")
+        .args(["build", "-v", "-mod=readonly", "-trimpath", "-buildvcs=false", "-o"])
+        .arg(output)
+        .arg("github.com/k3s-io/kine");
+    command
+}
+
+/// Whether Go can compile C.
+pub(super) async fn c_compiler_works() -> bool {
+    let mut probe = Command::new("cc");
+    probe.arg("--version").stdout(Stdio::null()).stderr(Stdio::null());
+    probe.status().await.is_ok_and(|status| status.success())
+}
+
 /// Changes with everything the binary is built from.
 async fn fingerprint(program: &Program) -> Result<String> {
     let mut hash = Sha256::new();

@@ -103,9 +103,6 @@ fn coredns(plane: &Plane, dir: &Path, port: &str) -> Result<Process> {
                     kubeconfig {kubeconfig}
                     fallthrough in-addr.arpa ip6.arpa
                 }}
-                template ANY ANY {{
-                    rcode NXDOMAIN
-                }}
                 cache 30
                 loop
                 reload

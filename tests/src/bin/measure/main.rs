@@ -1,4 +1,4 @@
-//! `cargo measure`: what the release build of the syncer costs, against what no syncer can avoid.
+//! `cargo measure`: what the release build of the syncer costs, against what no syncer can avoid, and what stores bear.
 //!
 //! Everything runs on this machine: absolute numbers are the machine's, ratios of one run are the syncer's.
 
@@ -16,6 +16,7 @@ mod server;
 mod settled;
 mod spinners;
 mod statistics;
+mod storage;
 mod throughput;
 mod usage;
 
@@ -38,7 +39,7 @@ const COUNTED_PODS: u32 = 100;
 /// Measures the release build of the syncer on control planes of its own.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// What is measured: the syncer, or what plugins cost.
+    /// What is measured: the syncer, what plugins cost, or what each store bears.
     #[arg(value_enum, default_value = "syncer")]
     what: What,
     /// Prints one JSON object on standard output; the table goes to standard error.
@@ -61,6 +62,8 @@ enum What {
     Syncer,
     /// Calls in each language, bursts with plugins, from saving to effect.
     Plugins,
+    /// Writes a second, latency, errors and CPU of SQLite and etcd under 1 to 200 writers.
+    Storage,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -103,8 +106,14 @@ impl Arguments {
 async fn measure(arguments: &Arguments) -> Result<Report> {
     use Measurement::{Latency, Memory, Requests, Restart, Throughput};
     let mut report = Report::default();
+    let programs = Programs::build().await?;
+    if arguments.what == What::Storage {
+        report.note(format!("load of the machine before the start: {}", usage::load()));
+        storage::measure(&programs, &mut report).await?;
+        return Ok(report);
+    }
     say("building the release syncer");
-    let binaries = Binaries { programs: Programs::build().await?, weft: binaries::weft(true).await? };
+    let binaries = Binaries { programs, weft: binaries::weft(true).await? };
     report.note(format!("load of the machine before the start: {}", usage::load()));
     if arguments.what == What::Plugins {
         of_plugins(arguments, &binaries, &mut report).await?;

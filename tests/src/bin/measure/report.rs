@@ -43,7 +43,16 @@ pub(crate) struct Row {
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     rows: Vec<Row>,
+    sections: Vec<Section>,
     notes: Vec<String>,
+}
+
+/// A table with columns of its own.
+#[derive(Debug)]
+struct Section {
+    key: &'static str,
+    text: String,
+    json: Value,
 }
 
 /// Prints to standard error, because standard output is for the JSON.
@@ -128,6 +137,11 @@ impl Report {
         self.add(row);
     }
 
+    /// Takes a table with columns of its own, for people and for programs.
+    pub(crate) fn section(&mut self, key: &'static str, text: String, json: Value) {
+        self.sections.push(Section { key, text, json });
+    }
+
     /// Takes a remark, for people only.
     pub(crate) fn note(&mut self, text: String) {
         self.notes.push(text);
@@ -144,12 +158,15 @@ impl Report {
     pub(crate) fn text(&self) -> String {
         let head = line(["what", "measured", "pods", "must", "aim", "verdict"]);
         let rows: String = self.rows.iter().map(Row::lines).collect();
-        format!("{head}{rows}\n{}\n", self.notes.join("\n"))
+        let sections: Vec<&str> = self.sections.iter().map(|section| section.text.as_str()).collect();
+        format!("{head}{rows}\n{}{}\n", sections.join("\n"), self.notes.join("\n"))
     }
 
     /// One object.
     pub(crate) fn json(&self) -> Value {
-        self.rows.iter().map(|row| (row.key.to_owned(), row.json())).collect::<Map<_, _>>().into()
+        let rows = self.rows.iter().map(|row| (row.key.to_owned(), row.json()));
+        let sections = self.sections.iter().map(|section| (section.key.to_owned(), section.json.clone()));
+        rows.chain(sections).collect::<Map<_, _>>().into()
     }
 }
 

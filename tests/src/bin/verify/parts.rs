@@ -105,7 +105,7 @@ impl Part {
     /// What this machine lacks for it, if anything.
     pub(crate) async fn obstacle(&self) -> Option<String> {
         if self.needs_planes && !go_is_usable() {
-            return Some("Go is not installed, and WEFT_PLANES is not set".to_owned());
+            return Some("Go is not installed, and WEFT_KUBERNETES and WEFT_PLANES are not set".to_owned());
         }
         if self.needs_node
             && let Some(reason) = node::obstacle().await
@@ -164,5 +164,6 @@ pub(crate) fn by_name(name: &str) -> Result<&'static Part, String> {
 pub(crate) fn go_is_usable() -> bool {
     let mut probe = std::process::Command::new("go");
     probe.arg("version").stdout(Stdio::null()).stderr(Stdio::null());
-    std::env::var_os("WEFT_PLANES").is_some() || probe.status().is_ok_and(|status| status.success())
+    let ready = ["WEFT_KUBERNETES", "WEFT_PLANES"].iter().all(|name| std::env::var_os(name).is_some());
+    ready || probe.status().is_ok_and(|status| status.success())
 }
