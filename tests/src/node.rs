@@ -1,6 +1,6 @@
 //! A real Kubernetes node on this machine: kubelet, containerd, CNI and kube-proxy, with the control plane they belong to.
 //!
-//! Everything runs in a machine of its own (see [`machine`]); its address is reached from outside, so that clients and
+//! Everything runs in a machine of its own (see `machine.rs`); its address is reached from outside, so that clients and
 //! commands under test need not be inside. It needs root, and installs its Debian packages itself.
 
 mod cgroups;
@@ -165,7 +165,7 @@ impl Node {
         self.machine.kill_all().await?;
         self.daemons().clear();
         self.machine.shell(config::AFTER_POWER_FAILURE).await?;
-        // The kubelet would look for the containers of groups that are left, for seconds each.
+        // Those of containers that are gone would keep the kubelet busy for seconds each.
         cgroups::create(&self.network.id())?;
         self.start_daemons().await
     }

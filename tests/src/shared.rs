@@ -16,6 +16,7 @@ use tokio::sync::{OnceCell, Semaphore};
 
 use crate::installed::node_options;
 use crate::node::Node;
+use crate::progress::Progress;
 use crate::world::World;
 
 /// How many worlds beside the shared one may run at a time: each takes half a gigabyte or more.
@@ -51,7 +52,11 @@ where
 }
 
 async fn start_node() -> Result<Node> {
-    Node::start(node_options().await?).await
+    let options = node_options().await?;
+    let progress = Progress::start("starting a node");
+    let node = Node::start(options).await?;
+    progress.done("");
+    Ok(node)
 }
 
 /// Runs a test that starts planes of its own.
