@@ -14,11 +14,13 @@ pub mod forwarder;
 pub mod helm;
 pub mod host;
 pub mod kubeconfig;
+pub mod logs;
 pub mod preflight;
 pub mod progress;
 pub mod removal;
 pub mod smoke;
 pub mod status;
+pub mod values;
 
 /// Label of every object of the chart: the chart's name.
 pub const NAME_LABEL: &str = "app.kubernetes.io/name";

@@ -32,7 +32,7 @@ const PARTS: &[(&str, &[&str])] = &[
         ],
     ),
     // What people do with whole virtual clusters, on their own machines.
-    ("cluster", &[]),
+    ("cluster", &["config"]),
     ("run", &["addons", "api", "config", "control", "engine", "folder", "plugin", "registry", "telemetry"]),
     ("permissions", &["config", "registry"]),
     ("author", &["config", "plugin", "registry", "yaml"]),

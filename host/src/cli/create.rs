@@ -1,26 +1,25 @@
 //! `weft create`: installs a virtual cluster with Helm, and shows how far it is.
 
-use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use serde_json::Value;
-use tempfile::TempDir;
 
 use crate::cli::connect;
 use crate::cli::host::{self, HostFlags, Interrupts};
 use crate::cli::output;
 use crate::cli::steps::Steps;
-use crate::cluster::Place;
 use crate::cluster::chart::{self, Chart};
-use crate::cluster::helm::{Helm, Release, Values};
+use crate::cluster::helm::{Helm, Release};
 use crate::cluster::host::Host;
 use crate::cluster::preflight::{self, Findings, admission};
 use crate::cluster::progress::{Seen, Step};
 use crate::cluster::removal::{self, Removal};
+use crate::cluster::values::Values;
+use crate::cluster::{Place, logs};
 
 /// Between two looks at the pod.
 const INTERVAL: Duration = Duration::from_millis(250);
@@ -70,8 +69,11 @@ pub(super) fn create(arguments: &Create) -> Result<ExitCode> {
     let namespace = namespace.unwrap_or_else(|| Place::default_namespace(&arguments.name));
     let place = Place { namespace, name: arguments.name.clone() };
     preflight::check_name(&place)?;
-    let (values, _input) = values(arguments)?;
+    let values = Values::new(arguments.values.clone(), arguments.set.clone())?;
     let chart = Chart::open(arguments.chart.as_deref())?;
+    if arguments.chart.is_none() {
+        values.check()?;
+    }
     host::run(async {
         if arguments.print {
             return print(arguments, &place, &chart, &values).await;
@@ -80,20 +82,6 @@ pub(super) fn create(arguments: &Create) -> Result<ExitCode> {
         let creation = Creation { arguments, host, helm: None, place, chart, values };
         Box::pin(creation.run()).await
     })
-}
-
-/// The values, with standard input as a file: Helm reads them twice.
-fn values(arguments: &Create) -> Result<(Values, Option<TempDir>)> {
-    let mut values = Values { files: arguments.values.clone(), sets: arguments.set.clone() };
-    let Some(input) = values.files.iter_mut().find(|file| file.as_path() == Path::new("-")) else {
-        return Ok((values, None));
-    };
-    let folder = tempfile::tempdir().context("failed to create a folder for the values")?;
-    let mut text = String::new();
-    std::io::stdin().read_to_string(&mut text).context("failed to read the values from standard input")?;
-    *input = folder.path().join("values.yaml");
-    std::fs::write(&input, text).context("failed to write the values to a file")?;
-    Ok((values, Some(folder)))
 }
 
 async fn print(arguments: &Create, place: &Place, chart: &Chart, values: &Values) -> Result<ExitCode> {
@@ -223,14 +211,24 @@ impl Creation<'_> {
             let why = seen.waiting_for(*step);
             steps.waiting(step.name(), why.as_deref());
             if Instant::now() > deadline {
-                let mut causes = seen.failures();
-                causes.extend(why.filter(|why| !causes.contains(why)));
-                let causes =
-                    if causes.is_empty() { "nothing says why".to_owned() } else { causes.join("; ") };
-                bail!("not ready within {} s: {}: {causes}", self.arguments.timeout.as_secs(), step.name());
+                let cause = self.cause(&seen, why).await;
+                bail!("not ready within {} s: {}: {cause}", self.arguments.timeout.as_secs(), step.name());
             }
             tokio::time::sleep(INTERVAL).await;
         }
+    }
+
+    /// Why a step was not done in time: the containers that failed, with what they logged last, or what is waited for.
+    async fn cause(&self, seen: &Seen, why: Option<String>) -> String {
+        let mut causes = Vec::new();
+        for (container, how) in seen.failures() {
+            let line = logs::last_line(&self.host, &self.place, &container).await;
+            causes.push(line.map_or_else(|| how.clone(), |line| format!("{how}: {line}")));
+        }
+        if causes.is_empty() {
+            causes.extend(why);
+        }
+        if causes.is_empty() { "nothing says why".to_owned() } else { causes.join("; ") }
     }
 
     /// Removes what a failed installation began, unless it is to be kept; the error with what is left to do.

@@ -28,7 +28,7 @@ pub(super) struct Delete {
     /// Do not ask.
     #[arg(short, long)]
     yes: bool,
-    /// Keep the volumes: the virtual cluster's state, and its tenants' data.
+    /// Keep the volumes: the virtual cluster's state, and its tenants' data. So does `persistence.keep` in its values.
     #[arg(long)]
     keep_pvc: bool,
     /// How long to wait until everything is gone.
@@ -40,14 +40,19 @@ pub(super) fn delete(arguments: &Delete) -> Result<ExitCode> {
     host::run(async {
         let host = arguments.host.open().await?;
         let helm = Helm::find(Some(&host)).await?;
-        let place = arguments.place(&host, &helm).await?;
-        if !arguments.yes && !confirmed(&place, arguments.keep_pvc)? {
+        let set = find::optional(&host, &arguments.name, arguments.namespace.as_deref()).await?;
+        let place = match &set {
+            Some(set) => find::place(set),
+            None => arguments.half_made(&host, &helm).await?,
+        };
+        let keep_claims = arguments.keep_pvc || set.as_ref().is_some_and(find::keeps_claims);
+        if !arguments.yes && !confirmed(&place, keep_claims)? {
             output::note("nothing was deleted");
             return Ok(ExitCode::FAILURE);
         }
         let mut interrupts = Interrupts::listen()?;
         tokio::select! {
-            done = arguments.run(&host, &helm, &place) => done?,
+            done = arguments.run(&host, &helm, &place, keep_claims) => done?,
             () = interrupts.next() => bail!("interrupted; `weft delete {}` goes on", place.name),
         }
         Ok(ExitCode::SUCCESS)
@@ -55,11 +60,8 @@ pub(super) fn delete(arguments: &Delete) -> Result<ExitCode> {
 }
 
 impl Delete {
-    /// Where it is: by its StatefulSet, or, if an installation stopped before that, by its release.
-    async fn place(&self, host: &Host, helm: &Helm) -> Result<Place> {
-        if let Some(set) = find::optional(host, &self.name, self.namespace.as_deref()).await? {
-            return Ok(find::place(&set));
-        }
+    /// Where it is if it has no StatefulSet: by its release, or by what is left of it.
+    async fn half_made(&self, host: &Host, helm: &Helm) -> Result<Place> {
         let default = Place::default_namespace(&self.name);
         let namespaces = match &self.namespace {
             Some(namespace) => vec![namespace],
@@ -77,10 +79,10 @@ impl Delete {
         bail!("there is no virtual cluster {:?} in {}; `weft list -A` lists them", self.name, host.describe())
     }
 
-    async fn run(&self, host: &Host, helm: &Helm, place: &Place) -> Result<()> {
+    async fn run(&self, host: &Host, helm: &Helm, place: &Place, keep_claims: bool) -> Result<()> {
         let mut steps = Steps::start();
         disconnect(host, place)?;
-        let removal = Removal { place: place.clone(), keep_claims: self.keep_pvc, timeout: self.timeout };
+        let removal = Removal { place: place.clone(), keep_claims, timeout: self.timeout };
         steps.waiting("objects deleted", None);
         let removed = removal.run(host, helm, |left| {
             steps.waiting("objects deleted", Some(&removal::list(left)));

@@ -68,6 +68,13 @@ pub fn place(set: &StatefulSet) -> Place {
     Place { namespace: set.namespace().unwrap_or_default(), name: set.name_any() }
 }
 
+/// Whether its volume is to outlive it: `persistence.keep` in the chart's values.
+pub fn keeps_claims(set: &StatefulSet) -> bool {
+    let policy = set.spec.persistent_volume_claim_retention_policy.as_ref();
+    let has_claims = set.spec.volume_claim_templates.as_ref().is_some_and(|claims| !claims.is_empty());
+    has_claims && policy.is_some_and(|policy| policy.when_deleted.as_deref() == Some("Retain"))
+}
+
 async fn list(api: &Api<StatefulSet>, selector: &str) -> kube::Result<Vec<StatefulSet>> {
     Ok(api.list(&ListParams::default().labels(selector)).await?.items)
 }

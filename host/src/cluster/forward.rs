@@ -31,13 +31,14 @@ const MAX_CONNECTIONS: usize = 256;
 /// The virtual API server that is forwarded to.
 pub struct Target {
     client: Client,
+    streams: Client,
     place: Place,
 }
 
 impl Target {
     /// The API server of the virtual cluster at `place`.
     pub fn new(host: &Host, place: Place) -> Self {
-        Self { client: host.client.clone(), place }
+        Self { client: host.client.clone(), streams: host.streams.clone(), place }
     }
 }
 
@@ -124,7 +125,8 @@ async fn open(target: &Target) -> Result<impl AsyncRead + AsyncWrite + Unpin> {
         bail!("{} has no pod whose API server is ready", target.place);
     };
     let name = pod.name_any();
-    let forwarded = pods.portforward(&name, &[API_SERVER_PORT]).await;
+    let streams: Api<Pod> = Api::namespaced(target.streams.clone(), &target.place.namespace);
+    let forwarded = streams.portforward(&name, &[API_SERVER_PORT]).await;
     let mut forwarded = forwarded.with_context(|| format!("failed to forward to pod {name}"))?;
     forwarded.take_stream(API_SERVER_PORT).with_context(|| format!("pod {name} gave no stream"))
 }

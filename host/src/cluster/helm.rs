@@ -1,7 +1,7 @@
 //! Runs the person's Helm, which owns the release: its templates, its values and its history.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use serde::Deserialize;
 use tokio::process::Command;
 
 use crate::cluster::host::Host;
+use crate::cluster::values::Values;
 use crate::cluster::{CHART, Place};
 
 /// The first release with all that is used here; 4 has it too.
@@ -17,15 +18,6 @@ const OLDEST: (u32, u32) = (3, 13);
 const INSTALLATION: &str = "https://helm.sh/docs/intro/install/";
 /// Without hooks and waiting, Helm makes some twenty requests.
 const TIMEOUT: Duration = Duration::from_mins(2);
-
-/// Values for the chart, as Helm's own flags take them.
-#[derive(Debug, Clone, Default)]
-pub struct Values {
-    /// Files, the later ones over the earlier.
-    pub files: Vec<PathBuf>,
-    /// Assignments such as `a.b=c`.
-    pub sets: Vec<String>,
-}
 
 /// Helm, and the host cluster that it works on.
 pub struct Helm {
@@ -135,10 +127,10 @@ fn flags(host: &Host) -> Vec<OsString> {
 fn of_chart(verb: &[&str], place: &Place, chart: &Path, values: &Values) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = verb.iter().map(OsString::from).collect();
     arguments.extend(["--namespace".into(), place.namespace.clone().into()]);
-    for file in &values.files {
+    for file in values.files() {
         arguments.extend(["--values".into(), file.as_os_str().to_owned()]);
     }
-    for set in &values.sets {
+    for set in values.sets() {
         arguments.extend(["--set".into(), set.into()]);
     }
     arguments.extend(["--".into(), place.name.clone().into(), chart.as_os_str().to_owned()]);

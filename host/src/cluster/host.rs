@@ -16,8 +16,10 @@ const READ_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Access to the host cluster.
 pub struct Host {
-    /// A client with the person's permissions.
+    /// A client with the person's permissions, for requests that are answered at once.
     pub client: Client,
+    /// The same for connections that may be quiet for hours, such as forwarded ports.
+    pub streams: Client,
     /// The context; `None` in a pod, where there is no kubeconfig.
     pub context: Option<String>,
     /// The namespace of the context.
@@ -39,12 +41,14 @@ impl Host {
             None => (in_cluster(&files)?, None),
         };
         config.connect_timeout = Some(CONNECT_TIMEOUT);
-        config.read_timeout = Some(READ_TIMEOUT);
         config.default_retry = false;
         let namespace = config.default_namespace.clone();
-        let client =
-            Client::try_from(config).context("failed to prepare the connection to the host cluster")?;
-        Ok(Self { client, context, namespace, files })
+        let client = |read_timeout| {
+            let mut config = config.clone();
+            config.read_timeout = read_timeout;
+            Client::try_from(config).context("failed to prepare the connection to the host cluster")
+        };
+        Ok(Self { client: client(Some(READ_TIMEOUT))?, streams: client(None)?, context, namespace, files })
     }
 
     /// The host cluster in a sentence.

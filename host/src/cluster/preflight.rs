@@ -163,7 +163,7 @@ async fn storage_class(host: &Host, objects: &[Value]) -> Option<String> {
     let choice =
         if names.is_empty() { "there is none".to_owned() } else { format!("there are {}", names.join(", ")) };
     Some(format!(
-        "the host cluster has no default StorageClass ({choice}); name one with `--set storage.persistence.storageClass=NAME`, or do without a volume, and lose the virtual cluster's state with its pod, with `--set storage.persistence.enabled=false`"
+        "the host cluster has no default StorageClass ({choice}); name one with `--set persistence.storageClass=NAME`, or do without a volume, and lose the virtual cluster's state with its pod, with `--set persistence.enabled=false`"
     ))
 }
 

@@ -144,10 +144,10 @@ impl Seen {
         }
     }
 
-    /// The containers of the pod that ended by themselves, or cannot start, with the reason.
-    pub fn failures(&self) -> Vec<String> {
-        let pod = self.pod.iter();
-        pod.flat_map(|pod| statuses(pod, true).chain(statuses(pod, false))).filter_map(failure).collect()
+    /// The containers of the pod that failed: their names, and how.
+    pub fn failures(&self) -> Vec<(String, String)> {
+        let containers = self.pod.iter().flat_map(|pod| statuses(pod, true).chain(statuses(pod, false)));
+        containers.filter_map(|container| Some((container.name.clone(), failure(container)?))).collect()
     }
 
     fn condition(&self, kind: &str) -> bool {
@@ -322,7 +322,7 @@ mod tests {
         init["restartCount"] = json!(2);
         let seen = seen(&json!({"initContainerStatuses": [init]}), Vec::new());
         let wanted = "container init ended with exit code 137 (OOMKilled), 2 restarts";
-        assert_eq!(seen.failures(), [wanted]);
+        assert_eq!(seen.failures(), [("init".to_owned(), wanted.to_owned())]);
         assert_eq!(seen.waiting_for(Step::Initialized).unwrap(), wanted);
     }
 

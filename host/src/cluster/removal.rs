@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use futures::stream::{self, StreamExt as _};
 use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
 use kube::api::{
     Api, ApiResource, DeleteParams, DynamicObject, ListParams, Preconditions, PropagationPolicy,
 };
@@ -44,6 +45,7 @@ impl Removal {
         let started = Instant::now();
         let kinds = kinds(&host.client).await?;
         helm.uninstall(&self.place).await?;
+        delete_cluster_wide(host, &self.place).await?;
         let mut before = Left::new();
         loop {
             let objects = self.objects(host, &kinds).await?;
@@ -127,6 +129,23 @@ impl Removal {
         }
         Ok(())
     }
+}
+
+/// Deletes what the chart may have outside of the namespace, where Helm did not: manifests that kubectl applied.
+async fn delete_cluster_wide(host: &Host, place: &Place) -> Result<()> {
+    let name = format!("weft-syncer-{}-{}", place.name, place.namespace);
+    let roles: Api<ClusterRole> = Api::all(host.client.clone());
+    let bindings: Api<ClusterRoleBinding> = Api::all(host.client.clone());
+    let parameters = DeleteParams::default();
+    let (role, binding) = tokio::join!(roles.delete(&name, &parameters), bindings.delete(&name, &parameters));
+    for error in [role.err(), binding.err()].into_iter().flatten() {
+        // Whoever may not delete these did not create them.
+        if !matches!(&error, kube::Error::Api(status) if [403, 404].contains(&status.code)) {
+            return Err(error)
+                .with_context(|| format!("failed to delete ClusterRole {name} and its binding"));
+        }
+    }
+    Ok(())
 }
 
 /// Whether anything of the virtual cluster is there.

@@ -105,7 +105,7 @@ fn storage(status: &Status) -> Outcome {
     match &status.storage {
         None => Outcome::warning(
             "the virtual cluster's state is in its pod, and lost with it",
-            "install with `storage.persistence.enabled=true` if it is to survive",
+            "install with `persistence.enabled=true` if it is to survive",
         ),
         Some(storage) if storage.phase == "Bound" => {
             Outcome::ok(format!("volume claim {} is bound", storage.claim))
