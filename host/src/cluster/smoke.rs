@@ -28,13 +28,11 @@ pub async fn smoke(kubeconfig: &Path, server: Option<&str>, image: &str, patienc
     let last = pods.get_opt(&name).await;
     // Whatever became of it; the next test has a pod of its own.
     let _ = pods.delete(&name, &DeleteParams::default().grace_period(0)).await;
-    match ended {
-        Ok(result) => result,
-        Err(_) => {
-            let status = last.ok().flatten().and_then(|pod| serde_json::to_string(&pod.status).ok());
-            bail!("the pod {NAMESPACE}/{name} has not ended; its status is {}", status.unwrap_or_default())
-        }
+    if let Ok(result) = ended {
+        return result;
     }
+    let status = last.ok().flatten().and_then(|pod| serde_json::to_string(&pod.status).ok());
+    bail!("the pod {NAMESPACE}/{name} has not ended; its status is {}", status.unwrap_or_default())
 }
 
 async fn client(kubeconfig: &Path, server: Option<&str>) -> Result<Client> {

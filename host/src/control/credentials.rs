@@ -42,24 +42,20 @@ pub(super) struct Credentials<'a> {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The host cannot be read or written.
-    #[error("failed to {action} the Secret {namespace}/{name}")]
+    #[error("failed to {action} the Secret {secret}")]
     Host {
         /// What was tried.
         action: &'static str,
-        /// Where.
-        namespace: String,
-        /// Of the Secret.
-        name: String,
-        /// What the host says.
-        source: api::Error,
+        /// `namespace/name`.
+        secret: String,
+        /// What the host says; boxed, as it is large.
+        source: Box<api::Error>,
     },
     /// Its content cannot be used.
-    #[error("the Secret {namespace}/{name} cannot be used")]
+    #[error("the Secret {secret} cannot be used")]
     Keys {
-        /// Where.
-        namespace: String,
-        /// Of the Secret.
-        name: String,
+        /// `namespace/name`.
+        secret: String,
         /// What is wrong.
         source: pki::Error,
     },
@@ -105,7 +101,7 @@ impl<'a> Credentials<'a> {
             let mut content = before.as_ref().map(|before| before.content.clone()).unwrap_or_default();
             step(content.annotations.get(KUBERNETES_VERSION), &self.control_plane.version)?;
             let pki = Pki::complete(content.data, &self.server_names(), now).map_err(|source| {
-                Error::Keys { namespace: self.cluster.namespace.clone(), name: name.to_owned(), source }
+                Error::Keys { secret: format!("{}/{name}", self.cluster.namespace), source }
             })?;
             content.data = pki.files().clone();
             content.annotations.insert(KUBERNETES_VERSION.to_owned(), self.control_plane.version.clone());
@@ -210,8 +206,8 @@ impl<'a> Credentials<'a> {
     }
 
     fn failed(&self, action: &'static str, name: &str) -> impl FnOnce(api::Error) -> Error {
-        let (namespace, name) = (self.cluster.namespace.clone(), name.to_owned());
-        move |source| Error::Host { action, namespace, name, source }
+        let secret = format!("{}/{name}", self.cluster.namespace);
+        move |source| Error::Host { action, secret, source: Box::new(source) }
     }
 }
 
@@ -224,7 +220,10 @@ pub(super) async fn stored_ranges(host: &Api<Host>, cluster: &Cluster) -> Result
             Ok(text.split(',').filter_map(|range| range.parse().ok()).collect())
         }
         Err(error) if error.is_not_found() => Ok(Vec::new()),
-        Err(source) => Err(Error::Host { action: "read", namespace: namespace.clone(), name, source }),
+        Err(error) => {
+            let secret = format!("{namespace}/{name}");
+            Err(Error::Host { action: "read", secret, source: Box::new(error) })
+        }
     }
 }
 

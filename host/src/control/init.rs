@@ -29,13 +29,11 @@ pub enum Error {
     Connect(#[from] ConnectError),
     /// Its own Service is missing.
     #[error(
-        "failed to read the Service {namespace}/{name} on the host: it exposes the virtual API server and must exist first"
+        "failed to read the Service {service} on the host: it exposes the virtual API server and must exist first"
     )]
     Service {
-        /// Where.
-        namespace: String,
-        /// Of the Service.
-        name: String,
+        /// `namespace/name`.
+        service: String,
         /// What the host says.
         source: api::Error,
     },
@@ -85,7 +83,7 @@ async fn prepare(host: &Api<Host>, config: &Config, control_plane: &ControlPlane
 pub(super) async fn own_service(host: &Api<Host>, config: &Config) -> Result<HostObject, Error> {
     let (namespace, name) = (&config.cluster.namespace, config.service());
     let found = host.get(&ResourceType::core("Service", "services"), namespace, name).await;
-    found.map_err(|source| Error::Service { namespace: namespace.clone(), name: name.to_owned(), source })
+    found.map_err(|source| Error::Service { service: format!("{namespace}/{name}"), source })
 }
 
 /// The ranges that are set, or were found at the first start, or are found now.

@@ -17,8 +17,8 @@ pub(super) fn of_program(pki: &Path, user: &str, server: &str) -> String {
     let certificate = file(&format!("{user}.crt"));
     let key = file(&format!("{user}.key"));
     text(
-        json!({"server": server, "certificate-authority": file("ca.crt")}),
-        json!({"client-certificate": certificate, "client-key": key}),
+        &json!({"server": server, "certificate-authority": file("ca.crt")}),
+        &json!({"client-certificate": certificate, "client-key": key}),
     )
 }
 
@@ -26,12 +26,12 @@ pub(super) fn of_program(pki: &Path, user: &str, server: &str) -> String {
 pub(super) fn of_admin(pki: &Pki, server: &str) -> String {
     let data = |name: &str| BASE64_STANDARD.encode(pki.file(name));
     text(
-        json!({"server": server, "certificate-authority-data": data("ca.crt")}),
-        json!({"client-certificate-data": data("admin.crt"), "client-key-data": data("admin.key")}),
+        &json!({"server": server, "certificate-authority-data": data("ca.crt")}),
+        &json!({"client-certificate-data": data("admin.crt"), "client-key-data": data("admin.key")}),
     )
 }
 
-fn text(cluster: Value, user: Value) -> String {
+fn text(cluster: &Value, user: &Value) -> String {
     let kubeconfig = json!({
         "apiVersion": "v1", "kind": "Config", "current-context": NAME,
         "clusters": [{"name": NAME, "cluster": cluster}],

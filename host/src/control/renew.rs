@@ -16,7 +16,7 @@ use crate::control::credentials::Credentials;
 use crate::control::init::{Error, own_service, ranges};
 
 /// Between two looks: a new address of the Service gets into the certificate within that time.
-const PERIOD: Duration = Duration::from_secs(600);
+const PERIOD: Duration = Duration::from_mins(10);
 
 /// Keeps the certificates up to date; returns when those of the syncer itself were renewed, or when there is no
 /// control plane to look after, never.

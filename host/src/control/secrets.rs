@@ -70,8 +70,11 @@ impl Secrets<'_> {
         let owner = json!({
             "apiVersion": "v1", "kind": "Service", "name": self.owner.name(), "uid": self.owner.uid(),
         });
-        let mut metadata = json!({
+        let version = before.map(|before| before.resource_version.as_str());
+        let metadata = json!({
             "name": name,
+            // None for a new one.
+            "resourceVersion": version,
             "labels": {
                 "app.kubernetes.io/name": "weft", "app.kubernetes.io/instance": self.cluster,
                 "app.kubernetes.io/managed-by": "weft",
@@ -79,9 +82,6 @@ impl Secrets<'_> {
             "annotations": content.annotations,
             "ownerReferences": [owner],
         });
-        if let Some(before) = before {
-            metadata["resourceVersion"] = json!(before.resource_version);
-        }
         let mut data: Map<String, Value> = content
             .data
             .iter()

@@ -18,10 +18,10 @@ const ETCD_PEER_SOCKET: &str = "peer.sock";
 /// How SQLite is opened. Every write waits for the disk: after a power cut no client may have seen what is gone.
 const SQLITE: &str = "_journal_mode=WAL&_busy_timeout=30000&_txlock=immediate&_synchronous=FULL";
 
-/// What concerns nodes and volumes is the host's: the virtual cluster only mirrors it.
+/// What concerns nodes and volumes is the host's: the virtual cluster only mirrors it. None of those that need a cloud,
+/// which Kubernetes 1.37 no longer knows.
 const CONTROLLERS: &str = "*,-node-ipam-controller,-node-lifecycle-controller,-persistentvolume-binder-controller,\
-    -persistentvolume-attach-detach-controller,-persistentvolume-expander-controller,-cloud-node-lifecycle-controller,\
-    -ttl-controller";
+    -persistentvolume-attach-detach-controller,-persistentvolume-expander-controller,-ttl-controller";
 /// A syncer that is away for a while must not cost a tenant its pods.
 const NODE_GRACE: &str = "180s";
 
