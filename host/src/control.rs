@@ -10,9 +10,9 @@ mod kubeconfig;
 pub mod launch;
 mod pki;
 pub mod renew;
-mod secrets;
 mod service_range;
 mod version;
+mod writer;
 
 /// Port of the API server in its pod; an unprivileged process may listen there.
 const API_PORT: u16 = 6443;

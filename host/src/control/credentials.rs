@@ -16,8 +16,8 @@ use crate::config::control_plane::{ControlPlane, host_of};
 use crate::config::{Cluster, Config};
 use crate::control::files::write_private;
 use crate::control::pki::{self, Pki};
-use crate::control::secrets::{Content, Secrets};
 use crate::control::version::{self, step};
+use crate::control::writer::{Content, Secrets};
 use crate::control::{API_PORT, kubeconfig};
 
 /// Two starts at once may write at the same time.

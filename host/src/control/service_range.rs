@@ -7,12 +7,12 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use http::Method;
 use ipnet::IpNet;
 use serde_json::{Value, json};
 use weft_core::object::{Host, HostObject, ResourceType};
 
 use crate::api::{self, Api};
+use crate::control::writer::dry_run;
 
 /// Lengths of prefixes that a range of IPv4 can have: it holds at least eight addresses.
 const PREFIXES_V4: (u8, u8) = (8, 29);
@@ -120,11 +120,8 @@ impl Asker<'_> {
 
     /// Asks about one address; the text is that of a refusal, without the address.
     async fn ask(&self, address: IpAddr) -> Result<(Reply, String), Error> {
-        let path = format!("/api/v1/namespaces/{}/services?dryRun=All", self.namespace);
-        let body = probe(address).to_string().into_bytes();
-        let request = api::request(Method::POST, &path, Some("application/json"), body);
-        let message = match self.host.send(request).await {
-            Ok(_) => return Ok((Reply::Inside, String::new())),
+        let message = match dry_run(self.host, self.namespace, &probe(address)).await {
+            Ok(()) => return Ok((Reply::Inside, String::new())),
             Err(api::Error::Status { code: 422, message, .. }) => message,
             Err(error) => return Err(Error::Refused(error)),
         };
@@ -253,7 +250,7 @@ mod tests {
             _ => Answer::failure(404, "NotFound"),
         })
         .await;
-        assert_eq!((result.unwrap()[0].to_string(), requests.all().len()), ("10.43.0.0/16".to_owned(), 2));
+        assert_eq!((result.unwrap()[0].to_string(), requests.all().len()), ("10.43.0.0/16".to_owned(), 3));
     }
 
     #[tokio::test]

@@ -132,4 +132,4 @@ impl<'a> Cluster<'a> {
 }
 
 /// How long the control plane may take to be back, on a busy machine.
-pub(super) const LONG: std::time::Duration = std::time::Duration::from_secs(120);
+pub(super) const LONG: std::time::Duration = std::time::Duration::from_mins(2);

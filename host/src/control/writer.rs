@@ -1,4 +1,4 @@
-//! The control plane's own Secrets on the host. Only this file of the control plane writes to a cluster.
+//! What the control plane sends to the host: its own Secrets, and dry runs of Services. No other file of it writes.
 
 use std::collections::BTreeMap;
 
@@ -93,6 +93,14 @@ impl Secrets<'_> {
         }
         json!({"apiVersion": "v1", "kind": "Secret", "type": "Opaque", "metadata": metadata, "data": data})
     }
+}
+
+/// Has the host judge a Service without creating it.
+pub(super) async fn dry_run(host: &Api<Host>, namespace: &str, service: &Value) -> Result<(), api::Error> {
+    let services = ResourceType::core("Service", "services");
+    let path = format!("{}?dryRun=All", api::list_path(&services, namespace));
+    let body = service.to_string().into_bytes();
+    host.send(api::request(Method::POST, &path, Some(JSON), body)).await.map(drop)
 }
 
 fn resource() -> ResourceType {
