@@ -17,7 +17,7 @@ use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use weft_tests::eventually::{SOON, eventually};
-use weft_tests::planes::{Component, Options, Plane, Role as Of};
+use weft_tests::planes::{Component, Options, Plane, Role as Of, Store};
 use weft_tests::scratch::Scratch;
 use weft_tests::shared::in_own_world;
 use weft_tests::world;
@@ -53,13 +53,15 @@ impl Desk {
         let dir = scratch.path().join("host");
         let host = Options {
             role: Of::Host { nodes: 1 },
-            planes: options.planes.clone(),
+            programs: options.programs.clone(),
+            store: Store::default(),
             extra: forwarding(&scratch, listener.local_addr()?.port())?,
             dir,
         };
         let r#virtual = Options {
             role: Of::Virtual,
-            planes: options.planes,
+            programs: options.programs,
+            store: Store::default(),
             dir: scratch.path().join("virtual"),
             extra: Vec::new(),
         };
@@ -145,7 +147,7 @@ impl Desk {
 
     /// kubectl with the person's kubeconfig.
     async fn kubectl(&self, arguments: &[&str]) -> Result<String> {
-        let mut command = tokio::process::Command::new(self.host.binary());
+        let mut command = tokio::process::Command::new(self.host.programs().planes.as_path());
         command.arg("kubectl").args(arguments).env("KUBECONFIG", self.kubeconfig());
         let output = command.output().await?;
         ensure!(output.status.success(), "kubectl failed: {}", String::from_utf8_lossy(&output.stderr));
@@ -211,7 +213,7 @@ fn a_person_connects_to_a_virtual_cluster_and_back() -> Result<()> {
 
 async fn a_command_runs_with_the_context(desk: &Desk, r#virtual: &str) -> Result<()> {
     let before = fs::read(desk.kubeconfig())?;
-    let planes = desk.host.binary().display().to_string();
+    let planes = desk.host.programs().planes.as_path().display().to_string();
     let command = [&["connect", "one", "--", &planes, "kubectl"][..], &UID].concat();
     let uid = desk.succeeds(&command).await?;
     ensure!(uid == r#virtual, "{uid} is not the virtual cluster, which is {virtual}");
@@ -258,7 +260,7 @@ async fn a_kubeconfig_is_printed(desk: &Desk, r#virtual: &str) -> Result<()> {
     let before = fs::read(desk.kubeconfig())?;
     let file = desk.scratch.path().join("printed");
     fs::write(&file, desk.succeeds(&["connect", "one", "--print"]).await?)?;
-    let mut command = tokio::process::Command::new(desk.host.binary());
+    let mut command = tokio::process::Command::new(desk.host.programs().planes.as_path());
     let output = command.arg("kubectl").args(UID).env("KUBECONFIG", &file).output().await?;
     ensure!(String::from_utf8_lossy(&output.stdout) == r#virtual, "{output:?}");
     ensure!(fs::read(desk.kubeconfig())? == before, "the kubeconfig was changed");
