@@ -5,18 +5,25 @@ set -eu
 usage='usage: build.sh [--kubernetes VERSION] OUTPUT'
 module=$(cd "$(dirname "$0")" && pwd)
 default=$(awk '$1 == "k8s.io/kubernetes" && $2 ~ /^v/ { print $2 }' "$module/go.mod")
-version=$default
 
+fail() {
+    echo "build.sh: $1" >&2
+    exit 2
+}
+
+version=$default
 if [ "${1:-}" = --kubernetes ]; then
+    [ $# -ge 2 ] || fail "$usage"
     version=v${2#v}
     shift 2
 fi
 case $version in
 v1.*.*) ;;
-*) echo "build.sh: $version is not a version of Kubernetes, e.g. $default" >&2 && exit 2 ;;
+*) fail "$version is not a version of Kubernetes, such as $default" ;;
 esac
-[ $# -eq 1 ] || { echo "$usage" >&2 && exit 2; }
+[ $# -eq 1 ] || fail "$usage"
 case $1 in
+-*) fail "$usage" ;;
 /*) output=$1 ;;
 *) output=$PWD/$1 ;;
 esac
@@ -25,6 +32,7 @@ cd "$module"
 if [ "$version" != "$default" ]; then
     other=$(mktemp -d)
     trap 'rm -rf "$other"' EXIT
+    trap 'exit 130' INT TERM
     cp ./*.go "$other"
     ./pin.sh "$version" "$other"
     cd "$other"

@@ -51,6 +51,11 @@ impl Addon {
         object.annotations_mut().insert(ADDON.to_owned(), digest.into());
         Self { origin, object, upkeep }
     }
+
+    /// Tells it from every other object and from other versions of itself.
+    pub(crate) fn digest(&self) -> &str {
+        self.object.annotation(ADDON).unwrap_or_default()
+    }
 }
 
 /// What others need comes first.

@@ -22,6 +22,7 @@ mod output;
 mod plugin;
 mod project;
 mod rbac;
+mod smoke;
 mod sources;
 mod status;
 mod steps;
@@ -69,6 +70,8 @@ enum Command {
     Syncer(Syncer),
     /// Prepare the control plane of a virtual cluster: its keys, its address ranges, its launch files.
     Init(control::Init),
+    /// Run one pod in a virtual cluster and wait until it has ended.
+    Smoke(smoke::Smoke),
     /// Become a program of the control plane, with the flags that `weft init` has prepared.
     Launch(control::LaunchArguments),
     /// Show what the configuration file may hold.
@@ -113,6 +116,7 @@ pub fn main() -> ExitCode {
         Command::Syncer(arguments) => syncer(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Init(arguments) => arguments.run(),
         Command::Launch(arguments) => arguments.run(),
+        Command::Smoke(arguments) => arguments.run(),
         Command::Config(command) => Ok(command.run()),
         Command::Rbac(arguments) => arguments.run(),
         Command::Plugin(command) => command.run(),

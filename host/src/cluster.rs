@@ -18,6 +18,7 @@ pub mod logs;
 pub mod preflight;
 pub mod progress;
 pub mod removal;
+pub mod smoke;
 pub mod status;
 pub mod values;
 

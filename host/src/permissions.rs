@@ -243,7 +243,7 @@ mod tests {
         let wanted = [
             format!(": configmaps endpoints persistentvolumeclaims pods secrets services: {ALL}"),
             format!("discovery.k8s.io: endpointslices: {ALL}"),
-            ": pods/ephemeralcontainers pods/resize: patch".to_owned(),
+            ": pods/ephemeralcontainers pods/resize pods/status: patch".to_owned(),
             ": events: list watch".to_owned(),
         ];
         assert_eq!(lines(&permissions.namespaced), wanted);

@@ -2,6 +2,8 @@
 //!
 //! An archive holds one image of one layer. `ctr images import`, `skopeo copy oci-archive:…` and `podman load` read it.
 
+pub mod products;
+
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
@@ -77,8 +79,10 @@ pub enum Layers {
 pub struct Written {
     /// The digest of the manifest, by which the image is pinned.
     pub digest: String,
-    /// What a registry stores: the sum of all blobs.
+    /// What a registry stores and nodes pull: the sum of all blobs.
     pub size: u64,
+    /// What its files take on a node.
+    pub unpacked: u64,
 }
 
 /// Writes the archive of an image.
@@ -87,6 +91,7 @@ pub struct Written {
 /// A file of it cannot be read, or the archive cannot be written.
 pub fn write(image: &Image, layers: Layers, archive: &Path) -> Result<Written> {
     let files = layer(&image.entries).with_context(|| format!("failed to pack {}", image.reference))?;
+    let unpacked = files.len() as u64;
     let config = Blob::json(CONFIG, &config(image, &files))?;
     let layer = match layers {
         Layers::Plain => Blob::new(LAYER, files),
@@ -102,6 +107,7 @@ pub fn write(image: &Image, layers: Layers, archive: &Path) -> Result<Written> {
     let written = Written {
         digest: manifest.digest.clone(),
         size: [&config, &layer, &manifest].iter().map(|blob| blob.bytes.len() as u64).sum(),
+        unpacked,
     };
     write_archive(&image.reference, &manifest, &[&config, &layer, &manifest], archive)
         .with_context(|| format!("failed to write {}", archive.display()))?;
@@ -236,4 +242,97 @@ fn write_archive(reference: &str, manifest: &Blob, blobs: &[&Blob], path: &Path)
 fn put(archive: &mut Builder<impl Write>, path: &str, bytes: &[u8]) -> Result<()> {
     let mut header = header(EntryType::Regular, 0o644, bytes.len() as u64);
     Ok(archive.append_data(&mut header, path, bytes)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+
+    use super::*;
+
+    fn image(dir: &Path) -> Image {
+        let program = dir.join("program");
+        fs::write(&program, "not really").unwrap();
+        Image {
+            reference: "registry.test/team/thing:7".to_owned(),
+            entrypoint: vec!["/thing".to_owned()],
+            user: NON_ROOT.to_owned(),
+            entries: vec![
+                Entry { path: "thing".to_owned(), content: Content::Program(program) },
+                Entry { path: "etc".to_owned(), content: Content::Folder(0o755) },
+                Entry { path: "etc/link".to_owned(), content: Content::Link("../thing".to_owned()) },
+            ],
+            ..Image::default()
+        }
+    }
+
+    fn files(archive: &[u8]) -> Vec<(String, Vec<u8>, Header)> {
+        let mut archive = tar::Archive::new(archive);
+        let files = archive.entries().unwrap().map(|entry| {
+            let mut entry = entry.unwrap();
+            let mut bytes = Vec::new();
+            entry.read_to_end(&mut bytes).unwrap();
+            (entry.path().unwrap().display().to_string(), bytes, entry.header().clone())
+        });
+        files.collect()
+    }
+
+    #[test]
+    fn the_same_files_give_the_same_digest_whenever_and_in_whatever_order_they_are_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = write(&image(dir.path()), Layers::Gzip, &dir.path().join("first.tar")).unwrap();
+        let mut turned = image(dir.path());
+        turned.entries.reverse();
+        let program = File::options().write(true).open(dir.path().join("program")).unwrap();
+        program.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+        let second = write(&turned, Layers::Gzip, &dir.path().join("second.tar")).unwrap();
+        assert_eq!(first, second);
+        assert_eq!(
+            fs::read(dir.path().join("first.tar")).unwrap(),
+            fs::read(dir.path().join("second.tar")).unwrap()
+        );
+
+        fs::write(dir.path().join("program"), "changed").unwrap();
+        let third = write(&turned, Layers::Gzip, &dir.path().join("third.tar")).unwrap();
+        assert_ne!(first.digest, third.digest);
+    }
+
+    #[test]
+    fn an_archive_leads_from_its_index_to_files_of_root_that_may_be_run() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("image.tar");
+        let written = write(&image(dir.path()), Layers::Plain, &path).unwrap();
+        let parts = files(&fs::read(path).unwrap());
+        let part = |name: &str| &parts.iter().find(|(path, _, _)| path == name).unwrap().1;
+        let blob = |descriptor: &Value| {
+            let digest = descriptor["digest"].as_str().unwrap().replace(':', "/");
+            part(&format!("blobs/{digest}"))
+        };
+        let index: Value = serde_json::from_slice(part("index.json")).unwrap();
+        assert_eq!(index["manifests"][0]["digest"], written.digest);
+        let manifest: Value = serde_json::from_slice(blob(&index["manifests"][0])).unwrap();
+        let config: Value = serde_json::from_slice(blob(&manifest["config"])).unwrap();
+        let layer = blob(&manifest["layers"][0]);
+        assert_eq!(config["rootfs"]["diff_ids"][0], digest(layer));
+        assert_eq!(config["config"]["User"], NON_ROOT);
+        let packed = files(layer);
+        let names: Vec<_> = packed.iter().map(|(name, _, _)| name.as_str()).collect();
+        assert_eq!(names, ["etc/", "etc/link", "thing"]);
+        assert_eq!(packed[2].1, b"not really");
+        for (name, _, header) in &packed {
+            assert_eq!((header.uid().unwrap(), header.mtime().unwrap()), (0, 0), "{name}");
+        }
+        assert_eq!(packed[2].2.mode().unwrap(), 0o755);
+    }
+
+    #[test]
+    fn a_layer_that_travels_unpacks_to_the_one_that_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let plain = layer(&image(dir.path()).entries).unwrap();
+        let mut unpacked = Vec::new();
+        flate2::read::GzDecoder::new(compress(&plain).unwrap().as_slice())
+            .read_to_end(&mut unpacked)
+            .unwrap();
+        assert_eq!(unpacked, plain);
+    }
 }

@@ -4,11 +4,13 @@
 //! syncer can be started, stopped and killed. Everything runs on loopback, without containers.
 
 pub mod arguments;
+pub mod audit;
 pub mod binaries;
 pub mod cargo;
 pub mod eventually;
 pub mod guests;
 pub mod image;
+pub mod installed;
 pub mod kubeconfig;
 pub mod node;
 pub mod nodes;

@@ -1,6 +1,6 @@
 //! A real Kubernetes node on this machine: kubelet, containerd, CNI and kube-proxy, with the control plane they belong to.
 //!
-//! Everything runs in a machine of its own (see [`machine`]); its address is reached from outside, so that clients and
+//! Everything runs in a machine of its own (see `machine.rs`); its address is reached from outside, so that clients and
 //! commands under test need not be inside. It needs root, and installs its Debian packages itself.
 
 mod cgroups;
@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use k8s_openapi::api::core::v1::Node as NodeObject;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::Client;
@@ -27,6 +27,7 @@ use kube::api::Api;
 use crate::binaries::Programs;
 use crate::binaries::modules::{self, Program};
 use crate::eventually::eventually;
+use crate::image::{self, Image, Layers};
 use crate::nodes::ensure_ready;
 use crate::planes::{self, Plane, Role, Site, Store};
 use crate::process::{Process, tail};
@@ -53,18 +54,17 @@ pub struct Options {
     pub programs: Programs,
     /// The provisioner of the default StorageClass.
     pub provisioner: PathBuf,
-    /// Archives of images that it has from the start; [`images::basic`] has those without which no pod runs.
-    pub images: Vec<PathBuf>,
+    /// What it has from the start; [`images::basic`] has those without which no pod runs.
+    pub images: Vec<Image>,
 }
 
 impl Options {
     /// Builds what is needed; the images are the basic ones.
     pub async fn build() -> Result<Self> {
-        let folder = scratch::home()?.join("images");
         Ok(Self {
             programs: Programs::build().await?,
             provisioner: modules::program(Program::LocalPathProvisioner).await?,
-            images: images::basic(&folder).await?,
+            images: images::basic().await?,
         })
     }
 }
@@ -84,8 +84,10 @@ pub struct Node {
 impl Node {
     /// Installs what it needs, starts it and waits until it is ready for pods.
     pub async fn start(options: Options) -> Result<Self> {
-        packages::install().await?;
-        remove_abandoned()?;
+        if let Some(reason) = obstacle().await {
+            bail!(reason);
+        }
+        sweep()?;
         let (scratch, network) = (Scratch::new()?, Network::reserve()?);
         let dir = scratch.path().join(MACHINE);
         let machine = Machine::start(&options.programs.planes, &dir, NAME, &network).await?;
@@ -147,9 +149,9 @@ impl Node {
         self.machine.run(arguments, b"").await
     }
 
-    /// Makes the images of an archive available to pods.
-    pub async fn import(&self, archive: &Path) -> Result<()> {
-        import(&self.machine, archive).await
+    /// Makes an image available to pods.
+    pub async fn import(&self, image: &Image) -> Result<()> {
+        import(&self.machine, &self.folder(), image).await
     }
 
     /// Kills kubelet, containerd and kube-proxy and starts them again; containers go on meanwhile.
@@ -163,6 +165,8 @@ impl Node {
         self.machine.kill_all().await?;
         self.daemons().clear();
         self.machine.shell(config::AFTER_POWER_FAILURE).await?;
+        // Those of containers that are gone would keep the kubelet busy for seconds each.
+        cgroups::create(&self.network.id())?;
         self.start_daemons().await
     }
 
@@ -247,13 +251,16 @@ impl Drop for Node {
     }
 }
 
-/// What is left of nodes whose process was killed: the kernel has ended all but their control groups.
-fn remove_abandoned() -> Result<()> {
+/// Removes what is left of nodes whose process has ended: the kernel has ended all but their control groups.
+///
+/// # Errors
+/// A group is still in use.
+pub fn sweep() -> Result<()> {
     Network::unused()?.iter().try_for_each(|network| cgroups::remove(&network.id()))
 }
 
 /// Starts containerd, with these images.
-async fn containerd(machine: &Machine, folder: &Path, images: &[PathBuf]) -> Result<Process> {
+async fn containerd(machine: &Machine, folder: &Path, images: &[Image]) -> Result<Process> {
     config::write_containerd(folder)?;
     let daemon = machine.daemon("containerd", &config::containerd_flags(folder))?;
     eventually("containerd answers", READY, async || {
@@ -261,16 +268,18 @@ async fn containerd(machine: &Machine, folder: &Path, images: &[PathBuf]) -> Res
         machine.run(&["ctr", "version"], b"").await
     })
     .await?;
-    for archive in images {
-        import(machine, archive).await?;
+    for image in images {
+        import(machine, folder, image).await?;
     }
     Ok(daemon)
 }
 
-async fn import(machine: &Machine, archive: &Path) -> Result<()> {
-    let arguments = ["ctr", "--namespace", "k8s.io", "images", "import"].map(OsStr::new);
-    machine.run(&[&arguments[..], &[archive.as_os_str()]].concat(), b"").await?;
-    Ok(())
+async fn import(machine: &Machine, folder: &Path, image: &Image) -> Result<()> {
+    let archive = folder.join("image.tar");
+    image::write(image, Layers::Plain, &archive)?;
+    let import = ["ctr", "--namespace", "k8s.io", "images", "import"].map(OsStr::new);
+    machine.run(&[&import[..], &[archive.as_os_str()]].concat(), b"").await?;
+    Ok(fs::remove_file(archive)?)
 }
 
 /// When the kubelet has reported last.

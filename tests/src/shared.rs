@@ -14,7 +14,9 @@ use serde_json::json;
 use tokio::runtime::Runtime;
 use tokio::sync::{OnceCell, Semaphore};
 
-use crate::node::{self, Node};
+use crate::installed::node_options;
+use crate::node::Node;
+use crate::progress::Progress;
 use crate::world::World;
 
 /// How many worlds beside the shared one may run at a time: each takes half a gigabyte or more.
@@ -50,7 +52,11 @@ where
 }
 
 async fn start_node() -> Result<Node> {
-    Node::start(node::Options::build().await?).await
+    let options = node_options().await?;
+    let progress = Progress::start("starting a node");
+    let node = Node::start(options).await?;
+    progress.done("");
+    Ok(node)
 }
 
 /// Runs a test that starts planes of its own.

@@ -120,17 +120,23 @@ impl Tenant {
 
     /// Writes the syncer's configuration; the keys of `more` are added at the top.
     pub fn configure(&self, more: &Value) -> Result<()> {
+        fs::write(self.config(), serde_json::to_string_pretty(&self.configuration(more))?)?;
+        Ok(())
+    }
+
+    fn configuration(&self, more: &Value) -> Value {
         let mut config = json!({
             "cluster": {"name": self.cluster(), "namespace": self.namespace()},
             "host": {"kubeconfig": self.host.kubeconfig(&self.host_user())},
             "virtual": {"kubeconfig": self.plane.kubeconfig("weft-syncer")},
             "health": {"listen": self.health_address()},
+            // Nothing runs in the pods of a fake node, and most tests count objects.
+            "dns": {"enabled": false},
         });
         if let (Some(config), Some(more)) = (config.as_object_mut(), more.as_object()) {
             config.extend(more.clone());
         }
-        fs::write(self.config(), serde_json::to_string_pretty(&config)?)?;
-        Ok(())
+        config
     }
 
     /// Starts the syncer and waits until it is ready.
@@ -219,7 +225,11 @@ impl Tenant {
         let account = json!({"metadata": {"name": format!("weft-workload-{}", self.cluster())}});
         self.create_on_host::<ServiceAccount>(&client, account).await?;
         self.create_on_host::<Service>(&client, service(self.cluster())).await?;
-        self.create_on_host::<Role>(&client, permissions::role(&user)?).await?;
+        self.create_on_host::<Role>(
+            &client,
+            permissions::role(&user, self.configuration(&self.options.config))?,
+        )
+        .await?;
         let binding = json!({
             "metadata": {"name": user},
             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": user},

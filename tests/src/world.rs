@@ -7,7 +7,7 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use crate::binaries::Programs;
-use crate::planes::{self, Plane, Store};
+use crate::planes::{self, Component, Plane, Store};
 use crate::scratch::Scratch;
 use crate::tenant::{self, Tenant};
 use crate::{binaries, planes::Role};
@@ -30,6 +30,8 @@ pub struct Options {
     pub namespace: String,
     /// Top-level keys added to the first tenant's configuration.
     pub config: Value,
+    /// More flags for components of the host.
+    pub host_flags: Vec<(Component, String)>,
 }
 
 impl Options {
@@ -42,6 +44,7 @@ impl Options {
             cluster: "my-vcluster".to_owned(),
             namespace: "team-a".to_owned(),
             config: json!({}),
+            host_flags: Vec::new(),
         })
     }
 }
@@ -74,7 +77,7 @@ impl World {
             programs: options.programs.clone(),
             store: Store::default(),
             dir: scratch.path().join("host"),
-            extra: Vec::new(),
+            extra: options.host_flags.clone(),
         };
         let (host, plane) = tokio::try_join!(Plane::start(host), Tenant::plane(&tenant))?;
         let host = Arc::new(host);

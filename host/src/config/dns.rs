@@ -32,7 +32,8 @@ pub struct Dns {
     /// Who is asked about names outside the virtual cluster: IP addresses of DNS servers, or a file such as
     /// `/etc/resolv.conf`, which is the node's. When it is empty, such names are refused.
     pub forward: Vec<String>,
-    /// Lines added to the default server block of the Corefile.
+    /// Lines added to the default server block of the Corefile. A tenant adds lines and server blocks by the keys
+    /// `*.override` and `*.server` of a ConfigMap `kube-system/coredns-custom`.
     pub extra_config: String,
     /// Server blocks added to the Corefile. Ports under 1024 cannot be used.
     pub extra_servers: String,

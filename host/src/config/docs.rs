@@ -158,7 +158,7 @@ mod tests {
 
     fn rows(properties: &Value) -> Vec<String> {
         let page = settings(&json!({"properties": properties, "required": ["must"]}));
-        page.strip_prefix(HEAD).unwrap().lines().map(str::to_owned).collect()
+        page.strip_prefix(SETTINGS).unwrap().strip_prefix(TABLE).unwrap().lines().map(str::to_owned).collect()
     }
 
     #[test]

@@ -167,7 +167,8 @@ fn kubelet_config(plane: &Plane, cgroup: &str, address: &str) -> Value {
         // Images cannot be pulled again, and the disk is not ours alone.
         "imageGCHighThresholdPercent": 100,
         "imagePullCredentialsVerificationPolicy": "NeverVerify",
-        "evictionHard": {"memory.available": "50Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
+        // In bytes: a share of a large disk would be more than a busy machine has left.
+        "evictionHard": {"memory.available": "50Mi", "nodefs.available": "100Mi", "imagefs.available": "100Mi"},
     })
 }
 

@@ -2,14 +2,13 @@
 
 mod nginx;
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Result;
 
 use super::packages;
-use crate::binaries::statics;
-use crate::image::{self, Content, Entry, Image, Layers, NON_ROOT};
+use crate::binaries::{self, statics};
+use crate::image::{Content, Entry, Image, NON_ROOT, products};
 
 /// What holds the namespaces of a pod.
 pub const PAUSE: &str = "weft.test/pause:1";
@@ -26,20 +25,17 @@ pub const NGINX: &str = "docker.io/library/nginx:1.29-alpine";
 /// Where Debian's package has it.
 const BUSYBOX_PROGRAM: &str = "/bin/busybox";
 
-/// The archives of all images above, made in `folder`.
-pub async fn basic(folder: &Path) -> Result<Vec<PathBuf>> {
+/// All images above.
+pub async fn basic() -> Result<Vec<Image>> {
     packages::install().await?;
     let probe = statics::probe().await?;
-    let images = [pause(&probe), probe_image(&probe), busybox().await?, nginx::image(folder).await?];
-    fs::create_dir_all(folder)?;
-    images.iter().map(|image| archive(image, folder)).collect()
+    Ok(vec![pause(&probe), probe_image(&probe), busybox().await?, nginx::image().await?])
 }
 
-/// The archive of one image, made in `folder`.
-pub fn archive(image: &Image, folder: &Path) -> Result<PathBuf> {
-    let path = folder.join(format!("{}.tar", image.reference.replace(['/', ':'], "_")));
-    image::write(image, Layers::Plain, &path)?;
-    Ok(path)
+/// The two images of a virtual cluster; a cold build of the first takes minutes.
+pub async fn products() -> Result<Vec<Image>> {
+    let weft = products::weft(&statics::weft().await?);
+    Ok(vec![weft, products::kubernetes(&binaries::kubernetes().await?)])
 }
 
 fn pause(probe: &Path) -> Image {

@@ -6,20 +6,24 @@ use std::process::Stdio;
 use anyhow::{Context as _, Result, bail, ensure};
 use tokio::process::Command;
 
-/// What a node runs besides the `planes` binary.
+/// What a node runs besides our own binaries.
 const PACKAGES: [&str; 11] = [
     "busybox-static",
     "conntrack",
-    "containerd",
+    CONTAINERD,
     "containernetworking-plugins",
     "ethtool",
     "iptables",
     "iproute2",
     "nftables",
     "procps",
-    "runc",
+    RUNC,
     "socat",
 ];
+
+/// Where Docker is installed, its packages have these programs, and would be removed for Debian's.
+const CONTAINERD: &str = "containerd";
+const RUNC: &str = "runc";
 
 const APT_GET: &str = "/usr/bin/apt-get";
 
@@ -64,8 +68,17 @@ async fn missing() -> Result<Vec<&'static str>> {
     // It fails where one of them is unknown, and prints the others.
     let output = query.kill_on_drop(true).output().await.context("failed to run dpkg-query")?;
     let output = String::from_utf8_lossy(&output.stdout);
-    let installed = |package: &&str| output.lines().any(|line| line == format!("{package} installed"));
+    let installed = |package: &&str| {
+        let elsewhere = [CONTAINERD, RUNC].contains(package) && is_a_program(package);
+        elsewhere || output.lines().any(|line| line == format!("{package} installed"))
+    };
     Ok(PACKAGES.into_iter().filter(|package| !installed(package)).collect())
+}
+
+fn is_a_program(name: &str) -> bool {
+    ["/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin"]
+        .iter()
+        .any(|folder| Path::new(folder).join(name).exists())
 }
 
 async fn apt_get(arguments: &[&str]) -> Result<()> {

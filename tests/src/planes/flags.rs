@@ -10,12 +10,12 @@ use crate::{binaries, pki};
 
 /// Nodes have no pod ranges, cloud or attachable volumes here.
 const HOST_CONTROLLERS: &str = "*,-node-ipam-controller,-persistentvolume-attach-detach-controller,\
-    -cloud-node-lifecycle-controller,-ttl-controller";
+    -ttl-controller";
 
 /// What concerns nodes and volumes is the host's: a virtual plane only mirrors it.
 const VIRTUAL_CONTROLLERS: &str = "*,-node-ipam-controller,-node-lifecycle-controller,\
     -persistentvolume-binder-controller,-persistentvolume-attach-detach-controller,\
-    -persistentvolume-expander-controller,-cloud-node-lifecycle-controller,-ttl-controller";
+    -persistentvolume-expander-controller,-ttl-controller";
 
 /// kwok's defaults of 4 keep a burst of pods waiting; without its debugging handlers it forwards no ports.
 const KWOK_OPTIONS: &str = "\

@@ -90,6 +90,9 @@ fn kine(dir: &Path) -> Vec<String> {
     vec![
         format!("--endpoint=sqlite://{}?{SQLITE}", data(dir).join("state.db").display()),
         format!("--listen-address={}", url(dir)),
+        // One is the poller's. More writers than these wait in turn; without a limit each of them polls for SQLite's one
+        // lock, sleeping longer and longer, and the unlucky ones time out.
+        "--datastore-max-open-connections=4".to_owned(),
         // Its default is port 8080 of every address.
         "--metrics-bind-address=0".to_owned(),
     ]

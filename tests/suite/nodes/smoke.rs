@@ -4,9 +4,12 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use weft_tests::eventually::{SOON, eventually};
+use weft_tests::guests::rust::root;
 use weft_tests::node::Node;
-use weft_tests::node::images::{BUSYBOX, NGINX, PROBE};
+use weft_tests::node::images::{BUSYBOX, PROBE};
 use weft_tests::shared::on_shared_node;
+
+use super::steps::{apply, exec, get, ready};
 
 /// How long a pod may take whose volume has to be provisioned first: helper pods take seconds each.
 const PROVISIONED: Duration = Duration::from_mins(1);
@@ -75,14 +78,18 @@ fn a_claim_of_the_default_class_is_provisioned_and_survives_its_pod() -> Result<
 
 #[test]
 #[ignore = "needs root and a real node: cargo verify nodes"]
-fn nginx_of_the_example_serves_a_page() -> Result<()> {
-    on_shared_node(async |node, namespace| {
-        let run = ["run", "nginx", "--namespace", namespace, "--image", NGINX, "--port", "80"];
-        node.kubectl(&run, "").await?;
-        ready(node, namespace, "pod/nginx", SOON).await?;
-        let address = get(node, namespace, "pod/nginx", "{.status.podIP}").await?;
+fn the_nginx_example_serves_pages() -> Result<()> {
+    on_shared_node(async |node, _namespace| {
+        let example = root().join("examples").join("nginx");
+        node.kubectl(&["apply", "-f", &example.display().to_string()], "").await?;
+        for workload in ["deployment/nginx", "statefulset/store"] {
+            let timeout = format!("--timeout={}s", PROVISIONED.as_secs());
+            node.kubectl(&["rollout", "status", workload, "--namespace", "nginx", &timeout], "").await?;
+        }
+        let address = get(node, "nginx", "service/nginx", "{.spec.clusterIP}").await?;
         let page = node.run(&["busybox", "wget", "-q", "-O", "-", &format!("http://{address}/")]).await?;
         ensure!(page.contains("Welcome to nginx!"), "{page}");
+        node.kubectl(&["delete", "namespace", "nginx"], "").await?;
         Ok(())
     })
 }
@@ -211,32 +218,3 @@ spec:
   volumes:
     - {name: data, persistentVolumeClaim: {claimName: data}}
 ";
-
-async fn apply(node: &Node, namespace: &str, objects: &str) -> Result<()> {
-    // A pod needs the account of its namespace, which a controller makes.
-    eventually("the objects are created", SOON, async || {
-        node.kubectl(&["apply", "--namespace", namespace, "-f", "-"], objects).await
-    })
-    .await?;
-    Ok(())
-}
-
-async fn ready(node: &Node, namespace: &str, object: &str, patience: Duration) -> Result<()> {
-    let timeout = format!("--timeout={}s", patience.as_secs());
-    let wait = ["wait", "--for=condition=Ready", object, "--namespace", namespace, &timeout];
-    if let Err(error) = node.kubectl(&wait, "").await {
-        let described = node.kubectl(&["describe", object, "--namespace", namespace], "").await?;
-        return Err(error.context(described));
-    }
-    Ok(())
-}
-
-async fn exec(node: &Node, namespace: &str, pod: &str, command: &[&str]) -> Result<String> {
-    let exec = ["exec", pod, "--namespace", namespace, "--"];
-    node.kubectl(&[&exec[..], command].concat(), "").await
-}
-
-async fn get(node: &Node, namespace: &str, object: &str, path: &str) -> Result<String> {
-    let path = format!("jsonpath={path}");
-    node.kubectl(&["get", object, "--namespace", namespace, "--output", &path], "").await
-}

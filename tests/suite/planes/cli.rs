@@ -147,7 +147,7 @@ impl Desk {
 
     /// kubectl with the person's kubeconfig.
     async fn kubectl(&self, arguments: &[&str]) -> Result<String> {
-        let mut command = tokio::process::Command::new(self.host.programs().planes.as_path());
+        let mut command = tokio::process::Command::new(&self.host.programs().planes);
         command.arg("kubectl").args(arguments).env("KUBECONFIG", self.kubeconfig());
         let output = command.output().await?;
         ensure!(output.status.success(), "kubectl failed: {}", String::from_utf8_lossy(&output.stderr));
@@ -213,7 +213,7 @@ fn a_person_connects_to_a_virtual_cluster_and_back() -> Result<()> {
 
 async fn a_command_runs_with_the_context(desk: &Desk, r#virtual: &str) -> Result<()> {
     let before = fs::read(desk.kubeconfig())?;
-    let planes = desk.host.programs().planes.as_path().display().to_string();
+    let planes = desk.host.programs().planes.display().to_string();
     let command = [&["connect", "one", "--", &planes, "kubectl"][..], &UID].concat();
     let uid = desk.succeeds(&command).await?;
     ensure!(uid == r#virtual, "{uid} is not the virtual cluster, which is {virtual}");
@@ -260,7 +260,7 @@ async fn a_kubeconfig_is_printed(desk: &Desk, r#virtual: &str) -> Result<()> {
     let before = fs::read(desk.kubeconfig())?;
     let file = desk.scratch.path().join("printed");
     fs::write(&file, desk.succeeds(&["connect", "one", "--print"]).await?)?;
-    let mut command = tokio::process::Command::new(desk.host.programs().planes.as_path());
+    let mut command = tokio::process::Command::new(&desk.host.programs().planes);
     let output = command.arg("kubectl").args(UID).env("KUBECONFIG", &file).output().await?;
     ensure!(String::from_utf8_lossy(&output.stdout) == r#virtual, "{output:?}");
     ensure!(fs::read(desk.kubeconfig())? == before, "the kubeconfig was changed");

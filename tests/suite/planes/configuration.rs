@@ -1,4 +1,5 @@
-//! A configuration that cannot be used ends the syncer with a message that says what to do.
+//! A configuration that cannot be used ends the syncer with a message that says what to do, and one that changes is
+//! applied as far as it can be.
 
 use std::fs;
 
@@ -6,8 +7,11 @@ use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 use tokio::process::Command;
 use weft_tests::binaries;
+use weft_tests::eventually::{SOON, eventually};
 use weft_tests::scratch::Scratch;
-use weft_tests::shared::in_runtime;
+use weft_tests::shared::{in_runtime, in_shared_world};
+
+use super::both::Both;
 
 /// Runs the syncer with a configuration; gives what it says when it ends badly.
 async fn refusal_of(config: &Value) -> Result<String> {
@@ -60,5 +64,33 @@ fn a_syncer_that_cannot_be_configured_says_which_key_to_change() -> Result<()> {
             }
         }
         Ok(())
+    })
+}
+
+#[test]
+fn the_log_level_changes_while_the_syncer_runs_and_what_needs_a_restart_is_named() -> Result<()> {
+    in_shared_world(async |world, _| {
+        let tenant = world.another_tenant("relog", "relog", &json!({"log": {"level": "warn"}})).await?;
+        let both = Both::of_tenant(&tenant, "default").await?;
+        let logs = async |words: &[&str]| {
+            eventually(&format!("the syncer logs {words:?}"), SOON, async || {
+                let log = fs::read_to_string(tenant.syncer_log())?;
+                ensure!(words.iter().all(|word| log.contains(word)), "it has logged:\n{log}");
+                Ok(())
+            })
+            .await
+        };
+        let log = fs::read_to_string(tenant.syncer_log())?;
+        ensure!(!log.contains("INFO"), "less than a warning is logged:\n{log}");
+
+        tenant.configure(&json!({"log": {"level": "debug"}, "engine": {"workers": 7}}))?;
+        logs(&["the log level is changed", "restart the syncer to apply `engine.workers`"]).await?;
+        // Nothing but its level has changed: it works, and says more.
+        both.create_pod("web", json!({})).await?;
+        both.runs("web").await?;
+        logs(&["DEBUG"]).await?;
+
+        tenant.configure(&json!({"log": {"level": "weft=nonsense"}}))?;
+        logs(&["the log level stays", "log.level"]).await
     })
 }

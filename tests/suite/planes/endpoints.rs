@@ -108,7 +108,8 @@ fn slices_that_people_write_follow_under_the_name_of_their_host_service() -> Res
         both.create::<EndpointSlice>(slice("web-1", "web", "192.0.2.5")).await?;
         both.create::<Service>(service("web", &json!(null))).await?;
         let host = both.arrives::<EndpointSlice>("web-1").await?;
-        let service = both.host::<Service>("web").await?;
+        // The slice follows the virtual Service, and may be on the host before it.
+        let service = both.arrives::<Service>("web").await?;
         ensure!(text(&host, "/metadata/labels/kubernetes.io~1service-name") == name_of(&service), "{host}");
 
         let change = json!({

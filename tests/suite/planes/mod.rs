@@ -1,5 +1,6 @@
 //! Tests through two real API servers.
 
+mod addons;
 mod both;
 mod cli;
 mod collisions;
@@ -16,6 +17,7 @@ mod isolation;
 mod jobs;
 mod losses;
 mod mapped_kinds;
+mod permissions;
 pub(crate) mod place;
 mod pod_end;
 mod pod_life;

@@ -10,7 +10,7 @@ use weft::cluster::Place;
 use weft::cluster::host::Host;
 use weft::cluster::kubeconfig::Files;
 use weft::cluster::preflight::{admission, check};
-use weft_tests::binaries;
+use weft_tests::binaries::Programs;
 use weft_tests::planes::{Options, Plane, Role, Store};
 use weft_tests::scratch::Scratch;
 use weft_tests::shared::in_own_world;
@@ -37,7 +37,7 @@ fn what_would_fail_is_found_before_helm_runs() -> Result<()> {
         let scratch = Scratch::new()?;
         let options = Options {
             role: Role::Host { nodes: 1 },
-            programs: binaries::Programs::build().await?,
+            programs: Programs::build().await?,
             store: Store::default(),
             dir: scratch.path().join("host"),
             extra: Vec::new(),

@@ -1,6 +1,9 @@
 //! An API server works the same on every store that a virtual cluster can have, and keeps its objects there.
 
-use anyhow::{Result, ensure};
+use std::collections::BTreeSet;
+use std::fs;
+
+use anyhow::{Context as _, Result, ensure};
 use futures::TryStreamExt as _;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt as _;
@@ -36,6 +39,10 @@ async fn works_on(store: Store) -> Result<()> {
         extra: Vec::new(),
     };
     let plane = Plane::start(options).await?;
+    let store = *plane.pids().get(&Component::Store).context("the store does not run")?;
+    ensure!(listening(store)? == Vec::<String>::new(), "it listens on {:?}", listening(store)?);
+    let server = *plane.pids().get(&Component::ApiServer).context("the API server does not run")?;
+    ensure!(listening(server)?.len() == 1, "the API server is seen to listen on {:?}", listening(server)?);
     let objects: Api<ConfigMap> = Api::namespaced(plane.client().await?, "default");
     let revision = objects.list(&ListParams::default()).await?.metadata.resource_version;
     for name in NAMES {
@@ -53,6 +60,31 @@ async fn works_on(store: Store) -> Result<()> {
     .await?;
     objects.create(&PostParams::default(), &object("after")?).await?;
     Ok(())
+}
+
+/// The TCP ports that a process listens on, as the kernel writes them: a store asks nobody who they are.
+fn listening(pid: i32) -> Result<Vec<String>> {
+    /// How the kernel writes that a socket listens.
+    const LISTENS: &str = "0A";
+    let mut sockets = BTreeSet::new();
+    for entry in fs::read_dir(format!("/proc/{pid}/fd"))? {
+        // A file may be closed meanwhile.
+        let Ok(target) = fs::read_link(entry?.path()) else { continue };
+        let target = target.to_string_lossy();
+        let socket = target.strip_prefix("socket:[").and_then(|rest| rest.strip_suffix(']'));
+        sockets.extend(socket.map(str::to_owned));
+    }
+    let mut ports = Vec::new();
+    for table in ["tcp", "tcp6"] {
+        for line in fs::read_to_string(format!("/proc/{pid}/net/{table}"))?.lines().skip(1) {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            if fields.get(3) == Some(&LISTENS) && fields.get(9).is_some_and(|inode| sockets.contains(*inode))
+            {
+                ports.extend(fields.get(1).map(|&address| address.to_owned()));
+            }
+        }
+    }
+    Ok(ports)
 }
 
 /// A watch from a revision of the past brings what happened since, in its order.

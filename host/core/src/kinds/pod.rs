@@ -44,7 +44,7 @@ static SPEC: LazyLock<KindSpec> = LazyLock::new(|| {
         .selectors(places::selectors())
         .process()
         .with_conditions()
-        .patched_in(["ephemeralcontainers", "resize"])
+        .patched_in(["ephemeralcontainers", "resize", "status"])
         .managed([])
 });
 

@@ -1,5 +1,7 @@
 //! Applies what the syncer brings into the virtual cluster by itself, and restores what is to stay.
 
+mod compare;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,12 +9,12 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::sync::watch as signal;
 use tracing::{debug, info, warn};
-use weft_core::keys::ADDON;
 use weft_core::object::{ResourceType, Virtual, VirtualObject};
 
 use crate::addons::{Addon, Upkeep};
 use crate::api::{self, Api};
 use crate::engine::apply::Writer;
+use compare::is_in_place;
 
 /// How often it is checked that all is as it was applied.
 const PERIOD: Duration = Duration::from_secs(30);
@@ -27,6 +29,9 @@ pub(crate) struct AddonApplier {
     types: HashMap<(String, String), ResourceType>,
     /// Digests of what was applied and needs no further look.
     done: HashSet<String>,
+    /// The version that each of these digests was applied as. Some values, such as quantities, the server writes in its
+    /// own way: only another version needs a further look.
+    settled: HashMap<String, String>,
     /// What was last logged of each object, so that it is logged once.
     logged: HashMap<String, String>,
 }
@@ -44,7 +49,14 @@ enum Error {
 
 impl AddonApplier {
     pub(crate) fn new(r#virtual: Api<Virtual>, writer: Arc<Writer>) -> Self {
-        Self { r#virtual, writer, types: HashMap::new(), done: HashSet::new(), logged: HashMap::new() }
+        Self {
+            r#virtual,
+            writer,
+            types: HashMap::new(),
+            done: HashSet::new(),
+            settled: HashMap::new(),
+            logged: HashMap::new(),
+        }
     }
 
     /// Runs for ever; writes only while `ready`.
@@ -68,16 +80,17 @@ impl AddonApplier {
     /// Looks after each object; one that fails stops no other. Returns whether none has failed.
     async fn reconcile_all(&mut self, addons: &[Addon]) -> bool {
         // What was replaced and comes back later is applied again.
-        self.done.retain(|digest| addons.iter().any(|addon| addon.object.annotation(ADDON) == Some(digest)));
+        let is_wanted = |digest: &String| addons.iter().any(|addon| addon.digest() == digest);
+        self.done.retain(is_wanted);
+        self.settled.retain(|digest, _| is_wanted(digest));
         let mut is_complete = true;
         for addon in addons {
-            let digest = addon.object.annotation(ADDON).unwrap_or_default();
-            if self.done.contains(digest) {
+            if self.done.contains(addon.digest()) {
                 continue;
             }
             match self.reconcile(addon).await {
                 Ok(()) if addon.upkeep == Upkeep::AppliedOnce => {
-                    self.done.insert(digest.to_owned());
+                    self.done.insert(addon.digest().to_owned());
                     self.logged.remove(&describe(&addon.object));
                 }
                 Ok(()) => drop(self.logged.remove(&describe(&addon.object))),
@@ -94,19 +107,25 @@ impl AddonApplier {
     async fn reconcile(&mut self, addon: &Addon) -> Result<(), Error> {
         let resource = self.resource_type(&addon.object).await?;
         let object = placed(&addon.object, &resource);
-        match self.r#virtual.get(&resource, object.namespace(), object.name()).await {
+        let current = match self.r#virtual.get(&resource, object.namespace(), object.name()).await {
             Ok(current) if current.is_terminating() => return Err(Error::Terminating),
             Ok(current) if is_in_place(&current, &object, addon.upkeep) => return Ok(()),
-            Ok(_) => {}
-            Err(error) if error.is_not_found() => {}
+            Ok(current) => Some(version(&current)),
+            Err(error) if error.is_not_found() => None,
             Err(source) => return Err(Error::Api { action: "read what is there", source }),
+        };
+        if current.is_some() && self.settled.get(addon.digest()) == current.as_ref() {
+            return Ok(());
         }
-        if let Err(source) = self.writer.apply_virtual(&resource, &object).await {
+        let applied = self.writer.apply_virtual(&resource, &object).await.map_err(|source| {
             // The definition may have been replaced by one with another plural.
             self.types.clear();
-            return Err(Error::Api { action: "apply it", source });
+            Error::Api { action: "apply it", source }
+        })?;
+        if current.as_ref() != Some(&version(&applied)) {
+            info!(object = describe(&object), origin = addon.origin, "applied in the virtual cluster");
         }
-        info!(object = describe(&object), origin = addon.origin, "applied in the virtual cluster");
+        self.settled.insert(addon.digest().to_owned(), version(&applied));
         Ok(())
     }
 
@@ -173,30 +192,8 @@ fn placed(object: &VirtualObject, resource: &ResourceType) -> VirtualObject {
     object
 }
 
-/// Whether nothing is to be applied: this version was, and what is to stay still stands there.
-fn is_in_place(current: &VirtualObject, wanted: &VirtualObject, upkeep: Upkeep) -> bool {
-    let is_version = current.annotation(ADDON) == wanted.annotation(ADDON);
-    let has = |(key, value): (&String, &Value)| {
-        // The server decides about the version of the answer, and does not repeat it in each object.
-        key == "apiVersion"
-            || key == "kind"
-            || current.fields().get(key).is_some_and(|found| covers(found, value))
-    };
-    is_version && (upkeep == Upkeep::AppliedOnce || wanted.fields().iter().all(has))
-}
-
-/// Whether `found` holds all of `wanted`; what others have added does not count. A quantity that the server has written
-/// in another way is applied once more each time, which changes nothing.
-fn covers(found: &Value, wanted: &Value) -> bool {
-    match (found, wanted) {
-        (Value::Object(found), Value::Object(wanted)) => {
-            wanted.iter().all(|(key, value)| found.get(key).is_some_and(|found| covers(found, value)))
-        }
-        (Value::Array(found), Value::Array(wanted)) => {
-            wanted.iter().all(|value| found.iter().any(|found| covers(found, value)))
-        }
-        (found, wanted) => found == wanted,
-    }
+fn version(object: &VirtualObject) -> String {
+    object.text("/metadata/resourceVersion").unwrap_or_default().to_owned()
 }
 
 /// Which object, for people.
@@ -214,6 +211,7 @@ mod tests {
 
     use http::Method;
     use serde_json::json;
+    use weft_core::keys::ADDON;
 
     use crate::api::scripted::{Answer, Asked};
     use crate::engine::testing::{Bench, settle};
@@ -251,13 +249,26 @@ mod tests {
                     store.lock().unwrap().clone().map_or_else(|| Answer::failure(404, "NotFound"), Answer::ok)
                 }
                 (&Method::PATCH, _) => {
-                    *store.lock().unwrap() = Some(asked.body.clone());
-                    Answer::ok(asked.body.clone())
+                    let mut object = asked.body.clone();
+                    object["metadata"]["resourceVersion"] = "1".into();
+                    if object["data"]["key"] == "1000m" {
+                        object["data"]["key"] = "1".into();
+                    }
+                    *store.lock().unwrap() = Some(object.clone());
+                    Answer::ok(object)
                 }
                 _ => Answer::failure(405, "MethodNotAllowed"),
             },
         );
         (bench, kept)
+    }
+
+    /// A tenant writes this key.
+    fn edit(kept: &Mutex<Option<Value>>, key: &str) {
+        let mut kept = kept.lock().unwrap();
+        let object = kept.as_mut().unwrap();
+        object["data"][key] = "theirs".into();
+        object["metadata"]["resourceVersion"] = "2".into();
     }
 
     fn applier(bench: &Bench) -> AddonApplier {
@@ -293,7 +304,7 @@ mod tests {
             let mut applier = applier(&bench);
             let addons = [config_map("1", upkeep)];
             applier.reconcile_all(&addons).await;
-            kept.lock().unwrap().as_mut().unwrap()["data"]["key"] = "theirs".into();
+            edit(&kept, "key");
             applier.reconcile_all(&addons).await;
             *kept.lock().unwrap() = None;
             applier.reconcile_all(&addons).await;
@@ -307,9 +318,22 @@ mod tests {
         let mut applier = applier(&bench);
         let addons = [config_map("1", Upkeep::Restored)];
         applier.reconcile_all(&addons).await;
-        kept.lock().unwrap().as_mut().unwrap()["data"]["more"] = "theirs".into();
+        edit(&kept, "more");
         applier.reconcile_all(&addons).await;
         assert_eq!(writes(&bench).len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_server_writes_in_its_own_way_is_not_applied_again() {
+        let (bench, kept) = cluster();
+        let mut applier = applier(&bench);
+        let addons = [config_map("1000m", Upkeep::Restored)];
+        applier.reconcile_all(&addons).await;
+        applier.reconcile_all(&addons).await;
+        assert_eq!(
+            (writes(&bench).len(), &kept.lock().unwrap().as_ref().unwrap()["data"]["key"]),
+            (1, &json!("1"))
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -361,14 +385,5 @@ mod tests {
         assert_eq!(placed(&object, &of("ConfigMap")).namespace(), "b");
         assert_eq!(&*of("ConfigMap").plural, "configmaps", "not that of a subresource");
         assert_eq!(resource_type(&discovery(), "v1", "Cat"), None);
-    }
-
-    #[test]
-    fn all_of_what_is_wanted_must_be_found_and_more_may() {
-        let found = json!({"a": [{"name": "x", "more": 1}, {"name": "y"}], "b": 2, "c": 3});
-        assert!(covers(&found, &json!({"a": [{"name": "x"}], "b": 2})));
-        for wanted in [json!({"a": [{"name": "z"}]}), json!({"b": 3}), json!({"d": 1}), json!({"a": {}})] {
-            assert!(!covers(&found, &wanted), "{wanted}");
-        }
     }
 }

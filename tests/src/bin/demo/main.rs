@@ -2,6 +2,7 @@
 //!
 //! It stays until Ctrl-C; with `--once` it ends by itself, successfully only if both sides agree.
 
+mod node;
 mod screen;
 mod sides;
 
@@ -34,6 +35,9 @@ struct Arguments {
     /// Exit once both sides agree, with code 0, or fail.
     #[arg(long)]
     once: bool,
+    /// On a real node with real containers, installed by the commands a person types. Needs root.
+    #[arg(long, conflicts_with = "plugin")]
+    node: bool,
     /// Folder of plugins, `<name>.wasm` each: they are loaded at once, with all grants that they request.
     #[arg(long, value_name = "FOLDER")]
     plugin: Option<PathBuf>,
@@ -52,6 +56,9 @@ async fn main() -> ExitCode {
 }
 
 async fn demo(arguments: &Arguments) -> Result<()> {
+    if arguments.node {
+        return on_node(arguments.once).await;
+    }
     let mut options = Options::build().await?;
     if let Some(folder) = &arguments.plugin {
         options.config = plugins(folder)?;
@@ -69,6 +76,18 @@ async fn demo(arguments: &Arguments) -> Result<()> {
         screen::goodbye();
     }
     Ok(())
+}
+
+async fn on_node(once: bool) -> Result<()> {
+    if let Some(obstacle) = weft_tests::node::obstacle().await {
+        bail!("a real node cannot run here: {obstacle}");
+    }
+    let node = node::start(&example()).await?;
+    if !once {
+        interrupted().await;
+        screen::goodbye();
+    }
+    node.stop().await
 }
 
 /// The part of the configuration that loads what is in `folder`, now and whenever it changes.

@@ -1,12 +1,10 @@
 //! Counts the requests of a syncer to both servers, by their audit logs.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
-use serde::Deserialize;
-use serde_json::json;
+use anyhow::Result;
+use weft_tests::audit;
 use weft_tests::planes::Component;
 
 use crate::bench::Bench;
@@ -18,26 +16,7 @@ const WRITES: [&str; 5] = ["create", "update", "patch", "delete", "deletecollect
 
 /// Flags for an audit log of all requests; readers filter it by user.
 pub(crate) fn flags(run: &Path, side: &str) -> Result<Vec<(Component, String)>> {
-    let policy = run.join(format!("audit-{side}.yaml"));
-    let rules = json!({
-        "apiVersion": "audit.k8s.io/v1", "kind": "Policy",
-        "omitStages": ["RequestReceived", "ResponseStarted"],
-        "rules": [
-            {"level": "None", "userGroups": ["system:masters"]},
-            {"level": "None", "users": ["system:kube-controller-manager", "system:kube-scheduler"]},
-            {"level": "None", "userGroups": ["system:serviceaccounts"]},
-            {"level": "Metadata"},
-        ],
-    });
-    fs::write(&policy, rules.to_string())?;
-    Ok([
-        format!("--audit-policy-file={}", policy.display()),
-        format!("--audit-log-path={}", log(run, side).display()),
-        // Each request is in the log before it is answered.
-        "--audit-log-mode=blocking-strict".to_owned(),
-    ]
-    .map(|flag| (Component::ApiServer, flag))
-    .to_vec())
+    audit::flags(&log(run, side))
 }
 
 fn log(run: &Path, side: &str) -> PathBuf {
@@ -52,38 +31,6 @@ pub(crate) struct Request {
     resource: String,
     subresource: String,
     name: String,
-    code: u16,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Entry {
-    verb: String,
-    #[serde(rename = "requestURI")]
-    uri: String,
-    user: User,
-    #[serde(default)]
-    object_ref: Object,
-    #[serde(default)]
-    response_status: Response,
-}
-
-#[derive(Deserialize)]
-struct User {
-    username: String,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Object {
-    resource: String,
-    subresource: String,
-    name: String,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Response {
     code: u16,
 }
 
@@ -113,8 +60,8 @@ pub(crate) struct Mark([usize; SIDES.len()]);
 /// Where both logs end now.
 pub(crate) fn mark(bench: &Bench) -> Result<Mark> {
     let mut mark = Mark::default();
-    for (side, lines) in SIDES.into_iter().zip(&mut mark.0) {
-        *lines = read(bench, side)?.lines().count();
+    for (side, requests) in SIDES.into_iter().zip(&mut mark.0) {
+        *requests = read(bench, side)?.len();
     }
     Ok(mark)
 }
@@ -124,25 +71,22 @@ pub(crate) fn since(bench: &Bench, mark: Mark) -> Result<Vec<Request>> {
     let users = [bench.tenant.host_user(), "weft-syncer".to_owned()];
     let mut requests = Vec::new();
     for ((side, user), seen) in SIDES.into_iter().zip(&users).zip(mark.0) {
-        for line in read(bench, side)?.lines().skip(seen) {
-            let entry: Entry = serde_json::from_str(line).context("failed to read the audit log")?;
-            if entry.user.username == *user && entry.verb != "watch" {
-                requests.push(request(side, entry));
-            }
-        }
+        let new = read(bench, side)?.into_iter().skip(seen);
+        let ours = new.filter(|entry| entry.user() == user && entry.verb != "watch");
+        requests.extend(ours.map(|entry| request(side, entry)));
     }
     Ok(requests)
 }
 
-/// A server writes whole lines, each before it answers.
-fn read(bench: &Bench, side: &str) -> Result<String> {
-    fs::read_to_string(log(bench.dir(), side)).context("the server wrote no audit log")
+fn read(bench: &Bench, side: &str) -> Result<Vec<audit::Request>> {
+    audit::read(&log(bench.dir(), side))
 }
 
-fn request(side: &'static str, entry: Entry) -> Request {
-    let Object { resource, subresource, name } = entry.object_ref;
+fn request(side: &'static str, entry: audit::Request) -> Request {
+    let code = entry.code();
+    let audit::Object { resource, subresource, name, .. } = entry.object;
     let resource = if resource.is_empty() { entry.uri } else { resource };
-    Request { side, verb: entry.verb, resource, subresource, name, code: entry.response_status.code }
+    Request { side, verb: entry.verb, resource, subresource, name, code }
 }
 
 /// How many requests of each class.

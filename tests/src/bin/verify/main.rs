@@ -11,15 +11,16 @@ use clap::Parser;
 use tokio::task::JoinHandle;
 use weft_tests::arguments::arguments;
 use weft_tests::binaries::Programs;
-use weft_tests::cargo;
+use weft_tests::binaries::modules::{self, Program};
+use weft_tests::{cargo, node};
 
-use crate::parts::{Outcome, PARTS, Part};
+use crate::parts::{Outcome, PARTS, Part, go_is_usable};
 
 /// Checks and tests everything; what this machine cannot run is skipped with a reason.
 #[derive(Debug, Parser)]
 struct Arguments {
     /// Only these parts, in their usual order: fmt, clippy, core, test, plugins,
-    /// plugins-clippy, plugins-fmt, planes, demo, doc, deny.
+    /// plugins-clippy, plugins-fmt, planes, nodes, demo, doc, deny.
     #[arg(value_name = "PART", value_parser = parts::by_name)]
     parts: Vec<&'static Part>,
     /// Stops at the first part that fails.
@@ -39,11 +40,11 @@ async fn main() -> ExitCode {
 
 async fn verify(arguments: &Arguments) -> Vec<Outcome> {
     let chosen: Vec<&Part> = PARTS.iter().filter(|part| chosen(arguments, part)).collect();
-    // The Go build is the longest part of a first run; it runs beside the Rust ones.
-    let mut planes = Planes::start(chosen.iter().any(|part| part.needs_planes));
+    // The Go builds are the longest part of a first run; they run beside the Rust ones.
+    let mut builds = Builds::start(&chosen);
     let mut outcomes = Vec::new();
     for part in chosen {
-        let outcome = run(part, &mut planes).await;
+        let outcome = run(part, &mut builds).await;
         let failed = outcome.failed();
         outcomes.push(outcome);
         if failed && arguments.fail_fast {
@@ -57,41 +58,70 @@ fn chosen(arguments: &Arguments, part: &Part) -> bool {
     arguments.parts.is_empty() || arguments.parts.iter().any(|wanted| wanted.name == part.name)
 }
 
-async fn run(part: &'static Part, planes: &mut Planes) -> Outcome {
+async fn run(part: &'static Part, builds: &mut Builds) -> Outcome {
     screen::heading(part);
     let started = Instant::now();
     let result = match part.obstacle().await {
         Some(reason) => Ok(Some(reason)),
-        None => attempt(part, planes).await.map(|()| None),
+        None => attempt(part, builds).await.map(|()| None),
     };
     Outcome::new(part, started.elapsed(), result)
 }
 
-async fn attempt(part: &Part, planes: &mut Planes) -> Result<()> {
-    if part.needs_planes {
-        planes.built().await?;
-    }
+async fn attempt(part: &Part, builds: &mut Builds) -> Result<()> {
+    builds.done(part).await?;
     let mut command = cargo::command();
     command.args(part.arguments).envs(part.environment.iter().copied()).kill_on_drop(true);
     let status = command.status().await?;
+    if part.needs_node {
+        node::sweep()?;
+    }
     anyhow::ensure!(status.success(), "cargo {} ended with {status}", part.arguments.join(" "));
     Ok(())
 }
 
-/// The build of the control planes, running beside the other parts.
-struct Planes(Option<JoinHandle<Result<()>>>);
+/// The builds of Go programs, running beside the other parts.
+struct Builds {
+    planes: Option<Build>,
+    tools: Option<Build>,
+}
 
-impl Planes {
-    fn start(needed: bool) -> Self {
-        let build = async { Programs::build_in_background().await.map(drop) };
-        Self((needed && parts::go_is_usable()).then(|| tokio::spawn(build)))
+type Build = JoinHandle<Result<()>>;
+
+impl Builds {
+    fn start(parts: &[&Part]) -> Self {
+        let needed = |needs: fn(&Part) -> bool| go_is_usable() && parts.iter().any(|part| needs(part));
+        let planes = async { Programs::build_in_background().await.map(drop) };
+        Self {
+            planes: needed(|part| part.needs_planes).then(|| tokio::spawn(planes)),
+            tools: needed(|part| part.needs_node).then(|| tokio::spawn(tools())),
+        }
     }
 
-    /// Waits for it; a part that comes later finds the binary in the cache.
-    async fn built(&mut self) -> Result<()> {
-        match self.0.take() {
-            Some(build) => build.await?,
-            None => Ok(()),
+    /// Waits for those that a part needs; a later part finds them in the cache.
+    async fn done(&mut self, part: &Part) -> Result<()> {
+        if part.needs_planes {
+            wait(&mut self.planes).await?;
         }
+        if part.needs_node {
+            wait(&mut self.tools).await?;
+        }
+        Ok(())
+    }
+}
+
+/// After the planes, so that two linkers do not share the memory.
+async fn tools() -> Result<()> {
+    Programs::build_in_background().await?;
+    for tool in Program::ALL {
+        modules::program(tool).await?;
+    }
+    Ok(())
+}
+
+async fn wait(build: &mut Option<Build>) -> Result<()> {
+    match build.take() {
+        Some(build) => build.await?,
+        None => Ok(()),
     }
 }

@@ -4,7 +4,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::Result;
-use weft_tests::cargo;
+use weft_tests::{cargo, node};
 
 /// One thing to verify: a cargo command.
 #[derive(Debug)]
@@ -17,11 +17,14 @@ pub(crate) struct Part {
     pub(crate) environment: &'static [(&'static str, &'static str)],
     /// Whether it starts control planes.
     pub(crate) needs_planes: bool,
+    /// Whether it starts a real node.
+    pub(crate) needs_node: bool,
     /// The cargo subcommand that must be installed for it, with how to get it.
     tool: Option<(&'static str, &'static str)>,
 }
 
-const PLAIN: Part = Part { name: "", arguments: &[], environment: &[], needs_planes: false, tool: None };
+const PLAIN: Part =
+    Part { name: "", arguments: &[], environment: &[], needs_planes: false, needs_node: false, tool: None };
 
 /// The workspace of guests.
 const PLUGINS: &str = "plugins/Cargo.toml";
@@ -64,6 +67,25 @@ pub(crate) const PARTS: &[Part] = &[
         needs_planes: true,
         ..PLAIN
     },
+    Part {
+        name: "nodes",
+        // One after the other: they share a node, and one reboots it.
+        arguments: &[
+            "test",
+            "--package",
+            "weft-tests",
+            "--test",
+            "suite",
+            "--",
+            "nodes::",
+            "--ignored",
+            "--test-threads",
+            "1",
+        ],
+        needs_planes: true,
+        needs_node: true,
+        ..PLAIN
+    },
     Part { name: "demo", arguments: &["demo", "--once"], needs_planes: true, ..PLAIN },
     Part {
         name: "doc",
@@ -84,6 +106,11 @@ impl Part {
     pub(crate) async fn obstacle(&self) -> Option<String> {
         if self.needs_planes && !go_is_usable() {
             return Some("Go is not installed, and WEFT_KUBERNETES and WEFT_PLANES are not set".to_owned());
+        }
+        if self.needs_node
+            && let Some(reason) = node::obstacle().await
+        {
+            return Some(reason);
         }
         let (tool, advice) = self.tool?;
         let mut probe = cargo::command();

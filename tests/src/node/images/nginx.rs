@@ -43,12 +43,9 @@ const FOLDERS: [(&str, u32); 5] = [
     ("var/log/nginx", 0o1777),
 ];
 
-/// The image; the package is kept in the cache, and unpacked in `dir`.
-pub(super) async fn image(dir: &Path) -> Result<Image> {
-    let unpacked = dir.join("nginx");
-    fs::create_dir_all(&unpacked)?;
-    output(Command::new("dpkg-deb").arg("--extract").arg(package().await?).arg(&unpacked)).await?;
-    let nginx = unpacked.join("usr/sbin/nginx");
+/// The image; the package stays in the cache, and is not installed.
+pub(super) async fn image() -> Result<Image> {
+    let nginx = unpacked().await?.join("usr/sbin/nginx");
     let libraries = libraries(&nginx).await?;
     let texts = [
         ("etc/group", "root:x:0:\nnogroup:x:65534:\n"),
@@ -74,16 +71,19 @@ pub(super) async fn image(dir: &Path) -> Result<Image> {
     })
 }
 
-/// Debian's package, as a file; it is not installed.
-async fn package() -> Result<PathBuf> {
+/// The folder with the files of the package.
+async fn unpacked() -> Result<PathBuf> {
     let folder = cache("debian")?;
-    fs::create_dir_all(&folder)?;
+    let files = folder.join("nginx");
+    fs::create_dir_all(&files)?;
     let _lock = exclusively(&folder.join("lock")).await?;
-    if let Some(package) = find(&folder)? {
-        return Ok(package);
+    if find(&folder)?.is_none() {
+        output(Command::new("apt-get").args(["download", "--quiet", "nginx"]).current_dir(&folder)).await?;
     }
-    output(Command::new("apt-get").args(["download", "--quiet", "nginx"]).current_dir(&folder)).await?;
-    find(&folder)?.with_context(|| format!("apt-get has put no package into {}", folder.display()))
+    let package = find(&folder)?;
+    let package = package.with_context(|| format!("apt-get has put no package into {}", folder.display()))?;
+    output(Command::new("dpkg-deb").arg("--extract").arg(package).arg(&files)).await?;
+    Ok(files)
 }
 
 fn find(folder: &Path) -> Result<Option<PathBuf>> {

@@ -1,0 +1,82 @@
+//! Runs one pod in a virtual cluster and waits until it has ended: what `helm test` asks of a release.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, DeleteParams, PostParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use serde_json::json;
+
+/// Between two looks at the pod.
+const POLL: Duration = Duration::from_millis(300);
+/// Where the pod runs: a namespace that every cluster has.
+const NAMESPACE: &str = "default";
+
+/// Runs a pod of `image` in the virtual cluster of a kubeconfig, and removes it.
+///
+/// # Errors
+/// The pod failed, or had not ended in time; the message has its status.
+pub async fn smoke(kubeconfig: &Path, server: Option<&str>, image: &str, patience: Duration) -> Result<()> {
+    let pods: Api<Pod> = Api::namespaced(client(kubeconfig, server).await?, NAMESPACE);
+    let created = pods.create(&PostParams::default(), &pod(image)?).await;
+    let name =
+        created.context("failed to create a pod in the virtual cluster")?.metadata.name.unwrap_or_default();
+    let ended = tokio::time::timeout(patience, until_ended(&pods, &name)).await;
+    let last = pods.get_opt(&name).await;
+    // Whatever became of it; the next test has a pod of its own.
+    let _ = pods.delete(&name, &DeleteParams::default().grace_period(0)).await;
+    match ended {
+        Ok(result) => result,
+        Err(_) => {
+            let status = last.ok().flatten().and_then(|pod| serde_json::to_string(&pod.status).ok());
+            bail!("the pod {NAMESPACE}/{name} has not ended; its status is {}", status.unwrap_or_default())
+        }
+    }
+}
+
+async fn client(kubeconfig: &Path, server: Option<&str>) -> Result<Client> {
+    let file = Kubeconfig::read_from(kubeconfig)?;
+    let mut config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?;
+    if let Some(server) = server {
+        config.cluster_url = server.parse().with_context(|| format!("{server:?} is not a URL"))?;
+    }
+    Ok(Client::try_from(config)?)
+}
+
+fn pod(image: &str) -> Result<Pod> {
+    let confined = json!({
+        "allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}, "readOnlyRootFilesystem": true,
+    });
+    let pod = json!({
+        "metadata": {"generateName": "weft-smoke-"},
+        "spec": {
+            "restartPolicy": "Never", "terminationGracePeriodSeconds": 0,
+            "automountServiceAccountToken": false,
+            "securityContext": {
+                "runAsNonRoot": true, "runAsUser": 65_532, "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "containers": [{
+                "name": "smoke", "image": image, "args": ["--version"], "securityContext": confined,
+                "resources": {"requests": {"cpu": "10m", "memory": "16Mi"}},
+            }],
+        },
+    });
+    Ok(serde_json::from_value(pod)?)
+}
+
+async fn until_ended(pods: &Api<Pod>, name: &str) -> Result<()> {
+    loop {
+        let pod = pods.get(name).await.context("failed to read the pod")?;
+        let status = pod.status.unwrap_or_default();
+        match status.phase.as_deref() {
+            Some("Succeeded") => return Ok(()),
+            Some("Failed") => {
+                bail!("the pod {NAMESPACE}/{name} failed: {}", status.message.unwrap_or_default())
+            }
+            _ => tokio::time::sleep(POLL).await,
+        }
+    }
+}

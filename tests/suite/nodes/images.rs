@@ -1,0 +1,117 @@
+//! The images of a virtual cluster run where there is no file but the program.
+
+use anyhow::{Result, ensure};
+use weft_tests::binaries;
+use weft_tests::binaries::statics;
+use weft_tests::eventually::{SOON, eventually};
+use weft_tests::image::{self, Layers, products};
+use weft_tests::node::images::PROBE;
+use weft_tests::shared::on_shared_node;
+
+use super::steps::{apply, exec, get, ready};
+
+/// What the image of the syncer may take on a node.
+const WEFT_LIMIT: u64 = 60_000_000;
+
+#[test]
+#[ignore = "needs root and a real node: cargo verify nodes"]
+fn a_static_program_resolves_the_names_of_its_pod() -> Result<()> {
+    on_shared_node(async |node, namespace| {
+        let image = products::kubernetes(&binaries::kubernetes().await?);
+        node.import(&image).await?;
+        apply(node, namespace, &NAME_SERVER.replace("IMAGE", &image.reference)).await?;
+        ready(node, namespace, "pod/names", SOON).await?;
+        let server = get(node, namespace, "pod/names", "{.status.podIP}").await?;
+        apply(node, namespace, &CLIENT.replace("IMAGE", PROBE).replace("SERVER", &server)).await?;
+        ready(node, namespace, "pod/client", SOON).await?;
+        for name in ["thing.shop.test", "thing"] {
+            let addresses = exec(node, namespace, "client", &["/probe", "lookup", name]).await?;
+            assert_eq!(addresses, "192.0.2.7\n", "{name}");
+        }
+        let unknown = exec(node, namespace, "client", &["/probe", "lookup", "other.shop.test"]).await;
+        ensure!(unknown.is_err(), "other.shop.test has {unknown:?}");
+        Ok(())
+    })
+}
+
+#[test]
+#[ignore = "needs root and a real node: cargo verify nodes"]
+fn the_syncer_starts_from_an_image_of_its_own_that_is_small() -> Result<()> {
+    on_shared_node(async |node, namespace| {
+        let image = products::weft(&statics::weft().await?);
+        let size = image::write(&image, Layers::Plain, &node.dir().join("weft.tar"))?.unpacked;
+        ensure!(size <= WEFT_LIMIT, "{} takes {size} bytes, and may take {WEFT_LIMIT}", image.reference);
+        node.import(&image).await?;
+        apply(node, namespace, &SYNCER.replace("IMAGE", &image.reference)).await?;
+        eventually("the pod has ended well", SOON, async || {
+            let phase = get(node, namespace, "pod/syncer", "{.status.phase}").await?;
+            ensure!(phase == "Succeeded", "{phase}");
+            Ok(())
+        })
+        .await?;
+        let logs = node.kubectl(&["logs", "syncer", "--namespace", namespace], "").await?;
+        assert_eq!(logs.trim(), format!("weft {}", env!("CARGO_PKG_VERSION")));
+        Ok(())
+    })
+}
+
+/// Answers for one name, on the port that clients use, though it is not root.
+const NAME_SERVER: &str = "
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: names}
+data:
+  Corefile: |
+    .:53 {
+      errors
+      ready :8181
+      hosts {
+        192.0.2.7 thing.shop.test
+      }
+    }
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: names}
+spec:
+  terminationGracePeriodSeconds: 1
+  securityContext:
+    sysctls: [{name: net.ipv4.ip_unprivileged_port_start, value: '0'}]
+  containers:
+    - name: names
+      image: IMAGE
+      args: [coredns, -conf, /etc/coredns/Corefile]
+      readinessProbe: {httpGet: {path: /ready, port: 8181}, periodSeconds: 1}
+      volumeMounts: [{name: names, mountPath: /etc/coredns}]
+  volumes:
+    - {name: names, configMap: {name: names}}
+";
+
+const CLIENT: &str = "
+apiVersion: v1
+kind: Pod
+metadata: {name: client}
+spec:
+  terminationGracePeriodSeconds: 1
+  dnsPolicy: None
+  dnsConfig: {nameservers: [SERVER], searches: [shop.test]}
+  containers: [{name: client, image: IMAGE}]
+";
+
+/// As strict as a namespace can demand.
+const SYNCER: &str = "
+apiVersion: v1
+kind: Pod
+metadata: {name: syncer}
+spec:
+  restartPolicy: Never
+  securityContext: {runAsNonRoot: true, seccompProfile: {type: RuntimeDefault}}
+  containers:
+    - name: syncer
+      image: IMAGE
+      args: [--version]
+      securityContext:
+        allowPrivilegeEscalation: false
+        readOnlyRootFilesystem: true
+        capabilities: {drop: [ALL]}
+";

@@ -1,0 +1,193 @@
+//! A virtual cluster on a real node, installed and used by the commands that a person types.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context as _, Result, ensure};
+use weft_tests::binaries::modules::Program;
+use weft_tests::eventually::eventually;
+use weft_tests::installed::Person;
+use weft_tests::node::Node;
+use weft_tests::node::images::PROBE;
+use weft_tests::shared::on_shared_node;
+
+use super::cluster::{Cluster, LONG, PATIENCE};
+
+#[test]
+#[ignore = "needs root and a real node: cargo verify nodes"]
+fn a_virtual_cluster_runs_the_example_and_leaves_nothing() -> Result<()> {
+    on_shared_node(async |node, namespace| {
+        let person = Person::new(node, namespace, Program::Helm4).await?;
+        let before = objects(&person, namespace).await?;
+        let cluster = Cluster::create(node, &person, namespace, "vc", &[]).await?;
+        cluster.kubectl(&["apply", "-f", example()], "").await?;
+        cluster.kubectl(&["rollout", "status", "deployment/nginx", "-n", "nginx", PATIENCE], "").await?;
+        cluster.kubectl(&["rollout", "status", "statefulset/store", "-n", "nginx", PATIENCE], "").await?;
+        cluster.run_probe("nginx").await?;
+        names_resolve(&cluster).await?;
+        tokens_are_of_the_virtual_cluster(node, &person, &cluster).await?;
+        cluster.delete().await?;
+        let left: Vec<String> = objects(&person, namespace).await?.difference(&before).cloned().collect();
+        ensure!(left.is_empty(), "these are left: {left:?}");
+        Ok(())
+    })
+}
+
+#[test]
+#[ignore = "needs root and a real node: cargo verify nodes"]
+fn every_container_can_die_and_so_can_the_node() -> Result<()> {
+    on_shared_node(async |node, namespace| {
+        let person = Person::new(node, namespace, Program::Helm4).await?;
+        let cluster = Cluster::create(node, &person, namespace, "vc", &[]).await?;
+        cluster.run_probe("default").await?;
+        for container in ["store", "api", "controllers", "syncer"] {
+            cluster.kill(container).await?;
+            cluster.works(container).await.with_context(|| format!("after {container} was killed"))?;
+        }
+        let addresses = cluster.service_addresses().await?;
+        node.reboot().await?;
+        cluster.works("reboot").await.context("after the node was started again")?;
+        assert_eq!(cluster.service_addresses().await?, addresses, "Services keep their addresses");
+        cluster.delete().await
+    })
+}
+
+#[test]
+#[ignore = "needs root and a real node: cargo verify nodes"]
+fn etcd_stores_it_as_well_and_helm_3_installs_tests_and_upgrades_it() -> Result<()> {
+    on_shared_node(async |node, namespace| {
+        let person = Person::new(node, namespace, Program::Helm3).await?;
+        let etcd = ["--set", "controlPlane.storage.type=etcd"];
+        let cluster = Cluster::create(node, &person, namespace, "vc", &etcd).await?;
+        person.run("helm", &["test", "vc", "-n", namespace], "").await?;
+        let started = cluster.started().await?;
+        upgrade(&person, namespace, "log.level=debug").await?;
+        eventually("the new level is applied", PROPAGATION, async || {
+            let log = person.run("kubectl", &["logs", "vc-0", "-c", "syncer", "-n", namespace], "").await?;
+            ensure!(log.contains("DEBUG"), "no line of the new level");
+            Ok(())
+        })
+        .await?;
+        assert_eq!(cluster.started().await?, started, "a change of the log level restarts nothing");
+        upgrade(&person, namespace, "controlPlane.api.extraArgs={--event-ttl=2h}").await?;
+        eventually("the pod is a new one", LONG, async || {
+            ensure!(cluster.started().await? != started);
+            Ok(())
+        })
+        .await?;
+        cluster.works("upgrade").await?;
+        cluster.delete().await
+    })
+}
+
+#[test]
+#[ignore = "needs root and a real node: cargo verify nodes"]
+fn two_in_one_namespace_do_not_notice_each_other() -> Result<()> {
+    on_shared_node(async |node, namespace| {
+        let person = Person::new(node, namespace, Program::Helm4).await?;
+        let one = Cluster::create(node, &person, namespace, "one", &["--set", "persistence.enabled=false"]);
+        let one = one.await?;
+        let two = Cluster::create(node, &person, namespace, "two", &["--set", "persistence.enabled=false"]);
+        let two = two.await?;
+        for cluster in [&one, &two] {
+            cluster.run_probe("default").await?;
+        }
+        one.delete().await?;
+        two.works("neighbour").await.context("after the other one was deleted")?;
+        let pods = two.kubectl(&["get", "pods", "-n", "default", "-o", "name"], "").await?;
+        ensure!(pods.contains("pod/probe"), "{pods}");
+        two.delete().await
+    })
+}
+
+#[test]
+#[ignore = "needs root and a real node: cargo verify nodes"]
+fn plain_kubectl_installs_what_is_printed() -> Result<()> {
+    on_shared_node(async |node, namespace| {
+        let person = Person::new(node, namespace, Program::Helm3).await?;
+        let printed = person.weft(&["create", "plain", "-n", namespace, "--print"]).await?;
+        let again = person.weft(&["create", "plain", "-n", namespace, "--print"]).await?;
+        ensure!(printed == again, "it is rendered the same twice");
+        person.run("kubectl", &["apply", "-n", namespace, "-f", "-"], &printed).await?;
+        let cluster = Cluster::at(node, &person, namespace, "plain");
+        cluster.works("kubectl").await?;
+        cluster.delete().await
+    })
+}
+
+/// How long the kubelet may take to show pods a changed ConfigMap.
+const PROPAGATION: std::time::Duration = std::time::Duration::from_secs(150);
+
+async fn upgrade(person: &Person, namespace: &str, value: &str) -> Result<()> {
+    let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/weft");
+    let arguments = ["upgrade", "vc", chart, "-n", namespace, "--reuse-values", "--set", value];
+    person.run("helm", &arguments, "").await.map(drop)
+}
+
+/// Short, qualified and full names, that of a pod of a StatefulSet, and none of the host's.
+async fn names_resolve(cluster: &Cluster<'_>) -> Result<()> {
+    for name in
+        ["nginx", "nginx.nginx", "nginx.nginx.svc.cluster.local", "store-0.store", "kubernetes.default"]
+    {
+        let found = cluster.probe("nginx", &["lookup", name]).await;
+        found.with_context(|| format!("{name} does not resolve"))?;
+    }
+    let host_name = format!("{}.{}.svc.cluster.local", cluster.name(), cluster.namespace());
+    let found = cluster.probe("nginx", &["lookup", &host_name]).await;
+    ensure!(found.is_err(), "a name of the host resolves: {found:?}");
+    Ok(())
+}
+
+/// A pod's token opens its own API server and not the host's.
+async fn tokens_are_of_the_virtual_cluster(
+    node: &Node,
+    person: &Person,
+    cluster: &Cluster<'_>,
+) -> Result<()> {
+    let account = "/var/run/secrets/kubernetes.io/serviceaccount";
+    let (authority, token) = (format!("{account}/ca.crt"), format!("{account}/token"));
+    let own = ["get", "https://kubernetes.default/api", &authority, &token];
+    let answer = cluster.probe("nginx", &own).await?;
+    ensure!(answer.starts_with("200\n"), "{answer}");
+    let page = format!("http://127.0.0.1:8080/file{token}");
+    let page = cluster.probe("nginx", &["get", &page]).await?;
+    let token = page.strip_prefix("200\n").context("the probe shows its token")?.trim();
+    let at_host = ["--kubeconfig=/dev/null", "--insecure-skip-tls-verify", "get", "--raw=/api"];
+    let (server, token) = (format!("--server={}", node.plane().server()), format!("--token={token}"));
+    let asked = [&at_host[..], &[server.as_str(), token.as_str()]].concat();
+    let answer = person.attempt("kubectl", &asked, "").await?;
+    let errors = String::from_utf8_lossy(&answer.stderr);
+    ensure!(!answer.status.success() && errors.contains("Unauthorized"), "{errors}");
+    Ok(())
+}
+
+/// Every object of the namespace, as `kind/name`.
+async fn objects(person: &Person, namespace: &str) -> Result<BTreeSet<String>> {
+    let kinds = "all,configmaps,secrets,serviceaccounts,persistentvolumeclaims,roles,rolebindings,endpointslices,leases";
+    let listed = person.run("kubectl", &["get", kinds, "-n", namespace, "-o", "name"], "").await?;
+    Ok(listed.lines().map(str::to_owned).collect())
+}
+
+fn example() -> &'static str {
+    concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/nginx")
+}
+
+/// Of a pod that answers on behalf of the tests.
+pub(super) fn probe_pod(namespace: &str) -> String {
+    format!(
+        "
+apiVersion: v1
+kind: Pod
+metadata: {{name: probe, namespace: {namespace}, labels: {{app: probe}}}}
+spec:
+  terminationGracePeriodSeconds: 0
+  containers: [{{name: probe, image: {PROBE}}}]
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: probe, namespace: {namespace}}}
+spec:
+  selector: {{app: probe}}
+  ports: [{{port: 80, targetPort: 8080}}]
+"
+    )
+}

@@ -1,0 +1,40 @@
+//! What tests on a real node do by kubectl, as a person would.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use weft_tests::eventually::{SOON, eventually};
+use weft_tests::node::Node;
+
+/// Creates objects in a namespace that may be new.
+pub(super) async fn apply(node: &Node, namespace: &str, objects: &str) -> Result<()> {
+    // A pod needs the account of its namespace, which a controller makes.
+    eventually("the objects are created", SOON, async || {
+        node.kubectl(&["apply", "--namespace", namespace, "-f", "-"], objects).await
+    })
+    .await?;
+    Ok(())
+}
+
+/// Waits until a pod is ready; the failure describes it.
+pub(super) async fn ready(node: &Node, namespace: &str, object: &str, patience: Duration) -> Result<()> {
+    let timeout = format!("--timeout={}s", patience.as_secs());
+    let wait = ["wait", "--for=condition=Ready", object, "--namespace", namespace, &timeout];
+    if let Err(error) = node.kubectl(&wait, "").await {
+        let described = node.kubectl(&["describe", object, "--namespace", namespace], "").await?;
+        return Err(error.context(described));
+    }
+    Ok(())
+}
+
+/// Runs a command in a container and returns its output.
+pub(super) async fn exec(node: &Node, namespace: &str, pod: &str, command: &[&str]) -> Result<String> {
+    let exec = ["exec", pod, "--namespace", namespace, "--"];
+    node.kubectl(&[&exec[..], command].concat(), "").await
+}
+
+/// A part of an object, by its path in the form of `jsonpath`.
+pub(super) async fn get(node: &Node, namespace: &str, object: &str, path: &str) -> Result<String> {
+    let path = format!("jsonpath={path}");
+    node.kubectl(&["get", object, "--namespace", namespace, "--output", &path], "").await
+}
