@@ -58,8 +58,8 @@ fn line(finding: &Finding) -> String {
         Level::Error => bad("error  "),
     };
     let what = format!("{} {}", finding.side, finding.check);
-    let hint = finding.hint.as_ref().map(|hint| faint(format_args!("{:9}{hint}\n", ""))).unwrap_or_default();
-    format!("{level}  {what:27} {}\n{hint}", finding.message)
+    let hint = finding.hint.as_ref().map(|hint| format!("{}\n", faint(format_args!("{:9}{hint}", ""))));
+    format!("{level}  {what:27} {}\n{}", finding.message, hint.unwrap_or_default())
 }
 
 fn code(findings: &[Finding]) -> u8 {

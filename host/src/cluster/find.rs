@@ -83,3 +83,30 @@ fn not_found(host: &Host, name: &str, namespace: Option<&str>) -> String {
     let place = namespace.map_or(String::new(), |namespace| format!(" in namespace {namespace}"));
     format!("there is no virtual cluster {name:?}{place} in {}; `weft list -A` lists them", host.describe())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn set(spec: Value) -> StatefulSet {
+        let set = json!({"metadata": {"name": "vc", "namespace": "team-a"}, "spec": spec});
+        serde_json::from_value(set).unwrap()
+    }
+
+    fn spec(when_deleted: &str, claims: Value) -> Value {
+        json!({
+            "serviceName": "vc", "selector": {}, "template": {}, "volumeClaimTemplates": claims,
+            "persistentVolumeClaimRetentionPolicy": {"whenDeleted": when_deleted},
+        })
+    }
+
+    #[test]
+    fn a_volume_outlives_its_cluster_only_where_the_values_say_so_and_there_is_one() {
+        let claims = json!([{"metadata": {"name": "data"}}]);
+        assert!(keeps_claims(&set(spec("Retain", claims.clone()))));
+        assert!(!keeps_claims(&set(spec("Delete", claims))));
+        assert!(!keeps_claims(&set(spec("Retain", json!([])))));
+        assert_eq!(place(&set(spec("Delete", json!([])))).to_string(), "vc in namespace team-a");
+    }
+}

@@ -78,3 +78,34 @@ async fn until_ended(pods: &Api<Pod>, name: &str) -> Result<()> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pod_is_admitted_where_pod_security_is_restricted() {
+        let pod = pod("weft:1").unwrap().spec.unwrap();
+        let container = &pod.containers[0];
+        assert_eq!(
+            (container.image.as_deref(), pod.restart_policy.as_deref()),
+            (Some("weft:1"), Some("Never"))
+        );
+        let confined = container.security_context.as_ref().unwrap();
+        assert_eq!(confined.allow_privilege_escalation, Some(false));
+        assert_eq!(pod.security_context.unwrap().run_as_non_root, Some(true));
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_no_url_is_refused_by_its_value() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config");
+        let kubeconfig = json!({
+            "current-context": "a", "clusters": [{"name": "a", "cluster": {"server": "https://127.0.0.1:1"}}],
+            "users": [{"name": "a", "user": {}}], "contexts": [{"name": "a", "context": {"cluster": "a", "user": "a"}}],
+        });
+        std::fs::write(&path, kubeconfig.to_string()).unwrap();
+        let error = client(&path, Some("not a url")).await.err().unwrap();
+        assert!(error.to_string().contains("\"not a url\" is not a URL"), "{error:#}");
+    }
+}
