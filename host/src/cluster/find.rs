@@ -89,12 +89,12 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    fn set(spec: Value) -> StatefulSet {
+    fn set(spec: &Value) -> StatefulSet {
         let set = json!({"metadata": {"name": "vc", "namespace": "team-a"}, "spec": spec});
         serde_json::from_value(set).unwrap()
     }
 
-    fn spec(when_deleted: &str, claims: Value) -> Value {
+    fn spec(when_deleted: &str, claims: &Value) -> Value {
         json!({
             "serviceName": "vc", "selector": {}, "template": {}, "volumeClaimTemplates": claims,
             "persistentVolumeClaimRetentionPolicy": {"whenDeleted": when_deleted},
@@ -104,9 +104,9 @@ mod tests {
     #[test]
     fn a_volume_outlives_its_cluster_only_where_the_values_say_so_and_there_is_one() {
         let claims = json!([{"metadata": {"name": "data"}}]);
-        assert!(keeps_claims(&set(spec("Retain", claims.clone()))));
-        assert!(!keeps_claims(&set(spec("Delete", claims))));
-        assert!(!keeps_claims(&set(spec("Retain", json!([])))));
-        assert_eq!(place(&set(spec("Delete", json!([])))).to_string(), "vc in namespace team-a");
+        assert!(keeps_claims(&set(&spec("Retain", &claims))));
+        assert!(!keeps_claims(&set(&spec("Delete", &claims))));
+        assert!(!keeps_claims(&set(&spec("Retain", &json!([])))));
+        assert_eq!(place(&set(&spec("Delete", &json!([])))).to_string(), "vc in namespace team-a");
     }
 }

@@ -5,6 +5,7 @@
 mod audit;
 mod bench;
 mod by_hand;
+mod create;
 mod latency;
 mod ledger;
 mod load;
@@ -39,7 +40,7 @@ const COUNTED_PODS: u32 = 100;
 /// Measures the release build of the syncer on control planes of its own.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// What is measured: the syncer, what plugins cost, or what each store bears.
+    /// What is measured: the syncer, what plugins cost, what each store bears, or a whole virtual cluster.
     #[arg(value_enum, default_value = "syncer")]
     what: What,
     /// Prints one JSON object on standard output; the table goes to standard error.
@@ -64,6 +65,8 @@ enum What {
     Plugins,
     /// Writes a second, latency, errors and CPU of SQLite and etcd under 1 to 200 writers.
     Storage,
+    /// Time to create and to delete a virtual cluster on a real node, and what an idle one costs. Needs root.
+    Create,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -106,6 +109,11 @@ impl Arguments {
 async fn measure(arguments: &Arguments) -> Result<Report> {
     use Measurement::{Latency, Memory, Requests, Restart, Throughput};
     let mut report = Report::default();
+    if arguments.what == What::Create {
+        report.note(format!("load of the machine before the start: {}", usage::load()));
+        create::measure(&mut report).await?;
+        return Ok(report);
+    }
     let programs = Programs::build().await?;
     if arguments.what == What::Storage {
         report.note(format!("load of the machine before the start: {}", usage::load()));
