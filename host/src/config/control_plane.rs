@@ -15,7 +15,7 @@ use crate::config::Error;
 pub struct ControlPlane {
     /// What the components are made of.
     pub distribution: Distribution,
-    /// Version of Kubernetes that the image holds, such as `v1.36.3`; by default that of the image.
+    /// Version of Kubernetes, such as `v1.36.3`: the tag of the image where none is set.
     pub version: String,
     /// Where the virtual cluster keeps its objects.
     pub storage: Storage,
