@@ -16,9 +16,11 @@ RUN target=$(rustc --version --verbose | sed -n 's/^host: //p') \
     && cp "target/$target/release/weft" /weft
 
 FROM ${GO} AS build-kubernetes
+# Another version than the default, such as v1.37.2.
+ARG KUBERNETES=
 WORKDIR /source
 COPY host/kubernetes .
-RUN ./build.sh /kubernetes
+RUN ./build.sh ${KUBERNETES:+--kubernetes "$KUBERNETES"} /kubernetes
 
 FROM scratch AS kubernetes
 COPY --from=build-kubernetes /kubernetes /kubernetes

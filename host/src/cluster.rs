@@ -22,6 +22,8 @@ pub mod smoke;
 pub mod status;
 pub mod values;
 
+use weft_core::keys::CLUSTER_LABEL;
+
 /// Label of every object of the chart: the chart's name.
 pub const NAME_LABEL: &str = "app.kubernetes.io/name";
 /// Label of every object of the chart: the virtual cluster's name.
@@ -43,9 +45,9 @@ pub struct Place {
 }
 
 impl Place {
-    /// Selects the objects of the chart.
+    /// Selects the objects of the chart. Not those of tenants, who may give theirs the same labels.
     pub fn selector(&self) -> String {
-        format!("{NAME_LABEL}={CHART},{INSTANCE_LABEL}={}", self.name)
+        format!("{NAME_LABEL}={CHART},{INSTANCE_LABEL}={},!{CLUSTER_LABEL}", self.name)
     }
 
     /// Where a virtual cluster is created if nobody names a namespace.

@@ -3,6 +3,7 @@
 //! `weft init` prepares everything before the containers start, `weft launch` becomes one of the programs, and the
 //! running syncer renews certificates.
 
+mod addresses;
 mod credentials;
 mod files;
 pub mod init;

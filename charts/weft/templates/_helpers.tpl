@@ -1,5 +1,6 @@
 {{/* Labels of every object of the release. */}}
 {{- define "weft.labels" -}}
+{{- include "weft.checkName" . -}}
 {{ include "weft.selector" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
@@ -9,8 +10,18 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{/* Labels by which the pod of the control plane is found; they never change. */}}
 {{- define "weft.selector" -}}
 app.kubernetes.io/name: weft
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/component: control-plane
+# No tenant can give its pods a key of this domain: the others it can, and would be behind the Service.
+weft.dev/control-plane: {{ .Release.Name | quote }}
+{{- end }}
+
+{{/* Refuses a name that cannot be a part of host names; `weft create` says the same earlier. */}}
+{{- define "weft.checkName" -}}
+{{- $name := .Release.Name }}
+{{- if or (gt (len $name) 24) (not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" $name)) (contains "-x-" (printf "-%s-" $name)) }}
+{{- fail (printf "%q cannot be the name of a virtual cluster: at most 24 lower-case letters, digits and '-', beginning with a letter, and no part of it may be 'x' alone" $name) }}
+{{- end }}
 {{- end }}
 
 {{- define "weft.serviceAccount" -}}
@@ -37,9 +48,9 @@ weft-syncer-{{ .Release.Name }}
 {{/* The configuration file, as `weft init` and `weft syncer` read it. */}}
 {{- define "weft.config" -}}
 cluster:
-  name: {{ .Release.Name }}
-  namespace: {{ .Release.Namespace }}
-  service: {{ .Release.Name }}
+  name: {{ .Release.Name | quote }}
+  namespace: {{ .Release.Namespace | quote }}
+  service: {{ .Release.Name | quote }}
   {{- toYaml .Values.cluster | nindent 2 }}
 virtual:
   kubeconfig: /run/weft/kubeconfig/syncer.kubeconfig

@@ -36,10 +36,7 @@ pub const TOKEN_REFRESH: &str = "weft.dev/token-refresh";
 /// Annotation of the virtual cluster's own Service on the host: the UID of the virtual Namespace `kube-system`, which
 /// is as old as the virtual cluster's storage. The engine writes it.
 pub const VIRTUAL_CLUSTER_UID: &str = "weft.dev/virtual-cluster-uid";
-/// Annotation of the host Secret with the virtual cluster's keys: the version of Kubernetes that runs it. `weft init`
-/// writes it.
-pub const KUBERNETES_VERSION: &str = "weft.dev/kubernetes-version";
-/// Annotation of the same Secret: the address ranges of Services, with commas between. `weft init` writes it.
+/// Annotation of the host Secret with the virtual cluster's keys: the address ranges of Services, with commas between. `weft init` writes it.
 pub const SERVICE_RANGES: &str = "weft.dev/service-ranges";
 
 /// Annotation of a host Namespace that `weft create` made: the virtual cluster that it was made for. `weft delete` deletes

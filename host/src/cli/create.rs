@@ -13,7 +13,7 @@ use crate::cli::host::{self, HostFlags, Interrupts};
 use crate::cli::output;
 use crate::cli::steps::Steps;
 use crate::cluster::chart::{self, Chart};
-use crate::cluster::helm::{Helm, Release};
+use crate::cluster::helm::Helm;
 use crate::cluster::host::Host;
 use crate::cluster::preflight::{self, Findings, admission};
 use crate::cluster::progress::{Seen, Step};
@@ -162,7 +162,11 @@ impl Creation<'_> {
             *begun = Begun::Release;
         }
         steps.waiting("Helm release", None);
-        helm.install(&self.place, self.chart.folder(), &self.values).await?;
+        if is_fresh {
+            helm.install(&self.place, self.chart.folder(), &self.values).await?;
+        } else {
+            helm.upgrade(&self.place, self.chart.folder(), &self.values).await?;
+        }
         steps.done("Helm release");
         let deadline = started + self.arguments.timeout;
         tokio::select! {
@@ -183,7 +187,7 @@ impl Creation<'_> {
         let Some(there) = release.version() else {
             bail!("{place} is a Helm release of the chart {} already; choose another name", release.chart());
         };
-        if is_half_made(release) {
+        if release.is_half_made() {
             bail!("{place} is half made (Helm says {}); `weft delete {name}` removes it", release.status);
         }
         let version = self.chart.version();
@@ -254,10 +258,6 @@ impl Creation<'_> {
         }
         removal::delete_namespace(&self.host, &self.place, UNDO).await.map(drop)
     }
-}
-
-fn is_half_made(release: &Release) -> bool {
-    release.status != "deployed"
 }
 
 /// Whether the rendered configuration has a DNS in the virtual cluster.

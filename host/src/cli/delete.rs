@@ -28,9 +28,6 @@ pub(super) struct Delete {
     /// Do not ask.
     #[arg(short, long)]
     yes: bool,
-    /// Keep the volumes: the virtual cluster's state, and its tenants' data. So does `persistence.keep` in its values.
-    #[arg(long)]
-    keep_pvc: bool,
     /// How long to wait until everything is gone.
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = super::duration::parse)]
     timeout: Duration,
@@ -45,7 +42,7 @@ pub(super) fn delete(arguments: &Delete) -> Result<ExitCode> {
             Some(set) => find::place(set),
             None => arguments.half_made(&host, &helm).await?,
         };
-        let keep_claims = arguments.keep_pvc || set.as_ref().is_some_and(find::keeps_claims);
+        let keep_claims = set.as_ref().is_some_and(find::keeps_claims);
         if !arguments.yes && !confirmed(&place, keep_claims)? {
             output::note("nothing was deleted");
             return Ok(ExitCode::FAILURE);
@@ -94,7 +91,7 @@ impl Delete {
         }
         output::note(&format!(
             "nothing is left of {place}{}",
-            if self.keep_pvc { " but its volumes" } else { "" }
+            if keep_claims { " but the claim of its storage" } else { "" }
         ));
         Ok(())
     }

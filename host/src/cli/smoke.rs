@@ -15,9 +15,9 @@ pub(super) struct Smoke {
     /// Kubeconfig of the virtual cluster.
     #[arg(long, value_name = "FILE")]
     kubeconfig: PathBuf,
-    /// URL of its API server, instead of the kubeconfig's.
-    #[arg(long, value_name = "URL")]
-    server: Option<String>,
+    /// Address of its API server, instead of the kubeconfig's.
+    #[arg(long)]
+    address: Option<String>,
     /// Image of weft, for the pod.
     #[arg(long)]
     image: String,
@@ -28,7 +28,7 @@ pub(super) struct Smoke {
 
 impl Smoke {
     pub(super) fn run(&self) -> Result<ExitCode> {
-        host::run(smoke(&self.kubeconfig, self.server.as_deref(), &self.image, self.timeout))?;
+        host::run(smoke(&self.kubeconfig, self.address.as_deref(), &self.image, self.timeout))?;
         output::print("a pod of the virtual cluster has run on the host\n");
         Ok(ExitCode::SUCCESS)
     }

@@ -14,7 +14,7 @@ use crate::cluster::values::Values;
 use crate::cluster::{CHART, Place};
 
 /// The first release with all that is used here; 4 has it too.
-const OLDEST: (u32, u32) = (3, 13);
+const OLDEST: (u32, u32) = (3, 14);
 const INSTALLATION: &str = "https://helm.sh/docs/intro/install/";
 /// Without hooks and waiting, Helm makes some twenty requests.
 const TIMEOUT: Duration = Duration::from_mins(2);
@@ -32,6 +32,8 @@ pub struct Release {
     chart: String,
     /// Such as `deployed` or `pending-install`.
     pub status: String,
+    /// How often it was installed or upgraded, as a number.
+    revision: String,
 }
 
 impl Release {
@@ -39,6 +41,12 @@ impl Release {
     pub fn version(&self) -> Option<&str> {
         let version = self.chart.strip_prefix(CHART)?.strip_prefix('-')?;
         version.starts_with(|first: char| first.is_ascii_digit()).then_some(version)
+    }
+
+    /// Whether it never became whole. An upgrade that failed leaves the release of before.
+    pub fn is_half_made(&self) -> bool {
+        let has_failed_upgrade = self.status == "failed" && self.revision != "1";
+        self.status != "deployed" && !has_failed_upgrade
     }
 
     /// The chart and its version.
@@ -70,9 +78,14 @@ impl Helm {
         self.run(&of_chart(&["template", "--skip-tests"], place, chart, values)).await
     }
 
-    /// Installs or upgrades the release, without waiting for anything to run.
+    /// Installs the release, without waiting for anything to run.
     pub async fn install(&self, place: &Place, chart: &Path, values: &Values) -> Result<()> {
-        self.run(&of_chart(&["upgrade", "--install"], place, chart, values)).await.map(drop)
+        self.run(&of_chart(&["install"], place, chart, values)).await.map(drop)
+    }
+
+    /// Upgrades the release; values of before stay unless others are given.
+    pub async fn upgrade(&self, place: &Place, chart: &Path, values: &Values) -> Result<()> {
+        self.run(&of_chart(&["upgrade", "--reset-then-reuse-values"], place, chart, values)).await.map(drop)
     }
 
     /// Removes the release, whatever its state; there may be none.
@@ -161,7 +174,11 @@ mod tests {
 
     #[test]
     fn a_release_of_another_chart_is_not_ours() {
-        let release = |chart: &str| Release { chart: chart.to_owned(), status: "deployed".to_owned() };
+        let release = |chart: &str| Release {
+            chart: chart.to_owned(),
+            status: "deployed".to_owned(),
+            revision: "1".to_owned(),
+        };
         assert_eq!(release("weft-0.1.0").version(), Some("0.1.0"));
         assert_eq!(release("weft-agent-0.1.0").version(), None);
         assert_eq!(release("nginx-0.1.0").version(), None);

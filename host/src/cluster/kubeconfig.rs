@@ -56,6 +56,9 @@ impl Files {
         link.previous_context = self.previous(name)?;
         let target = self.target();
         for file in self.existing().filter(|file| *file != target) {
+            if !context::has(&edit::read(file)?, name) {
+                continue;
+            }
             edit::edit(file, |config| context::remove(config, name).is_some())?;
         }
         edit::edit(target, |config| {
@@ -71,6 +74,10 @@ impl Files {
         let was_current = self.current()?.as_deref() == Some(name);
         let mut removed = None;
         for file in self.existing() {
+            // Not even locked: others may not be ours to write.
+            if !context::has(&edit::read(file)?, name) {
+                continue;
+            }
             edit::edit(file, |config| {
                 let link = context::remove(config, name);
                 let is_changed = link.is_some();
@@ -114,12 +121,17 @@ impl Files {
 
     fn go_back(&self, name: &str, link: &Link) -> Result<Option<String>> {
         let mut back = None;
-        for candidate in [&link.previous_context, &link.host_context].into_iter().flatten() {
+        // Where no context was current, none is chosen now: it might be one that is dangerous to be in.
+        let previous = link.previous_context.as_ref();
+        for candidate in previous.into_iter().chain(previous.and(link.host_context.as_ref())) {
             if back.is_none() && self.has(candidate)? {
                 back = Some(candidate.clone());
             }
         }
         for file in self.existing() {
+            if context::current(&edit::read(file)?) != Some(name) {
+                continue;
+            }
             edit::edit(file, |config| {
                 let is_set = context::current(config) == Some(name);
                 if is_set {

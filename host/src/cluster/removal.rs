@@ -29,7 +29,7 @@ const CLAIMS: &str = "PersistentVolumeClaim";
 pub struct Removal {
     /// The virtual cluster.
     pub place: Place,
-    /// Keep the volumes, of the control plane and of the tenants.
+    /// Keep the claim of the storage; those of tenants go with the Service that owns them.
     pub keep_claims: bool,
     /// How long to wait.
     pub timeout: Duration,
@@ -133,7 +133,8 @@ impl Removal {
 
 /// Deletes what the chart may have outside of the namespace, where Helm did not: manifests that kubectl applied.
 async fn delete_cluster_wide(host: &Host, place: &Place) -> Result<()> {
-    let name = format!("weft-syncer-{}-{}", place.name, place.namespace);
+    // As the chart names it: no other pair of names gives the same.
+    let name = format!("weft-syncer:{}:{}", place.namespace, place.name);
     let roles: Api<ClusterRole> = Api::all(host.client.clone());
     let bindings: Api<ClusterRoleBinding> = Api::all(host.client.clone());
     let parameters = DeleteParams::default();
@@ -181,6 +182,8 @@ async fn is_empty(host: &Host, namespace: &str) -> Result<bool> {
         let api: Api<DynamicObject> = Api::namespaced_with(host.client.clone(), namespace, &kind);
         let list = match api.list_metadata(&ListParams::default().limit(3)).await {
             Err(kube::Error::Api(status)) if [404, 405].contains(&status.code) => continue,
+            // What may not be seen may be there.
+            Err(kube::Error::Api(status)) if status.code == 403 => return Ok(false),
             list => list.with_context(|| format!("failed to list {} in {namespace}", kind.plural))?,
         };
         if list.items.iter().any(|object| !is_everywhere(&kind.kind, &object.name_any())) {

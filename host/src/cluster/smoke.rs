@@ -19,8 +19,8 @@ const NAMESPACE: &str = "default";
 ///
 /// # Errors
 /// The pod failed, or had not ended in time; the message has its status.
-pub async fn smoke(kubeconfig: &Path, server: Option<&str>, image: &str, patience: Duration) -> Result<()> {
-    let pods: Api<Pod> = Api::namespaced(client(kubeconfig, server).await?, NAMESPACE);
+pub async fn smoke(kubeconfig: &Path, address: Option<&str>, image: &str, patience: Duration) -> Result<()> {
+    let pods: Api<Pod> = Api::namespaced(client(kubeconfig, address).await?, NAMESPACE);
     let created = pods.create(&PostParams::default(), &pod(image)?).await;
     let name =
         created.context("failed to create a pod in the virtual cluster")?.metadata.name.unwrap_or_default();
@@ -35,11 +35,13 @@ pub async fn smoke(kubeconfig: &Path, server: Option<&str>, image: &str, patienc
     bail!("the pod {NAMESPACE}/{name} has not ended; its status is {}", status.unwrap_or_default())
 }
 
-async fn client(kubeconfig: &Path, server: Option<&str>) -> Result<Client> {
+async fn client(kubeconfig: &Path, address: Option<&str>) -> Result<Client> {
     let file = Kubeconfig::read_from(kubeconfig)?;
     let mut config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?;
-    if let Some(server) = server {
-        config.cluster_url = server.parse().with_context(|| format!("{server:?} is not a URL"))?;
+    if let Some(address) = address {
+        let host = if address.contains(':') { format!("[{address}]") } else { address.to_owned() };
+        let url = format!("https://{host}:443").parse();
+        config.cluster_url = url.with_context(|| format!("{address:?} is not an address"))?;
     }
     Ok(Client::try_from(config)?)
 }
@@ -54,7 +56,7 @@ fn pod(image: &str) -> Result<Pod> {
             "restartPolicy": "Never", "terminationGracePeriodSeconds": 0,
             "automountServiceAccountToken": false,
             "securityContext": {
-                "runAsNonRoot": true, "runAsUser": 65_532, "seccompProfile": {"type": "RuntimeDefault"},
+                "runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"},
             },
             "containers": [{
                 "name": "smoke", "image": image, "args": ["--version"], "securityContext": confined,
@@ -97,7 +99,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_server_that_is_no_url_is_refused_by_its_value() {
+    async fn what_is_no_address_is_refused_by_its_value() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("config");
         let kubeconfig = json!({
@@ -105,7 +107,8 @@ mod tests {
             "users": [{"name": "a", "user": {}}], "contexts": [{"name": "a", "context": {"cluster": "a", "user": "a"}}],
         });
         std::fs::write(&path, kubeconfig.to_string()).unwrap();
-        let error = client(&path, Some("not a url")).await.err().unwrap();
-        assert!(error.to_string().contains("\"not a url\" is not a URL"), "{error:#}");
+        let error = client(&path, Some("no address")).await.err().unwrap();
+        assert!(error.to_string().contains("\"no address\" is not an address"), "{error:#}");
+        client(&path, Some("fd00::1")).await.unwrap();
     }
 }

@@ -38,8 +38,10 @@ pub struct ControlPlane {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Folders {
-    /// What all containers share: keys, launch files, the socket of the store.
+    /// What all containers share: keys and launch files.
     pub shared: PathBuf,
+    /// The socket at which the API server reaches the store.
+    pub store: PathBuf,
     /// The storage's files.
     pub data: PathBuf,
 }
@@ -98,7 +100,11 @@ impl Default for ControlPlane {
 
 impl Default for Folders {
     fn default() -> Self {
-        Self { shared: PathBuf::from("/run/weft"), data: PathBuf::from("/data") }
+        Self {
+            shared: PathBuf::from("/run/weft"),
+            store: PathBuf::from("/run/weft-store"),
+            data: PathBuf::from("/data"),
+        }
     }
 }
 
@@ -133,6 +139,12 @@ impl ControlPlane {
         if let Some(address) = self.external_address.as_deref().filter(|address| host_of(address).is_none()) {
             let why = format!("{address:?} is not host:port, such as vc.example.com:443");
             return refuse("controlPlane.externalAddress", why);
+        }
+        let is_of_authentication =
+            |flag: &&String| flag.starts_with("--oidc-") || flag.starts_with("--anonymous-auth");
+        if let Some(flag) = self.api.extra_args.iter().find(is_of_authentication) {
+            let why = format!("{flag:?} excludes the file of weft that says how clients authenticate");
+            return refuse("controlPlane.api.extraArgs", why);
         }
         let components = [
             ("controlPlane.api.extraArgs", &self.api),

@@ -34,7 +34,7 @@ pub struct Values {
     pub dns: Dns,
     /// Objects that are applied in the virtual cluster. A change is applied without a restart.
     pub deploy: Deploy,
-    /// What the syncer logs, and how. A change is applied without a restart.
+    /// What the syncer logs, and how. A change of the level is applied without a restart.
     pub log: Log,
     /// Rules that are WebAssembly components. A change is applied without a restart.
     pub plugins: Plugins,

@@ -2,22 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
-use serde_json::Value;
 use time::OffsetDateTime;
-use weft_core::keys::{KUBERNETES_VERSION, SERVICE_RANGES};
+use weft_core::keys::SERVICE_RANGES;
 use weft_core::object::{Host, HostObject, ResourceType};
 
 use crate::api::{self, Api};
-use crate::config::control_plane::{ControlPlane, host_of};
+use crate::config::control_plane::ControlPlane;
 use crate::config::{Cluster, Config};
+use crate::control::addresses::Addresses;
 use crate::control::files::write_private;
 use crate::control::pki::{self, Pki};
-use crate::control::version::{self, step};
-use crate::control::writer::{Content, Secrets};
+use crate::control::writer::{Content, Secrets, Stored};
 use crate::control::{API_PORT, kubeconfig};
 
 /// Two starts at once may write at the same time.
@@ -59,9 +57,14 @@ pub enum Error {
         /// What is wrong.
         source: pki::Error,
     },
-    /// The storage is of a version that this one cannot take over.
-    #[error(transparent)]
-    Version(#[from] version::Error),
+    /// Somebody else's Secret has the name.
+    #[error(
+        "there is a Secret {secret} that is not of this virtual cluster: choose another name, or remove it"
+    )]
+    Foreign {
+        /// `namespace/name`.
+        secret: String,
+    },
     /// The shared folder cannot be written.
     #[error("failed to write {path}", path = path.display())]
     File {
@@ -97,20 +100,34 @@ impl<'a> Credentials<'a> {
         let mut tries = 0;
         loop {
             tries += 1;
-            let before = self.secrets().read(name).await.map_err(self.failed("read", name))?;
+            let before = self.read(name).await?;
             let mut content = before.as_ref().map(|before| before.content.clone()).unwrap_or_default();
-            step(content.annotations.get(KUBERNETES_VERSION), &self.control_plane.version)?;
-            let pki = Pki::complete(content.data, &self.server_names(), now).map_err(|source| {
-                Error::Keys { secret: format!("{}/{name}", self.cluster.namespace), source }
-            })?;
+            if before.is_none() {
+                // Lost under a running pod: its programs have the keys still.
+                content.data = kept(&self.folder.join("pki"));
+            }
+            let pki =
+                Pki::complete(content.data, &self.addresses().server_names(), now).map_err(|source| {
+                    Error::Keys { secret: format!("{}/{name}", self.cluster.namespace), source }
+                })?;
             content.data = pki.files().clone();
-            content.annotations.insert(KUBERNETES_VERSION.to_owned(), self.control_plane.version.clone());
             content.annotations.insert(SERVICE_RANGES.to_owned(), self.ranges_text());
             match self.secrets().write(name, before.as_ref(), &content).await {
                 Ok(()) => return Ok(pki),
                 Err(error) if tries < TRIES && (error.is_conflict() || error.is_already_exists()) => {}
                 Err(error) => return Err(self.failed("write", name)(error)),
             }
+        }
+    }
+
+    /// A Secret of this virtual cluster.
+    async fn read(&self, name: &str) -> Result<Option<Stored>, Error> {
+        let found = self.secrets().read(name).await.map_err(self.failed("read", name))?;
+        match found {
+            Some(found) if !found.is_of(&self.cluster.name) => {
+                Err(Error::Foreign { secret: format!("{}/{name}", self.cluster.namespace) })
+            }
+            found => Ok(found),
         }
     }
 
@@ -149,55 +166,20 @@ impl<'a> Credentials<'a> {
             ("client-certificate".to_owned(), pki.file("admin.crt").to_owned()),
             ("client-key".to_owned(), pki.file("admin.key").to_owned()),
         ]);
-        if let Some(outside) = self.outside() {
+        if let Some(outside) = self.addresses().outside() {
             let config = kubeconfig::of_admin(pki, &format!("https://{outside}"));
             data.insert("config-outside".to_owned(), config);
         }
-        let before = self.secrets().read(&secret).await.map_err(self.failed("read", &secret))?;
+        let before = self.read(&secret).await?;
         let annotations =
             before.as_ref().map(|before| before.content.annotations.clone()).unwrap_or_default();
         let content = Content { data, annotations };
         self.secrets().write(&secret, before.as_ref(), &content).await.map_err(self.failed("write", &secret))
     }
 
-    /// Where clients outside of the host reach the API server, if that is known.
-    fn outside(&self) -> Option<String> {
-        let balancer = || {
-            let address = balancer_addresses(self.service).into_iter().next()?;
-            Some(if address.contains(':') { format!("[{address}]:443") } else { format!("{address}:443") })
-        };
-        self.control_plane.external_address.clone().or_else(balancer)
-    }
-
-    /// Every name and address at which clients reach the API server.
-    fn server_names(&self) -> Vec<String> {
-        let Cluster { namespace, domain, .. } = self.cluster;
-        let service = self.service.name();
-        let kubernetes = "kubernetes.default.svc";
-        let mut names = ["localhost", "127.0.0.1", "::1", "kubernetes", "kubernetes.default", kubernetes]
-            .map(str::to_owned)
-            .to_vec();
-        names.extend([
-            format!("{kubernetes}.{domain}"),
-            service.to_owned(),
-            format!("{service}.{namespace}"),
-            format!("{service}.{namespace}.svc"),
-        ]);
-        names.extend(weft_core::context::cluster_ips(self.service).iter().map(IpAddr::to_string));
-        names.extend(
-            self.ranges.iter().filter_map(|range| range.hosts().next()).map(|first| first.to_string()),
-        );
-        names.extend(balancer_addresses(self.service));
-        names.extend(self.control_plane.server_names.iter().cloned());
-        names.extend(self.control_plane.external_address.as_deref().and_then(host_of).map(str::to_owned));
-        // As certificates spell them.
-        let mut names: Vec<String> = names
-            .into_iter()
-            .map(|name| name.parse::<IpAddr>().map_or(name, |address| address.to_string()))
-            .collect();
-        names.sort();
-        names.dedup();
-        names
+    fn addresses(&self) -> Addresses<'a> {
+        let Self { cluster, control_plane, service, ranges, .. } = *self;
+        Addresses { cluster, control_plane, service, ranges }
     }
 
     fn secrets(&self) -> Secrets<'a> {
@@ -209,6 +191,16 @@ impl<'a> Credentials<'a> {
         let secret = format!("{}/{name}", self.cluster.namespace);
         move |source| Error::Host { action, secret, source: Box::new(source) }
     }
+}
+
+/// The files of keys in a folder.
+fn kept(folder: &Path) -> BTreeMap<String, String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let file = |entry: std::fs::DirEntry| {
+        let name = entry.file_name().into_string().ok()?;
+        Some((name, std::fs::read_to_string(entry.path()).ok()?))
+    };
+    entries.filter_map(file).collect()
 }
 
 /// The ranges of Services that were found at an earlier start.
@@ -232,22 +224,13 @@ pub(super) fn kubeconfig_of(folder: &Path, user: &str) -> PathBuf {
     folder.join("kubeconfig").join(format!("{user}.kubeconfig"))
 }
 
-fn balancer_addresses(service: &HostObject) -> Vec<String> {
-    let ingress = service.pointer("/status/loadBalancer/ingress").and_then(Value::as_array);
-    let address = |ingress: &Value| {
-        let of = |key: &str| ingress.get(key).and_then(Value::as_str).map(str::to_owned);
-        of("hostname").or_else(|| of("ip"))
-    };
-    ingress.into_iter().flatten().filter_map(address).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::sync::{Arc, Mutex};
 
     use http::Method;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use crate::api::scripted::{Answer, Asked, scripted};
 
@@ -308,26 +291,14 @@ mod tests {
         let first = refresh(&shelf, &config, 1_800_000_000).await.unwrap();
         let second = refresh(&shelf, &config, 1_800_000_100).await.unwrap();
         assert!(second.renewed().is_empty());
+        shelf.lock().unwrap().remove("vc-pki");
+        let refilled = refresh(&shelf, &config, 1_800_000_150).await.unwrap();
+        assert!(refilled.renewed().is_empty(), "a lost Secret is filled from the folder");
         std::fs::remove_dir_all(folder.path().join("pki")).unwrap();
         let third = refresh(&shelf, &config, 1_800_000_200).await.unwrap();
         assert_eq!(first.files(), third.files());
         let found = std::fs::read_to_string(folder.path().join("pki/syncer.crt")).unwrap();
         assert_eq!(found, third.file("syncer.crt"));
-    }
-
-    #[tokio::test]
-    async fn the_certificate_has_every_name_at_which_the_server_is_reached() {
-        let (shelf, folder) = (Shelf::default(), tempfile::tempdir().unwrap());
-        let config = config(folder.path());
-        let (host, _) = scripted(move |asked| keep(&shelf, asked));
-        let (service, ranges) = (service(), ["10.96.0.0/16".parse().unwrap()]);
-        let control_plane = config.control_plane.as_ref().unwrap();
-        let names = Credentials::new(&config, control_plane, &host, &service, &ranges).server_names();
-        for name in
-            ["10.96.7.7", "10.96.0.1", "192.0.2.7", "vc.example.com", "vc.team-a.svc", "127.0.0.1", "::1"]
-        {
-            assert!(names.iter().any(|found| found == name), "{name} is not in {names:?}");
-        }
     }
 
     #[tokio::test]
@@ -346,6 +317,16 @@ mod tests {
             text("client-key").contains("PRIVATE KEY")
                 && text("certificate-authority").contains("CERTIFICATE")
         );
+    }
+
+    #[tokio::test]
+    async fn a_secret_of_somebody_else_is_left_alone() {
+        let (shelf, folder) = (Shelf::default(), tempfile::tempdir().unwrap());
+        let foreign = json!({"metadata": {"name": "vc-pki"}, "data": {"ca.crt": "QQ=="}});
+        shelf.lock().unwrap().insert("vc-pki".to_owned(), foreign.clone());
+        let text = refresh(&shelf, &config(folder.path()), 1_800_000_000).await.unwrap_err().to_string();
+        assert!(text.contains("team-a/vc-pki that is not of this virtual cluster"), "{text}");
+        assert_eq!(shelf.lock().unwrap()["vc-pki"], foreign);
     }
 
     #[tokio::test]

@@ -157,10 +157,16 @@ mod tests {
         json!({"metadata": {"name": "vc", "uid": "uid-service"}, "spec": {"clusterIPs": [address]}})
     }
 
+    /// The Secret of an earlier start that found this range.
+    fn secret(range: &str) -> Value {
+        let labels = json!({"app.kubernetes.io/instance": "vc", "app.kubernetes.io/managed-by": "weft"});
+        json!({"metadata": {"name": "vc-pki", "labels": labels, "annotations": {SERVICE_RANGES: range}}})
+    }
+
     #[tokio::test]
     async fn the_range_that_an_earlier_start_found_is_not_asked_for_again() {
         let folder = tempfile::tempdir().unwrap();
-        let secret = json!({"metadata": {"name": "vc-pki", "annotations": {SERVICE_RANGES: "10.96.0.0/20"}}});
+        let secret = secret("10.96.0.0/20");
         let objects = json!({"vc": service("10.96.1.1"), "vc-pki": secret});
         let (result, requests) = prepared(folder.path(), objects).await;
         result.unwrap();
@@ -172,7 +178,7 @@ mod tests {
     #[tokio::test]
     async fn a_range_that_no_longer_holds_the_service_is_found_anew() {
         let folder = tempfile::tempdir().unwrap();
-        let secret = json!({"metadata": {"name": "vc-pki", "annotations": {SERVICE_RANGES: "10.96.0.0/20"}}});
+        let secret = secret("10.96.0.0/20");
         let declared = json!({"metadata": {"name": "kubernetes"}, "spec": {"cidrs": ["172.20.0.0/16"]}});
         let objects = json!({"vc": service("172.20.1.1"), "vc-pki": secret, "kubernetes": declared});
         prepared(folder.path(), objects).await.0.unwrap();

@@ -104,9 +104,10 @@ impl Launch {
     pub async fn become_program(&self, program: Program, address: Option<&str>) -> Result<Infallible, Error> {
         match program {
             Program::Store => {
-                storage::check(&self.folders.data, self.control_plane.storage.r#type)?;
+                let settings = &self.control_plane;
+                storage::check(&self.folders.data, settings.storage.r#type, &settings.version)?;
             }
-            Program::Api => wait::for_store(&self.folders.shared).await,
+            Program::Api => wait::for_store(&self.folders.store).await,
             Program::Controllers => wait::for_api(&self.folders.shared).await?,
         }
         let command = self.command(program, address);

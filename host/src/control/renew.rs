@@ -16,36 +16,36 @@ use crate::control::credentials::Credentials;
 use crate::control::init::{Error, own_service, ranges};
 
 /// Between two looks: a new address of the Service gets into the certificate within that time.
-const PERIOD: Duration = Duration::from_mins(10);
+const PERIOD: Duration = Duration::from_mins(1);
+/// The syncer's own certificate, in the shared folder.
+const OWN: &str = "pki/syncer.crt";
 
 /// Keeps the certificates up to date; returns when those of the syncer itself were renewed, or when there is no
 /// control plane to look after, never.
 pub async fn keep(config: &Config, host: Api<Host>) {
     let Some(control_plane) = &config.control_plane else { return std::future::pending().await };
+    let own = || std::fs::read(config.folders.shared.join(OWN)).ok();
+    let started_with = own();
     loop {
         tokio::time::sleep(PERIOD).await;
-        match renew(config, control_plane, &host).await {
-            Ok(renewed) if renewed.iter().any(|file| file == "syncer.crt") => return,
-            Ok(_) => {}
-            Err(error) => {
-                let error = &error as &dyn std::error::Error;
-                warn!(error, "failed to renew certificates; trying again");
-            }
+        if let Err(error) = renew(config, control_plane, &host).await {
+            let error = &error as &dyn std::error::Error;
+            warn!(error, "failed to renew certificates; trying again");
+        }
+        // Whoever renewed it, and whatever failed afterwards.
+        if own() != started_with {
+            return;
         }
     }
 }
 
-async fn renew(
-    config: &Config,
-    control_plane: &ControlPlane,
-    host: &Api<Host>,
-) -> Result<Vec<String>, Error> {
+async fn renew(config: &Config, control_plane: &ControlPlane, host: &Api<Host>) -> Result<(), Error> {
     let service = own_service(host, config).await?;
     let ranges = ranges(host, config, control_plane, &service).await?;
     let credentials = Credentials::new(config, control_plane, host, &service, &ranges);
-    let renewed = credentials.refresh(OffsetDateTime::now_utc()).await?.renewed().to_vec();
-    if !renewed.is_empty() {
-        info!(files = renewed.join(","), "renewed certificates");
+    let pki = credentials.refresh(OffsetDateTime::now_utc()).await?;
+    if !pki.renewed().is_empty() {
+        info!(files = pki.renewed().join(","), "renewed certificates");
     }
-    Ok(renewed)
+    Ok(())
 }

@@ -12,6 +12,8 @@ use crate::api::{self, Api};
 
 const JSON: &str = "application/json";
 const MERGE_PATCH: &str = "application/merge-patch+json";
+const INSTANCE: &str = "app.kubernetes.io/instance";
+const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// Our name in `managedFields`.
 const FIELD_MANAGER: &str = "fieldManager=weft";
 
@@ -35,7 +37,18 @@ pub(super) struct Content {
 /// A Secret as it stands on the host.
 pub(super) struct Stored {
     pub(super) content: Content,
+    /// The virtual cluster whose it is; none for a Secret that weft has not made.
+    cluster: Option<String>,
+    /// UID of the Service that takes it along.
+    owner: String,
     resource_version: String,
+}
+
+impl Stored {
+    /// Whether it was made for the virtual cluster of this name.
+    pub(super) fn is_of(&self, cluster: &str) -> bool {
+        self.cluster.as_deref() == Some(cluster)
+    }
 }
 
 impl Secrets<'_> {
@@ -54,7 +67,9 @@ impl Secrets<'_> {
         before: Option<&Stored>,
         content: &Content,
     ) -> Result<(), api::Error> {
-        if before.is_some_and(|before| before.content == *content) {
+        // A copy that was restored names a Service that is gone: the host would remove it.
+        let is_same = |before: &Stored| before.content == *content && before.owner == self.owner.uid();
+        if before.is_some_and(is_same) {
             return Ok(());
         }
         let collection = api::list_path(&resource(), self.namespace);
@@ -76,8 +91,7 @@ impl Secrets<'_> {
             // None for a new one.
             "resourceVersion": version,
             "labels": {
-                "app.kubernetes.io/name": "weft", "app.kubernetes.io/instance": self.cluster,
-                "app.kubernetes.io/managed-by": "weft",
+                "app.kubernetes.io/name": "weft", INSTANCE: self.cluster, MANAGED_BY: "weft",
             },
             "annotations": content.annotations,
             "ownerReferences": [owner],
@@ -116,7 +130,10 @@ fn stored(object: &HostObject) -> Stored {
     let decoded = |text: &String| String::from_utf8(BASE64_STANDARD.decode(text).ok()?).ok();
     let data = texts(object.pointer("/data").and_then(Value::as_object));
     let data = data.into_iter().filter_map(|(key, text)| Some((key, decoded(&text)?))).collect();
+    let is_ours = object.label(MANAGED_BY) == Some("weft");
     Stored {
+        cluster: object.label(INSTANCE).filter(|_| is_ours).map(str::to_owned),
+        owner: object.text("/metadata/ownerReferences/0/uid").unwrap_or_default().to_owned(),
         content: Content { data, annotations: texts(object.annotations()) },
         resource_version: object.text("/metadata/resourceVersion").unwrap_or_default().to_owned(),
     }
@@ -161,11 +178,18 @@ mod tests {
     #[tokio::test]
     async fn a_change_is_a_patch_of_the_version_that_was_read_and_the_same_content_is_not_written() {
         let stored = json!({
-            "metadata": {"name": "vc-pki", "resourceVersion": "7"},
+            "metadata": {
+                "name": "vc-pki", "resourceVersion": "7", "ownerReferences": [{"uid": "uid-service"}],
+                "labels": {INSTANCE: "vc", MANAGED_BY: "weft"},
+            },
             "data": {"a": BASE64_STANDARD.encode("1"), "old": BASE64_STANDARD.encode("2")},
         });
         let requests = write(Some(stored.clone()), &content(&[("a", "1"), ("old", "2")])).await;
         assert_eq!(requests.lines(), [format!("GET {PATH}/vc-pki")]);
+        let mut restored = stored.clone();
+        restored["metadata"]["ownerReferences"][0]["uid"] = json!("uid-of-before");
+        let requests = write(Some(restored), &content(&[("a", "1"), ("old", "2")])).await;
+        assert_eq!(requests.lines()[1..], [format!("PATCH {PATH}/vc-pki")], "a restored copy gets its owner");
         let requests = write(Some(stored), &content(&[("a", "3")])).await;
         let body = &requests.bodies(&Method::PATCH)[0];
         assert_eq!((&body["metadata"]["resourceVersion"], &body["data"]["old"]), (&json!("7"), &Value::Null));

@@ -68,7 +68,7 @@ fn documents_of<'a>(config: &Config, permissions: &'a Permissions) -> Vec<Docume
     documents.extend(pair("Role", metadata, &permissions.namespaced[..]));
     if !permissions.cluster.is_empty() {
         // Cluster-scoped names are shared by all namespaces.
-        let metadata = json!({"name": format!("{syncer}-{namespace}")});
+        let metadata = json!({"name": format!("weft-syncer:{namespace}:{}", config.cluster.name)});
         documents.extend(pair("ClusterRole", metadata, &permissions.cluster[..]));
     }
     documents
@@ -111,7 +111,7 @@ mod tests {
         let (_, objects) = rendered(&json!({"mappings": [mapping]}));
         let (role, binding) = (&objects[4], &objects[5]);
         assert_eq!((&role["kind"], &binding["kind"]), (&json!("ClusterRole"), &json!("ClusterRoleBinding")));
-        assert_eq!(role["metadata"], json!({"name": "weft-syncer-my-vcluster-team-a"}));
+        assert_eq!(role["metadata"], json!({"name": "weft-syncer:team-a:my-vcluster"}));
         assert_eq!(role["rules"][0]["resourceNames"], json!(["cats.example.com"]));
         assert_eq!(binding["roleRef"]["name"], role["metadata"]["name"]);
     }

@@ -9,7 +9,7 @@ use crate::control::API_PORT;
 use crate::control::credentials::kubeconfig_of;
 use crate::control::pki::FRONT_PROXY_CLIENT;
 
-/// The store's socket in the shared folder: never a port, because a store asks nobody who they are.
+/// The store's socket in its folder: never a port, because a store asks nobody who they are.
 pub(super) const STORE_SOCKET: &str = "store.sock";
 /// Where the controller manager serves its health.
 const CONTROLLERS_PORT: u16 = 10_257;
@@ -143,7 +143,7 @@ fn store_url(launch: &Launch) -> String {
 }
 
 fn socket_url(launch: &Launch, file: &str) -> String {
-    format!("unix://{}", launch.folders.shared.join(file).display())
+    format!("unix://{}", launch.folders.store.join(file).display())
 }
 
 /// All addresses of the pod's first family.

@@ -7,15 +7,19 @@ use std::path::{Path, PathBuf};
 use nix::sys::statvfs::statvfs;
 
 use crate::config::control_plane::StorageType;
+use crate::control::files::write_private;
+use crate::control::version;
 
 /// The file of SQLite, in the folder.
 pub(super) const SQLITE_FILE: &str = "kine.db";
+/// The file that says which version of Kubernetes has run last, in the folder: it goes where the data goes.
+const VERSION_FILE: &str = "kubernetes-version";
 /// The folder of etcd, in the folder.
 pub(super) const ETCD_FOLDER: &str = "etcd";
 /// How every file of SQLite begins (<https://www.sqlite.org/fileformat2.html>).
 const SQLITE_MAGIC: &[u8] = b"SQLite format 3\0";
-/// Less free space than this and the store's next checkpoint may fail halfway.
-const ENOUGH: u64 = 32 * 1024 * 1024;
+/// With less free space than this no store can work.
+const ENOUGH: u64 = 1024 * 1024;
 
 /// Why the storage cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -47,18 +51,20 @@ pub enum Error {
         /// Which.
         file: PathBuf,
     },
+    /// The data is of a version that this one cannot take over.
+    #[error(transparent)]
+    Version(#[from] version::Error),
     /// No space.
-    #[error(
-        "the volume of the storage is full ({free} bytes are free): make it larger, or delete objects that are not needed"
-    )]
+    #[error("the volume of the storage is full ({free} bytes are free): make it larger")]
     Full {
         /// In bytes.
         free: u64,
     },
 }
 
-/// Passes if a store of this type can open the folder.
-pub(super) fn check(folder: &Path, wanted: StorageType) -> Result<(), Error> {
+/// Passes if a store of this type can open the folder, for a control plane of this version of Kubernetes, which is then
+/// the last that has run.
+pub(super) fn check(folder: &Path, wanted: StorageType, version: &str) -> Result<(), Error> {
     let unwritable = |source| Error::Unwritable { folder: folder.to_owned(), source };
     fs::create_dir_all(folder).map_err(unwritable)?;
     let (sqlite, etcd) = (folder.join(SQLITE_FILE), folder.join(ETCD_FOLDER));
@@ -73,7 +79,12 @@ pub(super) fn check(folder: &Path, wanted: StorageType) -> Result<(), Error> {
     }
     check_space(folder)?;
     tempfile::tempfile_in(folder).map_err(unwritable)?;
-    if is_damaged(&sqlite) { Err(Error::Damaged { file: sqlite }) } else { Ok(()) }
+    if is_damaged(&sqlite) {
+        return Err(Error::Damaged { file: sqlite });
+    }
+    let file = folder.join(VERSION_FILE);
+    version::step(fs::read_to_string(&file).ok().as_ref(), version)?;
+    write_private(&file, version).map_err(unwritable)
 }
 
 fn check_space(folder: &Path) -> Result<(), Error> {
@@ -94,6 +105,20 @@ fn is_damaged(file: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn check(folder: &Path, wanted: StorageType) -> Result<(), Error> {
+        super::check(folder, wanted, "v1.36.3")
+    }
+
+    #[test]
+    fn the_version_that_ran_last_decides_which_may_run_next_and_goes_with_the_data() {
+        let folder = tempfile::tempdir().unwrap();
+        let check = |version| super::check(folder.path(), StorageType::Sqlite, version);
+        check("v1.36.3").unwrap();
+        assert!(matches!(check("v1.38.0"), Err(Error::Version(_))));
+        check("v1.37.2").unwrap();
+        assert!(matches!(check("v1.36.3"), Err(Error::Version(_))));
+    }
 
     #[test]
     fn an_empty_folder_a_database_and_an_empty_file_can_be_opened() {
