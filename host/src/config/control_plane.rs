@@ -19,8 +19,8 @@ pub struct ControlPlane {
     pub version: String,
     /// Where the virtual cluster keeps its objects.
     pub storage: Storage,
-    /// Address ranges of Services, at most one of IPv4 and one of IPv6: those of the host, which are found by themselves
-    /// where the host tells.
+    /// Address ranges of Services, at most one of IPv4 and one of IPv6. They must be the host's, and are discovered unless
+    /// they are set.
     pub service_cidrs: Vec<String>,
     /// More host names and addresses at which clients reach the API server, for its certificate.
     pub server_names: Vec<String>,

@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 /// The longest path that the kernel takes for a socket.
 const LONGEST_SOCKET: usize = 107;
 
-/// What SQLite must be told: wait for a lock instead of failing, take it at the start of a transaction,
+/// How SQLite is opened: wait for a lock instead of failing, take it at the start of a transaction,
 /// and sync to disk before a revision is shown to anyone.
 const SQLITE: &str = "_journal_mode=WAL&_busy_timeout=30000&_txlock=immediate&_synchronous=FULL";
 

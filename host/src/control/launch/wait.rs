@@ -14,7 +14,7 @@ use crate::control::credentials::kubeconfig_of;
 
 /// Between two tries.
 const RETRY: Duration = Duration::from_millis(100);
-/// How often a person reading the log is told.
+/// How often the log repeats what is waited for.
 const REMIND: Duration = Duration::from_secs(5);
 
 /// Why something cannot be waited for.
