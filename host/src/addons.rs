@@ -52,7 +52,7 @@ impl Addon {
         Self { origin, object, upkeep }
     }
 
-    /// Tells it from every other object and from other versions of itself.
+    /// Distinguishes it from every other object and from other versions of itself.
     pub(crate) fn digest(&self) -> &str {
         self.object.annotation(ADDON).unwrap_or_default()
     }

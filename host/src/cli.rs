@@ -144,8 +144,7 @@ fn syncer(arguments: &Syncer) -> anyhow::Result<()> {
     let log = telemetry::start(&config.log)?;
     // The work is waiting for two servers; what is done between takes a fraction of one processor, and one
     // thread saves waking another for each answer.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(run::run(&arguments.config, config, log))
+    host::run(run::run(&arguments.config, config, log))
 }
 
 #[cfg(test)]

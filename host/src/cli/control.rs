@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use crate::cli::output;
+use crate::cli::{host, output};
 use crate::config::{Config, Log};
 use crate::control::init::init;
 use crate::control::launch::{Launch, Program};
@@ -43,7 +43,7 @@ impl Init {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
         let config = Config::load(&self.config)?;
         telemetry::start(&config.log)?;
-        runtime()?.block_on(init(&config, self.copy_to.as_deref()))?;
+        host::run(async { Ok(init(&config, self.copy_to.as_deref()).await?) })?;
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -57,10 +57,6 @@ impl LaunchArguments {
             return Ok(ExitCode::SUCCESS);
         }
         telemetry::start(&Log::default())?;
-        match runtime()?.block_on(launch.become_program(self.program, address))? {}
+        match host::run(async { Ok(launch.become_program(self.program, address).await?) })? {}
     }
-}
-
-fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()
 }

@@ -54,7 +54,7 @@ impl Network {
         Ok(unused)
     }
 
-    /// Tells the machines of this host apart.
+    /// Distinguishes the machines of this host.
     pub(super) fn id(&self) -> String {
         format!("weft-node-{}", self.number)
     }

@@ -154,7 +154,7 @@ impl Desk {
         Ok(String::from_utf8(output.stdout)?.trim().to_owned())
     }
 
-    /// The uid of the Namespace `kube-system` on a plane, which tells planes apart.
+    /// The uid of the Namespace `kube-system` on a plane, which distinguishes planes.
     async fn identity(plane: &Plane) -> Result<String> {
         let namespaces: Api<Namespace> = Api::all(plane.client().await?);
         namespaces.get("kube-system").await?.metadata.uid.context("it has no uid")

@@ -1,7 +1,5 @@
 //! Knows the flags of each program of a control plane. Pure: from the launch file to a list of flags.
 
-use std::path::Path;
-
 use super::storage::{ETCD_FOLDER, SQLITE_FILE};
 use super::{AUTHENTICATION, Launch, Program};
 use crate::config::control_plane::StorageType;
@@ -157,7 +155,7 @@ fn ranges(launch: &Launch) -> String {
 }
 
 fn key(launch: &Launch, flag: &str, file: &str) -> String {
-    let path = Path::new(&launch.folders.shared).join("pki").join(file);
+    let path = launch.folders.shared.join("pki").join(file);
     format!("--{flag}={}", path.display())
 }
 
