@@ -5,6 +5,7 @@
 
 pub mod chart;
 pub mod check;
+pub mod claims;
 pub mod connection;
 pub mod context;
 pub mod events;

@@ -32,6 +32,11 @@ weft-syncer-{{ .Release.Name }}
 {{ .Values.pods.serviceAccount | default (printf "weft-workload-%s" .Release.Name) }}
 {{- end }}
 
+{{/* The volume claim of the storage, named as a template of the StatefulSet would name that of its first pod. */}}
+{{- define "weft.claim" -}}
+data-{{ .Release.Name }}-0
+{{- end }}
+
 {{- define "weft.image.weft" -}}
 {{ include "weft.image" (list .Values.image.registry .Values.image.weft.repository (.Values.image.weft.tag | default .Chart.AppVersion)) }}
 {{- end }}

@@ -1,4 +1,7 @@
 //! Every label key, annotation key and name in the domain `weft.dev`: what it says, who writes it, and where.
+//!
+//! The chart has two more that no code reads: the label `weft.dev/control-plane`, by which its Services find their pod,
+//! and the annotation `weft.dev/restart-digest` of that pod, which changes with the settings that need another one.
 
 /// The domain of weft's keys. Its subdomains are weft's as well.
 pub const DOMAIN: &str = "weft.dev";

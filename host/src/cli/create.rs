@@ -1,5 +1,6 @@
 //! `weft create`: installs a virtual cluster with Helm, and shows how far it is.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -13,7 +14,8 @@ use crate::cli::host::{self, HostFlags, Interrupts};
 use crate::cli::output;
 use crate::cli::steps::Steps;
 use crate::cluster::chart::{self, Chart};
-use crate::cluster::helm::Helm;
+use crate::cluster::claims;
+use crate::cluster::helm::{Helm, NameInUse};
 use crate::cluster::host::Host;
 use crate::cluster::preflight::{self, Findings, admission};
 use crate::cluster::progress::{Seen, Step};
@@ -104,14 +106,14 @@ struct Creation<'a> {
 }
 
 /// What an installation that fails has to undo.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 enum Begun {
     /// Nothing: an upgrade, or only looks so far.
     Nothing,
     /// The namespace.
     Namespace,
-    /// The release.
-    Release,
+    /// The release, beside volume claims with these UIDs, which were kept from an earlier one.
+    Release(BTreeSet<String>),
 }
 
 impl Creation<'_> {
@@ -144,9 +146,8 @@ impl Creation<'_> {
         begun: &mut Begun,
         started: Instant,
     ) -> Result<()> {
-        let manifests = helm.template(&self.place, self.chart.folder(), &self.values).await?;
-        let objects = chart::objects(&manifests).context("the chart renders no YAML")?;
         steps.waiting("checks", None);
+        let objects = self.objects(helm).await?;
         let findings = tokio::select! {
             findings = preflight::check(&self.host, &self.place, &objects, helm.release(&self.place)) => findings?,
             () = interrupts.next() => bail!("interrupted"),
@@ -156,14 +157,18 @@ impl Creation<'_> {
             preflight::create_namespace(&self.host, &self.place).await?;
             *begun = Begun::Namespace;
         }
-        preflight::refuse(&self.place, &admission::refused(&self.host, &self.place, &objects).await?)?;
+        let refused = admission::refused(&self.host, &self.place, &objects, !is_fresh).await?;
+        preflight::refuse(&self.place, &refused)?;
         steps.done(&format!("checks (Kubernetes {}, Helm {})", findings.version, helm.version()));
-        if is_fresh {
-            *begun = Begun::Release;
-        }
         steps.waiting("Helm release", None);
         if is_fresh {
-            helm.install(&self.place, self.chart.folder(), &self.values).await?;
+            let before = claims::uids(&claims::of(&self.host, &self.place).await?);
+            let created_namespace = std::mem::replace(begun, Begun::Release(before));
+            let installed = helm.install(&self.place, self.chart.folder(), &self.values).await;
+            if installed.as_ref().is_err_and(anyhow::Error::is::<NameInUse>) {
+                *begun = created_namespace;
+            }
+            installed?;
         } else {
             helm.upgrade(&self.place, self.chart.folder(), &self.values).await?;
         }
@@ -173,6 +178,16 @@ impl Creation<'_> {
             ready = self.wait(steps, has_dns(&objects), deadline) => ready,
             () = interrupts.next() => bail!("interrupted"),
         }
+    }
+
+    /// What the chart renders: for an upgrade, with the values of before.
+    async fn objects(&self, helm: &Helm) -> Result<Vec<Value>> {
+        // Without a release, the checks say so.
+        let is_upgrade = self.arguments.upgrade && helm.release(&self.place).await?.is_some();
+        let below = if is_upgrade { helm.values(&self.place).await? } else { String::new() };
+        let values = self.values.over(&below)?;
+        let manifests = helm.template(&self.place, self.chart.folder(), &values).await?;
+        chart::objects(&manifests).context("the chart renders no YAML")
     }
 
     /// Whether this is a new virtual cluster; fails if it may not replace what is there.
@@ -238,8 +253,8 @@ impl Creation<'_> {
     /// Removes what a failed installation began, unless it is to be kept; the error with what is left to do.
     async fn undo(&self, begun: Begun, error: anyhow::Error) -> anyhow::Error {
         let name = &self.place.name;
-        let (Some(helm), false) = (&self.helm, begun == Begun::Nothing) else { return error };
-        if self.arguments.keep && begun == Begun::Release {
+        let (Some(helm), false) = (&self.helm, matches!(begun, Begun::Nothing)) else { return error };
+        if self.arguments.keep && matches!(begun, Begun::Release(_)) {
             return error.context(format!(
                 "kept the unfinished virtual cluster; `weft status {name}` shows it, `weft delete {name}` removes it"
             ));
@@ -252,8 +267,8 @@ impl Creation<'_> {
     }
 
     async fn remove(&self, helm: &Helm, begun: Begun) -> Result<()> {
-        if begun == Begun::Release {
-            let removal = Removal { place: self.place.clone(), keep_claims: false, timeout: UNDO };
+        if let Begun::Release(keep) = begun {
+            let removal = Removal { place: self.place.clone(), keep, timeout: UNDO };
             removal.run(&self.host, helm, |_| {}).await?;
         }
         removal::delete_namespace(&self.host, &self.place, UNDO).await.map(drop)

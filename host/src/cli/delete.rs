@@ -1,5 +1,6 @@
 //! `weft delete`: removes a virtual cluster, and waits until nothing of it is left on the host.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -42,14 +43,14 @@ pub(super) fn delete(arguments: &Delete) -> Result<ExitCode> {
             Some(set) => find::place(set),
             None => arguments.half_made(&host, &helm).await?,
         };
-        let keep_claims = set.as_ref().is_some_and(find::keeps_claims);
-        if !arguments.yes && !confirmed(&place, keep_claims)? {
+        let keep = removal::kept_claims(&host, &place).await?;
+        if !arguments.yes && !confirmed(&place, !keep.is_empty())? {
             output::note("nothing was deleted");
             return Ok(ExitCode::FAILURE);
         }
         let mut interrupts = Interrupts::listen()?;
         tokio::select! {
-            done = arguments.run(&host, &helm, &place, keep_claims) => done?,
+            done = arguments.run(&host, &helm, &place, keep) => done?,
             () = interrupts.next() => bail!("interrupted; `weft delete {}` goes on", place.name),
         }
         Ok(ExitCode::SUCCESS)
@@ -76,10 +77,11 @@ impl Delete {
         bail!("there is no virtual cluster {:?} in {}; `weft list -A` lists them", self.name, host.describe())
     }
 
-    async fn run(&self, host: &Host, helm: &Helm, place: &Place, keep_claims: bool) -> Result<()> {
+    async fn run(&self, host: &Host, helm: &Helm, place: &Place, keep: BTreeSet<String>) -> Result<()> {
         let mut steps = Steps::start();
         disconnect(host, place)?;
-        let removal = Removal { place: place.clone(), keep_claims, timeout: self.timeout };
+        let keeps = !keep.is_empty();
+        let removal = Removal { place: place.clone(), keep, timeout: self.timeout };
         steps.waiting("objects deleted", None);
         let removed = removal.run(host, helm, |left| {
             steps.waiting("objects deleted", Some(&removal::list(left)));
@@ -91,7 +93,7 @@ impl Delete {
         }
         output::note(&format!(
             "nothing is left of {place}{}",
-            if keep_claims { " but the claim of its storage" } else { "" }
+            if keeps { " but the volume claim of its storage" } else { "" }
         ));
         Ok(())
     }
@@ -108,18 +110,18 @@ fn disconnect(host: &Host, place: &Place) -> Result<()> {
 }
 
 /// Asks on a terminal.
-fn confirmed(place: &Place, keep_claims: bool) -> Result<bool> {
+fn confirmed(place: &Place, keeps_claim: bool) -> Result<bool> {
     if !std::io::stdin().is_terminal() {
         bail!("deleting {place} has to be confirmed; give `--yes`");
     }
     let mut screen = anstream::stderr();
-    write!(screen, "{}", question(place, keep_claims))?;
+    write!(screen, "{}", question(place, keeps_claim))?;
     screen.flush()?;
     is_confirmed(place, std::io::stdin().lock())
 }
 
-fn question(place: &Place, keep_claims: bool) -> String {
-    let volumes = if keep_claims { "" } else { " and its volumes" };
+fn question(place: &Place, keeps_claim: bool) -> String {
+    let volumes = if keeps_claim { "" } else { " and its volumes" };
     format!("Delete virtual cluster {place}, everything in it{volumes}? Type its name to confirm: ")
 }
 

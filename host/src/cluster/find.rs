@@ -68,13 +68,6 @@ pub fn place(set: &StatefulSet) -> Place {
     Place { namespace: set.namespace().unwrap_or_default(), name: set.name_any() }
 }
 
-/// Whether its volume is to outlive it: `persistence.keep` in the chart's values.
-pub fn keeps_claims(set: &StatefulSet) -> bool {
-    let policy = set.spec.persistent_volume_claim_retention_policy.as_ref();
-    let has_claims = set.spec.volume_claim_templates.as_ref().is_some_and(|claims| !claims.is_empty());
-    has_claims && policy.is_some_and(|policy| policy.when_deleted.as_deref() == Some("Retain"))
-}
-
 async fn list(api: &Api<StatefulSet>, selector: &str) -> kube::Result<Vec<StatefulSet>> {
     Ok(api.list(&ListParams::default().labels(selector)).await?.items)
 }
@@ -87,26 +80,11 @@ fn not_found(host: &Host, name: &str, namespace: Option<&str>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::{Value, json};
-
-    fn set(spec: &Value) -> StatefulSet {
-        let set = json!({"metadata": {"name": "vc", "namespace": "team-a"}, "spec": spec});
-        serde_json::from_value(set).unwrap()
-    }
-
-    fn spec(when_deleted: &str, claims: &Value) -> Value {
-        json!({
-            "serviceName": "vc", "selector": {}, "template": {}, "volumeClaimTemplates": claims,
-            "persistentVolumeClaimRetentionPolicy": {"whenDeleted": when_deleted},
-        })
-    }
+    use serde_json::json;
 
     #[test]
-    fn a_volume_outlives_its_cluster_only_where_the_values_say_so_and_there_is_one() {
-        let claims = json!([{"metadata": {"name": "data"}}]);
-        assert!(keeps_claims(&set(&spec("Retain", &claims))));
-        assert!(!keeps_claims(&set(&spec("Delete", &claims))));
-        assert!(!keeps_claims(&set(&spec("Retain", &json!([])))));
-        assert_eq!(place(&set(&spec("Delete", &json!([])))).to_string(), "vc in namespace team-a");
+    fn a_virtual_cluster_is_where_its_set_is() {
+        let set = json!({"metadata": {"name": "vc", "namespace": "team-a"}});
+        assert_eq!(place(&serde_json::from_value(set).unwrap()).to_string(), "vc in namespace team-a");
     }
 }

@@ -19,6 +19,11 @@ const INSTALLATION: &str = "https://helm.sh/docs/intro/install/";
 /// Without hooks and waiting, Helm makes some twenty requests.
 const TIMEOUT: Duration = Duration::from_mins(2);
 
+/// A release that was not there before the installation was begun by somebody else meanwhile.
+#[derive(Debug, thiserror::Error)]
+#[error("somebody else has created {0} meanwhile")]
+pub struct NameInUse(Place);
+
 /// Helm, and the host cluster that it works on.
 pub struct Helm {
     version: String,
@@ -79,13 +84,26 @@ impl Helm {
     }
 
     /// Installs the release, without waiting for anything to run.
+    ///
+    /// # Errors
+    /// [`NameInUse`] if there has come to be a release of that name, which is then somebody else's.
     pub async fn install(&self, place: &Place, chart: &Path, values: &Values) -> Result<()> {
-        self.run(&of_chart(&["install"], place, chart, values)).await.map(drop)
+        match self.run(&of_chart(&["install"], place, chart, values)).await {
+            Err(error) if is_in_use(&error.to_string()) => Err(NameInUse(place.clone()).into()),
+            installed => installed.map(drop),
+        }
     }
 
     /// Upgrades the release; values of before stay unless others are given.
     pub async fn upgrade(&self, place: &Place, chart: &Path, values: &Values) -> Result<()> {
         self.run(&of_chart(&["upgrade", "--reset-then-reuse-values"], place, chart, values)).await.map(drop)
+    }
+
+    /// The values that the release was given so far, as YAML.
+    pub async fn values(&self, place: &Place) -> Result<String> {
+        let arguments =
+            ["get", "values", "--output", "yaml", "--namespace", &place.namespace, "--", &place.name];
+        self.run(&arguments.map(OsString::from)).await
     }
 
     /// Removes the release, whatever its state; there may be none.
@@ -150,6 +168,11 @@ fn of_chart(verb: &[&str], place: &Place, chart: &Path, values: &Values) -> Vec<
     arguments
 }
 
+/// Helm's two ways to say that there is a release of that name: when it looks, and when it writes.
+fn is_in_use(error: &str) -> bool {
+    error.contains("cannot re-use a name that is still in use") || error.contains("release: already exists")
+}
+
 /// What Helm says went wrong, without its warnings.
 fn reason(errors: &str) -> String {
     let errors = errors.split_once("Error: ").map_or(errors, |(_, reason)| reason);
@@ -182,6 +205,15 @@ mod tests {
         assert_eq!(release("weft-0.1.0").version(), Some("0.1.0"));
         assert_eq!(release("weft-agent-0.1.0").version(), None);
         assert_eq!(release("nginx-0.1.0").version(), None);
+    }
+
+    #[test]
+    fn a_name_in_use_is_not_confused_with_an_object_that_exists() {
+        assert!(is_in_use(
+            "helm install failed: INSTALLATION FAILED: cannot re-use a name that is still in use"
+        ));
+        assert!(is_in_use("helm install failed: INSTALLATION FAILED: release: already exists"));
+        assert!(!is_in_use("Service \"a\" in namespace \"b\" exists and cannot be imported"));
     }
 
     #[test]

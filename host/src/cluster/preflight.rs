@@ -168,8 +168,8 @@ async fn storage_class(host: &Host, objects: &[Value]) -> Option<String> {
 }
 
 fn needs_default_class(object: &Value) -> bool {
-    let templates = object.pointer("/spec/volumeClaimTemplates").and_then(Value::as_array);
-    templates.into_iter().flatten().any(|claim| claim.pointer("/spec/storageClassName").is_none())
+    let is_claim = object.get("kind").is_some_and(|kind| kind == "PersistentVolumeClaim");
+    is_claim && object.pointer("/spec/storageClassName").is_none()
 }
 
 #[cfg(test)]
@@ -201,9 +201,9 @@ mod tests {
 
     #[test]
     fn only_a_claim_without_a_class_needs_a_default() {
-        let set = |spec: Value| json!({"spec": {"volumeClaimTemplates": [{"spec": spec}]}});
-        assert!(needs_default_class(&set(json!({}))));
-        assert!(!needs_default_class(&set(json!({"storageClassName": "fast"}))));
-        assert!(!needs_default_class(&json!({"spec": {}})));
+        let claim = |spec: Value| json!({"kind": "PersistentVolumeClaim", "spec": spec});
+        assert!(needs_default_class(&claim(json!({}))));
+        assert!(!needs_default_class(&claim(json!({"storageClassName": "fast"}))));
+        assert!(!needs_default_class(&json!({"kind": "Service", "spec": {}})));
     }
 }

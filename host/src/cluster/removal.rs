@@ -1,6 +1,6 @@
 //! Removes everything of a virtual cluster from its host, and says what is still there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -14,23 +14,22 @@ use kube::discovery::{Discovery, Scope, verbs};
 use kube::{Client, ResourceExt as _};
 use weft_core::keys::{CLUSTER_LABEL, CREATED_NAMESPACE};
 
-use crate::cluster::Place;
 use crate::cluster::helm::Helm;
 use crate::cluster::host::Host;
+use crate::cluster::{Place, claims};
 
 /// Between two looks at what is left.
 const INTERVAL: Duration = Duration::from_millis(300);
 /// So many lists at a time: a host may know hundreds of kinds.
 const CONCURRENCY: usize = 16;
-const CLAIMS: &str = "PersistentVolumeClaim";
 
 /// What is to be removed, and how.
 #[derive(Debug, Clone)]
 pub struct Removal {
     /// The virtual cluster.
     pub place: Place,
-    /// Keep the claim of the storage; those of tenants go with the Service that owns them.
-    pub keep_claims: bool,
+    /// UIDs of the volume claims that stay. Those of tenants go with the Service that owns them.
+    pub keep: BTreeSet<String>,
     /// How long to wait.
     pub timeout: Duration,
 }
@@ -70,7 +69,6 @@ impl Removal {
         let selectors = [self.place.selector(), format!("{CLUSTER_LABEL}={}", self.place.name)];
         let lists = kinds
             .iter()
-            .filter(|kind| !self.keep_claims || kind.kind != CLAIMS)
             .flat_map(|kind| selectors.iter().map(move |selector| self.list(host, kind, selector)));
         let lists: Vec<Result<_>> = stream::iter(lists).buffer_unordered(CONCURRENCY).collect().await;
         let mut objects = Vec::new();
@@ -80,6 +78,7 @@ impl Removal {
         // An object may have both labels.
         objects.sort_by_key(|(_, object)| object.uid());
         objects.dedup_by_key(|(_, object)| object.uid());
+        objects.retain(|(_, object)| !object.uid().is_some_and(|uid| self.keep.contains(&uid)));
         Ok(objects)
     }
 
@@ -149,10 +148,18 @@ async fn delete_cluster_wide(host: &Host, place: &Place) -> Result<()> {
     Ok(())
 }
 
-/// Whether anything of the virtual cluster is there.
+/// Whether anything of the virtual cluster is there, but for the claims that outlive it.
 pub async fn is_there(host: &Host, place: &Place) -> Result<bool> {
-    let removal = Removal { place: place.clone(), keep_claims: false, timeout: Duration::ZERO };
+    let keep = kept_claims(host, place).await?;
+    let removal = Removal { place: place.clone(), keep, timeout: Duration::ZERO };
     Ok(!removal.objects(host, &kinds(&host.client).await?).await?.is_empty())
+}
+
+/// UIDs of the claims that outlive the virtual cluster.
+pub async fn kept_claims(host: &Host, place: &Place) -> Result<BTreeSet<String>> {
+    let mut claims = claims::of(host, place).await?;
+    claims.retain(claims::is_kept);
+    Ok(claims::uids(&claims))
 }
 
 /// Deletes the namespace if `weft create` made it for this virtual cluster and nothing else is in it, and waits until

@@ -14,8 +14,8 @@ use crate::config::values::Values as Known;
 pub struct Values {
     files: Vec<PathBuf>,
     sets: Vec<String>,
-    // Holds what came from standard input.
-    _input: Option<TempDir>,
+    // Holds files of our own.
+    _folder: Option<TempDir>,
 }
 
 impl Values {
@@ -23,7 +23,7 @@ impl Values {
     /// which becomes a file: Helm reads it twice.
     pub fn new(mut files: Vec<PathBuf>, sets: Vec<String>) -> Result<Self> {
         let Some(input) = files.iter_mut().find(|file| file.as_path() == Path::new("-")) else {
-            return Ok(Self { files, sets, _input: None });
+            return Ok(Self { files, sets, _folder: None });
         };
         let folder = tempfile::tempdir().context("failed to create a folder for the values")?;
         let mut text = String::new();
@@ -32,7 +32,16 @@ impl Values {
             .context("failed to read the values from standard input")?;
         *input = folder.path().join("values.yaml");
         std::fs::write(&input, text).context("failed to write the values to a file")?;
-        Ok(Self { files, sets, _input: Some(folder) })
+        Ok(Self { files, sets, _folder: Some(folder) })
+    }
+
+    /// These values over others, which are YAML.
+    pub fn over(&self, below: &str) -> Result<Self> {
+        let folder = tempfile::tempdir().context("failed to create a folder for the values")?;
+        let path = folder.path().join("below.yaml");
+        std::fs::write(&path, below).context("failed to write the values to a file")?;
+        let files = std::iter::once(path).chain(self.files.iter().cloned()).collect();
+        Ok(Self { files, sets: self.sets.clone(), _folder: Some(folder) })
     }
 
     /// The files.

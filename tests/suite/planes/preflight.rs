@@ -67,11 +67,11 @@ async fn a_pod_that_the_host_refuses_is_known(admin: &Host) -> Result<()> {
     let labels = json!({"pod-security.kubernetes.io/enforce": "restricted"});
     let namespaces: Api<Namespace> = Api::all(admin.client.clone());
     create(&namespaces, json!({"metadata": {"name": "strict", "labels": labels}})).await?;
-    let refused = admission::refused(admin, &place("strict"), &[set(&json!({}))]).await?;
+    let refused = admission::refused(admin, &place("strict"), &[set(&json!({}))], false).await?;
     ensure!(refused.join("; ").contains("violates PodSecurity"), "{refused:?}");
     let context = json!({"runAsNonRoot": true, "allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]},
         "seccompProfile": {"type": "RuntimeDefault"}});
-    let refused = admission::refused(admin, &place("strict"), &[set(&context)]).await?;
+    let refused = admission::refused(admin, &place("strict"), &[set(&context)], false).await?;
     ensure!(refused.is_empty(), "{refused:?}");
     Ok(())
 }
@@ -81,8 +81,8 @@ fn set(context: &Value) -> Value {
     let container = json!({"name": "api", "image": "api", "securityContext": context,
         "volumeMounts": [{"name": "data", "mountPath": "/data"}]});
     json!({"kind": "StatefulSet", "metadata": {"name": "one"}, "spec": {
-        "template": {"metadata": {}, "spec": {"serviceAccountName": "missing", "containers": [container]}},
-        "volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": {"storageClassName": "standard"}}],
+        "template": {"metadata": {}, "spec": {"serviceAccountName": "missing", "containers": [container],
+            "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "data-one-0"}}]}},
     }})
 }
 

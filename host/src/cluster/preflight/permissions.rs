@@ -26,6 +26,7 @@ pub const INSTALLATION: &[Permission] = &[
     // Helm keeps its releases in Secrets; the kubeconfig is in one.
     ("", "secrets", &["get", "list", "create", "update", "delete"]),
     ("", "pods", &["get", "list"]),
+    ("", "persistentvolumeclaims", MANAGE),
     ("apps", "statefulsets", &["get", "list", "create", "patch", "delete"]),
     ("rbac.authorization.k8s.io", "roles", MANAGE),
     ("rbac.authorization.k8s.io", "rolebindings", MANAGE),

@@ -1,0 +1,52 @@
+//! The volume claims of a virtual cluster's own storage: which there are, and which outlive it.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context as _, Result};
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use kube::ResourceExt;
+use kube::api::{Api, ListParams};
+
+use crate::cluster::Place;
+use crate::cluster::host::Host;
+
+/// Makes Helm leave an object where it is; the chart sets it for `persistence.keep`
+/// (<https://helm.sh/docs/howto/charts_tips_and_tricks/>).
+const RESOURCE_POLICY: &str = "helm.sh/resource-policy";
+
+/// The claims that are there. Whoever may not list claims sees none, and cannot delete any.
+pub async fn of(host: &Host, place: &Place) -> Result<Vec<PersistentVolumeClaim>> {
+    let claims: Api<PersistentVolumeClaim> = Api::namespaced(host.client.clone(), &place.namespace);
+    match claims.list(&ListParams::default().labels(&place.selector())).await {
+        Ok(list) => Ok(list.items),
+        Err(kube::Error::Api(status)) if status.code == 403 => Ok(Vec::new()),
+        Err(error) => Err(error).with_context(|| format!("failed to list the volume claims of {place}")),
+    }
+}
+
+/// Whether a claim outlives its virtual cluster.
+pub fn is_kept(claim: &PersistentVolumeClaim) -> bool {
+    claim.annotations().get(RESOURCE_POLICY).is_some_and(|policy| policy == "keep")
+}
+
+/// Their UIDs.
+pub fn uids(claims: &[PersistentVolumeClaim]) -> BTreeSet<String> {
+    claims.iter().filter_map(ResourceExt::uid).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_claim_is_kept_where_helm_would_keep_it() {
+        let claim = |policy: &str| {
+            let claim = json!({"metadata": {"uid": policy, "annotations": {RESOURCE_POLICY: policy}}});
+            serde_json::from_value::<PersistentVolumeClaim>(claim).unwrap()
+        };
+        assert!(is_kept(&claim("keep")) && !is_kept(&claim("delete")));
+        assert!(!is_kept(&PersistentVolumeClaim::default()));
+        assert_eq!(uids(&[claim("keep"), PersistentVolumeClaim::default()]), ["keep".to_owned()].into());
+    }
+}
