@@ -56,7 +56,9 @@ use watches::Watches;
 
 /// How often objects in the caches that were not used lately are packed.
 const PACK: Duration = Duration::from_secs(3);
-/// Between two tries to bootstrap.
+/// Between the first two tries to bootstrap: a new API server makes its own Service a little after it is ready.
+const BOOTSTRAP_FIRST_RETRY: Duration = Duration::from_millis(200);
+/// The longest time between two tries to bootstrap.
 const BOOTSTRAP_RETRY: Duration = Duration::from_secs(2);
 /// How long writes in flight may take once the engine stops.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -256,9 +258,11 @@ async fn work(syncer: Arc<Syncer>, mut ready: signal::Receiver<bool>) {
 }
 
 async fn keep_bootstrapped(bootstrap: Bootstrap, ready: signal::Sender<bool>) {
+    let mut pause = BOOTSTRAP_FIRST_RETRY;
     while let Err(error) = bootstrap.run().await {
         warn!(error = &error as &dyn std::error::Error, "cannot bootstrap the virtual cluster; trying again");
-        tokio::time::sleep(BOOTSTRAP_RETRY).await;
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(BOOTSTRAP_RETRY);
     }
     info!("the virtual cluster is bootstrapped; syncing begins");
     ready.send_replace(true);

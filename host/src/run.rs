@@ -6,6 +6,7 @@ mod rules;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
@@ -87,15 +88,18 @@ async fn facts(config: &Config, host: &Api<Host>, r#virtual: &Api<Virtual>) -> F
 }
 
 async fn version<S>(api: &Api<S>, side: &'static str) -> weft_core::context::Version {
-    /// Between two tries.
-    const RETRY: std::time::Duration = std::time::Duration::from_secs(2);
+    /// Between two tries, in the end.
+    const RETRY: Duration = Duration::from_secs(2);
+    // A control plane that starts beside the syncer is ready within seconds.
+    let mut pause = Duration::from_millis(200);
     loop {
         match api.version().await {
             Ok(version) => return version,
             Err(error) => {
                 let error = &error as &dyn std::error::Error;
                 tracing::warn!(side, error, "cannot reach the API server; trying again");
-                tokio::time::sleep(RETRY).await;
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(RETRY);
             }
         }
     }

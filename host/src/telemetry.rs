@@ -6,6 +6,9 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::{Error, Log, LogFormat};
 
+/// The client library.
+const NOISY: &str = "kube_client";
+
 /// What is logged, to be changed while the process runs.
 pub struct LogFilter(Box<dyn Fn(EnvFilter) + Send + Sync>);
 
@@ -41,5 +44,11 @@ impl LogFilter {
 }
 
 fn filter(level: &str) -> Result<EnvFilter, Error> {
+    // It calls every answer an error that is none to whoever waits for a server; who asked says what failed.
+    let level = if level.contains(NOISY) {
+        level.to_owned()
+    } else {
+        format!("{level},{NOISY}::client::builder=off")
+    };
     EnvFilter::try_new(level).map_err(|error| Error::Value { key: "log.level", why: error.to_string() })
 }

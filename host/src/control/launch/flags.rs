@@ -129,6 +129,9 @@ fn controllers(launch: &Launch) -> Vec<String> {
         "--leader-elect=false".to_owned(),
         "--profiling=false".to_owned(),
         "--use-service-account-credentials=true".to_owned(),
+        // Each of some forty controllers makes its account first, which takes seconds at the default 20 a second.
+        "--kube-api-qps=100".to_owned(),
+        "--kube-api-burst=200".to_owned(),
         key(launch, "service-account-private-key-file", "sa.key"),
         key(launch, "root-ca-file", "ca.crt"),
         key(launch, "cluster-signing-cert-file", "ca.crt"),
