@@ -2,8 +2,9 @@
 
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::Args;
+use tokio::time::{Instant, timeout_at};
 
 use crate::cli::host::{self, ClusterFlags};
 use crate::cli::output::{self, Format, bad, faint, good, strong};
@@ -27,10 +28,12 @@ pub(super) struct Check {
 
 pub(super) fn check(arguments: &Check) -> ExitCode {
     let findings = host::run(async {
+        let deadline = Instant::now() + check::TIMEOUT;
         let ClusterFlags { name, namespace, host } = &arguments.cluster;
         let host = host.open().await?;
-        let set = find::one(&host, name, namespace.as_deref()).await?;
-        Ok(check::all(&host, &find::place(&set), &set).await)
+        let set = timeout_at(deadline, find::one(&host, name, namespace.as_deref())).await;
+        let set = set.with_context(|| format!("{} does not answer in time", host.describe()))??;
+        Ok(check::all(&host, &find::place(&set), &set, deadline).await)
     });
     let shown = findings.and_then(|findings| {
         show(&findings, arguments.output)?;

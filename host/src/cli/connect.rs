@@ -8,12 +8,14 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use http::Uri;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
 use crate::cli::forward;
-use crate::cli::host::{self, ClusterFlags, Interrupts};
+use crate::cli::host::{self, ClusterFlags, Interrupt, Interrupts};
 use crate::cli::output;
 use crate::cluster::connection::Connection;
 use crate::cluster::context::{self, Link};
@@ -80,13 +82,17 @@ impl Way {
         if self.foreground {
             return self.in_foreground(host, place, &connection).await;
         }
-        let cluster = match address {
-            Some(cluster) => cluster,
-            None => connection.cluster_at(&server(self.background(host, place)?)),
+        let (cluster, started) = if let Some(cluster) = address {
+            (cluster, None)
+        } else {
+            let (port, started) = self.background(host, place)?;
+            (connection.cluster_at(&server(port)), started)
         };
         let name = context::name(place);
         if let Err(error) = answers(&connection, &cluster).await {
             let why = Forwarder::of(host, place)?.last_words();
+            // Nobody would know of it.
+            started.as_ref().map(Forwarder::stop).transpose()?;
             return Err(why.map_or(error, |why| anyhow::anyhow!("failed to connect to {place}: {why}")));
         }
         if self.print {
@@ -116,16 +122,17 @@ impl Way {
         None
     }
 
-    /// The local port of the forwarder in the background, which is started if it does not run.
-    fn background(&self, host: &Host, place: &Place) -> Result<u16> {
+    /// The local port of the forwarder in the background, and that forwarder if it was started now.
+    fn background(&self, host: &Host, place: &Place) -> Result<(u16, Option<Forwarder>)> {
         let forwarder = Forwarder::of(host, place)?;
         if let Some(record) = forwarder.running() {
             if self.local_port.is_none_or(|port| port == record.port) {
-                return Ok(record.port);
+                return Ok((record.port, None));
             }
             forwarder.stop()?;
         }
-        Ok(forwarder.start(&forward::arguments(host, place, self.local_port))?.port)
+        let record = forwarder.start(&forward::arguments(host, place, self.local_port))?;
+        Ok((record.port, Some(forwarder)))
     }
 
     async fn with_command(
@@ -156,7 +163,7 @@ impl Way {
         // The folder is readable by its owner alone.
         std::fs::write(&file, kubeconfig::single(&context::name(place), cluster, user)?)?;
         let Some((program, arguments)) = self.command.split_first() else { bail!("there is no command") };
-        // The terminal sends Ctrl-C to the command as well; what it does then is its business.
+        // What the command does with a signal is its business.
         let mut interrupts = Interrupts::listen()?;
         let mut command = tokio::process::Command::new(program);
         let child = command.args(arguments).env("KUBECONFIG", &file).kill_on_drop(true).spawn();
@@ -164,7 +171,7 @@ impl Way {
         let status = loop {
             tokio::select! {
                 status = child.wait() => break status?,
-                () = interrupts.next() => {}
+                interrupt = interrupts.next() => pass_on(interrupt, &child),
             }
         };
         let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default());
@@ -181,10 +188,19 @@ impl Way {
         output::note(&format!("connected to {place} as context {name:?} at {address}; Ctrl-C ends it"));
         let ended = tokio::select! {
             ended = serve(listener, Target::new(host, place.clone())) => ended,
-            () = interrupts.next() => Ok(()),
+            _ = interrupts.next() => Ok(()),
         };
         host.files.disconnect(&name)?;
         ended.map(|()| ExitCode::SUCCESS)
+    }
+}
+
+/// The terminal sends Ctrl-C to the command as well; a kill it gets from us alone.
+fn pass_on(interrupt: Interrupt, child: &tokio::process::Child) {
+    let pid = child.id().and_then(|pid| i32::try_from(pid).ok());
+    if let (Interrupt::Kill, Some(pid)) = (interrupt, pid) {
+        // It may have ended in this moment.
+        let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
     }
 }
 

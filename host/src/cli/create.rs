@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use kube::ResourceExt as _;
 use serde_json::Value;
 
 use crate::cli::connect;
@@ -150,7 +152,7 @@ impl Creation<'_> {
         let objects = self.objects(helm).await?;
         let findings = tokio::select! {
             findings = preflight::check(&self.host, &self.place, &objects, helm.release(&self.place)) => findings?,
-            () = interrupts.next() => bail!("interrupted"),
+            _ = interrupts.next() => bail!("interrupted"),
         };
         let is_fresh = self.compare(&findings)?;
         if findings.namespace_is_missing {
@@ -160,23 +162,17 @@ impl Creation<'_> {
         let refused = admission::refused(&self.host, &self.place, &objects, !is_fresh).await?;
         preflight::refuse(&self.place, &refused)?;
         steps.done(&format!("checks (Kubernetes {}, Helm {})", findings.version, helm.version()));
-        steps.waiting("Helm release", None);
         if is_fresh {
-            let before = claims::uids(&claims::of(&self.host, &self.place).await?);
-            let created_namespace = std::mem::replace(begun, Begun::Release(before));
-            let installed = helm.install(&self.place, self.chart.folder(), &self.values).await;
-            if installed.as_ref().is_err_and(anyhow::Error::is::<NameInUse>) {
-                *begun = created_namespace;
-            }
-            installed?;
+            self.create_release(helm, steps, begun).await?;
         } else {
+            steps.waiting("Helm release", None);
             helm.upgrade(&self.place, self.chart.folder(), &self.values).await?;
         }
         steps.done("Helm release");
         let deadline = started + self.arguments.timeout;
         tokio::select! {
             ready = self.wait(steps, has_dns(&objects), deadline) => ready,
-            () = interrupts.next() => bail!("interrupted"),
+            _ = interrupts.next() => bail!("interrupted"),
         }
     }
 
@@ -188,6 +184,31 @@ impl Creation<'_> {
         let values = self.values.over(&below)?;
         let manifests = helm.template(&self.place, self.chart.folder(), &values).await?;
         chart::objects(&manifests).context("the chart renders no YAML")
+    }
+
+    async fn create_release(&self, helm: &Helm, steps: &mut Steps, begun: &mut Begun) -> Result<()> {
+        let before = claims::of(&self.host, &self.place).await?;
+        let kept = self.keeping(&before);
+        let values = kept.as_ref().unwrap_or(&self.values);
+        steps.waiting("Helm release", None);
+        let created_namespace = std::mem::replace(begun, Begun::Release(claims::uids(&before)));
+        let installed = helm.install(&self.place, self.chart.folder(), values).await;
+        if installed.as_ref().is_err_and(anyhow::Error::is::<NameInUse>) {
+            *begun = created_namespace;
+        }
+        installed
+    }
+
+    /// Other values, where an earlier virtual cluster of the name left its storage: that goes on being kept, whatever the
+    /// values say, for Helm owns it now, and would delete it when a creation that fails is undone.
+    fn keeping(&self, before: &[PersistentVolumeClaim]) -> Option<Values> {
+        let claim = before.first()?;
+        output::note(&format!(
+            "the volume claim {} of an earlier virtual cluster {} is used again, and goes on being kept",
+            claim.name_any(),
+            self.place.name
+        ));
+        Some(self.values.and("persistence.keep=true"))
     }
 
     /// Whether this is a new virtual cluster; fails if it may not replace what is there.

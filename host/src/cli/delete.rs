@@ -51,7 +51,7 @@ pub(super) fn delete(arguments: &Delete) -> Result<ExitCode> {
         let mut interrupts = Interrupts::listen()?;
         tokio::select! {
             done = arguments.run(&host, &helm, &place, keep) => done?,
-            () = interrupts.next() => bail!("interrupted; `weft delete {}` goes on", place.name),
+            _ = interrupts.next() => bail!("interrupted; `weft delete {}` goes on", place.name),
         }
         Ok(ExitCode::SUCCESS)
     })

@@ -28,8 +28,13 @@ pub(super) struct Disconnect {
 pub(super) fn disconnect(arguments: &Disconnect) -> Result<ExitCode> {
     let files = arguments.host.files()?;
     let wanted = arguments.wanted(&files)?;
+    let is_on_host =
+        |host: Option<&String>| arguments.host.context.as_ref().is_none_or(|wanted| Some(wanted) == host);
     let mut found = 0_usize;
-    for (name, link) in files.links()?.into_iter().filter(|(_, link)| wanted.fits(&link.place())) {
+    let links = files.links()?.into_iter();
+    let links =
+        links.filter(|(_, link)| wanted.fits(&link.place()) && is_on_host(link.host_context.as_ref()));
+    for (name, link) in links {
         if let Some(done) = files.disconnect(&name)? {
             found += 1;
             let back =
@@ -37,7 +42,8 @@ pub(super) fn disconnect(arguments: &Disconnect) -> Result<ExitCode> {
             output::note(&format!("disconnected from {}{back}", link.place()));
         }
     }
-    for forwarder in Forwarder::all()?.into_iter().filter(|forwarder| wanted.fits(forwarder.place())) {
+    let forwarders = Forwarder::all()?.into_iter();
+    for forwarder in forwarders.filter(|own| wanted.fits(own.place()) && is_on_host(own.host_context())) {
         forwarder.stop()?;
         found += 1;
     }

@@ -75,7 +75,7 @@ pub(super) fn forward(arguments: &Forward) -> Result<ExitCode> {
         let mut interrupts = Interrupts::listen()?;
         tokio::select! {
             ended = serve(listener, Target::new(&host, place.clone())) => ended?,
-            () = interrupts.next() => {}
+            _ = interrupts.next() => {}
         }
         held.retire();
         Ok(ExitCode::SUCCESS)

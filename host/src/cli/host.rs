@@ -60,6 +60,15 @@ pub(super) fn run<T>(command: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(command)
 }
 
+/// Why a command is to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Interrupt {
+    /// SIGINT: a terminal sends it to every process that the person sees.
+    CtrlC,
+    /// SIGTERM: sent to this process alone.
+    Kill,
+}
+
 /// Ctrl-C and a polite kill, from when this is made; one that comes while nobody waits is not lost.
 pub(super) struct Interrupts {
     interrupt: Signal,
@@ -72,11 +81,11 @@ impl Interrupts {
         Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
     }
 
-    /// Waits for one.
-    pub(super) async fn next(&mut self) {
+    /// Waits for one, and says which it was.
+    pub(super) async fn next(&mut self) -> Interrupt {
         tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => Interrupt::CtrlC,
+            _ = self.terminate.recv() => Interrupt::Kill,
         }
     }
 }

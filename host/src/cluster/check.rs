@@ -5,10 +5,12 @@ mod virtual_side;
 
 use std::time::Duration;
 
+use anyhow::Context as _;
 use futures::FutureExt as _;
 use futures::future::{LocalBoxFuture, join_all};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use serde::Serialize;
+use tokio::time::{Instant, timeout_at};
 
 use crate::cluster::Place;
 use crate::cluster::connection::Connection;
@@ -16,8 +18,8 @@ use crate::cluster::forward::{Target, listen, serve};
 use crate::cluster::forwarder::server;
 use crate::cluster::host::Host;
 
-/// The whole takes no longer than this and a little: the checks run beside each other.
-const TIMEOUT: Duration = Duration::from_millis(2500);
+/// How long all checks together may take, from before the virtual cluster is looked up.
+pub const TIMEOUT: Duration = Duration::from_millis(2700);
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -72,24 +74,25 @@ impl Outcome {
 /// A check that is to be made.
 type Check<'a> = (&'static str, &'static str, LocalBoxFuture<'a, Outcome>);
 
-/// Makes all checks of the virtual cluster of `set`.
-pub async fn all(host: &Host, place: &Place, set: &StatefulSet) -> Vec<Finding> {
-    let host_side = join_all(host_side::checks(host, place, set).into_iter().map(limited));
-    let (mut findings, through) = tokio::join!(host_side, virtual_side(host, place));
+/// Makes all checks of the virtual cluster of `set`, beside each other. What has no answer at the deadline is an error.
+pub async fn all(host: &Host, place: &Place, set: &StatefulSet, deadline: Instant) -> Vec<Finding> {
+    let host_side = host_side::checks(host, place, set).into_iter().map(|check| limited(check, deadline));
+    let (mut findings, through) = tokio::join!(join_all(host_side), virtual_side(host, place, deadline));
     findings.extend(through);
     findings
 }
 
 /// The checks through the virtual API server, on a forwarded port that lives as long as they do.
-async fn virtual_side(host: &Host, place: &Place) -> Vec<Finding> {
+async fn virtual_side(host: &Host, place: &Place, deadline: Instant) -> Vec<Finding> {
     let checks = async {
-        let connection = Connection::read(host, place).await?;
+        let connection = timeout_at(deadline, Connection::read(host, place)).await;
+        let connection = connection.context("the host did not answer in time")??;
         let listener = listen(None).await?;
         let address = server(listener.local_addr()?.port());
         let client = connection.client(&connection.cluster_at(&address)).await?;
-        let checks = join_all(virtual_side::checks(&client).into_iter().map(limited));
+        let checks = virtual_side::checks(&client).into_iter().map(|check| limited(check, deadline));
         tokio::select! {
-            findings = checks => anyhow::Ok(findings),
+            findings = join_all(checks) => anyhow::Ok(findings),
             ended = serve(listener, Target::new(host, place.clone())) => {
                 ended?;
                 anyhow::bail!("{place} was deleted")
@@ -103,12 +106,12 @@ async fn virtual_side(host: &Host, place: &Place) -> Vec<Finding> {
     })
 }
 
-async fn limited((side, check, outcome): Check<'_>) -> Finding {
+async fn limited((side, check, outcome): Check<'_>, deadline: Instant) -> Finding {
     let late = || {
-        let message = format!("no answer within {:.1} s", TIMEOUT.as_secs_f64());
-        Outcome::error(message, format!("the API server of the {side} cluster is slow or away; try again"))
+        let hint = format!("the API server of the {side} cluster is slow or away; try again");
+        Outcome::error(format!("no answer within {:.1} s", TIMEOUT.as_secs_f64()), hint)
     };
-    let outcome = tokio::time::timeout(TIMEOUT, outcome).await.unwrap_or_else(|_| late());
+    let outcome = timeout_at(deadline, outcome).await.unwrap_or_else(|_| late());
     finding(side, check, outcome)
 }
 
@@ -132,8 +135,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_check_that_gets_no_answer_is_an_error_with_a_hint() {
-        let finding = limited(named("host", "API server", std::future::pending())).await;
-        assert_eq!((finding.level, finding.message.as_str()), (Level::Error, "no answer within 2.5 s"));
+        let (check, deadline) =
+            (named("host", "API server", std::future::pending()), Instant::now() + TIMEOUT);
+        let finding = limited(check, deadline).await;
+        assert_eq!((finding.level, finding.message.as_str()), (Level::Error, "no answer within 2.7 s"));
         assert!(finding.hint.is_some());
     }
 }

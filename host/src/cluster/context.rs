@@ -37,14 +37,30 @@ pub fn name(place: &Place) -> String {
     format!("weft_{}_{}", place.namespace, place.name)
 }
 
-/// The context to manage virtual clusters with: the current one, or the host's if that is a virtual cluster of ours.
-pub fn of_host(kubeconfig: &Kubeconfig) -> Option<String> {
-    let current = kubeconfig.current_context.clone().filter(|name| !name.is_empty())?;
-    let context = kubeconfig.contexts.iter().find(|entry| entry.name == current)?.context.as_ref();
-    let extensions = context.and_then(|context| context.extensions.as_ref());
+/// How the host cluster is reached if nobody names a context.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HostContext {
+    /// By this context: the current one, or the host's if that is a virtual cluster of ours.
+    Named(String),
+    /// As a pod of the host does: the current context is a virtual cluster that was connected to from there.
+    Pod,
+    /// There is no current context.
+    None,
+}
+
+/// The way to the host with this kubeconfig.
+pub fn of_host(kubeconfig: &Kubeconfig) -> HostContext {
+    let current = kubeconfig.current_context.clone().filter(|name| !name.is_empty());
+    let Some(current) = current else { return HostContext::None };
+    let context = kubeconfig.contexts.iter().find(|entry| entry.name == current);
+    let extensions = context.and_then(|entry| entry.context.as_ref()?.extensions.as_ref());
     let ours = extensions.into_iter().flatten().find(|extension| extension.name == EXTENSION);
     let link: Option<Link> = ours.and_then(|ours| serde_json::from_value(ours.extension.clone()).ok());
-    link.and_then(|link| link.host_context).or(Some(current))
+    match link {
+        None => HostContext::Named(current),
+        Some(Link { host_context: Some(host), .. }) => HostContext::Named(host),
+        Some(_) => HostContext::Pod,
+    }
 }
 
 /// Adds a virtual cluster under `name`, in place of one of that name, and makes it the current context.
@@ -199,9 +215,15 @@ mod tests {
     fn clusters_are_managed_with_the_context_of_the_host() {
         let parse = |config: &Value| serde_json::from_value::<Kubeconfig>(config.clone()).unwrap();
         let mut config = config();
-        assert_eq!(of_host(&parse(&config)), Some("kind".to_owned()));
+        let kind = HostContext::Named("kind".to_owned());
+        assert_eq!(of_host(&parse(&config)), kind);
         add(&mut config, "one", json!({"server": "https://a"}), json!({}), &link_to("one", "other"));
         select(&mut config, "one");
-        assert_eq!(of_host(&parse(&config)), Some("kind".to_owned()));
+        assert_eq!(of_host(&parse(&config)), kind);
+        let from_a_pod = Link { host_context: None, ..link_to("one", "") };
+        add(&mut config, "one", json!({"server": "https://a"}), json!({}), &from_a_pod);
+        assert_eq!(of_host(&parse(&config)), HostContext::Pod);
+        select(&mut config, "");
+        assert_eq!(of_host(&parse(&config)), HostContext::None);
     }
 }

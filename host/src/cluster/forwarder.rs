@@ -98,6 +98,11 @@ impl Forwarder {
         &self.place
     }
 
+    /// The context of the virtual cluster's host.
+    pub fn host_context(&self) -> Option<&String> {
+        self.host.as_ref()
+    }
+
     /// The last warning that it logged.
     pub fn last_words(&self) -> Option<String> {
         let log = fs::read_to_string(&self.log).ok()?;

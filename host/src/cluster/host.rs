@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, bail};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
-use crate::cluster::context;
+use crate::cluster::context::{self, HostContext};
 use crate::cluster::kubeconfig::Files;
 
 /// A server that is not there is reported by then, not after half a minute.
@@ -32,13 +32,20 @@ impl Host {
     /// Prepares access; nothing is sent yet. Without `context` it is the current one, or, if that is a virtual
     /// cluster of ours, the one of its host.
     pub async fn open(files: Files, context: Option<&str>) -> Result<Self> {
-        let (mut config, context) = match read(&files)? {
-            Some(kubeconfig) => {
-                let context = context.map(str::to_owned).or_else(|| context::of_host(&kubeconfig));
-                let config = from_kubeconfig(kubeconfig, context.clone(), &files).await?;
-                (config, context)
+        let kubeconfig = read(&files)?;
+        let wanted = match (context, &kubeconfig) {
+            (Some(context), _) => HostContext::Named(context.to_owned()),
+            (None, Some(kubeconfig)) => context::of_host(kubeconfig),
+            (None, None) => HostContext::Pod,
+        };
+        let (mut config, context) = match (wanted, kubeconfig) {
+            (HostContext::Named(context), Some(kubeconfig)) => {
+                (from_kubeconfig(kubeconfig, &context, &files).await?, Some(context))
             }
-            None => (in_cluster(&files)?, None),
+            (HostContext::None, _) => bail!(
+                "{files} has no current context; choose one with `kubectl config use-context NAME` or give `--context`"
+            ),
+            (HostContext::Pod, _) | (HostContext::Named(_), None) => (in_cluster(&files)?, None),
         };
         config.connect_timeout = Some(CONNECT_TIMEOUT);
         config.default_retry = false;
@@ -74,16 +81,11 @@ fn read(files: &Files) -> Result<Option<Kubeconfig>> {
     Ok(merged)
 }
 
-async fn from_kubeconfig(kubeconfig: Kubeconfig, context: Option<String>, files: &Files) -> Result<Config> {
-    let Some(name) = context else {
-        bail!(
-            "{files} has no current context; choose one with `kubectl config use-context NAME` or give `--context`"
-        );
-    };
+async fn from_kubeconfig(kubeconfig: Kubeconfig, name: &str, files: &Files) -> Result<Config> {
     if !kubeconfig.contexts.iter().any(|entry| entry.name == name) {
         bail!("{files} has no context {name:?}; `kubectl config get-contexts` lists them");
     }
-    let options = KubeConfigOptions { context: Some(name.clone()), ..KubeConfigOptions::default() };
+    let options = KubeConfigOptions { context: Some(name.to_owned()), ..KubeConfigOptions::default() };
     Config::from_custom_kubeconfig(kubeconfig, &options)
         .await
         .with_context(|| format!("failed to read the context {name:?} of {files}"))

@@ -4,8 +4,9 @@ pub mod admission;
 pub mod permissions;
 
 use anyhow::{Context as _, Result, bail};
+use futures::future::join_all;
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{Namespace, Service};
+use k8s_openapi::api::core::v1::{Namespace, Secret, Service};
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams, PostParams};
@@ -15,7 +16,7 @@ use weft_core::names::Names;
 
 use crate::cluster::helm::Release;
 use crate::cluster::host::Host;
-use crate::cluster::{CHART, NAME_LABEL, Place};
+use crate::cluster::{CHART, INSTANCE_LABEL, NAME_LABEL, Place};
 
 /// Marks the StorageClass that claims without a class get.
 const DEFAULT_CLASS: &str = "storageclass.kubernetes.io/is-default-class";
@@ -47,17 +48,18 @@ pub async fn check(
 ) -> Result<Findings> {
     let version = host.client.apiserver_version().await;
     let version = version.with_context(|| format!("failed to reach {}", host.describe()))?.git_version;
-    let (namespace, permissions, taken, class, release) = tokio::join!(
+    let (namespace, permissions, taken, secrets, class, release) = tokio::join!(
         standing(host, &place.namespace),
         permissions::missing(host, &place.namespace, permissions::INSTALLATION),
         taken(host, place),
+        taken_secrets(host, place),
         storage_class(host, objects),
         release,
     );
     let (namespace, release) = (namespace?, release?);
     let mut problems = permissions?;
     if release.is_none() {
-        problems.extend(taken);
+        problems.extend(taken.into_iter().chain(secrets));
     }
     problems.extend(class);
     match &namespace {
@@ -144,6 +146,21 @@ async fn taken(host: &Host, place: &Place) -> Option<String> {
         _ => return None,
     };
     Some(format!("there is a {kind} of that name already; choose another name"))
+}
+
+/// The Secrets that `weft init` would write, where they are somebody else's: it would refuse to.
+async fn taken_secrets(host: &Host, place: &Place) -> Vec<String> {
+    let secrets: Api<Secret> = Api::namespaced(host.client.clone(), &place.namespace);
+    let names = [format!("{}-pki", place.name), format!("vc-{}", place.name)];
+    let found = join_all(names.iter().map(|name| secrets.get_metadata_opt(name))).await;
+    let others = found.into_iter().filter_map(|secret| {
+        let secret = secret.ok().flatten()?;
+        let is_ours = secret.labels().get(INSTANCE_LABEL) == Some(&place.name);
+        (!is_ours).then(|| {
+            format!("there is a Secret {} already, of something else; choose another name", secret.name_any())
+        })
+    });
+    others.collect()
 }
 
 /// A claim without a class waits for ever where no class is the default.

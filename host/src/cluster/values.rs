@@ -44,6 +44,13 @@ impl Values {
         Ok(Self { files, sets: self.sets.clone(), _folder: Some(folder) })
     }
 
+    /// These values and one more assignment, over all of them.
+    #[must_use]
+    pub fn and(&self, set: &str) -> Self {
+        let sets = self.sets.iter().cloned().chain([set.to_owned()]).collect();
+        Self { files: self.files.clone(), sets, _folder: None }
+    }
+
     /// The files.
     pub fn files(&self) -> &[PathBuf] {
         &self.files

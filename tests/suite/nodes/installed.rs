@@ -81,6 +81,33 @@ fn etcd_stores_it_as_well_and_helm_3_installs_tests_and_upgrades_it() -> Result<
 
 #[test]
 #[ignore = "needs root and a real node: cargo verify nodes"]
+fn storage_that_is_kept_outlives_its_cluster_and_serves_the_next_of_its_name() -> Result<()> {
+    on_shared_node(async |node, namespace| {
+        let person = Person::new(node, namespace, Program::Helm3).await?;
+        let keep = ["--set", "persistence.keep=true"];
+        let cluster = Cluster::create(node, &person, namespace, "vc", &keep).await?;
+        cluster.kubectl(&["create", "configmap", "kept", "-n", "default"], "").await?;
+        cluster.delete().await?;
+        let claims = ["get", "persistentvolumeclaims", "-n", namespace, "-o", "name"];
+        let left = person.run("kubectl", &claims, "").await?;
+        assert_eq!(left.trim(), "persistentvolumeclaim/data-vc-0");
+        let again =
+            ["create", "vc", "-n", namespace, "--set", "image.registry=127.0.0.1:1", "--timeout", "15s"];
+        let failed = person.attempt("weft", &again, "").await?;
+        ensure!(!failed.status.success(), "there is no such registry");
+        assert_eq!(person.run("kubectl", &claims, "").await?, left, "a failed creation leaves it as it was");
+        let cluster = Cluster::create(node, &person, namespace, "vc", &[]).await?;
+        cluster.kubectl(&["get", "configmap", "kept", "-n", "default"], "").await?;
+        cluster.works("next").await?;
+        upgrade(&person, namespace, "persistence.keep=false").await?;
+        cluster.delete().await?;
+        assert_eq!(person.run("kubectl", &claims, "").await?, "", "it is kept no longer");
+        Ok(())
+    })
+}
+
+#[test]
+#[ignore = "needs root and a real node: cargo verify nodes"]
 fn two_in_one_namespace_do_not_notice_each_other() -> Result<()> {
     on_shared_node(async |node, namespace| {
         let person = Person::new(node, namespace, Program::Helm4).await?;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
-use k8s_openapi::api::core::v1::{Namespace, Service};
+use k8s_openapi::api::core::v1::{Namespace, Secret, Service};
 use kube::api::Api;
 use serde_json::{Value, json};
 use weft::cluster::Place;
@@ -91,5 +91,14 @@ async fn a_name_that_is_taken_is_refused(admin: &Host) -> Result<()> {
     create(&services, json!({"metadata": {"name": "one"}, "spec": {"ports": [{"port": 80}]}})).await?;
     let error = refusal(admin, "default").await?;
     ensure!(error.contains("there is a Service of that name already"), "{error}");
+    let secrets: Api<Secret> = Api::namespaced(admin.client.clone(), "default");
+    // The kubeconfig of a virtual cluster `one-pki` would be here, if it were called `vc-one`.
+    create(
+        &secrets,
+        json!({"metadata": {"name": "one-pki", "labels": {"app.kubernetes.io/instance": "other"}}}),
+    )
+    .await?;
+    let error = refusal(admin, "default").await?;
+    ensure!(error.contains("there is a Secret one-pki already"), "{error}");
     Ok(())
 }
