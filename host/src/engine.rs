@@ -35,6 +35,7 @@ use crate::api::Api;
 use crate::registry::Rules;
 use crate::registry::plugin_event::PluginEvent;
 use apply::Writer;
+use apply::gate::{Gate, Ready};
 use cache::state::State;
 use companions::nodes::Nodes;
 use companions::stale_endpoints::StaleEndpoints;
@@ -111,11 +112,19 @@ impl Health {
     }
 }
 
+/// One writer behind each [`Gate`].
+#[derive(Clone)]
+struct Writers {
+    open: Arc<Writer>,
+    ready: Arc<Writer>,
+    cached: Arc<Writer>,
+}
+
 /// What every part of the engine works with.
 #[derive(Clone)]
 struct Shared {
     state: Arc<State>,
-    writer: Arc<Writer>,
+    writers: Writers,
     host: Api<Host>,
     r#virtual: Api<Virtual>,
     guard: Arc<IdentityGuard>,
@@ -129,23 +138,30 @@ impl Engine {
     pub fn start(parts: Parts) -> Self {
         let Parts { host, r#virtual, names, rules, plugin_events, addons, facts, service, workers: count } =
             parts;
-        let writer = Arc::new(Writer::new(host.clone(), r#virtual.clone(), names.namespace()));
-        let (recorder, recording) = EventRecorder::new(writer.clone());
         let (ready_sender, ready) = signal::channel(false);
         let guard = Arc::new(IdentityGuard::new(r#virtual.clone()));
         let state = Arc::new(State::new(names, facts));
-        let shared = Shared { state, writer, host, r#virtual, guard, recorder, ready };
+        let gate = Ready { guard: guard.clone(), ready: ready.clone() };
+        let writer =
+            |gate| Arc::new(Writer::new(host.clone(), r#virtual.clone(), state.names.namespace(), gate));
+        let writers = Writers {
+            open: writer(Gate::Open),
+            ready: writer(Gate::Ready(gate.clone())),
+            cached: writer(Gate::Cached(gate, state.clone())),
+        };
+        let (recorder, recording) = EventRecorder::new(writers.ready.clone());
+        let shared = Shared { state, writers, host, r#virtual, guard, recorder, ready };
 
         let mut tasks = JoinSet::new();
         tasks.spawn(recording);
         tasks.spawn(shared.plugin_events().run(plugin_events));
         shared.start_watches(&mut tasks, rules.clone(), count);
         tasks.spawn(shared.crd_installer().keep(rules, shared.ready.clone()));
-        let applier = AddonApplier::new(shared.r#virtual.clone(), shared.writer.clone());
+        let applier = AddonApplier::new(shared.r#virtual.clone(), shared.writers.ready.clone());
         tasks.spawn(applier.keep(addons, shared.ready.clone()));
-        let nodes = Arc::new(Nodes::new(shared.state.clone(), shared.writer.clone()));
+        let nodes = Arc::new(Nodes::new(shared.state.clone(), shared.writers.cached.clone()));
         tasks.spawn(nodes.clone().sweep_forever());
-        tasks.spawn(Volumes::sweep_forever(shared.state.clone(), shared.writer.clone()));
+        tasks.spawn(Volumes::sweep_forever(shared.state.clone(), shared.writers.cached.clone()));
         tasks.spawn(pack_forever(shared.state.clone()));
         tasks.spawn(keep_bootstrapped(shared.bootstrap(service), ready_sender));
 
@@ -188,8 +204,8 @@ impl Shared {
             r#virtual: self.r#virtual.clone(),
             guard: self.guard.clone(),
         };
-        watches.start(&self.writer, tasks);
-        let (state, writer) = (self.state.clone(), self.writer.clone());
+        watches.start(&self.writers.cached, tasks);
+        let (state, writer) = (self.state.clone(), self.writers.cached.clone());
         let mut reconfigurer = Reconfigurer::new(state, writer, watches, self.ready.clone(), workers);
         let first = rules.borrow_and_update().clone();
         reconfigurer.apply(&first);
@@ -197,14 +213,14 @@ impl Shared {
     }
 
     fn plugin_events(&self) -> PluginEvents {
-        PluginEvents { state: self.state.clone(), writer: self.writer.clone() }
+        PluginEvents { state: self.state.clone(), writer: self.writers.open.clone() }
     }
 
     fn crd_installer(&self) -> CrdInstaller {
         CrdInstaller {
             host: self.host.clone(),
             r#virtual: self.r#virtual.clone(),
-            writer: self.writer.clone(),
+            writer: self.writers.ready.clone(),
             recorder: self.recorder.clone(),
             published: HashMap::new(),
         }
@@ -213,7 +229,7 @@ impl Shared {
     fn bootstrap(&self, service: String) -> Bootstrap {
         Bootstrap {
             state: self.state.clone(),
-            writer: self.writer.clone(),
+            writer: self.writers.open.clone(),
             host: self.host.clone(),
             r#virtual: self.r#virtual.clone(),
             guard: self.guard.clone(),
@@ -222,7 +238,7 @@ impl Shared {
     }
 
     fn syncer(&self, nodes: Arc<Nodes>) -> Syncer {
-        let (state, writer) = (&self.state, &self.writer);
+        let (state, writer) = (&self.state, &self.writers.cached);
         let companions: Vec<Arc<dyn Companion>> = vec![
             nodes,
             Arc::new(Tokens::new(state.clone(), writer.clone())),

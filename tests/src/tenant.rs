@@ -238,7 +238,8 @@ impl Tenant {
         self.create_on_host::<RoleBinding>(&client, binding).await
     }
 
-    async fn prepare_virtual(&self) -> Result<()> {
+    /// Gives the syncer its permissions in the virtual cluster; its storage may be a new one.
+    pub async fn prepare_virtual(&self) -> Result<()> {
         self.plane.identity("weft-syncer", &[])?;
         let binding = json!({
             "metadata": {"name": "weft-syncer"},

@@ -33,6 +33,9 @@ pub enum Error {
     /// A reply that is not what was asked for.
     #[error("failed to read the server's reply")]
     Decode(#[source] serde_json::Error),
+    /// Nothing was sent: it must not be, or it is not known that it may.
+    #[error("nothing is written now: {0}")]
+    Withheld(String),
     /// A reply that is too large.
     #[error("the server's reply is larger than {MAX_REPLY} bytes")]
     TooLarge,
@@ -79,10 +82,12 @@ impl Error {
         }
     }
 
-    /// When the server wants to be asked again, if it said so.
+    /// When it is worth trying again, if the server or the gate said so.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Status { retry_after, .. } => *retry_after,
+            // What it waits for is looked at once a second.
+            Self::Withheld(_) => Some(Duration::from_secs(1)),
             _ => None,
         }
     }

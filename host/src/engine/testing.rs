@@ -18,6 +18,7 @@ use weft_core::verdict::Verdict;
 use crate::api::Api;
 use crate::api::scripted::{Answer, Asked, Requests, scripted};
 use crate::engine::apply::Writer;
+use crate::engine::apply::gate::Gate;
 use crate::engine::cache::changed::Changed;
 use crate::engine::cache::kinds::Kinds;
 use crate::engine::cache::state::State;
@@ -59,8 +60,13 @@ impl Bench {
         for store in [&state.namespaces, &state.nodes, &state.volumes] {
             store.set_synced();
         }
-        let writer = Arc::new(Writer::new(host.clone(), r#virtual.clone(), "team-a"));
+        let writer = Arc::new(Writer::new(host.clone(), r#virtual.clone(), "team-a", Gate::Open));
         Self { state: Arc::new(state), writer, host, r#virtual, host_requests, virtual_requests }
+    }
+
+    /// Caches that have seen no list.
+    pub(crate) fn empty_state() -> State {
+        State::new(names(), facts())
     }
 
     /// Caches whose servers echo what is written, as an API server does that has nothing to object.
@@ -214,6 +220,12 @@ pub(crate) fn invalid(fields: &[&str]) -> Answer {
     let status =
         json!({"reason": "Invalid", "message": "the script says Invalid", "details": {"causes": causes}});
     Answer::Reply(StatusCode::UNPROCESSABLE_ENTITY, status)
+}
+
+/// What a virtual API server says of itself when the guard asks who it is.
+pub(crate) fn identity_answer(uid: &str, version: u64) -> Answer {
+    let namespace = json!({"metadata": {"name": "kube-system", "uid": uid}});
+    Answer::ok(json!({"metadata": {"resourceVersion": version.to_string()}, "items": [namespace]}))
 }
 
 /// Answers a write with what was written, as version 100 with UID `uid-new` where it has none; refuses reads with 404.

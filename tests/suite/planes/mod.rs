@@ -27,6 +27,7 @@ mod preflight;
 mod recreation;
 mod refusals;
 mod reload;
+mod replaced_storage;
 mod restart;
 mod rules;
 mod services;

@@ -119,6 +119,26 @@ impl<S> Store<S> {
         Change::Stored
     }
 
+    /// Stores an object that a list of version `version` has. Such a list is right about every version up to its own, also
+    /// where the store has a later one of them: that belongs to a past which the server has lost.
+    pub(crate) fn put_listed(&self, object: Arc<Object<S>>, version: &ResourceVersion) -> Change {
+        let name = join(object.namespace(), object.name());
+        {
+            let mut state = self.lock();
+            if let Some(entry) = state.objects.get_mut(&name) {
+                if entry.version == version_of(&object) {
+                    return Change::Known;
+                }
+                if !entry.version.is_newer_than(version) {
+                    entry.version = ResourceVersion::default();
+                }
+            } else if state.tombstones.version(&name).is_some_and(|gone| !gone.is_newer_than(version)) {
+                state.tombstones.revoke(&name);
+            }
+        }
+        self.put(object)
+    }
+
     /// Stores an object that the server was asked for because it is not in view: that it left the view
     /// does not make it gone, so its version may be the one at which it left.
     pub(crate) fn readmit(&self, object: Arc<Object<S>>) -> Change {
@@ -144,6 +164,17 @@ impl<S> Store<S> {
         last
     }
 
+    /// How many objects a complete list of version `version` does not have, and how many there are.
+    pub(crate) fn count_unlisted(
+        &self,
+        listed: &dyn Fn(&str, &str) -> bool,
+        version: &ResourceVersion,
+    ) -> (usize, usize) {
+        let state = self.lock();
+        let unlisted = state.objects.iter().filter(|gone| is_unlisted(*gone, listed, version));
+        (unlisted.count(), state.objects.len())
+    }
+
     /// Removes what a complete list of version `version` does not have; returns it, as
     /// `(namespace, name, object)`.
     pub(crate) fn retain(
@@ -152,11 +183,8 @@ impl<S> Store<S> {
         version: &ResourceVersion,
     ) -> Vec<Unlisted<S>> {
         let mut state = self.lock();
-        let is_gone = |(name, entry): &(&Name, &Entry<S>)| {
-            let (namespace, name) = split(name);
-            !listed(namespace, name) && !entry.version.is_newer_than(version)
-        };
-        let gone: Vec<Name> = state.objects.iter().filter(is_gone).map(|(name, _)| name.clone()).collect();
+        let gone = state.objects.iter().filter(|gone| is_unlisted(*gone, listed, version));
+        let gone: Vec<Name> = gone.map(|(name, _)| name.clone()).collect();
         let remove = |name: Name| {
             let last = state.objects.remove(&name).as_ref().and_then(Entry::peek);
             let (namespace, plain) = split(&name);
@@ -289,6 +317,15 @@ impl<S> Entry<S> {
             self.body = Body::Packed(packed);
         }
     }
+}
+
+fn is_unlisted<S>(
+    (name, entry): (&Name, &Entry<S>),
+    listed: &dyn Fn(&str, &str) -> bool,
+    version: &ResourceVersion,
+) -> bool {
+    let (namespace, name) = split(name);
+    !listed(namespace, name) && !entry.version.is_newer_than(version)
 }
 
 fn join(namespace: &str, name: &str) -> Name {

@@ -57,6 +57,13 @@ impl Tombstones {
         }
     }
 
+    /// Lets an object come back in any version: that it was gone belongs to a past which the server has lost.
+    pub(super) fn revoke(&mut self, name: &str) {
+        if let Some(tombstone) = self.by_name.get_mut(name) {
+            tombstone.version = ResourceVersion::default();
+        }
+    }
+
     /// As of which version an object is gone.
     pub(super) fn version(&self, name: &str) -> Option<&ResourceVersion> {
         self.by_name.get(name).map(|tombstone| &tombstone.version)

@@ -67,6 +67,9 @@ impl Nodes {
     pub(crate) async fn sweep_forever(self: Arc<Self>) {
         loop {
             tokio::time::sleep(SWEEP).await;
+            if !self.writer.is_open() {
+                continue;
+            }
             for (_, name) in self.state.nodes.names() {
                 log(&name, "failed to remove an unused node", self.remove_unused(&name).await);
             }

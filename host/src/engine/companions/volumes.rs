@@ -75,6 +75,9 @@ impl Volumes {
     pub(crate) async fn sweep_forever(state: Arc<State>, writer: Arc<Writer>) {
         loop {
             tokio::time::sleep(SWEEP).await;
+            if !writer.is_open() {
+                continue;
+            }
             for (_, name) in state.volumes.names() {
                 if let Err(error) = sweep(&state, &writer, &name).await {
                     warn!(volume = %name, error = &error as &dyn std::error::Error, "failed to delete a stale mirrored volume");
@@ -108,6 +111,9 @@ async fn sweep(state: &State, writer: &Writer, name: &str) -> Result<(), api::Er
 fn is_claimed(state: &State, volume: &VirtualObject) -> bool {
     let text = |field: &str| volume.text(&format!("/spec/claimRef/{field}")).unwrap_or_default();
     let Some(synced) = state.synced(&Kind::new("v1/PersistentVolumeClaim")) else { return true };
+    if !synced.is_synced() {
+        return true;
+    }
     let claim = synced.r#virtual.get(text("namespace"), text("name"));
     claim.is_some_and(|claim| claim.uid() == text("uid"))
 }

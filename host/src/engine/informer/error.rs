@@ -1,5 +1,6 @@
 //! Why a list, a watch or an audit failed, and what that means for the next step.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::api;
@@ -21,8 +22,13 @@ pub(super) enum Error {
     Ended { code: u16, message: String },
     #[error("the watch is silent past its end")]
     Silent,
-    #[error("the server's identity is not confirmed, so its list is not trusted")]
-    IdentityGuard(#[from] identity::Error),
+    #[error("the server's identity is not confirmed, so nothing that it shows is believed")]
+    IdentityGuard(#[source] Arc<identity::Error>),
+    /// What the store has is not the server's past.
+    #[error("the server is at an older version than it was")]
+    WentBack,
+    #[error("the list lacks {missing} of {all} objects; it is read a second time before they are removed")]
+    ManyMissing { missing: usize, all: usize },
 }
 
 impl Error {
@@ -34,9 +40,11 @@ impl Error {
         }
     }
 
-    /// Whether the server has forgotten the version from which we watch.
+    /// Whether the server has forgotten the version from which we watch, or is not there yet.
     pub(super) fn is_expired(&self) -> bool {
-        matches!(self, Self::Api(api::Error::Status { code: 410, .. }) | Self::Ended { code: 410, .. })
+        let is_forgotten =
+            matches!(self, Self::Api(api::Error::Status { code: 410, .. }) | Self::Ended { code: 410, .. });
+        is_forgotten || matches!(self, Self::WentBack)
     }
 
     /// How long the server wants to be left alone, if it says so.

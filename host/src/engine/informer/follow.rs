@@ -32,12 +32,18 @@ impl<S: 'static> Watch<S> {
         let url = self.selection().watch_url(&watching.version, self.lifetime);
         let response =
             timeout(LATE * 2, self.api.start(api::get(&url))).await.map_err(|_| Error::Silent)??;
+        // It may be another server that answers since the last watch ended.
+        self.confirm_identity().await?;
         let mut frames = Frames::new(response.into_body(), Instant::now() + self.lifetime + LATE);
-        while let Some(line) = frames.next().await? {
+        loop {
+            let line = tokio::select! {
+                line = frames.next() => line?,
+                () = self.epoch_over(watching.epoch) => return Err(Error::WentBack),
+            };
+            let Some(line) = line else { return Ok(()) };
             let effect = watching.event(Event::read(&line).map_err(Error::Frame)?)?;
             self.carry_out(effect, &watching.version)?;
         }
-        Ok(())
     }
 
     fn carry_out(&self, effect: Effect<'_>, version: &ResourceVersion) -> Result<(), Error> {
@@ -84,6 +90,41 @@ mod tests {
         running.until_watches(2).await;
         assert_eq!(running.watched_from(), ["7", "20"], "see Watching::event");
         assert_eq!(running.record(), ["+a@5", "listed"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_bookmark_of_an_older_version_makes_for_a_new_list() {
+        let running = Running::start(script().ended_watch(&[bookmark("6")]).list("6", &[("a", "4")]));
+        running.until_watches(2).await;
+        assert_eq!(running.changes(), ["+a@5", "+a@4"], "see Watching::event");
+        assert_eq!(running.watched_from(), ["7", "6"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_storage_that_went_back_makes_for_a_new_list_when_a_watch_is_opened() {
+        let running = Running::start(script().list("9", &[("a", "4")]));
+        running.set_storage_version(60);
+        running.until_watches(1).await;
+        tokio::time::sleep(LIFETIME / 2).await;
+        running.set_storage_version(9);
+        running.end_watches();
+        running.until_watches(3).await;
+        assert_eq!(running.watched_from(), ["7", "7", "9"], "see epoch_over");
+        assert_eq!(running.changes(), ["+a@5", "+a@4"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_believed_of_a_watch_of_another_cluster() {
+        let mut script = script();
+        for _ in 0..9 {
+            script = script.watch(&[modified("a", "9")]);
+        }
+        let running = Running::start(script.of_another_cluster());
+        running.until_watches(3).await;
+        assert_eq!(running.changes(), ["+a@5"], "see read_events");
+        running.restore_identity();
+        running.until_changes(2).await;
+        assert_eq!(running.changes(), ["+a@5", "+a@9"]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,20 +1,43 @@
-//! The empty-cluster guard: is the virtual API server still the one whose objects are on the host?
+//! The empty-cluster guard: is the virtual API server still the one whose objects are on the host, and no older?
 //!
 //! A virtual API server that comes back with another storage, or with none, must not make us delete what
 //! runs. The virtual cluster's identity is the UID of its namespace `kube-system`, which is as old as its
-//! storage; the host remembers it.
+//! storage; the host remembers it. A storage that was restored to an older state keeps its identity, but its
+//! versions go back: then what the caches have is no longer the past of that server.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use serde::Deserialize;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+use tracing::warn;
 use weft_core::object::Virtual;
 
 use crate::api::{self, Api};
-use crate::engine::resources::namespaces;
+use crate::engine::cache::version::ResourceVersion;
+
+/// Reads one namespace as a list, which has the version of the whole storage.
+const QUESTION: &str = "/api/v1/namespaces?fieldSelector=metadata.name%3Dkube-system";
+/// An answer holds for so long: many watches and writes ask at the same time.
+const FRESH: Duration = Duration::from_secs(1);
 
 /// Compares the virtual cluster's identity with the one that is expected.
 pub(crate) struct IdentityGuard {
     api: Api<Virtual>,
-    expected: OnceLock<String>,
+    known: Mutex<Known>,
+    /// Held while the server is asked: who comes meanwhile takes that answer.
+    asking: tokio::sync::Mutex<()>,
+    epoch: watch::Sender<u64>,
+    doubted: Notify,
+}
+
+#[derive(Default)]
+struct Known {
+    expected: Option<String>,
+    /// Of the storage, when it was asked last.
+    version: ResourceVersion,
+    checked: Option<(Instant, Result<(), Arc<Error>>)>,
 }
 
 /// Why the virtual API server is not trusted.
@@ -26,32 +49,181 @@ pub(crate) enum Error {
     OtherCluster { found: String, expected: String },
     #[error("failed to read the virtual namespace kube-system")]
     Api(#[source] api::Error),
+    #[error("the virtual cluster has no namespace kube-system yet")]
+    NoNamespace,
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    metadata: AnswerMetadata,
+    items: Vec<Item>,
+}
+
+#[derive(Deserialize)]
+struct AnswerMetadata {
+    #[serde(rename = "resourceVersion")]
+    version: String,
+}
+
+#[derive(Deserialize)]
+struct Item {
+    metadata: ItemMetadata,
+}
+
+#[derive(Deserialize)]
+struct ItemMetadata {
+    uid: String,
 }
 
 impl IdentityGuard {
     pub(crate) fn new(api: Api<Virtual>) -> Self {
-        Self { api, expected: OnceLock::new() }
+        Self {
+            api,
+            known: Mutex::default(),
+            asking: tokio::sync::Mutex::default(),
+            epoch: watch::Sender::new(0),
+            doubted: Notify::new(),
+        }
     }
 
     /// The identity of the virtual cluster as it answers now.
     pub(crate) async fn identity(&self) -> Result<String, Error> {
-        let found = self.api.get(&namespaces(), "", "kube-system").await.map_err(Error::Api)?;
-        Ok(found.uid().to_owned())
+        self.ask().await.map(|(identity, _)| identity)
     }
 
-    /// Sets what is expected from now on, once: later calls change nothing.
+    /// Sets what is expected from now on. If that is another cluster than before, what the caches have counts no longer.
     pub(crate) fn expect(&self, identity: &str) {
-        self.expected.get_or_init(|| identity.to_owned());
+        let mut known = self.known();
+        let before = known.expected.replace(identity.to_owned());
+        if before.as_deref() == Some(identity) {
+            return;
+        }
+        known.checked = None;
+        if before.is_some() {
+            known.version = ResourceVersion::default();
+            self.epoch.send_modify(|epoch| *epoch += 1);
+        }
     }
 
-    /// Fails if the virtual cluster is another one than expected, or cannot say.
-    pub(crate) async fn check(&self) -> Result<(), Error> {
-        let found = self.identity().await?;
-        match self.expected.get() {
-            Some(expected) if *expected != found => {
-                Err(Error::OtherCluster { found, expected: expected.clone() })
-            }
-            _ => Ok(()),
+    /// Fails if the virtual cluster is another one than expected, or could not say within the last second. Before one is
+    /// expected nothing is written, so that nobody needs to ask.
+    pub(crate) async fn check(&self) -> Result<(), Arc<Error>> {
+        if self.known().expected.is_none() {
+            return Ok(());
         }
+        if let Some(fresh) = self.fresh() {
+            return fresh;
+        }
+        let _asking = self.asking.lock().await;
+        if let Some(fresh) = self.fresh() {
+            return fresh;
+        }
+        let answer = self.ask().await.map_err(Arc::new);
+        let checked = answer.and_then(|(found, version)| self.compare(found, version));
+        self.known().checked = Some((Instant::now(), checked.clone()));
+        checked
+    }
+
+    /// Counts how often what the caches have has stopped being this server's past; lists of before are worth nothing.
+    pub(crate) fn epoch(&self) -> watch::Receiver<u64> {
+        self.epoch.subscribe()
+    }
+
+    /// Waits until the server was found to be another one.
+    pub(crate) async fn doubted(&self) {
+        self.doubted.notified().await;
+    }
+
+    fn compare(&self, found: String, version: ResourceVersion) -> Result<(), Arc<Error>> {
+        let mut known = self.known();
+        if let Some(expected) = known.expected.clone().filter(|expected| *expected != found) {
+            self.doubted.notify_one();
+            return Err(Arc::new(Error::OtherCluster { found, expected }));
+        }
+        if known.version.is_newer_than(&version) {
+            warn!(
+                from = known.version.as_str(),
+                to = version.as_str(),
+                "the virtual cluster's storage went back to an older state; listing everything again"
+            );
+            self.epoch.send_modify(|epoch| *epoch += 1);
+        }
+        known.version = version;
+        Ok(())
+    }
+
+    fn fresh(&self) -> Option<Result<(), Arc<Error>>> {
+        let known = self.known();
+        let (at, checked) = known.checked.as_ref()?;
+        (at.elapsed() < FRESH).then(|| checked.clone())
+    }
+
+    async fn ask(&self) -> Result<(String, ResourceVersion), Error> {
+        let reply = self.api.send(api::get(QUESTION)).await.map_err(Error::Api)?;
+        let answer = serde_json::from_slice(&reply).map_err(|error| Error::Api(api::Error::Decode(error)));
+        let Answer { metadata, items } = answer?;
+        let Some(item) = items.into_iter().next() else { return Err(Error::NoNamespace) };
+        Ok((item.metadata.uid, ResourceVersion::new(&metadata.version)))
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use serde_json::json;
+
+    use crate::api::scripted::{Answer as Reply, Requests, scripted};
+
+    /// A guard that expects `cluster-1`, and the version that its server is at; 0 is another cluster.
+    fn guard() -> (IdentityGuard, Requests, Arc<AtomicU64>) {
+        let version = Arc::new(AtomicU64::new(50));
+        let at = version.clone();
+        let (api, requests) = scripted(move |_| {
+            let version = at.load(Ordering::Relaxed);
+            let uid = if version == 0 { "cluster-2" } else { "cluster-1" };
+            let item = json!({"metadata": {"uid": uid}});
+            Reply::ok(json!({"metadata": {"resourceVersion": version.to_string()}, "items": [item]}))
+        });
+        let guard = IdentityGuard::new(api);
+        guard.expect("cluster-1");
+        (guard, requests, version)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_serves_all_that_ask_within_a_second() {
+        let (guard, requests, version) = guard();
+        let (one, two) = tokio::join!(guard.check(), guard.check());
+        assert!(one.is_ok() && two.is_ok());
+        version.store(0, Ordering::Relaxed);
+        assert!(guard.check().await.is_ok());
+        assert_eq!(requests.all().len(), 1);
+        tokio::time::sleep(FRESH).await;
+        let error = guard.check().await.unwrap_err();
+        assert!(matches!(*error, Error::OtherCluster { .. }), "{error}");
+        guard.doubted().await;
+        assert!(guard.check().await.is_err(), "a refusal holds as long");
+        assert_eq!(requests.all().len(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_older_storage_and_another_cluster_on_purpose_begin_a_new_epoch() {
+        let (guard, _, version) = guard();
+        for (at, epoch) in [(50, 0), (60, 0), (55, 1), (56, 1)] {
+            version.store(at, Ordering::Relaxed);
+            guard.check().await.unwrap();
+            assert_eq!(*guard.epoch().borrow(), epoch, "{at}");
+            tokio::time::sleep(FRESH).await;
+        }
+        version.store(0, Ordering::Relaxed);
+        assert!(guard.check().await.is_err());
+        guard.expect("cluster-2");
+        assert_eq!(*guard.epoch().borrow(), 2);
+        guard.check().await.unwrap();
     }
 }

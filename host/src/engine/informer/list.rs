@@ -1,19 +1,29 @@
 //! Lists a kind: stores every object there is, page by page, then removes what the list does not have.
 
+use std::sync::Arc;
+
 use tokio::time::Instant;
+use tracing::warn;
 use weft_core::object::Object;
 
 use crate::api;
 use crate::engine::cache::changed::Changed;
+use crate::engine::cache::store::Change;
 use crate::engine::cache::version::ResourceVersion;
 use crate::engine::informer::error::Error;
 use crate::engine::informer::state::{Listed, Listing, Names, State};
 use crate::engine::informer::watch::Watch;
 use crate::engine::informer::wire::{Page, PageMetadata};
 
+/// More than these, and more than a tenth of a kind, leave a store only after a second reading.
+const FEW: usize = 20;
+
 impl<S: 'static> Watch<S> {
     /// One page of the list.
     pub(super) async fn list(&self, mut listing: Listing) -> State {
+        if listing.next.is_empty() {
+            listing.epoch = self.epoch();
+        }
         let page = self.store_page(&listing.next, &mut listing.names).await;
         listing.step(page.map_err(|error| error.where_kind(self.may_lack)))
     }
@@ -23,24 +33,30 @@ impl<S: 'static> Watch<S> {
             let body = self.api.send(api::get(&self.selection().list_url(next))).await?;
             serde_json::from_slice(&body).map_err(Error::Frame)?
         };
-        self.follow_server_back(&ResourceVersion::new(&metadata.version)).await?;
+        // Of a first list nothing can be lost; the bootstrap of the cluster may still be under way.
+        if self.store.is_synced() {
+            self.confirm_identity().await?;
+        }
+        let version = ResourceVersion::new(&metadata.version);
+        if self.store.is_ahead_of(&version) {
+            // The server was restored to an older state: its versions of today mean other things.
+            self.store.forget_versions();
+        }
         for item in items {
             let mut object: Object<S> = api::decode(item.get().as_bytes())?;
             self.set_type(&mut object);
             listed.insert((object.namespace().to_owned(), object.name().to_owned()));
-            self.put(object);
+            self.put_listed(object, &version);
         }
         Ok(metadata)
     }
 
-    /// Forgets versions that are newer than `version`, the server's own: it was restored to an older state, and
-    /// its versions of today mean other things.
-    async fn follow_server_back(&self, version: &ResourceVersion) -> Result<(), Error> {
-        if self.store.is_ahead_of(version) {
-            self.confirm_identity().await?;
-            self.store.forget_versions();
+    /// Stores an item of a list. Up to the version of the list, the list is right about every object.
+    fn put_listed(&self, object: Object<S>, version: &ResourceVersion) {
+        let object = Arc::new(object);
+        if self.store.put_listed(object.clone(), version) == Change::Stored {
+            (self.changed)(Changed::new(object));
         }
-        Ok(())
     }
 
     /// Sets what lists leave out of their items, so that rules see the same of an object however it came.
@@ -54,7 +70,7 @@ impl<S: 'static> Watch<S> {
 
     /// The end of the list.
     pub(super) async fn remove_unlisted(&self, listed: Listed) -> State {
-        let removed = self.remove_all_but(&listed.names, &listed.version).await;
+        let removed = self.remove_all_but(&listed).await;
         if removed.is_ok() {
             if listed.was_absent() {
                 self.report_present();
@@ -65,13 +81,21 @@ impl<S: 'static> Watch<S> {
         listed.step(removed, Instant::now())
     }
 
-    async fn remove_all_but(&self, listed: &Names, version: &ResourceVersion) -> Result<(), Error> {
+    async fn remove_all_but(&self, list: &Listed) -> Result<(), Error> {
         // A first list removes nothing; but one of a kind that comes later may be what host objects go by.
         if self.may_lack || self.store.is_synced() {
             self.confirm_identity().await?;
         }
+        let Listed { names, version, .. } = list;
         let is_listed =
-            |namespace: &str, name: &str| listed.contains(&(namespace.to_owned(), name.to_owned()));
+            |namespace: &str, name: &str| names.contains(&(namespace.to_owned(), name.to_owned()));
+        let (missing, all) = self.store.count_unlisted(&is_listed, version);
+        if missing > FEW.max(all / 10) {
+            if !list.is_second_reading() {
+                return Err(Error::ManyMissing { missing, all });
+            }
+            warn!(kind = %self.resource.kind, server = self.server, missing, all, "two lists in a row lack these objects; they are gone");
+        }
         for (namespace, name, last) in self.store.retain(&is_listed, version) {
             (self.changed)(Changed { namespace, name, object: None, last });
         }
@@ -128,7 +152,18 @@ mod tests {
     async fn a_first_list_needs_no_identity_and_a_later_one_does() {
         let running = Running::start(Script::default().list("7", &[("a", "1")]));
         running.until_watches(1).await;
-        assert_eq!(running.confirmations(), 0, "the bootstrap of the cluster may still be under way");
+        assert_eq!(running.confirmations(), 1, "only the watch after it asked");
+        let mut script = Script::default().of_another_cluster();
+        for _ in 0..9 {
+            script = script.list("7", &[("a", "1")]);
+        }
+        let running = Running::start(script);
+        running.until("the list", |running| !running.record().is_empty()).await;
+        assert_eq!(
+            running.record(),
+            ["+a@1", "listed"],
+            "the bootstrap of the cluster may still be under way"
+        );
         let running = Running::start(Script::default().after("a", "1").list("7", &[]));
         running.until_watches(1).await;
         assert_eq!(running.confirmations(), 1, "nothing leaves a store unconfirmed: see remove_all_but");
@@ -156,7 +191,41 @@ mod tests {
         let running = Running::start(Script::default().after("a", "50").list("7", &[("a", "3")]));
         running.until_watches(1).await;
         assert_eq!(running.changes(), ["+a@3"], "3 is newer than 50 now: see follow_server_back");
-        assert_eq!(running.confirmations(), 2, "once for the versions, once for what the list lacks");
+        assert_eq!(running.confirmations(), 1, "one answer serves the versions and what the list lacks");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_list_is_right_about_all_versions_up_to_its_own() {
+        let running = Running::start(Script::default().after("a", "50").list("60", &[("a", "40")]));
+        running.until_watches(1).await;
+        assert_eq!(
+            running.changes(),
+            ["+a@40"],
+            "50 belongs to a past that the server has lost: see put_listed"
+        );
+        let running = Running::start(Script::default().after("a", "70").list("60", &[("b", "40")]));
+        running.until_watches(1).await;
+        assert_eq!(running.version("a"), None, "the whole server is older than the store: see is_ahead_of");
+    }
+
+    /// What is removed when a list of thirty objects is followed by two that have these.
+    async fn after_thirty(second: &[(&str, &str)], third: &[(&str, &str)]) -> (usize, usize) {
+        let names: Vec<String> = (0..30).map(|number| number.to_string()).collect();
+        let all: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "5")).collect();
+        let script = Script::default().list("7", &all).watch_answer(Answer::failure(410, "Expired"));
+        let running = Running::start(script.list("9", second).list("9", third));
+        running.until_watches(2).await;
+        let removed = running.changes().iter().filter(|line| line.starts_with('-')).count();
+        (removed, running.pages().len())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_objects_leave_only_after_two_lists_in_a_row_lack_them() {
+        assert_eq!(after_thirty(&[], &[]).await, (30, 3));
+        let names: Vec<String> = (0..30).map(|number| number.to_string()).collect();
+        let all: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "5")).collect();
+        assert_eq!(after_thirty(&[], &all).await, (0, 3), "the second reading has them: see ManyMissing");
+        assert_eq!(after_thirty(&all[20..], &[]).await, (20, 2), "twenty are few");
     }
 
     #[tokio::test(start_paused = true)]

@@ -7,6 +7,7 @@ use rand::Rng;
 use tracing::{info, warn};
 
 use crate::api;
+use crate::engine::informer::error::Error;
 use crate::engine::informer::state::{Absent, Backoff, State};
 use crate::engine::informer::watch::Watch;
 
@@ -42,7 +43,7 @@ impl<S: 'static> Watch<S> {
 
     async fn back_off(&self, backoff: Backoff) -> State {
         // The first failure is often a server that restarts.
-        if backoff.failures > 1 {
+        if backoff.failures > 1 || matches!(backoff.error, Error::ManyMissing { .. }) {
             let error = &backoff.error as &dyn StdError;
             warn!(kind = %self.resource.kind, error, "{}; trying again", backoff.what);
         }

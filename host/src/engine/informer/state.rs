@@ -55,6 +55,8 @@ pub(super) struct Listing {
     /// Token of the page that comes next; empty before the first.
     pub(super) next: String,
     pub(super) names: Names,
+    /// Of the server when the list was begun.
+    pub(super) epoch: u64,
     tries: Tries,
 }
 
@@ -64,6 +66,7 @@ pub(super) struct Listed {
     pub(super) names: Names,
     /// Of the server when the list was made.
     pub(super) version: ResourceVersion,
+    epoch: u64,
     tries: Tries,
 }
 
@@ -73,6 +76,8 @@ struct Tries {
     failures: u32,
     /// Whether the server lacked the kind.
     is_absent: bool,
+    /// Whether a complete list lacked so much that it is read a second time.
+    is_doubted: bool,
 }
 
 /// A place in the server's history.
@@ -80,6 +85,8 @@ struct Tries {
 pub(super) struct Watching {
     /// Of the last event that was seen.
     pub(super) version: ResourceVersion,
+    /// Of the server when its list was begun.
+    pub(super) epoch: u64,
     failures: u32,
     next_audit: Instant,
 }
@@ -158,7 +165,7 @@ impl Listing {
             Ok(PageMetadata { next, .. }) if !next.is_empty() => State::Listing(Self { next, ..self }),
             Ok(PageMetadata { version, .. }) => {
                 let version = ResourceVersion::new(&version);
-                State::Listed(Listed { names: self.names, version, tries: self.tries })
+                State::Listed(Listed { names: self.names, version, epoch: self.epoch, tries: self.tries })
             }
             Err(Error::Absent(error)) => {
                 let tries = Tries { is_absent: true, ..self.tries };
@@ -175,10 +182,16 @@ impl Listed {
         match removed {
             Ok(()) => {
                 let next_audit = now + AUDIT;
-                State::Watching(Watching { version: self.version, failures: 0, next_audit })
+                let Self { version, epoch, .. } = self;
+                State::Watching(Watching { version, epoch, failures: 0, next_audit })
             }
             Err(error) => self.tries.failed(error),
         }
+    }
+
+    /// Whether the list before this one lacked so much that this one has to confirm it.
+    pub(super) fn is_second_reading(&self) -> bool {
+        self.tries.is_doubted
     }
 
     /// Whether the server lacked the kind before this list.
@@ -190,7 +203,8 @@ impl Listed {
 impl Tries {
     fn failed(self, error: Error) -> State {
         let failures = self.failures + 1;
-        let then = Box::new(Listing::again(Self { failures, ..self }));
+        let is_doubted = self.is_doubted || matches!(error, Error::ManyMissing { .. });
+        let then = Box::new(Listing::again(Self { failures, is_doubted, ..self }));
         State::BackingOff(Backoff { what: "failed to list", error, failures, then })
     }
 }
@@ -201,6 +215,9 @@ impl Watching {
         let (version, effect) = match event {
             Event::Error(status) => {
                 return Err(Error::Ended { code: status.code, message: status.message });
+            }
+            Event::Bookmark(head) if self.version.is_newer_than(&ResourceVersion::new(&head.version)) => {
+                return Err(Error::WentBack);
             }
             Event::Bookmark(head) => (head.version, Effect::Nothing),
             Event::Stored(HeadMetadata { namespace, name, version, .. }, object) => {

@@ -17,6 +17,7 @@ use crate::engine::cache::changed::Changed;
 use crate::engine::cache::store::Store;
 use crate::engine::informer::identity::IdentityGuard;
 use crate::engine::informer::watch::Watch;
+use crate::engine::testing::identity_answer;
 
 /// How long a test waits for something, on the paused clock.
 const PATIENCE: Duration = Duration::from_mins(30);
@@ -38,6 +39,8 @@ pub(super) struct Script {
     open: Vec<Pieces>,
     /// UID of the virtual `kube-system` instead of the expected one.
     other_identity: Option<&'static str>,
+    /// Of the whole storage, as the identity guard reads it.
+    storage_version: u64,
     may_lack: bool,
     /// Name and version of what the store has before the first list.
     stored: Option<(&'static str, &'static str)>,
@@ -115,9 +118,8 @@ impl Script {
     }
 
     fn answer(&mut self, asked: &Asked) -> Answer {
-        if asked.path.ends_with("/kube-system") {
-            let uid = self.other_identity.unwrap_or(IDENTITY);
-            return Answer::ok(json!({"metadata": {"name": "kube-system", "uid": uid}}));
+        if is_identity(asked) {
+            return identity_answer(self.other_identity.unwrap_or(IDENTITY), self.storage_version);
         }
         if !is_watch(asked) {
             return self.lists.pop_front().unwrap_or_else(|| Answer::failure(500, "EndOfScript"));
@@ -242,12 +244,17 @@ impl Running {
 
     /// How often the identity guard asked.
     pub(super) fn confirmations(&self) -> usize {
-        self.requests.lines().iter().filter(|line| line.ends_with("/kube-system")).count()
+        self.requests.all().iter().filter(|asked| is_identity(asked)).count()
     }
 
     /// Ends every watch that is open, as a server does after the time it was asked for.
     pub(super) fn end_watches(&self) {
         self.script.lock().unwrap().open.clear();
+    }
+
+    /// The storage is at this version from now on.
+    pub(super) fn set_storage_version(&self, version: u64) {
+        self.script.lock().unwrap().storage_version = version;
     }
 
     /// The virtual API server is the expected one from now on.
@@ -293,6 +300,10 @@ fn line(changed: &Changed<Virtual>) -> String {
         }
         None => format!("-{}", changed.name),
     }
+}
+
+fn is_identity(asked: &Asked) -> bool {
+    asked.path == "/api/v1/namespaces"
 }
 
 fn is_watch(asked: &Asked) -> bool {

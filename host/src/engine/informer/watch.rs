@@ -8,7 +8,8 @@ use weft_core::object::{Object, ResourceType};
 use crate::api::Api;
 use crate::engine::cache::changed::Changed;
 use crate::engine::cache::store::{Change, Store};
-use crate::engine::informer::identity::{self, IdentityGuard};
+use crate::engine::informer::error::Error;
+use crate::engine::informer::identity::IdentityGuard;
 use crate::engine::informer::request::Selection;
 
 /// What is watched, and where it goes.
@@ -25,7 +26,7 @@ pub(crate) struct Watch<S> {
     pub(crate) lifetime: Duration,
     /// Whether the server may lack the kind: custom resources can be defined later.
     pub(crate) may_lack: bool,
-    /// Confirms the server's identity before a list removes anything from the store.
+    /// Confirms the server's identity before anything that it shows replaces what the store has.
     pub(crate) guard: Option<Arc<IdentityGuard>>,
     pub(crate) store: Arc<Store<S>>,
     /// Called after each change of the store.
@@ -47,11 +48,24 @@ impl<S: 'static> Watch<S> {
         }
     }
 
-    /// Fails if the server is not the one whose objects the store has, or cannot say.
-    pub(super) async fn confirm_identity(&self) -> Result<(), identity::Error> {
+    /// Fails if the server is not the one whose objects the store has, or could not say within the last second.
+    pub(super) async fn confirm_identity(&self) -> Result<(), Error> {
         match &self.guard {
-            Some(guard) => guard.check().await,
+            Some(guard) => guard.check().await.map_err(Error::IdentityGuard),
             None => Ok(()),
+        }
+    }
+
+    /// The epoch of the server: see [`IdentityGuard::epoch`].
+    pub(super) fn epoch(&self) -> u64 {
+        self.guard.as_ref().map_or(0, |guard| *guard.epoch().borrow())
+    }
+
+    /// Waits until `epoch` is over.
+    pub(super) async fn epoch_over(&self, epoch: u64) {
+        match &self.guard {
+            Some(guard) => drop(guard.epoch().wait_for(|now| *now != epoch).await),
+            None => std::future::pending().await,
         }
     }
 }

@@ -49,6 +49,8 @@ pub(crate) enum Error {
          from the host Service {service}"
     )]
     OtherCluster { found: String, expected: String, service: String },
+    #[error("the virtual cluster has no namespace kube-system yet")]
+    NoNamespace,
     #[error("failed to {action}")]
     Api { action: &'static str, source: api::Error },
 }
@@ -74,7 +76,10 @@ impl Bootstrap {
     /// Repeats the bootstrap for ever; sets `ready` to whether it succeeded.
     pub(crate) async fn keep(self, ready: tokio::sync::watch::Sender<bool>) {
         loop {
-            tokio::time::sleep(PERIOD).await;
+            tokio::select! {
+                () = tokio::time::sleep(PERIOD) => {}
+                () = self.guard.doubted(), if *ready.borrow() => {}
+            }
             let result = self.run().await;
             match &result {
                 Ok(()) => {}
@@ -104,6 +109,7 @@ impl Bootstrap {
                 Error::Api { action: "read the virtual namespace kube-system", source }
             }
             identity::Error::OtherCluster { found, expected } => self.other_cluster(found, expected),
+            identity::Error::NoNamespace => Error::NoNamespace,
         })?;
         match service.annotation(VIRTUAL_CLUSTER_UID) {
             Some(expected) if expected == found => {
@@ -187,7 +193,7 @@ mod tests {
     use serde_json::Value;
 
     use crate::api::scripted::{Answer, Asked};
-    use crate::engine::testing::{Bench, echo};
+    use crate::engine::testing::{Bench, echo, identity_answer};
 
     const SERVICE: &str = "/api/v1/namespaces/team-a/services/vc";
     const KUBERNETES: &str = "/api/v1/namespaces/default/services/kubernetes";
@@ -205,9 +211,7 @@ mod tests {
     /// The virtual cluster `cluster-1`, whose Service `default/kubernetes` is at `address`.
     fn cluster(asked: &Asked, address: &str, has_dns: bool) -> Answer {
         match asked.line().strip_prefix("GET ") {
-            Some("/api/v1/namespaces/kube-system") => {
-                Answer::ok(json!({"metadata": {"name": "kube-system", "uid": "cluster-1"}}))
-            }
+            Some("/api/v1/namespaces") => identity_answer("cluster-1", 7),
             Some(KUBERNETES) => Answer::ok(json!({
                 "metadata": {"name": "kubernetes", "namespace": "default", "uid": "uid-kubernetes", "resourceVersion": "1"},
                 "spec": {"type": "ClusterIP", "clusterIP": address, "clusterIPs": [address]},
