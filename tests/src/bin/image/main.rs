@@ -10,7 +10,7 @@ use weft_tests::arguments::arguments;
 use weft_tests::binaries::{self, statics};
 use weft_tests::image::{self, Image, Layers, products};
 
-/// Writes the images of a virtual cluster as OCI archives; built twice from the same checkout, their digests are equal.
+/// Writes the images of a virtual cluster as OCI archives; equal sources give equal digests, in whatever folder.
 #[derive(Debug, Parser)]
 struct Arguments {
     /// Only these images.
