@@ -12,7 +12,7 @@ use crate::cargo;
 use crate::guests::rust::root;
 
 /// The only one for which a static program can be linked with what is installed.
-const TARGET: &str = "x86_64-unknown-linux-gnu";
+pub(crate) const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// With its copy of the C library inside; looking names up works too, as it needs no plugin of that library for DNS.
 const STATIC: &str = "-Ctarget-feature=+crt-static";
