@@ -1,4 +1,4 @@
-//! Lists what programs are made of, as CycloneDX: an SBOM beside each image.
+//! Lists what programs are made of, as `CycloneDX`: an SBOM beside each image.
 //!
 //! Made from what the toolchains say, by one writer for both. Of the tools for cargo, `cargo-sbom` lists crates for other
 //! systems as well, and `cargo-cyclonedx` writes into the folders of the sources.

@@ -2,6 +2,7 @@
 
 mod addons;
 mod both;
+mod chart;
 mod cli;
 mod collisions;
 mod config;
