@@ -97,7 +97,9 @@ pub async fn build(place: &Place, folder: &Path, program: &str) -> Result<PathBu
         .env("CARGO_HOME", &place.cargo_home)
         .env("CARGO_ENCODED_RUSTFLAGS", place.rust_flags())
         .env("CFLAGS", place.c_flags())
-        .env("CC_SHELL_ESCAPED_FLAGS", "1");
+        .env("CC_SHELL_ESCAPED_FLAGS", "1")
+        // The C code of the allocator names the time of its build.
+        .env("SOURCE_DATE_EPOCH", "0");
     let status = command.kill_on_drop(true).status().await.context("failed to run cargo")?;
     ensure!(status.success(), "failed to build a static {program}; see cargo's messages above");
     Ok(place.target.join(TARGET).join("release").join(program))
