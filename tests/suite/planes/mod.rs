@@ -16,6 +16,7 @@ mod harness;
 mod in_process;
 mod isolation;
 mod jobs;
+mod launched;
 mod losses;
 mod mapped_kinds;
 mod permissions;
