@@ -23,25 +23,36 @@ pub struct Addon {
 }
 
 /// What becomes of an object once it is applied.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Upkeep {
     /// What a tenant changes or deletes of it is put back.
     Restored,
     /// It is the tenant's from then on.
     AppliedOnce,
+    /// It is no longer wanted: deleted where an earlier configuration has applied it.
+    Removed,
 }
 
 /// Everything that this configuration has applied, in an order in which it can be.
 pub fn of(config: &Config) -> Vec<Addon> {
-    let dns = coredns::objects(&config.dns, &config.cluster.domain);
-    let dns = dns.into_iter().map(|object| Addon::new("CoreDNS".to_owned(), object, Upkeep::Restored));
     // The configuration was checked when it was read.
     let mut documents = config.deploy.manifests.documents().unwrap_or_default();
     documents.sort_by_key(|document| rank(&document.object));
     let deployed = documents.into_iter().map(|Document { number, object }| {
         Addon::new(format!("document {number} of `deploy.manifests`"), object, Upkeep::AppliedOnce)
     });
-    dns.chain(deployed).collect()
+    dns(config).into_iter().chain(deployed).collect()
+}
+
+fn dns(config: &Config) -> Vec<Addon> {
+    let objects = coredns::objects(&config.dns, &config.cluster.domain).into_iter();
+    let addon = |object, upkeep| Addon::new("CoreDNS".to_owned(), object, upkeep);
+    if config.dns.enabled {
+        return objects.map(|object| addon(object, Upkeep::Restored)).collect();
+    }
+    // The Service stays: pods have its address, and the tenant's own servers may be behind it.
+    let goes = |object: &Fields| object.get("kind").is_some_and(|kind| kind != "Service");
+    objects.rev().filter(goes).map(|object| addon(object, Upkeep::Removed)).collect()
 }
 
 impl Addon {
@@ -78,6 +89,10 @@ mod tests {
         serde_json::from_value(config).unwrap()
     }
 
+    fn deployed(rest: &Value) -> Vec<Addon> {
+        of(&config(rest)).into_iter().filter(|addon| addon.upkeep == Upkeep::AppliedOnce).collect()
+    }
+
     fn manifest(api_version: &str, kind: &str, name: &str) -> Value {
         json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": name}})
     }
@@ -90,7 +105,7 @@ mod tests {
             manifest("v1", "ConfigMap", "a"),
             manifest("apiextensions.k8s.io/v1", "CustomResourceDefinition", "d"),
         ];
-        let addons = of(&config(&json!({"deploy": {"manifests": manifests}})));
+        let addons = deployed(&json!({"deploy": {"manifests": manifests}}));
         let names: Vec<&str> = addons.iter().map(|addon| addon.object.name()).collect();
         assert_eq!(names, ["d", "n", "b", "a"]);
         assert_eq!(addons[0].origin, "document 4 of `deploy.manifests`");
@@ -102,7 +117,7 @@ mod tests {
         let addon = |value: &str| {
             let mut object = manifest("v1", "ConfigMap", "a");
             object["data"] = json!({"key": value});
-            of(&config(&json!({"deploy": {"manifests": [object]}}))).remove(0)
+            deployed(&json!({"deploy": {"manifests": [object]}})).remove(0)
         };
         let digest = |addon: Addon| addon.object.annotation(ADDON).map(str::to_owned).unwrap();
         assert_eq!(digest(addon("1")), digest(addon("1")));
@@ -110,8 +125,12 @@ mod tests {
     }
 
     #[test]
-    fn dns_is_there_unless_it_is_turned_off() {
-        assert!(of(&config(&json!({}))).is_empty());
+    fn dns_is_there_unless_it_is_turned_off_which_leaves_its_service() {
+        let off = of(&config(&json!({})));
+        let kinds: Vec<_> = off.iter().map(|addon| addon.object.text("/kind").unwrap()).collect();
+        let wanted = ["Deployment", "ConfigMap", "ClusterRoleBinding", "ClusterRole", "ServiceAccount"];
+        assert_eq!(kinds, wanted, "first what uses others");
+        assert!(off.iter().all(|addon| addon.upkeep == Upkeep::Removed));
         let addons = of(&config(&json!({"dns": {}})));
         assert!(addons.iter().any(|addon| addon.object.name() == "kube-dns"));
         assert!(addons.iter().all(|addon| addon.upkeep == Upkeep::Restored));

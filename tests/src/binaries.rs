@@ -64,6 +64,15 @@ pub async fn kubernetes() -> Result<PathBuf> {
     find_kubernetes(Progress::start).await
 }
 
+/// Builds the control plane as [`kubernetes`] does, from a copy of its module.
+///
+/// # Errors
+/// It does not compile, or there is no Go.
+pub async fn kubernetes_of(module: &Path, output: &Path) -> Result<()> {
+    go::build(&kubernetes_program(module.to_owned()), output, Progress::quiet("building the control plane"))
+        .await
+}
+
 /// The `planes` binary, which has what tests need beside it: ready-made, from the cache, or built now.
 pub async fn planes() -> Result<PathBuf> {
     find_planes(Progress::start).await
@@ -73,13 +82,16 @@ async fn find_kubernetes(progress: fn(&'static str) -> Progress) -> Result<PathB
     if let Some(binary) = std::env::var_os(READY_KUBERNETES) {
         return ready(READY_KUBERNETES, binary.into());
     }
-    let program = go::Program {
+    go::find(&kubernetes_program(kubernetes_module()), progress).await
+}
+
+fn kubernetes_program(module: PathBuf) -> go::Program {
+    go::Program {
         name: "kubernetes",
         building: "building the control plane (several minutes the first time)",
-        module: kubernetes_module(),
+        module,
         build: go::kubernetes,
-    };
-    go::find(&program, progress).await
+    }
 }
 
 async fn find_planes(progress: fn(&'static str) -> Progress) -> Result<PathBuf> {

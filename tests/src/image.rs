@@ -2,6 +2,7 @@
 //!
 //! An archive holds one image of one layer. `ctr images import`, `skopeo copy oci-archive:…` and `podman load` read it.
 
+pub mod components;
 pub mod products;
 
 use std::fmt::Write as _;

@@ -12,11 +12,8 @@ const TEMPLATE: &str = include_str!("coredns.yaml");
 /// The container of the Deployment.
 const CONTAINER: &str = "/spec/template/spec/containers/0";
 
-/// The objects of CoreDNS for this cluster domain, in the order of creation; none when it is turned off.
+/// The objects of CoreDNS for this cluster domain, in the order of creation.
 pub(super) fn objects(dns: &Dns, domain: &str) -> Vec<Fields> {
-    if !dns.enabled {
-        return Vec::new();
-    }
     // A test reads the template.
     let mut objects: Vec<Value> = serde_saphyr::from_multiple(TEMPLATE).unwrap_or_default();
     for object in &mut objects {
@@ -99,7 +96,6 @@ mod tests {
         let wanted =
             ["ServiceAccount", "ClusterRole", "ClusterRoleBinding", "ConfigMap", "Service", "Deployment"];
         assert_eq!(kinds, wanted);
-        assert!(objects(&Dns { enabled: false, ..Dns::default() }, "cluster.local").is_empty());
     }
 
     #[test]

@@ -18,8 +18,8 @@ const MOST_REPLICAS: u32 = 10;
 #[serde(rename_all = "camelCase", default)]
 pub struct Dns {
     /// Whether the syncer runs CoreDNS in the virtual cluster. Without it, pods that the virtual Service
-    /// `kube-system/kube-dns` selects answer, and it is up to the tenant to run them. What was applied before it was
-    /// turned off stays.
+    /// `kube-system/kube-dns` selects answer, and it is up to the tenant to run them. When it is turned off, what the
+    /// syncer has applied is deleted, but for that Service.
     pub enabled: bool,
     /// Image of CoreDNS; empty means `ghcr.io/weft/kubernetes:v1.36.3`, the image of the control plane.
     pub image: String,

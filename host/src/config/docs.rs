@@ -52,7 +52,7 @@ pub fn chart_values(schema: &Value) -> String {
 
 fn page(head: &str, schema: &Value) -> String {
     let mut rows = Vec::new();
-    collect(schema, schema, "", &mut rows);
+    collect(schema, schema, None, "", &mut rows);
     let mut page = format!("{head}{TABLE}");
     for Row { key, r#type, default, text } in rows {
         let _ = writeln!(page, "| `{key}` | {type} | {default} | {text} |");
@@ -60,8 +60,9 @@ fn page(head: &str, schema: &Value) -> String {
     page
 }
 
-/// Adds the keys of an object, each followed by what lies in it.
-fn collect(root: &Value, schema: &Value, path: &str, rows: &mut Vec<Row>) {
+/// Adds the keys of an object, each followed by what lies in it. `whole` is the default of the object, which may differ
+/// from those of its keys: two images are of one type.
+fn collect(root: &Value, schema: &Value, whole: Option<&Value>, path: &str, rows: &mut Vec<Row>) {
     let Some(properties) = schema.get("properties").and_then(Value::as_object) else { return };
     // Not in the order of the map, which depends on a feature of serde_json that any crate may turn on.
     let mut properties: Vec<(&String, &Value)> = properties.iter().collect();
@@ -70,24 +71,29 @@ fn collect(root: &Value, schema: &Value, path: &str, rows: &mut Vec<Row>) {
         let key = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
         let (inner, suffix) = inner(root, field);
         let within = format!("{key}{suffix}");
-        rows.push(row(root, field, key, is_required(schema, name)));
-        collect(root, inner, &within, rows);
+        let default = whole.and_then(|whole| whole.get(name)).or_else(|| field.get("default"));
+        let shown =
+            if is_required(schema, name) { "required".to_owned() } else { shown(root, field, default) };
+        rows.push(row(root, field, key, &shown));
+        collect(root, inner, default.filter(|_| suffix.is_empty()), &within, rows);
     }
 }
 
-fn row(root: &Value, field: &Value, key: String, is_required: bool) -> Row {
+fn row(root: &Value, field: &Value, key: String, default: &str) -> Row {
     let schema = resolve(root, field);
-    let has_keys = schema.get("properties").is_some();
-    let default = match field.get("default") {
-        _ if is_required => "required".to_owned(),
+    Row { key, r#type: type_name(root, schema), default: cell(default), text: cell(&text(field, schema)) }
+}
+
+/// A default, for people.
+fn shown(root: &Value, field: &Value, default: Option<&Value>) -> String {
+    match default {
         // The keys below show it.
-        _ if has_keys => String::new(),
+        _ if resolve(root, field).get("properties").is_some() => String::new(),
         None | Some(Value::Null) => "none".to_owned(),
         Some(Value::String(text)) if text.is_empty() => "empty".to_owned(),
         Some(Value::String(text)) => format!("`{text}`"),
         Some(value) => format!("`{value}`"),
-    };
-    Row { key, r#type: type_name(root, schema), default: cell(&default), text: cell(&text(field, schema)) }
+    }
 }
 
 fn is_required(schema: &Value, name: &str) -> bool {
@@ -115,7 +121,7 @@ fn type_name(root: &Value, schema: &Value) -> String {
         return names.join(" or ");
     }
     let of = |key: &str| match schema.get(key) {
-        Some(any) if any.is_object() => format!(" of {}s", type_name(root, resolve(root, any))),
+        Some(any) if any.is_object() => format!(" of {}", several(&type_name(root, resolve(root, any)))),
         _ => String::new(),
     };
     match schema.get("type").map(|name| name.get(0).unwrap_or(name)).and_then(Value::as_str) {
@@ -124,6 +130,12 @@ fn type_name(root: &Value, schema: &Value) -> String {
         Some(name) => name.to_owned(),
         None => "value".to_owned(),
     }
+}
+
+/// The plural: `maps of strings`.
+fn several(name: &str) -> String {
+    let (first, rest) = name.split_at(name.find(' ').unwrap_or(name.len()));
+    format!("{first}s{rest}")
 }
 
 /// What a field says of itself, and what its values mean.
@@ -178,10 +190,29 @@ mod tests {
     }
 
     #[test]
+    fn a_default_is_that_of_the_object_where_it_differs_from_that_of_its_type() {
+        let image = json!({"properties": {"name": {"default": ""}, "tag": {"default": "1"}}});
+        let both = json!({"one": image.clone(), "two": image.clone()});
+        let both =
+            json!({"properties": both, "default": {"one": {"name": "first"}, "two": {"name": "second"}}});
+        let rows = rows(&json!({"both": both}));
+        let found: Vec<_> = rows.iter().filter(|row| row.contains("name")).collect();
+        assert_eq!(
+            found,
+            ["| `both.one.name` | value | `first` |  |", "| `both.two.name` | value | `second` |  |"]
+        );
+        assert!(rows.contains(&"| `both.one.tag` | value | `1` |  |".to_owned()), "{rows:?}");
+    }
+
+    #[test]
     fn what_may_be_one_thing_or_another_is_both_and_nothing_is_called_empty() {
-        let list = json!({"type": "array", "items": {"type": "object"}});
+        let map = json!({"type": "object", "additionalProperties": {"type": "string"}});
+        let list = json!({"type": "array", "items": map});
         let either = json!({"allOf": [{"anyOf": [{"type": "string"}, list]}], "default": ""});
-        assert_eq!(rows(&json!({"what": either})), ["| `what` | string or list of maps | empty |  |"]);
+        assert_eq!(
+            rows(&json!({"what": either})),
+            ["| `what` | string or list of maps of strings | empty |  |"]
+        );
     }
 
     #[test]

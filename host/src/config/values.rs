@@ -57,7 +57,8 @@ pub struct Images {
     pub registry: String,
     /// `Always`, `IfNotPresent` or `Never`.
     pub pull_policy: PullPolicy,
-    /// Secrets with the registry's credentials, as `name: <secret>`.
+    /// Secrets with the registry's credentials, as `name: <secret>`. Pods of tenants that name none pull with them too,
+    /// as CoreDNS must, but nobody inside can read them; unless `pods.serviceAccount` is set, which has its own.
     pub pull_secrets: Vec<BTreeMap<String, String>>,
     /// The syncer, and the program that starts the others. Its tag is the chart's version by default.
     pub weft: Image,

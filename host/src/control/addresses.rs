@@ -44,9 +44,7 @@ impl Addresses<'_> {
             format!("{service}.{namespace}.svc"),
         ]);
         names.extend(weft_core::context::cluster_ips(self.service).iter().map(IpAddr::to_string));
-        names.extend(
-            self.ranges.iter().filter_map(|range| range.hosts().next()).map(|first| first.to_string()),
-        );
+        names.extend(self.ranges.iter().filter_map(first).map(|first| first.to_string()));
         names.extend(balancer_addresses(self.service));
         names.extend(self.control_plane.server_names.iter().cloned());
         names.extend(self.control_plane.external_address.as_deref().and_then(host_of).map(str::to_owned));
@@ -59,6 +57,11 @@ impl Addresses<'_> {
         names.dedup();
         names
     }
+}
+
+/// The address of `default/kubernetes`, which follows the range's own: that is among the hosts of an IPv6 range.
+fn first(range: &IpNet) -> Option<IpAddr> {
+    range.hosts().find(|address| *address != range.network())
 }
 
 fn balancer_addresses(service: &HostObject) -> Vec<String> {
@@ -82,7 +85,7 @@ mod tests {
         let service =
             json!({"metadata": {"name": "vc"}, "spec": {"clusterIPs": ["10.96.7.7"]}, "status": status});
         let service = HostObject::from_json(service).unwrap();
-        let ranges = ["10.96.0.0/16".parse().unwrap()];
+        let ranges = ["10.96.0.0/16".parse().unwrap(), "fd00::/112".parse().unwrap()];
         let addresses = Addresses {
             cluster: &cluster,
             control_plane: &control_plane,
@@ -96,9 +99,17 @@ mod tests {
     fn the_certificate_has_every_name_at_which_the_server_is_reached() {
         let balancer = json!({"loadBalancer": {"ingress": [{"ip": "192.0.2.7"}]}});
         let (names, outside) = of(json!({"externalAddress": "vc.example.com:8443"}), &balancer);
-        for name in
-            ["10.96.7.7", "10.96.0.1", "192.0.2.7", "vc.example.com", "vc.team-a.svc", "127.0.0.1", "::1"]
-        {
+        assert!(!names.iter().any(|name| name == "fd00::"), "no server has the address of a network");
+        for name in [
+            "10.96.7.7",
+            "10.96.0.1",
+            "fd00::1",
+            "192.0.2.7",
+            "vc.example.com",
+            "vc.team-a.svc",
+            "127.0.0.1",
+            "::1",
+        ] {
             assert!(names.iter().any(|found| found == name), "{name} is not in {names:?}");
         }
         assert_eq!(outside.as_deref(), Some("vc.example.com:8443"));

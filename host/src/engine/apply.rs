@@ -23,6 +23,7 @@ use crate::api::{self, Api, Error};
 use crate::engine::resources::{events, service_accounts};
 pub(crate) use failed::{Failed, Side};
 use gate::Gate;
+pub(crate) use request::FIELD_MANAGER;
 use request::{APPLY_PATCH, JSON, MERGE_PATCH, STRATEGIC_PATCH, body, forced, write};
 
 /// Writes to both clusters. On the host it knows one namespace.

@@ -14,6 +14,9 @@ use signal_hook::iterator::Signals;
 use ureq::Agent;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const USAGE: &str = "usage: probe pause
        probe serve PORT                      answers /, /env/NAME and /file/PATH
        probe get URL [CA-FILE [TOKEN-FILE]]  prints status and body

@@ -1,9 +1,15 @@
 //! The images of a virtual cluster run where there is no file but the program.
 
+use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
 use anyhow::{Result, ensure};
 use weft_tests::binaries;
-use weft_tests::binaries::statics;
+use weft_tests::binaries::statics::{self, Place};
 use weft_tests::eventually::{SOON, eventually};
+use weft_tests::guests::rust;
 use weft_tests::image::{self, Layers, products};
 use weft_tests::node::images::PROBE;
 use weft_tests::shared::on_shared_node;
@@ -53,6 +59,66 @@ fn the_syncer_starts_from_an_image_of_its_own_that_is_small() -> Result<()> {
         assert_eq!(logs.trim(), format!("weft {}", env!("CARGO_PKG_VERSION")));
         Ok(())
     })
+}
+
+#[tokio::test]
+#[ignore = "compiles a program twice: cargo verify nodes"]
+async fn a_program_is_equal_wherever_it_is_compiled() -> Result<()> {
+    let scratch = tempfile::tempdir()?;
+    let homes = [statics::cargo_home()?, scratch.path().join("another home")];
+    fs::create_dir(&homes[1])?;
+    for entry in fs::read_dir(&homes[0])? {
+        let entry = entry?;
+        symlink(entry.path(), homes[1].join(entry.file_name()))?;
+    }
+    let mut programs = Vec::new();
+    for (folder, cargo_home) in ["one", "another folder/deeper"].iter().zip(homes) {
+        let source = scratch.path().join(folder);
+        copy(&rust::root().join("tests/probe"), &source)?;
+        let place = Place { target: source.join("target"), source: source.clone(), cargo_home };
+        let program = fs::read(statics::build(&place, &source, "probe").await?)?;
+        for folder in [&place.source, &place.cargo_home] {
+            ensure!(!contains(&program, folder.as_os_str().as_bytes()), "{} is in it", folder.display());
+        }
+        programs.push(program);
+    }
+    ensure!(programs[0] == programs[1], "the programs differ");
+    Ok(())
+}
+
+#[tokio::test]
+#[ignore = "links the control plane twice: cargo verify nodes"]
+async fn the_control_plane_is_equal_wherever_it_is_compiled() -> Result<()> {
+    let scratch = tempfile::tempdir()?;
+    let mut programs = Vec::new();
+    for folder in ["one", "another/deeper"] {
+        let module = scratch.path().join(folder);
+        copy(&binaries::kubernetes_module(), &module)?;
+        let output = module.join("kubernetes");
+        binaries::kubernetes_of(&module, &output).await?;
+        programs.push(fs::read(output)?);
+    }
+    ensure!(programs[0] == programs[1], "the programs differ");
+    Ok(())
+}
+
+/// The sources of a package, without what was built from them.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let to = to.join(entry.file_name());
+        if !entry.file_type()?.is_dir() {
+            fs::copy(entry.path(), to)?;
+        } else if entry.file_name() != "target" {
+            copy(&entry.path(), &to)?;
+        }
+    }
+    Ok(())
+}
+
+fn contains(program: &[u8], part: &[u8]) -> bool {
+    program.windows(part.len()).any(|window| window == part)
 }
 
 /// Answers for one name, on the port that clients use, though it is not root.

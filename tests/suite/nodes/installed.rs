@@ -25,6 +25,7 @@ fn a_virtual_cluster_runs_the_example_and_leaves_nothing() -> Result<()> {
         cluster.run_probe("nginx").await?;
         names_resolve(&cluster).await?;
         tokens_are_of_the_virtual_cluster(node, &person, &cluster).await?;
+        leave_a_failed_test(&person, namespace).await?;
         cluster.delete().await?;
         let left: Vec<String> = objects(&person, namespace).await?.difference(&before).cloned().collect();
         ensure!(left.is_empty(), "these are left: {left:?}");
@@ -141,12 +142,21 @@ fn plain_kubectl_installs_what_is_printed() -> Result<()> {
     })
 }
 
+const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/weft");
+
 /// How long the kubelet may take to show pods a changed ConfigMap.
 const PROPAGATION: std::time::Duration = std::time::Duration::from_secs(150);
 
+/// The pod of a `helm test` that has failed, which Helm keeps for its log and forgets.
+async fn leave_a_failed_test(person: &Person, namespace: &str) -> Result<()> {
+    let template = ["template", "vc", CHART, "-n", namespace, "--show-only", "templates/tests/pod.yaml"];
+    let broken = ["--set", "image.weft.tag=none"];
+    let pod = person.run("helm", &[&template[..], &broken[..]].concat(), "").await?;
+    person.run("kubectl", &["apply", "-n", namespace, "-f", "-"], &pod).await.map(drop)
+}
+
 async fn upgrade(person: &Person, namespace: &str, value: &str) -> Result<()> {
-    let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/weft");
-    let arguments = ["upgrade", "vc", chart, "-n", namespace, "--reuse-values", "--set", value];
+    let arguments = ["upgrade", "vc", CHART, "-n", namespace, "--reuse-values", "--set", value];
     person.run("helm", &arguments, "").await.map(drop)
 }
 

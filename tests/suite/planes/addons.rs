@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service, ServiceAccount};
 use kube::api::{Api, ListParams};
 use serde_json::{Value, json};
 use weft_tests::eventually::{SOON, eventually};
@@ -65,8 +65,38 @@ fn coredns_runs_on_the_host_is_restored_and_follows_the_configuration() -> Resul
         let applied =
             log.lines().filter(|line| line.contains("applied in") && line.contains("v1/ServiceAccount"));
         ensure!(applied.count() == 1, "what nobody has touched was applied again:\n{log}");
+        is_turned_off_and_on(&system, &tenant, &dns(1)).await
+    })
+}
+
+/// Pods go and the Service stays; what comes again pulls its image with the secrets of the host's ServiceAccount.
+async fn is_turned_off_and_on(system: &Both, tenant: &Tenant, on: &Value) -> Result<()> {
+    let service = system.get::<Service>("kube-dns").await?;
+    tenant.configure(&json!({"dns": {"enabled": false}}))?;
+    system.gone::<Deployment>("coredns").await?;
+    for kind in ["serviceaccount/coredns", "configmap/coredns", "clusterrole/system:coredns"] {
+        let get = ["get", kind, "-n", "kube-system", "--ignore-not-found"];
+        let left = tenant.virtual_plane().kubectl(&get, "").await?;
+        ensure!(left.is_empty(), "{left}");
+    }
+    eventually("no pod of it is left", RESTORED, async || {
+        ensure!(pods(system).await?.is_empty());
         Ok(())
     })
+    .await?;
+    ensure!(uid(&system.get::<Service>("kube-dns").await?) == uid(&service), "the Service is another one");
+
+    let secrets = json!([{"name": "registry"}]);
+    let account = format!("weft-workload-{}", tenant.cluster());
+    edit(&system.host_api::<ServiceAccount>(), &account, json!({"imagePullSecrets": secrets})).await?;
+    tenant.configure(on)?;
+    available(system, 1).await?;
+    for pod in pods(system).await? {
+        let (ours, hosts) = system.pair::<Pod>(name_of(&pod)).await?;
+        ensure!(at(&hosts, "/spec/imagePullSecrets") == &secrets, "{hosts}");
+        ensure!(at(&ours, "/spec/imagePullSecrets").is_null(), "the tenant sees them: {ours}");
+    }
+    Ok(())
 }
 
 /// A pod that the strictest Pod Security level admits, on the node's resolver.

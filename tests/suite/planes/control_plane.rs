@@ -14,6 +14,7 @@ use serde_json::json;
 use tokio::net::UdpSocket;
 use weft_tests::binaries;
 use weft_tests::eventually::{SOON, eventually};
+use weft_tests::image::components;
 use weft_tests::planes::Plane;
 use weft_tests::ports::Port;
 use weft_tests::process::{Launch, Process};
@@ -45,6 +46,26 @@ fn every_component_is_there_under_its_name() -> Result<()> {
             let flag = if component == "coredns" { "-version" } else { "--version" };
             let own = run(Command::new(&link).arg(flag))?;
             ensure!(own.contains(version.trim_start_matches('v')), "{component} says {own}, not {version}");
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn the_list_of_what_it_is_made_of_has_the_pinned_versions() -> Result<()> {
+    in_runtime(async {
+        let components = components::of_go(&binaries::kubernetes().await?).await?;
+        let pinned = modules(&binaries::kubernetes_module())?;
+        for module in
+            ["k8s.io/kubernetes", "k8s.io/api", "github.com/k3s-io/kine", "github.com/coredns/coredns"]
+        {
+            let found = components.iter().find(|component| component.name == module);
+            let found = found.with_context(|| format!("{module} is not in the list"))?;
+            ensure!(
+                Some(&found.version) == pinned.get(module),
+                "{found:?}, and pinned is {:?}",
+                pinned.get(module)
+            );
         }
         Ok(())
     })

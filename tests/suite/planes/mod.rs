@@ -2,6 +2,7 @@
 
 mod addons;
 mod both;
+mod chart;
 mod cli;
 mod collisions;
 mod config;
@@ -15,6 +16,7 @@ mod harness;
 mod in_process;
 mod isolation;
 mod jobs;
+mod launched;
 mod losses;
 mod mapped_kinds;
 mod permissions;

@@ -11,7 +11,7 @@ pub(super) const STRATEGIC_PATCH: &str = "application/strategic-merge-patch+json
 /// JSON is YAML.
 pub(super) const APPLY_PATCH: &str = "application/apply-patch+yaml";
 /// Our name in `managedFields`.
-const FIELD_MANAGER: &str = "fieldManager=weft";
+pub(crate) const FIELD_MANAGER: &str = "weft";
 
 /// A write of `value`.
 pub(super) fn write(
@@ -20,7 +20,7 @@ pub(super) fn write(
     content_type: &'static str,
     value: &impl Serialize,
 ) -> Request<Vec<u8>> {
-    api::request(method, &format!("{path}?{FIELD_MANAGER}"), Some(content_type), body(value))
+    api::request(method, &format!("{path}?fieldManager={FIELD_MANAGER}"), Some(content_type), body(value))
 }
 
 /// The same; fields that others own become ours.
@@ -30,7 +30,12 @@ pub(super) fn forced(
     content_type: &'static str,
     value: &impl Serialize,
 ) -> Request<Vec<u8>> {
-    api::request(method, &format!("{path}?{FIELD_MANAGER}&force=true"), Some(content_type), body(value))
+    api::request(
+        method,
+        &format!("{path}?fieldManager={FIELD_MANAGER}&force=true"),
+        Some(content_type),
+        body(value),
+    )
 }
 
 pub(super) fn body(value: &impl Serialize) -> Vec<u8> {

@@ -1,6 +1,7 @@
-//! Applies what the syncer brings into the virtual cluster by itself, and restores what is to stay.
+//! Applies what the syncer brings into the virtual cluster by itself, restores what is to stay, and removes what is to go.
 
 mod compare;
+mod remove;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -27,8 +28,8 @@ pub(crate) struct AddonApplier {
     writer: Arc<Writer>,
     /// Resource types that the API server has named, by apiVersion and kind.
     types: HashMap<(String, String), ResourceType>,
-    /// Digests of what was applied and needs no further look.
-    done: HashSet<String>,
+    /// Digests of what was applied or removed and needs no further look.
+    done: HashSet<(String, Upkeep)>,
     /// The version that each of these digests was applied as. Some values, such as quantities, the server writes in its
     /// own way: only another version needs a further look.
     settled: HashMap<String, String>,
@@ -80,20 +81,27 @@ impl AddonApplier {
     /// Looks after each object; one that fails stops no other. Returns whether none has failed.
     async fn reconcile_all(&mut self, addons: &[Addon]) -> bool {
         // What was replaced and comes back later is applied again.
-        let is_wanted = |digest: &String| addons.iter().any(|addon| addon.digest() == digest);
-        self.done.retain(is_wanted);
-        self.settled.retain(|digest, _| is_wanted(digest));
+        let wanted: HashSet<_> =
+            addons.iter().map(|addon| (addon.digest().to_owned(), addon.upkeep)).collect();
+        self.done.retain(|known| wanted.contains(known));
+        self.settled.retain(|digest, _| wanted.contains(&(digest.clone(), Upkeep::Restored)));
         let mut is_complete = true;
         for addon in addons {
-            if self.done.contains(addon.digest()) {
+            let key = (addon.digest().to_owned(), addon.upkeep);
+            if self.done.contains(&key) {
                 continue;
             }
-            match self.reconcile(addon).await {
-                Ok(()) if addon.upkeep == Upkeep::AppliedOnce => {
-                    self.done.insert(addon.digest().to_owned());
+            let result = match addon.upkeep {
+                Upkeep::Removed => self.remove(addon).await,
+                Upkeep::Restored | Upkeep::AppliedOnce => self.reconcile(addon).await,
+            };
+            match result {
+                Ok(()) => {
                     self.logged.remove(&describe(&addon.object));
+                    if addon.upkeep != Upkeep::Restored {
+                        self.done.insert(key);
+                    }
                 }
-                Ok(()) => drop(self.logged.remove(&describe(&addon.object))),
                 Err(error) => {
                     is_complete = false;
                     self.log_once(addon, &error);
@@ -153,11 +161,12 @@ impl AddonApplier {
         let object = describe(&addon.object);
         let cause = weft_core::causes::causes(error);
         if self.logged.get(&object) == Some(&cause) {
-            debug!(object, error = error as &dyn std::error::Error, "still not applied");
+            debug!(object, error = error as &dyn std::error::Error, "still not done");
             return;
         }
         let error = error as &dyn std::error::Error;
-        warn!(object, origin = addon.origin, error, "not applied in the virtual cluster; trying again");
+        let action = if addon.upkeep == Upkeep::Removed { "removed from" } else { "applied in" };
+        warn!(object, origin = addon.origin, error, "not {action} the virtual cluster; trying again");
         self.logged.insert(object, cause);
     }
 }
