@@ -31,9 +31,10 @@ pub enum Upkeep {
     AppliedOnce,
 }
 
-/// Everything that this configuration has applied, in an order in which it can be.
-pub fn of(config: &Config) -> Vec<Addon> {
-    let dns = coredns::objects(&config.dns, &config.cluster.domain);
+/// Everything that this configuration has applied, in an order in which it can be. `authority` is the certificate that
+/// the virtual API server is known by.
+pub fn of(config: &Config, authority: Option<&str>) -> Vec<Addon> {
+    let dns = coredns::objects(&config.dns, &config.cluster.domain, authority);
     let dns = dns.into_iter().map(|object| Addon::new("CoreDNS".to_owned(), object, Upkeep::Restored));
     // The configuration was checked when it was read.
     let mut documents = config.deploy.manifests.documents().unwrap_or_default();
@@ -90,7 +91,7 @@ mod tests {
             manifest("v1", "ConfigMap", "a"),
             manifest("apiextensions.k8s.io/v1", "CustomResourceDefinition", "d"),
         ];
-        let addons = of(&config(&json!({"deploy": {"manifests": manifests}})));
+        let addons = of(&config(&json!({"deploy": {"manifests": manifests}})), None);
         let names: Vec<&str> = addons.iter().map(|addon| addon.object.name()).collect();
         assert_eq!(names, ["d", "n", "b", "a"]);
         assert_eq!(addons[0].origin, "document 4 of `deploy.manifests`");
@@ -102,7 +103,7 @@ mod tests {
         let addon = |value: &str| {
             let mut object = manifest("v1", "ConfigMap", "a");
             object["data"] = json!({"key": value});
-            of(&config(&json!({"deploy": {"manifests": [object]}}))).remove(0)
+            of(&config(&json!({"deploy": {"manifests": [object]}})), None).remove(0)
         };
         let digest = |addon: Addon| addon.object.annotation(ADDON).map(str::to_owned).unwrap();
         assert_eq!(digest(addon("1")), digest(addon("1")));
@@ -111,8 +112,8 @@ mod tests {
 
     #[test]
     fn dns_is_there_unless_it_is_turned_off() {
-        assert!(of(&config(&json!({}))).is_empty());
-        let addons = of(&config(&json!({"dns": {}})));
+        assert!(of(&config(&json!({})), None).is_empty());
+        let addons = of(&config(&json!({"dns": {}})), None);
         assert!(addons.iter().any(|addon| addon.object.name() == "kube-dns"));
         assert!(addons.iter().all(|addon| addon.upkeep == Upkeep::Restored));
     }
