@@ -79,12 +79,14 @@ fn a_volume_that_is_full_damaged_or_emptied_is_named_with_what_to_do() -> Result
         disk.shrink().await?;
         start(&cluster, &person).await?;
         cluster.works("shrunk").await?;
-        disk.shell("cat /dev/zero > filler || true").await?;
+        disk.fill().await?;
         says(&cluster, &person, "check", "nothing has been stored for").await?;
-        cluster.kill("store").await?;
-        says(&cluster, &person, "status", "the volume of the storage is full").await?;
         disk.shell("rm filler").await?;
         cluster.works("space").await.context("after there was space again")?;
+        disk.fill().await?;
+        restart(&cluster, &person).await?;
+        says(&cluster, &person, "status", "the volume of the storage is full").await?;
+        disk.shell("rm filler").await?;
 
         stop(&cluster, &person).await?;
         disk.shell("cp kine.db ../good; head -c 4096 /dev/urandom > kine.db").await?;
@@ -259,6 +261,10 @@ impl<'a> Disk<'a> {
     async fn shrink(&self) -> Result<()> {
         let script = "mkdir ../whole; cp -a . ../whole; mount -t tmpfs -o size=16m,mode=777 small .; cp -a ../whole/. \"$PWD\"";
         self.shell(script).await
+    }
+
+    async fn fill(&self) -> Result<()> {
+        self.shell("cat /dev/zero > filler || true").await
     }
 
     /// Removes the small one.
