@@ -33,19 +33,20 @@ pub enum Upkeep {
     Removed,
 }
 
-/// Everything that this configuration has applied, in an order in which it can be.
-pub fn of(config: &Config) -> Vec<Addon> {
+/// Everything that this configuration has applied, in an order in which it can be. `authority` is the certificate that
+/// the virtual API server is known by.
+pub fn of(config: &Config, authority: Option<&str>) -> Vec<Addon> {
     // The configuration was checked when it was read.
     let mut documents = config.deploy.manifests.documents().unwrap_or_default();
     documents.sort_by_key(|document| rank(&document.object));
     let deployed = documents.into_iter().map(|Document { number, object }| {
         Addon::new(format!("document {number} of `deploy.manifests`"), object, Upkeep::AppliedOnce)
     });
-    dns(config).into_iter().chain(deployed).collect()
+    dns(config, authority).into_iter().chain(deployed).collect()
 }
 
-fn dns(config: &Config) -> Vec<Addon> {
-    let objects = coredns::objects(&config.dns, &config.cluster.domain).into_iter();
+fn dns(config: &Config, authority: Option<&str>) -> Vec<Addon> {
+    let objects = coredns::objects(&config.dns, &config.cluster.domain, authority).into_iter();
     let addon = |object, upkeep| Addon::new("CoreDNS".to_owned(), object, upkeep);
     if config.dns.enabled {
         return objects.map(|object| addon(object, Upkeep::Restored)).collect();
@@ -90,7 +91,7 @@ mod tests {
     }
 
     fn deployed(rest: &Value) -> Vec<Addon> {
-        of(&config(rest)).into_iter().filter(|addon| addon.upkeep == Upkeep::AppliedOnce).collect()
+        of(&config(rest), None).into_iter().filter(|addon| addon.upkeep == Upkeep::AppliedOnce).collect()
     }
 
     fn manifest(api_version: &str, kind: &str, name: &str) -> Value {
@@ -126,12 +127,12 @@ mod tests {
 
     #[test]
     fn dns_is_there_unless_it_is_turned_off_which_leaves_its_service() {
-        let off = of(&config(&json!({})));
+        let off = of(&config(&json!({})), None);
         let kinds: Vec<_> = off.iter().map(|addon| addon.object.text("/kind").unwrap()).collect();
         let wanted = ["Deployment", "ConfigMap", "ClusterRoleBinding", "ClusterRole", "ServiceAccount"];
         assert_eq!(kinds, wanted, "first what uses others");
         assert!(off.iter().all(|addon| addon.upkeep == Upkeep::Removed));
-        let addons = of(&config(&json!({"dns": {}})));
+        let addons = of(&config(&json!({"dns": {}})), None);
         assert!(addons.iter().any(|addon| addon.object.name() == "kube-dns"));
         assert!(addons.iter().all(|addon| addon.upkeep == Upkeep::Restored));
     }

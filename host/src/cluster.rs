@@ -3,6 +3,7 @@
 //! Everything here runs on somebody's machine with that person's permissions; nothing runs in a virtual cluster's pod.
 //! What is here fails with a message for people that names the object and what to do: nobody matches on it.
 
+pub mod cause;
 pub mod chart;
 pub mod check;
 pub mod claims;

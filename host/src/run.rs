@@ -23,6 +23,9 @@ use crate::engine::{Engine, Parts};
 use crate::telemetry::LogFilter;
 use reload::Targets;
 
+/// Why it ends by itself.
+const RENEWED: &str = "the syncer's own certificate was renewed; its container starts it again";
+
 /// Runs until SIGTERM or SIGINT. `config` was read from `file`, which is read again when it changes.
 ///
 /// # Errors
@@ -39,16 +42,22 @@ pub async fn run(file: &Path, config: Config, log: LogFilter) -> anyhow::Result<
 
     let shared = health::Shared::default();
     let mut serving = std::pin::pin!(health::serve(listener, shared.clone()));
+    // From the start: with a certificate that has expired, the virtual API server is not reached before it is renewed.
+    let mut renewing = std::pin::pin!(renew::keep(&config, host.clone()));
     let facts = tokio::select! {
         facts = facts(&config, &host, &r#virtual) => facts,
+        () = &mut renewing => {
+            info!("{RENEWED}");
+            return Ok(());
+        }
         served = &mut serving => return served.context("failed to serve health"),
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
     };
-    let renewing = renew::keep(&config, host.clone());
     let mut source = rules::start(&config, &shared).await?;
-    let (addons, current_addons) = watch::channel(Arc::new(addons::of(&config)));
-    let targets = Targets { rules: source.wanted, addons, log };
+    let authority = authority(&config);
+    let (addons, current_addons) = watch::channel(Arc::new(addons::of(&config, authority.as_deref())));
+    let targets = Targets { rules: source.wanted, addons, log, authority };
     source.tasks.spawn(reload::follow(file.to_owned(), config.clone(), targets));
     info!(cluster = config.cluster.name, namespace = config.cluster.namespace, host = ?facts.host_version, "syncing");
     let engine = Engine::start(Parts {
@@ -65,7 +74,7 @@ pub async fn run(file: &Path, config: Config, log: LogFilter) -> anyhow::Result<
     shared.health.get_or_init(|| engine.health());
     tokio::select! {
         served = serving => served.context("failed to serve health")?,
-        () = renewing => info!("the syncer's own certificate was renewed; its container starts it again"),
+        () = renewing => info!("{RENEWED}"),
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
@@ -73,6 +82,13 @@ pub async fn run(file: &Path, config: Config, log: LogFilter) -> anyhow::Result<
     drop(source.tasks);
     engine.stop().await;
     Ok(())
+}
+
+/// Who signs the virtual API server's certificate, where there is a control plane of ours. Another authority comes with
+/// another certificate of the syncer, which starts again then.
+fn authority(config: &Config) -> Option<String> {
+    config.control_plane.as_ref()?;
+    std::fs::read_to_string(config.folders.shared.join("pki/ca.crt")).ok()
 }
 
 /// What is known before the first reconciliation: both servers' versions, requested until they answer.

@@ -6,7 +6,7 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
@@ -37,7 +37,9 @@ impl Person {
         fs::copy(node.kubeconfig(), person.kubeconfig())?;
         symlink(statics::weft().await?, person.path.join("weft"))?;
         symlink(modules::program(helm).await?, person.path.join("helm"))?;
-        person.write_kubectl(&node.options().programs.planes)?;
+        let kubectl = format!("exec {} kubectl \"$@\"", node.options().programs.planes.display());
+        // kubectl is a part of the programs of the tests.
+        person.replace("kubectl", &kubectl)?;
         Ok(person)
     }
 
@@ -71,6 +73,14 @@ impl Person {
         self.run("weft", arguments, "").await
     }
 
+    /// Runs `weft`, which has to fail; returns what it says.
+    pub async fn refused(&self, arguments: &[&str]) -> Result<String> {
+        let output = self.attempt("weft", arguments, "").await?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(!output.status.success(), "weft {} did not fail:\n{said}", arguments.join(" "));
+        Ok(said)
+    }
+
     /// Runs a program, whatever comes of it.
     pub async fn attempt(&self, program: &str, arguments: &[&str], input: &str) -> Result<Output> {
         let mut command = self.command(program, arguments);
@@ -80,6 +90,15 @@ impl Person {
         stdin.write_all(input.as_bytes()).await?;
         drop(stdin);
         Ok(child.wait_with_output().await?)
+    }
+
+    /// Puts another program, a shell script, in the place of one.
+    pub fn replace(&self, program: &str, script: &str) -> Result<()> {
+        let path = self.path.join(program);
+        let _ = fs::remove_file(&path);
+        fs::write(&path, format!("#!/bin/sh\n{script}\n"))?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
+        Ok(())
     }
 
     /// A program as this person would start it in a terminal.
@@ -93,14 +112,5 @@ impl Person {
             .env("PATH", &self.path)
             .current_dir(&self.home);
         command
-    }
-
-    /// kubectl is a part of the programs of the tests.
-    fn write_kubectl(&self, planes: &Path) -> Result<()> {
-        let script = format!("#!/bin/sh\nexec {} kubectl \"$@\"\n", planes.display());
-        let path = self.path.join("kubectl");
-        fs::write(&path, script)?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
-        Ok(())
     }
 }

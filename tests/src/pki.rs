@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    KeyUsagePurpose,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose, date_time_ymd,
 };
 
 /// Every name clients may use for the API server; the address is the first of the service range.
@@ -104,6 +104,17 @@ impl Pki {
         let path = self.file(name);
         fs::write(&path, text).with_context(|| format!("failed to write {}", path.display()))
     }
+}
+
+/// A certificate for servers and clients that has expired, of an authority that is there.
+pub fn expired(authority: &Pair, name: &str) -> Result<Pair> {
+    let issuer = Issuer::from_ca_cert_pem(&authority.certificate, KeyPair::from_pem(&authority.key)?)?;
+    let mut params = named(name, &["localhost"])?;
+    (params.not_before, params.not_after) = (date_time_ymd(2020, 1, 1), date_time_ymd(2021, 1, 1));
+    params.extended_key_usages =
+        vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    let key = KeyPair::generate()?;
+    Ok(Pair { certificate: params.signed_by(&key, &issuer)?.pem(), key: key.serialize_pem() })
 }
 
 fn authority(name: &str) -> Result<CertifiedIssuer<'static, KeyPair>> {

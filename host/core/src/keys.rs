@@ -53,6 +53,9 @@ pub const CREATED_NAMESPACE: &str = "weft.dev/created-for";
 pub const MOVING: &str = "weft.dev/moving";
 /// External name of a virtual or host Service that is halfway through such a move.
 pub const MOVING_NAME: &str = "moving.weft.dev";
+/// Annotation of the virtual pods of CoreDNS: digest of the authority that signs the API server's certificate. The syncer
+/// writes it, so that another authority, which a program reads once, comes with new pods.
+pub const AUTHORITY: &str = "weft.dev/authority";
 /// Label of virtual PersistentVolumes that mirror the volume of a host claim. The engine writes it, and deletes only
 /// volumes that have it.
 pub const MIRRORED_LABEL: &str = "weft.dev/mirrored";

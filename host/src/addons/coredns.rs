@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
+use weft_core::digest;
+use weft_core::keys::AUTHORITY;
 use weft_core::object::Fields;
 
 use crate::config::dns::Dns;
@@ -12,14 +14,21 @@ const TEMPLATE: &str = include_str!("coredns.yaml");
 /// The container of the Deployment.
 const CONTAINER: &str = "/spec/template/spec/containers/0";
 
-/// The objects of CoreDNS for this cluster domain, in the order of creation.
-pub(super) fn objects(dns: &Dns, domain: &str) -> Vec<Fields> {
+/// The objects of CoreDNS for this cluster domain, in the order of creation. It trusts the authority that it has read
+/// when it started: for another one there are other pods.
+pub(super) fn objects(dns: &Dns, domain: &str, authority: Option<&str>) -> Vec<Fields> {
     // A test reads the template.
     let mut objects: Vec<Value> = serde_saphyr::from_multiple(TEMPLATE).unwrap_or_default();
     for object in &mut objects {
         match object.get("kind").and_then(Value::as_str) {
             Some("ConfigMap") => set(object, "", "data", json!({"Corefile": corefile(dns, domain)})),
-            Some("Deployment") => complete(object, dns),
+            Some("Deployment") => {
+                complete(object, dns);
+                if let Some(authority) = authority {
+                    let digest = digest::of_bytes(authority.as_bytes());
+                    set(object, "/spec/template/metadata", "annotations", json!({AUTHORITY: digest}));
+                }
+            }
             _ => {}
         }
     }
@@ -83,19 +92,31 @@ mod tests {
     use super::*;
 
     fn object(dns: &Dns, kind: &str) -> Value {
-        let mut objects = objects(dns, "cluster.local").into_iter();
+        let mut objects = objects(dns, "cluster.local", None).into_iter();
         Value::Object(objects.find(|object| object["kind"] == kind).unwrap())
     }
 
     #[test]
     fn the_template_is_complete_and_needs_nothing_before_it_is_there() {
-        let kinds: Vec<Value> = objects(&Dns::default(), "cluster.local")
+        let kinds: Vec<Value> = objects(&Dns::default(), "cluster.local", None)
             .into_iter()
             .map(|object| object["kind"].clone())
             .collect();
         let wanted =
             ["ServiceAccount", "ClusterRole", "ClusterRoleBinding", "ConfigMap", "Service", "Deployment"];
         assert_eq!(kinds, wanted);
+    }
+
+    #[test]
+    fn another_authority_comes_with_other_pods() {
+        let template = |authority: Option<&str>| {
+            let mut objects = objects(&Dns::default(), "cluster.local", authority).into_iter();
+            let deployment = objects.find(|object| object["kind"] == "Deployment").unwrap();
+            deployment["spec"]["template"].clone()
+        };
+        assert_eq!(template(Some("one")), template(Some("one")));
+        assert_ne!(template(Some("one")), template(Some("two")));
+        assert_eq!(template(None)["metadata"].get("annotations"), None);
     }
 
     #[test]

@@ -23,7 +23,7 @@ use crate::cluster::preflight::{self, Findings, admission};
 use crate::cluster::progress::{Seen, Step};
 use crate::cluster::removal::{self, Removal};
 use crate::cluster::values::Values;
-use crate::cluster::{Place, logs};
+use crate::cluster::{Place, cause};
 
 /// Between two looks at the pod.
 const INTERVAL: Duration = Duration::from_millis(250);
@@ -251,24 +251,16 @@ impl Creation<'_> {
             let why = seen.waiting_for(*step);
             steps.waiting(step.name(), why.as_deref());
             if Instant::now() > deadline {
-                let cause = self.cause(&seen, why).await;
-                bail!("not ready within {} s: {}: {cause}", self.arguments.timeout.as_secs(), step.name());
+                let cause = cause::of(&self.host, &self.place, &seen, *step).await;
+                bail!(
+                    "not ready within {} s, waiting for {}: {}; if it only needs more time, give a longer `--timeout`",
+                    self.arguments.timeout.as_secs(),
+                    step.name(),
+                    cause.as_deref().unwrap_or("nothing says why")
+                );
             }
             tokio::time::sleep(INTERVAL).await;
         }
-    }
-
-    /// Why a step was not done in time: the containers that failed, with what they logged last, or what is waited for.
-    async fn cause(&self, seen: &Seen, why: Option<String>) -> String {
-        let mut causes = Vec::new();
-        for (container, how) in seen.failures() {
-            let line = logs::last_line(&self.host, &self.place, &container).await;
-            causes.push(line.map_or_else(|| how.clone(), |line| format!("{how}: {line}")));
-        }
-        if causes.is_empty() {
-            causes.extend(why);
-        }
-        if causes.is_empty() { "nothing says why".to_owned() } else { causes.join("; ") }
     }
 
     /// Removes what a failed installation began, unless it is to be kept; the error with what is left to do.

@@ -10,7 +10,6 @@ use crate::cli::host::{self, ClusterFlags};
 use crate::cli::output::{self, Format, bad, good, strong};
 use crate::cli::{age, list};
 use crate::cluster::find;
-use crate::cluster::progress::Seen;
 use crate::cluster::status::{State, Status, Storage};
 
 #[derive(Debug, Args)]
@@ -28,7 +27,7 @@ pub(super) fn status(arguments: &Show) -> Result<ExitCode> {
         let host = host.open().await?;
         let set = find::one(&host, name, namespace.as_deref()).await?;
         let place = find::place(&set);
-        let status = Status::of(&set, &Seen::read(&host, &place).await);
+        let status = Box::pin(Status::read(&host, &set)).await;
         match arguments.output {
             Format::Json | Format::Yaml => output::print_value(&status, arguments.output)?,
             Format::Text | Format::Wide => {

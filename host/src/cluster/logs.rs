@@ -1,4 +1,4 @@
-//! The last line that a container of the control plane logged: usually the reason why it ended.
+//! The last warning that a container of the control plane logged: usually the reason why it does not go on.
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, LogParams};
@@ -6,30 +6,27 @@ use kube::api::{Api, LogParams};
 use crate::cluster::Place;
 use crate::cluster::host::Host;
 
-/// Programs in Go end a message with the lines of a stack.
+/// A program that tries again for ever repeats its warning.
 const LINES: i64 = 20;
 
-/// The last line of the run of `container` that ended last, if it can be read.
-pub async fn last_line(host: &Host, place: &Place, container: &str) -> Option<String> {
+/// The last warning or error of `container`, a program of ours, if its log can be read.
+pub async fn last_warning(host: &Host, place: &Place, container: &str) -> Option<String> {
     let pods: Api<Pod> = Api::namespaced(host.client.clone(), &place.namespace);
-    let pod = format!("{}-0", place.name);
-    for previous in [true, false] {
-        let parameters = LogParams {
-            container: Some(container.to_owned()),
-            tail_lines: Some(LINES),
-            previous,
-            ..LogParams::default()
-        };
-        let log = pods.logs(&pod, &parameters).await.unwrap_or_default();
-        if let Some(line) = message(&log) {
-            return Some(line);
-        }
-    }
-    None
+    let parameters =
+        LogParams { container: Some(container.to_owned()), tail_lines: Some(LINES), ..LogParams::default() };
+    let log = pods.logs(&format!("{}-0", place.name), &parameters).await.ok()?;
+    log.lines().rev().find_map(warning)
 }
 
-fn message(log: &str) -> Option<String> {
-    log.lines().map(str::trim).rfind(|line| !line.is_empty()).map(str::to_owned)
+/// The message of a line at this level, as the syncer writes them for people; for collectors, the whole line.
+fn warning(line: &str) -> Option<String> {
+    if line.contains(r#""level":"WARN""#) || line.contains(r#""level":"ERROR""#) {
+        return Some(line.trim().to_owned());
+    }
+    let (_, line) = line.split_once(" WARN ").or_else(|| line.split_once(" ERROR "))?;
+    // Where in the program it was logged says nothing to an operator.
+    let message = line.split_once(": ").map_or(line, |(_, message)| message);
+    Some(message.trim().to_owned())
 }
 
 #[cfg(test)]
@@ -37,8 +34,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_line_with_words_is_the_message() {
-        assert_eq!(message("first\nfailed to open /data\n \n").as_deref(), Some("failed to open /data"));
-        assert_eq!(message("\n"), None);
+    fn a_warning_is_shown_without_its_time_and_its_place_in_the_program() {
+        let line = "2026-01-01T00:00:00.1Z  WARN weft::engine: cannot bootstrap; trying again error=not the one: why";
+        assert_eq!(warning(line).as_deref(), Some("cannot bootstrap; trying again error=not the one: why"));
+        let line = r#"{"timestamp":"2026-01-01T00:00:00Z","level":"ERROR","fields":{}}"#;
+        assert_eq!(warning(line).as_deref(), Some(line));
+        assert_eq!(warning("2026-01-01T00:00:00.1Z  INFO weft::engine: syncing"), None);
     }
 }

@@ -56,8 +56,12 @@ pub async fn check(
         storage_class(host, objects),
         release,
     );
-    let (namespace, release) = (namespace?, release?);
-    let mut problems = permissions?;
+    let (namespace, mut problems) = (namespace?, permissions?);
+    let release = match release {
+        // For want of the same permissions, of which Helm names one.
+        Err(_) if !problems.is_empty() => None,
+        release => release?,
+    };
     if release.is_none() {
         problems.extend(taken.into_iter().chain(secrets));
     }

@@ -144,10 +144,17 @@ impl Seen {
         }
     }
 
-    /// The containers of the pod that failed: their names, and how.
-    pub fn failures(&self) -> Vec<(String, String)> {
+    /// Whether the container `name` runs.
+    pub fn runs(&self, name: &str) -> bool {
+        let is_running = |state: &ContainerState| state.running.is_some();
+        self.containers()
+            .any(|container| container.name == name && container.state.as_ref().is_some_and(is_running))
+    }
+
+    /// How containers of the pod failed that are not ready since.
+    pub fn failures(&self) -> Vec<String> {
         let containers = self.pod.iter().flat_map(|pod| statuses(pod, true).chain(statuses(pod, false)));
-        containers.filter_map(|container| Some((container.name.clone(), failure(container)?))).collect()
+        containers.filter(|container| !container.ready).filter_map(failure).collect()
     }
 
     fn condition(&self, kind: &str) -> bool {
@@ -213,7 +220,7 @@ fn waiting(container: &ContainerStatus) -> Option<String> {
     Some(format!("container {}: {reason}: {message}", container.name).trim_end_matches(": ").to_owned())
 }
 
-/// How a container failed, if it did.
+/// How a container failed, if it did, with the last line that it logged.
 fn failure(container: &ContainerStatus) -> Option<String> {
     let ended = |state: &Option<ContainerState>| state.as_ref().and_then(|state| state.terminated.clone());
     let ended = ended(&container.state).or_else(|| ended(&container.last_state))?;
@@ -223,7 +230,10 @@ fn failure(container: &ContainerStatus) -> Option<String> {
     let reason = ended.reason.filter(|reason| reason != "Error").map(|reason| format!(" ({reason})"));
     let (name, code, restarts) = (&container.name, ended.exit_code, container.restart_count);
     let reason = reason.unwrap_or_default();
-    Some(format!("container {name} ended with exit code {code}{reason}, {restarts} restarts"))
+    let failed = format!("container {name} ended with exit code {code}{reason}, {restarts} restarts");
+    let log = ended.message.unwrap_or_default();
+    let line = log.lines().map(str::trim).rfind(|line| !line.is_empty());
+    Some(line.map_or(failed.clone(), |line| format!("{failed}: {line}")))
 }
 
 fn has_started(container: &ContainerStatus) -> bool {
@@ -312,17 +322,18 @@ mod tests {
     }
 
     #[test]
-    fn a_container_that_ends_is_a_failure_with_its_exit_code() {
+    fn a_container_that_ends_is_a_failure_with_its_exit_code_and_its_last_line() {
         let mut init = container(
             "init",
             false,
             &json!({"waiting": {"reason": "CrashLoopBackOff", "message": "back-off"}}),
         );
-        init["lastState"] = json!({"terminated": {"exitCode": 137, "reason": "OOMKilled"}});
+        init["lastState"] =
+            json!({"terminated": {"exitCode": 137, "reason": "OOMKilled", "message": "started\nfailed\n\n"}});
         init["restartCount"] = json!(2);
         let seen = seen(&json!({"initContainerStatuses": [init]}), Vec::new());
-        let wanted = "container init ended with exit code 137 (OOMKilled), 2 restarts";
-        assert_eq!(seen.failures(), [("init".to_owned(), wanted.to_owned())]);
+        let wanted = "container init ended with exit code 137 (OOMKilled), 2 restarts: failed";
+        assert_eq!(seen.failures(), [wanted]);
         assert_eq!(seen.waiting_for(Step::Initialized).unwrap(), wanted);
     }
 

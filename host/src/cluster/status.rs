@@ -7,8 +7,9 @@ use kube::ResourceExt as _;
 use serde::Serialize;
 
 use crate::cluster::events::Happened;
+use crate::cluster::host::Host;
 use crate::cluster::progress::{Seen, Step};
-use crate::cluster::{Place, VERSION_LABEL, find};
+use crate::cluster::{Place, VERSION_LABEL, cause, find};
 
 /// More warnings than these fill the screen.
 const WARNINGS: usize = 5;
@@ -138,9 +139,19 @@ impl Summary {
 }
 
 impl Status {
+    /// Reads what there is of the virtual cluster of `set`.
+    pub async fn read(host: &Host, set: &StatefulSet) -> Self {
+        let place = find::place(set);
+        let seen = Seen::read(host, &place).await;
+        let cause = match unfinished(&seen) {
+            Some(step) => cause::of(host, &place, &seen, step).await,
+            None => None,
+        };
+        Self { waiting_for: cause, ..Self::of(set, &seen) }
+    }
+
     /// The facts of `set` and of what else is seen.
-    pub fn of(set: &StatefulSet, seen: &Seen) -> Self {
-        let unfinished = Step::all(false).iter().find(|step| !seen.has(**step));
+    fn of(set: &StatefulSet, seen: &Seen) -> Self {
         let statuses = seen.pod.as_ref().and_then(|pod| pod.status.as_ref());
         let init = statuses.and_then(|status| status.init_container_statuses.as_ref());
         let containers = statuses.and_then(|status| status.container_statuses.as_ref());
@@ -151,12 +162,17 @@ impl Status {
             api_server_ready: seen.is_ready("api"),
             syncer_ready: seen.is_ready("syncer"),
             ready_since: seen.ready_since(),
-            waiting_for: unfinished.and_then(|step| seen.waiting_for(*step)),
+            waiting_for: unfinished(seen).and_then(|step| seen.waiting_for(step)),
             containers: init.into_iter().chain(containers).flatten().map(container).collect(),
             storage: seen.claim.as_ref().map(storage),
             warnings: warnings.iter().skip(warnings.len().saturating_sub(WARNINGS)).cloned().collect(),
         }
     }
+}
+
+/// The first step that is not done. An installation may be without a DNS.
+fn unfinished(seen: &Seen) -> Option<Step> {
+    Step::all(false).iter().copied().find(|step| !seen.has(*step))
 }
 
 fn container(status: &ContainerStatus) -> Container {

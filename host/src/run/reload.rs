@@ -23,6 +23,8 @@ pub(super) struct Targets {
     pub(super) rules: watch::Sender<Arc<Wanted>>,
     pub(super) addons: watch::Sender<Arc<Vec<Addon>>>,
     pub(super) log: LogFilter,
+    /// The certificate that the virtual API server is known by.
+    pub(super) authority: Option<String>,
 }
 
 /// Reads the configuration again when it changes, for ever.
@@ -49,7 +51,7 @@ impl Targets {
         }
         if change.concerns(&["dns", "deploy"]) {
             info!("`dns` and `deploy` of the configuration are applied");
-            self.addons.send_replace(Arc::new(addons::of(config)));
+            self.addons.send_replace(Arc::new(addons::of(config, self.authority.as_deref())));
         }
         if change.concerns(&["log.level"]) {
             match self.log.set(&config.log.level) {

@@ -1,16 +1,19 @@
 //! A virtual cluster on a real node, installed and used by the commands that a person types.
 
-use std::collections::BTreeSet;
+use std::process::Stdio;
 
 use anyhow::{Context as _, Result, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use weft_tests::binaries::modules::Program;
-use weft_tests::eventually::eventually;
+use weft_tests::eventually::{SOON, eventually};
 use weft_tests::installed::Person;
 use weft_tests::node::Node;
 use weft_tests::node::images::PROBE;
 use weft_tests::shared::on_shared_node;
 
 use super::cluster::{Cluster, LONG, PATIENCE};
+use super::steps::objects;
 
 #[test]
 #[ignore = "needs root and a real node: cargo verify nodes"]
@@ -26,6 +29,7 @@ fn a_virtual_cluster_runs_the_example_and_leaves_nothing() -> Result<()> {
         names_resolve(&cluster).await?;
         tokens_are_of_the_virtual_cluster(node, &person, &cluster).await?;
         leave_a_failed_test(&person, namespace).await?;
+        a_connection_in_the_foreground_ends_with_its_context(&person, &cluster).await?;
         cluster.delete().await?;
         let left: Vec<String> = objects(&person, namespace).await?.difference(&before).cloned().collect();
         ensure!(left.is_empty(), "these are left: {left:?}");
@@ -197,11 +201,32 @@ async fn tokens_are_of_the_virtual_cluster(
     Ok(())
 }
 
-/// Every object of the namespace, as `kind/name`.
-async fn objects(person: &Person, namespace: &str) -> Result<BTreeSet<String>> {
-    let kinds = "all,configmaps,secrets,serviceaccounts,persistentvolumeclaims,roles,rolebindings,endpointslices,leases";
-    let listed = person.run("kubectl", &["get", kinds, "-n", namespace, "-o", "name"], "").await?;
-    Ok(listed.lines().map(str::to_owned).collect())
+/// The context is there while the command runs; Ctrl-C takes it along, and the one before is the current one again.
+async fn a_connection_in_the_foreground_ends_with_its_context(
+    person: &Person,
+    cluster: &Cluster<'_>,
+) -> Result<()> {
+    let current = ["config", "current-context"];
+    let before = person.run("kubectl", &current, "").await?;
+    let connect = ["connect", cluster.name(), "-n", cluster.namespace(), "--foreground"];
+    let mut command = person.command("weft", &connect);
+    let mut child = command.stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true).spawn()?;
+    let context = format!("weft_{}_{}\n", cluster.namespace(), cluster.name());
+    eventually("its context is the current one", SOON, async || {
+        let now = person.run("kubectl", &current, "").await?;
+        ensure!(now == context, "{now}");
+        Ok(())
+    })
+    .await?;
+    let namespaces = person.run("kubectl", &["get", "namespaces", "-o", "name"], "").await?;
+    ensure!(namespaces.contains("namespace/nginx"), "{namespaces}");
+    kill(Pid::from_raw(i32::try_from(child.id().context("it has ended")?)?), Signal::SIGINT)?;
+    let status = child.wait().await?;
+    ensure!(status.success(), "it ended with {status}");
+    assert_eq!(person.run("kubectl", &current, "").await?, before);
+    let contexts = person.run("kubectl", &["config", "get-contexts", "-o", "name"], "").await?;
+    ensure!(!contexts.contains("weft_"), "{contexts}");
+    Ok(())
 }
 
 fn example() -> &'static str {

@@ -3,5 +3,7 @@
 mod cluster;
 mod images;
 mod installed;
+mod recovery;
+mod refusals;
 mod smoke;
 mod steps;

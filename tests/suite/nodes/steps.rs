@@ -1,9 +1,11 @@
 //! What tests on a real node do by kubectl, as a person would.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::Result;
 use weft_tests::eventually::{SOON, eventually};
+use weft_tests::installed::Person;
 use weft_tests::node::Node;
 
 /// Creates objects in a namespace that may be new.
@@ -37,4 +39,11 @@ pub(super) async fn exec(node: &Node, namespace: &str, pod: &str, command: &[&st
 pub(super) async fn get(node: &Node, namespace: &str, object: &str, path: &str) -> Result<String> {
     let path = format!("jsonpath={path}");
     node.kubectl(&["get", object, "--namespace", namespace, "--output", &path], "").await
+}
+
+/// Every object of the namespace, as `kind/name`.
+pub(super) async fn objects(person: &Person, namespace: &str) -> Result<BTreeSet<String>> {
+    let kinds = "all,configmaps,secrets,serviceaccounts,persistentvolumeclaims,roles,rolebindings,endpointslices,leases";
+    let listed = person.run("kubectl", &["get", kinds, "-n", namespace, "-o", "name"], "").await?;
+    Ok(listed.lines().map(str::to_owned).collect())
 }

@@ -13,7 +13,6 @@ use kube::api::{Api, ListParams};
 use super::{Check, Outcome, named};
 use crate::cluster::host::Host;
 use crate::cluster::preflight::permissions::{self, Permission};
-use crate::cluster::progress::Seen;
 use crate::cluster::status::{Container, Status};
 use crate::cluster::{Place, VERSION_LABEL};
 
@@ -34,16 +33,16 @@ pub(super) fn checks<'a>(host: &'a Host, place: &'a Place, set: &'a StatefulSet)
         named("host", "API server", api_server(host)),
         named("host", "permissions", permissions(host, place)),
         named("host", "version", async { version(set, env!("CARGO_PKG_VERSION")) }),
-        named("host", "control plane", async { control_plane(&read(host, place, set).await, place) }),
-        named("host", "storage", async { storage(&read(host, place, set).await) }),
-        named("host", "events", async { events(&read(host, place, set).await, Timestamp::now()) }),
+        named("host", "control plane", async { control_plane(&read(host, set).await, place) }),
+        named("host", "storage", async { storage(&read(host, set).await) }),
+        named("host", "events", async { events(&read(host, set).await, Timestamp::now()) }),
         named("host", "Service", service(host, place)),
         named("host", "syncer's permissions", binding(host, place)),
     ]
 }
 
-async fn read(host: &Host, place: &Place, set: &StatefulSet) -> Status {
-    Status::of(set, &Seen::read(host, place).await)
+async fn read(host: &Host, set: &StatefulSet) -> Status {
+    Box::pin(Status::read(host, set)).await
 }
 
 async fn api_server(host: &Host) -> Outcome {

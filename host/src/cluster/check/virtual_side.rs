@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Event, Pod};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::jiff::Timestamp;
@@ -15,10 +16,15 @@ use super::{Check, Outcome, named};
 const LIMIT: u32 = 500;
 /// Warnings older than this were probably overcome, and pods that wait for less may still start.
 const RECENT_SECONDS: i64 = 600;
+/// The API server's leases, one for each of its replicas.
+const IDENTITIES: &str = "apiserver.kubernetes.io/identity=kube-apiserver";
+/// They are renewed every ten seconds; clocks differ a little.
+const UNRENEWED_SECONDS: i64 = 40;
 
 pub(super) fn checks(client: &Client) -> Vec<Check<'_>> {
     vec![
         named("virtual", "API server", api_server(client)),
+        named("virtual", "storage", storage(client)),
         named("virtual", "DNS", dns(client)),
         named("virtual", "pods", pods(client)),
         named("virtual", "events", events(client)),
@@ -34,6 +40,28 @@ async fn api_server(client: &Client) -> Outcome {
         Err(error) => {
             Outcome::error(error.to_string(), "its container's log says more: `kubectl logs -c api`")
         }
+    }
+}
+
+/// An API server that can no longer write still answers: reading goes on.
+async fn storage(client: &Client) -> Outcome {
+    let leases: Api<Lease> = Api::namespaced(client.clone(), "kube-system");
+    match leases.list(&ListParams::default().labels(IDENTITIES)).await {
+        Err(error) => Outcome::error(error.to_string(), "try again"),
+        Ok(leases) => renewal(&leases.items, Timestamp::now()),
+    }
+}
+
+fn renewal(leases: &[Lease], now: Timestamp) -> Outcome {
+    let renewed = leases.iter().filter_map(|lease| lease.spec.as_ref()?.renew_time.as_ref());
+    match renewed.map(|time| now.as_second() - time.0.as_second()).min() {
+        Some(age) if age > UNRENEWED_SECONDS => Outcome::error(
+            format!(
+                "nothing has been stored for {age} s: the API server cannot renew its own lease, and what is created now may be lost"
+            ),
+            "make the claim larger if its volume is full; `kubectl logs -c store` may say more",
+        ),
+        _ => Outcome::ok("the API server can write"),
     }
 }
 
@@ -119,6 +147,17 @@ mod tests {
 
     fn now() -> Timestamp {
         "2026-01-01T01:00:00Z".parse().unwrap()
+    }
+
+    #[test]
+    fn a_lease_that_is_not_renewed_says_that_nothing_is_stored() {
+        let lease = |renewed: &str| -> Lease {
+            serde_json::from_value(json!({"metadata": {}, "spec": {"renewTime": renewed}})).unwrap()
+        };
+        let (old, new) = (lease("2026-01-01T00:59:00.000000Z"), lease("2026-01-01T00:59:50.000000Z"));
+        let outcome = renewal(std::slice::from_ref(&old), now());
+        assert!(outcome.level == Level::Error && outcome.message.contains("for 60 s"), "{outcome:?}");
+        assert_eq!(renewal(&[old, new], now()).level, Level::Ok);
     }
 
     #[test]
