@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use http::Method;
 use serde_json::{Value, json};
-use weft_core::change::{Change, PatchFormat};
+use weft_core::change::Change;
 use weft_core::names::HostName;
 use weft_core::object::{
     Fields, Host, HostObject, Object, ResourceType, Virtual, VirtualName, VirtualObject,
@@ -24,7 +24,7 @@ use crate::engine::resources::{events, service_accounts};
 pub(crate) use failed::{Failed, Side};
 use gate::Gate;
 pub(crate) use request::FIELD_MANAGER;
-use request::{APPLY_PATCH, JSON, MERGE_PATCH, STRATEGIC_PATCH, body, forced, write};
+use request::{APPLY_PATCH, JSON, MERGE_PATCH, binding, body, forced, patch_request, token_request, write};
 
 /// Writes to both clusters. On the host it knows one namespace.
 pub(crate) struct Writer {
@@ -42,7 +42,7 @@ pub(crate) struct IssuedToken {
 }
 
 impl Writer {
-    /// Every write passes the gate first.
+    /// `gate` is what every write passes first.
     pub(crate) fn new(host: Api<Host>, r#virtual: Api<Virtual>, host_namespace: &str, gate: Gate) -> Self {
         Self { host, r#virtual, host_namespace: host_namespace.to_owned(), gate }
     }
@@ -52,14 +52,25 @@ impl Writer {
         self.gate.closed().is_none()
     }
 
+    /// The host, for one write that passes the gate.
+    async fn host(&self) -> Result<&Api<Host>, Error> {
+        self.gate.pass().await?;
+        Ok(&self.host)
+    }
+
+    /// The virtual cluster, for one write that passes the gate.
+    async fn r#virtual(&self) -> Result<&Api<Virtual>, Error> {
+        self.gate.pass().await?;
+        Ok(&self.r#virtual)
+    }
+
     /// Creates a host object in the tenant's namespace, whatever namespace it names.
     pub(crate) async fn create_host(
         &self,
         resource: &ResourceType,
         object: &HostObject,
     ) -> Result<Arc<HostObject>, Error> {
-        self.gate.pass().await?;
-        create(&self.host, resource, &self.host_namespace, object.fields()).await
+        create(self.host().await?, resource, &self.host_namespace, object.fields()).await
     }
 
     /// Patches a host object, if it still has this UID.
@@ -70,8 +81,7 @@ impl Writer {
         uid: &str,
         change: &Change,
     ) -> Result<Arc<HostObject>, Error> {
-        self.gate.pass().await?;
-        patch(&self.host, resource, &self.host_namespace, name.as_str(), uid, change).await
+        patch(self.host().await?, resource, &self.host_namespace, name.as_str(), uid, change).await
     }
 
     /// Deletes a host object, if it still has this UID. Returns the object while its deletion runs.
@@ -82,8 +92,7 @@ impl Writer {
         uid: &str,
         grace: Option<i64>,
     ) -> Result<Option<Arc<HostObject>>, Error> {
-        self.gate.pass().await?;
-        delete(&self.host, resource, &self.host_namespace, name.as_str(), uid, grace).await
+        delete(self.host().await?, resource, &self.host_namespace, name.as_str(), uid, grace).await
     }
 
     /// Creates a virtual object in its namespace.
@@ -92,8 +101,7 @@ impl Writer {
         resource: &ResourceType,
         object: &VirtualObject,
     ) -> Result<Arc<VirtualObject>, Error> {
-        self.gate.pass().await?;
-        create(&self.r#virtual, resource, object.namespace(), object.fields()).await
+        create(self.r#virtual().await?, resource, object.namespace(), object.fields()).await
     }
 
     /// Patches a virtual object, if it still has this UID.
@@ -104,8 +112,7 @@ impl Writer {
         uid: &str,
         change: &Change,
     ) -> Result<Arc<VirtualObject>, Error> {
-        self.gate.pass().await?;
-        patch(&self.r#virtual, resource, &name.namespace, &name.name, uid, change).await
+        patch(self.r#virtual().await?, resource, &name.namespace, &name.name, uid, change).await
     }
 
     /// Applies a virtual object by server-side apply: the fields that it has become ours, others stay as they are.
@@ -114,19 +121,17 @@ impl Writer {
         resource: &ResourceType,
         object: &VirtualObject,
     ) -> Result<Arc<VirtualObject>, Error> {
-        self.gate.pass().await?;
         let path = api::object_path(resource, object.namespace(), object.name(), None);
         let request = forced(Method::PATCH, &path, APPLY_PATCH, object.fields());
-        api::decode(&self.r#virtual.send(request).await?).map(Arc::new)
+        api::decode(&self.r#virtual().await?.send(request).await?).map(Arc::new)
     }
 
     /// Counts an event that was written before.
     pub(crate) async fn count_event(&self, name: &VirtualName, event: &VirtualObject) -> Result<(), Error> {
-        self.gate.pass().await?;
         let path = api::object_path(&events(), &name.namespace, &name.name, None);
         let counted =
             json!({"count": event.pointer("/count"), "lastTimestamp": event.pointer("/lastTimestamp")});
-        self.r#virtual.send(write(Method::PATCH, &path, MERGE_PATCH, &counted)).await.map(drop)
+        self.r#virtual().await?.send(write(Method::PATCH, &path, MERGE_PATCH, &counted)).await.map(drop)
     }
 
     /// Deletes a virtual object, if it still has this UID. Returns the object while its deletion runs.
@@ -137,8 +142,7 @@ impl Writer {
         uid: &str,
         grace: i64,
     ) -> Result<Option<Arc<VirtualObject>>, Error> {
-        self.gate.pass().await?;
-        delete(&self.r#virtual, resource, &name.namespace, &name.name, uid, Some(grace)).await
+        delete(self.r#virtual().await?, resource, &name.namespace, &name.name, uid, Some(grace)).await
     }
 
     /// Binds a virtual pod to the node where it runs, if it still has this UID.
@@ -149,14 +153,9 @@ impl Writer {
         uid: &str,
         node: &str,
     ) -> Result<(), Error> {
-        self.gate.pass().await?;
-        let body = json!({
-            "apiVersion": "v1", "kind": "Binding",
-            "metadata": {"name": name.name, "namespace": name.namespace, "uid": uid},
-            "target": {"apiVersion": "v1", "kind": "Node", "name": node},
-        });
         let path = api::object_path(pods, &name.namespace, &name.name, Some("binding"));
-        self.r#virtual.send(write(Method::POST, &path, JSON, &body)).await.map(drop)
+        let request = write(Method::POST, &path, JSON, &binding(name, uid, node));
+        self.r#virtual().await?.send(request).await.map(drop)
     }
 
     /// Requests a token of a service account from the virtual API server, bound to a pod.
@@ -168,18 +167,10 @@ impl Writer {
         audiences: &[String],
         seconds: i64,
     ) -> Result<IssuedToken, Error> {
-        self.gate.pass().await?;
-        let body = json!({
-            "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
-            "spec": {
-                "audiences": audiences,
-                "expirationSeconds": seconds,
-                "boundObjectRef": {"apiVersion": "v1", "kind": "Pod", "name": pod, "uid": pod_uid},
-            },
-        });
+        let body = token_request(pod, pod_uid, audiences, seconds);
         let VirtualName { namespace, name } = service_account;
         let path = api::object_path(&service_accounts(), namespace, name, Some("token"));
-        let reply = self.r#virtual.send(write(Method::POST, &path, JSON, &body)).await?;
+        let reply = self.r#virtual().await?.send(write(Method::POST, &path, JSON, &body)).await?;
         let reply: Value = serde_json::from_slice(&reply).map_err(Error::Decode)?;
         let text =
             |pointer: &str| reply.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -209,19 +200,6 @@ async fn patch<S>(
     let path = api::object_path(resource, namespace, name, change.subresource);
     let reply = api.send(patch_request(&path, uid, change)).await?;
     api::decode(&reply).map(Arc::new)
-}
-
-fn patch_request(path: &str, uid: &str, change: &Change) -> http::Request<Vec<u8>> {
-    let content_type = match change.format {
-        PatchFormat::Merge => MERGE_PATCH,
-        PatchFormat::Strategic => STRATEGIC_PATCH,
-    };
-    let mut body = change.body.clone();
-    // A patch that names another UID than the object has is refused with a conflict.
-    if let Some(fields) = body.as_object_mut() {
-        weft_core::object::child_mut(fields, "metadata").insert("uid".into(), uid.into());
-    }
-    write(Method::PATCH, path, content_type, &body)
 }
 
 async fn delete<S>(
@@ -410,9 +388,7 @@ mod tests {
         ];
         assert!(outcomes.iter().all(|error| matches!(error, Some(Error::Withheld(_)))), "{outcomes:?}");
         assert!(bench.host_requests.all().is_empty() && bench.virtual_requests.all().is_empty());
-        let source = include_str!("apply.rs");
-        let code = source.split("mod tests {").next().unwrap_or_default();
-        let methods = code.matches("pub(crate) async fn").count();
-        assert_eq!((methods, code.matches("self.gate.pass().await?;").count()), (10, 10), "each is above");
+        let code = include_str!("apply.rs").split("mod tests {").next().unwrap_or_default();
+        assert_eq!(code.matches("pub(crate) async fn").count(), outcomes.len(), "every method is above");
     }
 }

@@ -1,13 +1,16 @@
-//! What every write has in common: the format of its body, and our name as its author.
+//! What writes say: the format of their bodies, our name as their author, and the bodies of those that are no object.
 
 use http::{Method, Request};
 use serde::Serialize;
+use serde_json::{Value, json};
+use weft_core::change::{Change, PatchFormat};
+use weft_core::object::VirtualName;
 
 use crate::api;
 
 pub(super) const JSON: &str = "application/json";
 pub(super) const MERGE_PATCH: &str = "application/merge-patch+json";
-pub(super) const STRATEGIC_PATCH: &str = "application/strategic-merge-patch+json";
+const STRATEGIC_PATCH: &str = "application/strategic-merge-patch+json";
 /// JSON is YAML.
 pub(super) const APPLY_PATCH: &str = "application/apply-patch+yaml";
 /// Our name in `managedFields`.
@@ -41,4 +44,39 @@ pub(super) fn forced(
 pub(super) fn body(value: &impl Serialize) -> Vec<u8> {
     // JSON values and maps with string keys cannot fail to serialise.
     serde_json::to_vec(value).unwrap_or_default()
+}
+
+/// A change of an object that must have this UID.
+pub(super) fn patch_request(path: &str, uid: &str, change: &Change) -> Request<Vec<u8>> {
+    let content_type = match change.format {
+        PatchFormat::Merge => MERGE_PATCH,
+        PatchFormat::Strategic => STRATEGIC_PATCH,
+    };
+    let mut body = change.body.clone();
+    // A patch that names another UID than the object has is refused with a conflict.
+    if let Some(fields) = body.as_object_mut() {
+        weft_core::object::child_mut(fields, "metadata").insert("uid".into(), uid.into());
+    }
+    write(Method::PATCH, path, content_type, &body)
+}
+
+/// The body that binds a pod to a node.
+pub(super) fn binding(pod: &VirtualName, uid: &str, node: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Binding",
+        "metadata": {"name": pod.name, "namespace": pod.namespace, "uid": uid},
+        "target": {"apiVersion": "v1", "kind": "Node", "name": node},
+    })
+}
+
+/// The body that requests a token bound to a pod.
+pub(super) fn token_request(pod: &str, pod_uid: &str, audiences: &[String], seconds: i64) -> Value {
+    json!({
+        "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
+        "spec": {
+            "audiences": audiences,
+            "expirationSeconds": seconds,
+            "boundObjectRef": {"apiVersion": "v1", "kind": "Pod", "name": pod, "uid": pod_uid},
+        },
+    })
 }
