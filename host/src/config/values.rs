@@ -57,9 +57,11 @@ pub struct Images {
     pub registry: String,
     /// `Always`, `IfNotPresent` or `Never`.
     pub pull_policy: PullPolicy,
-    /// Secrets with the registry's credentials, as `name: <secret>`. Pods of tenants that name none pull with them too,
-    /// as CoreDNS must, but nobody inside can read them; unless `pods.serviceAccount` is set, which has its own.
+    /// Secrets with the registry's credentials, as `name: <secret>`, for the control plane.
     pub pull_secrets: Vec<BTreeMap<String, String>>,
+    /// The same for pods of the tenant that name none, CoreDNS's among them. Nobody inside can read them, but every image
+    /// that they open can be run inside. With `pods.serviceAccount`, that account has its own.
+    pub pod_pull_secrets: Vec<BTreeMap<String, String>>,
     /// The syncer, and the program that starts the others. Its tag is the chart's version by default.
     pub weft: Image,
     /// The control plane. Its tag is `controlPlane.version` by default.
@@ -198,6 +200,7 @@ impl Default for Images {
             registry: "ghcr.io".to_owned(),
             pull_policy: PullPolicy::default(),
             pull_secrets: Vec::new(),
+            pod_pull_secrets: Vec::new(),
             weft: image("weft/weft"),
             kubernetes: image("weft/kubernetes"),
         }
