@@ -372,7 +372,7 @@ mod tests {
         };
         let writer = Writer::new(host, r#virtual, "team-a", Gate::Cached(closed, bench.state.clone()));
         let (name, host_name) = (VirtualName::new("shop", "web"), host_name("shop", "web"));
-        let (object, host_object) = (VirtualObject::default(), HostObject::default());
+        let (object, host_object) = (VirtualObject::new(Fields::new()), HostObject::new(Fields::new()));
         let change = Change::merge(json!({}));
         let outcomes = [
             writer.create_host(&pods(), &host_object).await.err(),

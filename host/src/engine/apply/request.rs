@@ -80,3 +80,19 @@ pub(super) fn token_request(pod: &str, pod_uid: &str, audiences: &[String], seco
         },
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_patch_names_the_uid_and_its_format_and_keeps_the_rest() {
+        let change = Change::merge(json!({"metadata": {"labels": {"a": "b"}}}));
+        let request = patch_request("/api/v1/pods/web", "uid-1", &change);
+        assert_eq!(request.headers()[http::header::CONTENT_TYPE], MERGE_PATCH);
+        let body: Value = serde_json::from_slice(request.body()).unwrap();
+        assert_eq!(body, json!({"metadata": {"uid": "uid-1", "labels": {"a": "b"}}}));
+        let request = forced(Method::PATCH, "/api/v1/pods/web", APPLY_PATCH, &body);
+        assert_eq!(request.uri().query(), Some("fieldManager=weft&force=true"));
+    }
+}

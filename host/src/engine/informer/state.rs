@@ -8,7 +8,6 @@
 //! any failure ───► BackingOff ───► Listing, or Watching once there was a list
 //! ```
 
-use std::borrow::Cow;
 use std::collections::HashSet;
 use std::time::Duration;
 
@@ -18,7 +17,7 @@ use crate::api;
 use crate::engine::cache::store::Absence;
 use crate::engine::cache::version::ResourceVersion;
 use crate::engine::informer::error::Error;
-use crate::engine::informer::wire::{Event, HeadMetadata, PageMetadata};
+use crate::engine::informer::wire::{Effect, Event, HeadMetadata, PageMetadata};
 
 /// How often names and versions are compared with the server's.
 const AUDIT: Duration = Duration::from_mins(5);
@@ -128,24 +127,6 @@ pub(super) struct Absent {
     /// Whether it was so before, and reported.
     pub(super) is_known: bool,
     tries: Tries,
-}
-
-/// What an event does to the store.
-#[derive(Debug)]
-pub(super) enum Effect<'a> {
-    Nothing,
-    /// Stores an object, which is decoded only if the store does not have this version of it.
-    Put {
-        namespace: Cow<'a, str>,
-        name: Cow<'a, str>,
-        object: &'a str,
-    },
-    /// Removes an object.
-    Remove {
-        namespace: Cow<'a, str>,
-        name: Cow<'a, str>,
-        absence: Absence,
-    },
 }
 
 impl Default for State {

@@ -1,0 +1,152 @@
+//! What a list says about a store: which objects there are, which are gone, and whether the server went back.
+
+use std::sync::Arc;
+
+use weft_core::object::Object;
+
+use super::{Absence, Change, Entry, Name, Store, join, split};
+use crate::engine::cache::version::{ResourceVersion, version_of};
+
+/// Namespace and name of an object that a list does not have, and the object.
+type Unlisted<S> = (String, String, Option<Arc<Object<S>>>);
+
+impl<S> Store<S> {
+    /// Stores an object that a list of version `version` has. Such a list is right about every version up to its own, also
+    /// where the store has a later one of them: that belongs to a past which the server has lost.
+    pub(crate) fn put_listed(&self, object: Arc<Object<S>>, version: &ResourceVersion) -> Change {
+        let name = join(object.namespace(), object.name());
+        {
+            let mut state = self.lock();
+            if let Some(entry) = state.objects.get_mut(&name) {
+                if entry.version == version_of(&object) {
+                    return Change::Known;
+                }
+                if !entry.version.is_newer_than(version) {
+                    entry.version = ResourceVersion::default();
+                }
+            } else if state.tombstones.version(&name).is_some_and(|gone| !gone.is_newer_than(version)) {
+                state.tombstones.revoke(&name);
+            }
+        }
+        self.put(object)
+    }
+
+    /// How many objects a complete list of version `version` does not have, and how many there are.
+    pub(crate) fn count_unlisted(
+        &self,
+        listed: &dyn Fn(&str, &str) -> bool,
+        version: &ResourceVersion,
+    ) -> (usize, usize) {
+        let state = self.lock();
+        let unlisted = state.objects.iter().filter(|gone| is_unlisted(*gone, listed, version));
+        (unlisted.count(), state.objects.len())
+    }
+
+    /// Removes what a complete list of version `version` does not have; returns it, as
+    /// `(namespace, name, object)`.
+    pub(crate) fn retain(
+        &self,
+        listed: &dyn Fn(&str, &str) -> bool,
+        version: &ResourceVersion,
+    ) -> Vec<Unlisted<S>> {
+        let mut state = self.lock();
+        let gone = state.objects.iter().filter(|gone| is_unlisted(*gone, listed, version));
+        let gone: Vec<Name> = gone.map(|(name, _)| name.clone()).collect();
+        let remove = |name: Name| {
+            let last = state.objects.remove(&name).as_ref().and_then(Entry::peek);
+            let (namespace, plain) = split(&name);
+            let unlisted = (namespace.to_owned(), plain.to_owned(), last);
+            state.tombstones.set(name, version.clone(), Absence::Unseen);
+            unlisted
+        };
+        gone.into_iter().map(remove).collect()
+    }
+
+    /// Whether an object here is newer than `version`, which is the server's newest.
+    pub(crate) fn is_ahead_of(&self, version: &ResourceVersion) -> bool {
+        let state = self.lock();
+        state.synced && state.objects.values().any(|entry| entry.version.is_newer_than(version))
+    }
+
+    /// Accepts whatever the server shows next as newer.
+    pub(crate) fn forget_versions(&self) {
+        let mut state = self.lock();
+        state.objects.values_mut().for_each(|entry| entry.version = ResourceVersion::default());
+        state.tombstones.clear();
+    }
+}
+
+fn is_unlisted<S>(
+    (name, entry): (&Name, &Entry<S>),
+    listed: &dyn Fn(&str, &str) -> bool,
+    version: &ResourceVersion,
+) -> bool {
+    let (namespace, name) = split(name);
+    !listed(namespace, name) && !entry.version.is_newer_than(version)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use weft_core::object::VirtualObject;
+
+    fn object(version: &str) -> Arc<VirtualObject> {
+        let json = json!({"metadata": {"namespace": "a", "name": "b", "resourceVersion": version}});
+        Arc::new(VirtualObject::from_json(json).unwrap())
+    }
+
+    #[test]
+    fn what_a_list_does_not_have_is_gone_but_unconfirmed() {
+        let store = Store::default();
+        store.put(object("10"));
+        let gone = store.retain(&|_, _| false, &ResourceVersion::new("20"));
+        assert_eq!(gone, [("a".to_owned(), "b".to_owned(), Some(object("10")))]);
+        assert_eq!(store.absence("a", "b"), Absence::Unseen);
+    }
+
+    #[test]
+    fn only_a_complete_store_can_be_ahead_of_its_server() {
+        let store = Store::default();
+        store.put(object("10"));
+        assert!(!store.is_ahead_of(&ResourceVersion::new("9")), "a first list may be older than our writes");
+        store.set_synced();
+        assert!(store.is_ahead_of(&ResourceVersion::new("9")));
+        assert!(!store.is_ahead_of(&ResourceVersion::new("10")));
+    }
+
+    #[test]
+    fn without_versions_whatever_comes_next_is_newer() {
+        let store = Store::default();
+        store.put(object("10"));
+        store.remove("a", "b", ResourceVersion::new("11"), Absence::Deleted);
+        store.forget_versions();
+        assert_eq!(store.put(object("1")), Change::Stored, "tombstones carry versions too");
+        store.forget_versions();
+        assert_eq!(store.put(object("1")), Change::Stored);
+    }
+
+    #[test]
+    fn what_is_newer_than_a_list_stays() {
+        let store = Store::default();
+        store.put(object("10"));
+        assert_eq!(store.retain(&|_, _| false, &ResourceVersion::new("9")), []);
+        assert_eq!(store.names_until(&ResourceVersion::new("9")), []);
+        assert_eq!(store.names_until(&ResourceVersion::new("10")), [("a".to_owned(), "b".to_owned())]);
+    }
+
+    #[test]
+    fn a_list_is_right_about_versions_up_to_its_own() {
+        let store = Store::default();
+        store.put(object("50"));
+        let list = ResourceVersion::new("60");
+        assert_eq!(store.put_listed(object("50"), &list), Change::Known);
+        assert_eq!(store.put_listed(object("40"), &list), Change::Stored, "50 was lost");
+        store.put(object("70"));
+        assert_eq!(store.put_listed(object("40"), &list), Change::Known, "70 came after the list");
+        store.remove("a", "b", ResourceVersion::new("80"), Absence::Deleted);
+        assert_eq!(store.put_listed(object("40"), &list), Change::Known, "so did the deletion");
+        assert_eq!(store.put_listed(object("40"), &ResourceVersion::new("90")), Change::Stored);
+        assert_eq!(store.count_unlisted(&|_, _| false, &ResourceVersion::new("90")), (1, 1));
+    }
+}
