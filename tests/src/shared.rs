@@ -12,7 +12,7 @@ use kube::Client;
 use kube::api::{Api, PostParams};
 use serde_json::json;
 use tokio::runtime::Runtime;
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::{OnceCell, RwLock, Semaphore};
 
 use crate::installed::node_options;
 use crate::node::Node;
@@ -37,18 +37,40 @@ where
     })
 }
 
-/// Runs a test on the shared node, in a namespace of its own.
+/// Held by each test on the shared node, alone or with others.
+static NODE_USERS: RwLock<()> = RwLock::const_new(());
+
+/// Runs a test on the shared node, in a namespace of its own, beside others.
 pub fn on_shared_node<F>(test: F) -> Result<()>
 where
     F: AsyncFnOnce(&'static Node, &str) -> Result<()>,
 {
-    static NODE: OnceCell<Result<Node>> = OnceCell::const_new();
     in_runtime(async {
-        match NODE.get_or_init(start_node).await {
-            Ok(node) => test(node, &create_namespace(&node.client().await?).await?).await,
-            Err(error) => bail!("the shared node failed to start: {error:#}"),
-        }
+        let _beside = NODE_USERS.read().await;
+        on_node(test).await
     })
+}
+
+/// The same with no other test on the node: this one restarts it, or changes what is in no namespace.
+pub fn alone_on_shared_node<F>(test: F) -> Result<()>
+where
+    F: AsyncFnOnce(&'static Node, &str) -> Result<()>,
+{
+    in_runtime(async {
+        let _alone = NODE_USERS.write().await;
+        on_node(test).await
+    })
+}
+
+async fn on_node<F>(test: F) -> Result<()>
+where
+    F: AsyncFnOnce(&'static Node, &str) -> Result<()>,
+{
+    static NODE: OnceCell<Result<Node>> = OnceCell::const_new();
+    match NODE.get_or_init(start_node).await {
+        Ok(node) => test(node, &create_namespace(&node.client().await?).await?).await,
+        Err(error) => bail!("the shared node failed to start: {error:#}"),
+    }
 }
 
 async fn start_node() -> Result<Node> {

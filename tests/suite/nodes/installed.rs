@@ -10,7 +10,7 @@ use weft_tests::eventually::{SOON, eventually};
 use weft_tests::installed::Person;
 use weft_tests::node::Node;
 use weft_tests::node::images::PROBE;
-use weft_tests::shared::on_shared_node;
+use weft_tests::shared::{alone_on_shared_node, on_shared_node};
 
 use super::cluster::{Cluster, LONG, PATIENCE};
 use super::steps::objects;
@@ -40,7 +40,7 @@ fn a_virtual_cluster_runs_the_example_and_leaves_nothing() -> Result<()> {
 #[test]
 #[ignore = "needs root and a real node: cargo verify nodes"]
 fn every_container_can_die_and_so_can_the_node() -> Result<()> {
-    on_shared_node(async |node, namespace| {
+    alone_on_shared_node(async |node, namespace| {
         let person = Person::new(node, namespace, Program::Helm4).await?;
         let cluster = Cluster::create(node, &person, namespace, "vc", &[]).await?;
         cluster.run_probe("default").await?;
@@ -81,33 +81,6 @@ fn etcd_stores_it_as_well_and_helm_3_installs_tests_and_upgrades_it() -> Result<
         .await?;
         cluster.works("upgrade").await?;
         cluster.delete().await
-    })
-}
-
-#[test]
-#[ignore = "needs root and a real node: cargo verify nodes"]
-fn storage_that_is_kept_outlives_its_cluster_and_serves_the_next_of_its_name() -> Result<()> {
-    on_shared_node(async |node, namespace| {
-        let person = Person::new(node, namespace, Program::Helm3).await?;
-        let keep = ["--set", "persistence.keep=true"];
-        let cluster = Cluster::create(node, &person, namespace, "vc", &keep).await?;
-        cluster.kubectl(&["create", "configmap", "kept", "-n", "default"], "").await?;
-        cluster.delete().await?;
-        let claims = ["get", "persistentvolumeclaims", "-n", namespace, "-o", "name"];
-        let left = person.run("kubectl", &claims, "").await?;
-        assert_eq!(left.trim(), "persistentvolumeclaim/data-vc-0");
-        let again =
-            ["create", "vc", "-n", namespace, "--set", "image.registry=127.0.0.1:1", "--timeout", "15s"];
-        let failed = person.attempt("weft", &again, "").await?;
-        ensure!(!failed.status.success(), "there is no such registry");
-        assert_eq!(person.run("kubectl", &claims, "").await?, left, "a failed creation leaves it as it was");
-        let cluster = Cluster::create(node, &person, namespace, "vc", &[]).await?;
-        cluster.kubectl(&["get", "configmap", "kept", "-n", "default"], "").await?;
-        cluster.works("next").await?;
-        upgrade(&person, namespace, "persistence.keep=false").await?;
-        cluster.delete().await?;
-        assert_eq!(person.run("kubectl", &claims, "").await?, "", "it is kept no longer");
-        Ok(())
     })
 }
 
@@ -159,7 +132,8 @@ async fn leave_a_failed_test(person: &Person, namespace: &str) -> Result<()> {
     person.run("kubectl", &["apply", "-n", namespace, "-f", "-"], &pod).await.map(drop)
 }
 
-async fn upgrade(person: &Person, namespace: &str, value: &str) -> Result<()> {
+/// Changes one value of the release `vc`.
+pub(super) async fn upgrade(person: &Person, namespace: &str, value: &str) -> Result<()> {
     let arguments = ["upgrade", "vc", CHART, "-n", namespace, "--reuse-values", "--set", value];
     person.run("helm", &arguments, "").await.map(drop)
 }

@@ -15,6 +15,7 @@ use weft_tests::pki::{Pair, expired};
 use weft_tests::shared::on_shared_node;
 
 use super::cluster::{Cluster, LONG};
+use super::installed::upgrade;
 use super::steps::objects;
 
 /// What a tenant must find again.
@@ -134,7 +135,7 @@ fn a_volume_that_is_full_damaged_or_emptied_is_named_with_what_to_do() -> Result
 
 #[test]
 #[ignore = "needs root and a real node: cargo verify nodes"]
-fn a_kept_claim_with_its_keys_becomes_the_same_virtual_cluster_again() -> Result<()> {
+fn a_kept_claim_outlives_its_cluster_and_a_failed_creation_and_serves_the_next_of_the_name() -> Result<()> {
     on_shared_node(async |node, namespace| {
         let person = Person::new(node, namespace, Program::Helm4).await?;
         let keep = ["--set", "persistence.keep=true"];
@@ -143,15 +144,27 @@ fn a_kept_claim_with_its_keys_becomes_the_same_virtual_cluster_again() -> Result
         let keys = Keys { node, namespace };
         let first = keys.read().await?;
         cluster.delete().await?;
+        let claims = ["get", "persistentvolumeclaims", "-n", namespace, "-o", "name"];
+        let claim = "persistentvolumeclaim/data-vc-0\n";
+        assert_eq!(person.run("kubectl", &claims, "").await?, claim);
+        // Without the value: what is kept goes on being kept.
+        let create =
+            ["create", "vc", "-n", namespace, "--set", "image.registry=127.0.0.1:1", "--timeout", "8s"];
+        let said = person.refused(&create).await?;
+        ensure!(said.contains("data-vc-0 of an earlier virtual cluster"), "{said}");
+        assert_eq!(person.run("kubectl", &claims, "").await?, claim);
         keys.restore(&first).await?;
-        let again = Cluster::create(node, &person, namespace, "vc", &keep).await?;
+        let again = Cluster::create(node, &person, namespace, "vc", &[]).await?;
         again.kubectl(&["get", "configmap", "kept"], "").await?;
         ensure!(
             file(&keys.read().await?, "ca.crt") == file(&first, "ca.crt"),
             "the restored keys are not used"
         );
         again.works("again").await?;
-        again.delete().await
+        upgrade(&person, namespace, "persistence.keep=false").await?;
+        again.delete().await?;
+        assert_eq!(person.run("kubectl", &claims, "").await?, "", "it is kept no longer");
+        Ok(())
     })
 }
 

@@ -11,7 +11,7 @@ use weft_tests::binaries::modules::Program;
 use weft_tests::eventually::{SOON, eventually};
 use weft_tests::installed::Person;
 use weft_tests::node::Node;
-use weft_tests::shared::on_shared_node;
+use weft_tests::shared::{alone_on_shared_node, on_shared_node};
 
 use super::steps::{apply, get, objects};
 
@@ -24,7 +24,7 @@ const NEWER: &str = "999.0.0";
 #[test]
 #[ignore = "needs root and a real node: cargo verify nodes"]
 fn what_the_host_would_not_run_is_refused_before_helm_runs() -> Result<()> {
-    on_shared_node(async |node, namespace| {
+    alone_on_shared_node(async |node, namespace| {
         let person = Person::new(node, namespace, Program::Helm4).await?;
         let default = |value: &'static str| {
             let annotation = format!("storageclass.kubernetes.io/is-default-class={value}");
@@ -36,7 +36,7 @@ fn what_the_host_would_not_run_is_refused_before_helm_runs() -> Result<()> {
         default("false").await?;
         let words = ["no default StorageClass (there are local-path)", "--set persistence.storageClass=NAME"];
         let refused = refuses(&person, namespace, &[], &words).await;
-        // The other tests need it.
+        // Other tests need it.
         default("true").await?;
         refused?;
         apply(node, namespace, QUOTA).await?;

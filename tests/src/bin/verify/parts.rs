@@ -69,7 +69,7 @@ pub(crate) const PARTS: &[Part] = &[
     },
     Part {
         name: "nodes",
-        // One after the other: they share a node, and one reboots it.
+        // Few at a time: each starts virtual clusters on the one node.
         arguments: &[
             "test",
             "--package",
@@ -80,7 +80,7 @@ pub(crate) const PARTS: &[Part] = &[
             "nodes::",
             "--ignored",
             "--test-threads",
-            "1",
+            "2",
         ],
         needs_planes: true,
         needs_node: true,
