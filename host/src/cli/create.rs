@@ -165,6 +165,7 @@ impl Creation<'_> {
         if is_fresh {
             self.create_release(helm, steps, begun).await?;
         } else {
+            self.refuse_loss(&objects).await?;
             steps.waiting("Helm release", None);
             helm.upgrade(&self.place, self.chart.folder(), &self.values).await?;
         }
@@ -174,6 +175,19 @@ impl Creation<'_> {
             ready = self.wait(steps, has_dns(&objects), deadline) => ready,
             _ = interrupts.next() => bail!("interrupted"),
         }
+    }
+
+    /// Fails if an upgrade would take the storage away, with all that is in it.
+    async fn refuse_loss(&self, objects: &[Value]) -> Result<()> {
+        let before = claims::of(&self.host, &self.place).await?;
+        let Some(claim) = before.first().filter(|_| !objects.iter().any(claims::is_claim)) else {
+            return Ok(());
+        };
+        bail!(
+            "{} has its storage in the volume claim {}, which `persistence.enabled=false` would delete; create another virtual cluster without persistence instead",
+            self.place,
+            claim.name_any()
+        )
     }
 
     /// What the chart renders: for an upgrade, with the values of before.

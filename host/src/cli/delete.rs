@@ -16,6 +16,7 @@ use crate::cluster::helm::Helm;
 use crate::cluster::host::Host;
 use crate::cluster::removal::{self, Removal};
 use crate::cluster::{Place, find};
+use crate::cluster::{chart, claims};
 
 #[derive(Debug, Args)]
 pub(super) struct Delete {
@@ -43,7 +44,7 @@ pub(super) fn delete(arguments: &Delete) -> Result<ExitCode> {
             Some(set) => find::place(set),
             None => arguments.half_made(&host, &helm).await?,
         };
-        let keep = removal::kept_claims(&host, &place).await?;
+        let keep = kept(&host, &helm, &place).await?;
         if !arguments.yes && !confirmed(&place, !keep.is_empty())? {
             output::note("nothing was deleted");
             return Ok(ExitCode::FAILURE);
@@ -97,6 +98,16 @@ impl Delete {
         ));
         Ok(())
     }
+}
+
+/// UIDs of the claims that stay: Helm goes by the manifests of the release, and not by what the claim says.
+async fn kept(host: &Host, helm: &Helm, place: &Place) -> Result<BTreeSet<String>> {
+    let keep = removal::kept_claims(host, place).await?;
+    if keep.is_empty() || helm.release(place).await?.is_none() {
+        return Ok(keep);
+    }
+    let manifests = chart::objects(&helm.manifest(place).await?)?;
+    Ok(if claims::are_kept_by(&manifests) { keep } else { BTreeSet::new() })
 }
 
 /// Removes its context and ends its forwarder.

@@ -106,6 +106,12 @@ impl Helm {
         self.run(&arguments.map(OsString::from)).await
     }
 
+    /// The manifests of the release, by which Helm removes it.
+    pub async fn manifest(&self, place: &Place) -> Result<String> {
+        let arguments = ["get", "manifest", "--namespace", &place.namespace, "--", &place.name];
+        self.run(&arguments.map(OsString::from)).await
+    }
+
     /// Removes the release, whatever its state; there may be none.
     pub async fn uninstall(&self, place: &Place) -> Result<()> {
         let arguments =
@@ -170,7 +176,8 @@ fn of_chart(verb: &[&str], place: &Place, chart: &Path, values: &Values) -> Vec<
 
 /// Helm's two ways to say that there is a release of that name: when it looks, and when it writes.
 fn is_in_use(error: &str) -> bool {
-    error.contains("cannot re-use a name that is still in use") || error.contains("release: already exists")
+    // Helm 3 writes "re-use", Helm 4 "reuse".
+    error.contains("a name that is still in use") || error.contains("release: already exists")
 }
 
 /// What Helm says went wrong, without its warnings.
@@ -209,10 +216,13 @@ mod tests {
 
     #[test]
     fn a_name_in_use_is_not_confused_with_an_object_that_exists() {
-        assert!(is_in_use(
-            "helm install failed: INSTALLATION FAILED: cannot re-use a name that is still in use"
-        ));
-        assert!(is_in_use("helm install failed: INSTALLATION FAILED: release: already exists"));
+        for said in [
+            "cannot re-use a name that is still in use",
+            "cannot reuse a name that is still in use",
+            "release: already exists",
+        ] {
+            assert!(is_in_use(&format!("helm install failed: INSTALLATION FAILED: {said}")), "{said}");
+        }
         assert!(!is_in_use("Service \"a\" in namespace \"b\" exists and cannot be imported"));
     }
 

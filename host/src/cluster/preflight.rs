@@ -16,7 +16,7 @@ use weft_core::names::Names;
 
 use crate::cluster::helm::Release;
 use crate::cluster::host::Host;
-use crate::cluster::{CHART, INSTANCE_LABEL, NAME_LABEL, Place};
+use crate::cluster::{CHART, INSTANCE_LABEL, NAME_LABEL, Place, claims};
 
 /// Marks the StorageClass that claims without a class get.
 const DEFAULT_CLASS: &str = "storageclass.kubernetes.io/is-default-class";
@@ -189,8 +189,7 @@ async fn storage_class(host: &Host, objects: &[Value]) -> Option<String> {
 }
 
 fn needs_default_class(object: &Value) -> bool {
-    let is_claim = object.get("kind").is_some_and(|kind| kind == "PersistentVolumeClaim");
-    is_claim && object.pointer("/spec/storageClassName").is_none()
+    claims::is_claim(object) && object.pointer("/spec/storageClassName").is_none()
 }
 
 #[cfg(test)]

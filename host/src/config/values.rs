@@ -102,7 +102,8 @@ pub struct ClusterValues {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Persistence {
-    /// Whether there is one. Without, the virtual cluster is lost when its pod is.
+    /// Whether there is one. Without, the virtual cluster is lost when its pod is. Do not turn it off later: Helm would
+    /// delete the claim, and `weft create --upgrade` refuses to.
     pub enabled: bool,
     /// Its size, as a quantity such as `5Gi`.
     pub size: String,

@@ -182,11 +182,12 @@ impl State {
         self.later.insert(place, key);
     }
 
-    /// Counts a failure; returns the pause before the next try.
+    /// Counts a failure, unless it comes with a time to wait: that says nothing about the key. Returns the pause before the
+    /// next try.
     fn fail(&mut self, key: &Key, asked: Option<Duration>) -> Duration {
         let now = Instant::now();
         let failure = self.failures.entry(key.clone()).or_insert(Failure { count: 0, not_before: now });
-        failure.count += 1;
+        failure.count += u32::from(asked.is_none());
         let delay = asked.unwrap_or_else(|| backoff(failure.count));
         failure.not_before = now + asked.unwrap_or_else(|| delay.min(CURE_BACKOFF));
         delay

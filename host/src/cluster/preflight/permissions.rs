@@ -26,7 +26,8 @@ pub const INSTALLATION: &[Permission] = &[
     // Helm keeps its releases in Secrets; the kubeconfig is in one.
     ("", "secrets", &["get", "list", "create", "update", "delete"]),
     ("", "pods", &["get", "list"]),
-    ("", "persistentvolumeclaims", MANAGE),
+    // Those that an earlier virtual cluster of the name has left must not be overlooked.
+    ("", "persistentvolumeclaims", &["get", "list", "create", "patch", "delete"]),
     ("apps", "statefulsets", &["get", "list", "create", "patch", "delete"]),
     ("rbac.authorization.k8s.io", "roles", MANAGE),
     ("rbac.authorization.k8s.io", "rolebindings", MANAGE),

@@ -37,9 +37,14 @@ impl Gate {
         }
         match self {
             Self::Open => Ok(()),
-            Self::Ready(Ready { guard, .. }) | Self::Cached(Ready { guard, .. }, _) => {
-                let checked = guard.check().await;
-                checked.map_err(|error| Error::Withheld(causes(&*error)))
+            Self::Ready(Ready { guard, .. }) => confirmed(guard).await,
+            Self::Cached(Ready { guard, .. }, state) => {
+                confirmed(guard).await?;
+                let epoch = *guard.epoch().borrow();
+                let is_current = state.is_current(epoch);
+                is_current.then_some(()).ok_or_else(|| {
+                    Error::Withheld("the caches are of another state of the server".to_owned())
+                })
             }
         }
     }
@@ -55,6 +60,10 @@ impl Gate {
             Self::Open | Self::Ready(_) | Self::Cached(..) => None,
         }
     }
+}
+
+async fn confirmed(guard: &IdentityGuard) -> Result<(), Error> {
+    guard.check().await.map_err(|error| Error::Withheld(causes(&*error)))
 }
 
 #[cfg(test)]
@@ -93,5 +102,8 @@ mod tests {
             let refused = refusal(gate).await.unwrap_or_default();
             assert!(refused.contains(why), "{refused:?}");
         }
+        complete.nodes.set_synced_in(7);
+        let refused = refusal(cached(ready(true, "cluster-1"), &complete)).await.unwrap_or_default();
+        assert!(refused.contains("another state"), "{refused:?}");
     }
 }

@@ -137,6 +137,12 @@ impl Kinds {
         synced.or_else(|| self.looked_up.get(kind).map(|looked_up| &looked_up.store))
     }
 
+    /// Whether every complete list of the virtual cluster was begun in this epoch of its server.
+    pub(crate) fn is_current(&self, epoch: u64) -> bool {
+        self.synced.values().all(|kind| kind.r#virtual.is_current(epoch))
+            && self.looked_up.values().all(|kind| kind.store.is_current(epoch))
+    }
+
     /// Packs what was not read lately.
     pub(crate) fn pack_older(&self) {
         for kind in self.synced.values() {

@@ -137,6 +137,12 @@ impl State {
             && self.volumes.is_synced()
     }
 
+    /// Whether every complete list of the virtual cluster was begun in this epoch of its server.
+    pub(crate) fn is_current(&self, epoch: u64) -> bool {
+        let stores = [&self.namespaces, &self.nodes, &self.volumes];
+        stores.iter().all(|store| store.is_current(epoch)) && self.kinds().is_current(epoch)
+    }
+
     /// The host object of `key`, if there is one and it is ours.
     pub(crate) fn host_object(&self, synced: &SyncedKind, key: &Key) -> Option<Arc<HostObject>> {
         let object = synced.host.get(self.names.namespace(), self.names.host_name(&key.name).as_str())?;

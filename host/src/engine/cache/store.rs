@@ -41,7 +41,8 @@ struct State<S> {
     trees: VecDeque<Name>,
     packer: Packer,
     tombstones: Tombstones,
-    synced: bool,
+    /// In which epoch of the server the last complete list was begun.
+    synced: Option<u64>,
 }
 
 /// `namespace/name`, or `name`.
@@ -67,7 +68,7 @@ impl<S> Default for Store<S> {
                 trees: VecDeque::new(),
                 packer: Packer::default(),
                 tombstones: Tombstones::default(),
-                synced: false,
+                synced: None,
             }),
         }
     }
@@ -205,12 +206,23 @@ impl<S> Store<S> {
 
     /// Whether there was a complete list.
     pub(crate) fn is_synced(&self) -> bool {
-        self.lock().synced
+        self.lock().synced.is_some()
     }
 
-    /// Records that there was a complete list.
+    /// Whether there was no complete list, or the last one was begun in this epoch of the server.
+    pub(crate) fn is_current(&self, epoch: u64) -> bool {
+        self.lock().synced.is_none_or(|synced| synced == epoch)
+    }
+
+    /// Records that there was a complete list, begun in this epoch of the server.
+    pub(crate) fn set_synced_in(&self, epoch: u64) {
+        self.lock().synced = Some(epoch);
+    }
+
+    /// The same in the first epoch.
+    #[cfg(test)]
     pub(crate) fn set_synced(&self) {
-        self.lock().synced = true;
+        self.set_synced_in(0);
     }
 
     fn lock(&self) -> MutexGuard<'_, State<S>> {

@@ -35,7 +35,7 @@ impl<S: 'static> Watch<S> {
             let version = ResourceVersion::new(&metadata.version);
             // What is newer than our place in the watch is still to come.
             if !version.is_newer_than(seen)
-                && !self.store.knows(&metadata.namespace, &metadata.name, &version)
+                && !self.store.agrees(&metadata.namespace, &metadata.name, &version, seen)
             {
                 return Ok(Finding::Missed);
             }

@@ -115,16 +115,21 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn nothing_is_believed_of_a_watch_of_another_cluster() {
-        let mut script = script();
+        let mut script = script().watch(&[]);
         for _ in 0..9 {
             script = script.watch(&[modified("a", "9")]);
         }
-        let running = Running::start(script.of_another_cluster());
-        running.until_watches(3).await;
+        let running = Running::start(script.list("9", &[("a", "9")]));
+        running.until_watches(1).await;
+        tokio::time::sleep(LIFETIME / 2).await;
+        running.become_another_cluster();
+        running.end_watches();
+        running.until_watches(4).await;
         assert_eq!(running.changes(), ["+a@5"], "see read_events");
         running.restore_identity();
         running.until_changes(2).await;
         assert_eq!(running.changes(), ["+a@5", "+a@9"]);
+        assert_eq!(running.pages().len(), 2, "it was another one meanwhile: see IdentityGuard::learn");
     }
 
     #[tokio::test(start_paused = true)]

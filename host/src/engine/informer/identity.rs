@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use tokio::sync::{Notify, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tracing::warn;
 use weft_core::object::Virtual;
 
@@ -21,6 +21,10 @@ use crate::engine::cache::version::ResourceVersion;
 const QUESTION: &str = "/api/v1/namespaces?fieldSelector=metadata.name%3Dkube-system";
 /// An answer holds for so long: many watches and writes ask at the same time.
 const FRESH: Duration = Duration::from_secs(1);
+/// The first who comes after so long asks anew, so that under load nobody else waits.
+const RENEWED: Duration = Duration::from_millis(500);
+/// A server that has not answered by then cannot say who it is.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Compares the virtual cluster's identity with the one that is expected.
 pub(crate) struct IdentityGuard {
@@ -35,8 +39,8 @@ pub(crate) struct IdentityGuard {
 #[derive(Default)]
 struct Known {
     expected: Option<String>,
-    /// Of the storage, when it was asked last.
-    version: ResourceVersion,
+    /// What the server said last, whatever was expected: its identity, and the version of its storage.
+    seen: Option<(String, ResourceVersion)>,
     checked: Option<(Instant, Result<(), Arc<Error>>)>,
 }
 
@@ -88,20 +92,17 @@ impl IdentityGuard {
 
     /// The identity of the virtual cluster as it answers now.
     pub(crate) async fn identity(&self) -> Result<String, Error> {
-        self.ask().await.map(|(identity, _)| identity)
+        let (found, version) = self.ask().await?;
+        self.learn(&found, version);
+        Ok(found)
     }
 
-    /// Sets what is expected from now on. If that is another cluster than before, what the caches have counts no longer.
+    /// Sets what is expected from now on.
     pub(crate) fn expect(&self, identity: &str) {
         let mut known = self.known();
         let before = known.expected.replace(identity.to_owned());
-        if before.as_deref() == Some(identity) {
-            return;
-        }
-        known.checked = None;
-        if before.is_some() {
-            known.version = ResourceVersion::default();
-            self.epoch.send_modify(|epoch| *epoch += 1);
+        if before.as_deref() != Some(identity) {
+            known.checked = None;
         }
     }
 
@@ -111,20 +112,30 @@ impl IdentityGuard {
         if self.known().expected.is_none() {
             return Ok(());
         }
-        if let Some(fresh) = self.fresh() {
-            return fresh;
-        }
-        let _asking = self.asking.lock().await;
-        if let Some(fresh) = self.fresh() {
+        let _asking = match self.fresh() {
+            Some((age, Ok(()))) if age >= RENEWED => match self.asking.try_lock() {
+                Ok(asking) => asking,
+                Err(_) => return Ok(()),
+            },
+            Some((_, fresh)) => return fresh,
+            None => self.asking.lock().await,
+        };
+        if let Some((age, fresh)) = self.fresh()
+            && age < RENEWED
+        {
             return fresh;
         }
         let answer = self.ask().await.map_err(Arc::new);
-        let checked = answer.and_then(|(found, version)| self.compare(found, version));
+        let checked = answer.and_then(|(found, version)| {
+            self.learn(&found, version);
+            self.compare(found)
+        });
         self.known().checked = Some((Instant::now(), checked.clone()));
         checked
     }
 
-    /// Counts how often what the caches have has stopped being this server's past; lists of before are worth nothing.
+    /// Counts how often what the caches have has stopped being the server's past, because it was another one or its storage
+    /// went back: lists that were begun before are worth nothing.
     pub(crate) fn epoch(&self) -> watch::Receiver<u64> {
         self.epoch.subscribe()
     }
@@ -134,32 +145,48 @@ impl IdentityGuard {
         self.doubted.notified().await;
     }
 
-    fn compare(&self, found: String, version: ResourceVersion) -> Result<(), Arc<Error>> {
+    /// Begins a new epoch if the server is another one than it was, or at an older state.
+    fn learn(&self, found: &str, version: ResourceVersion) {
         let mut known = self.known();
-        if let Some(expected) = known.expected.clone().filter(|expected| *expected != found) {
-            self.doubted.notify_one();
-            return Err(Arc::new(Error::OtherCluster { found, expected }));
-        }
-        if known.version.is_newer_than(&version) {
-            warn!(
-                from = known.version.as_str(),
-                to = version.as_str(),
-                "the virtual cluster's storage went back to an older state; listing everything again"
-            );
+        let is_past = known.seen.as_ref().is_none_or(|(before, at)| {
+            let went_back = before == found && at.is_newer_than(&version);
+            if went_back {
+                let (from, to) = (at.as_str(), version.as_str());
+                warn!(
+                    from,
+                    to, "the virtual cluster's storage went back to an older state; listing everything again"
+                );
+            }
+            before == found && !went_back
+        });
+        if !is_past {
             self.epoch.send_modify(|epoch| *epoch += 1);
         }
-        known.version = version;
-        Ok(())
+        known.seen = Some((found.to_owned(), version));
     }
 
-    fn fresh(&self) -> Option<Result<(), Arc<Error>>> {
+    fn compare(&self, found: String) -> Result<(), Arc<Error>> {
+        let expected = self.known().expected.clone();
+        match expected.filter(|expected| *expected != found) {
+            None => Ok(()),
+            Some(expected) => {
+                self.doubted.notify_one();
+                Err(Arc::new(Error::OtherCluster { found, expected }))
+            }
+        }
+    }
+
+    /// The last outcome and its age, while it holds.
+    fn fresh(&self) -> Option<(Duration, Result<(), Arc<Error>>)> {
         let known = self.known();
         let (at, checked) = known.checked.as_ref()?;
-        (at.elapsed() < FRESH).then(|| checked.clone())
+        let age = at.elapsed();
+        (age < FRESH).then(|| (age, checked.clone()))
     }
 
     async fn ask(&self) -> Result<(String, ResourceVersion), Error> {
-        let reply = self.api.send(api::get(QUESTION)).await.map_err(Error::Api)?;
+        let reply = timeout(PATIENCE, self.api.send(api::get(QUESTION))).await;
+        let reply = reply.unwrap_or(Err(api::Error::Timeout)).map_err(Error::Api)?;
         let answer = serde_json::from_slice(&reply).map_err(|error| Error::Api(api::Error::Decode(error)));
         let Answer { metadata, items } = answer?;
         let Some(item) = items.into_iter().next() else { return Err(Error::NoNamespace) };
@@ -209,6 +236,30 @@ mod tests {
         guard.doubted().await;
         assert!(guard.check().await.is_err(), "a refusal holds as long");
         assert_eq!(requests.all().len(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_is_renewed_before_it_is_too_old_by_one_that_others_do_not_wait_for() {
+        let (guard, requests, _) = guard();
+        guard.check().await.unwrap();
+        tokio::time::sleep(RENEWED).await;
+        let (one, two) = tokio::join!(guard.check(), guard.check());
+        assert!(one.is_ok() && two.is_ok());
+        assert_eq!(requests.all().len(), 2);
+        tokio::time::sleep(RENEWED).await;
+        let _renewing = guard.asking.lock().await;
+        assert!(guard.check().await.is_ok(), "the answer of before still holds");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_was_another_one_meanwhile_begins_new_epochs_before_anything_is_expected() {
+        let (guard, _, version) = guard();
+        version.store(0, Ordering::Relaxed);
+        assert_eq!(guard.identity().await.unwrap(), "cluster-2");
+        assert_eq!(*guard.epoch().borrow(), 0);
+        version.store(70, Ordering::Relaxed);
+        assert_eq!(guard.identity().await.unwrap(), "cluster-1");
+        assert_eq!(*guard.epoch().borrow(), 1);
     }
 
     #[tokio::test(start_paused = true)]

@@ -43,7 +43,9 @@ impl<S: 'static> Watch<S> {
 
     async fn back_off(&self, backoff: Backoff) -> State {
         // The first failure is often a server that restarts.
-        if backoff.failures > 1 || matches!(backoff.error, Error::ManyMissing { .. }) {
+        // The bootstrap reports that the server is another one.
+        let is_reported = matches!(backoff.error, Error::IdentityGuard(_));
+        if (backoff.failures > 1 && !is_reported) || matches!(backoff.error, Error::ManyMissing { .. }) {
             let error = &backoff.error as &dyn StdError;
             warn!(kind = %self.resource.kind, error, "{}; trying again", backoff.what);
         }

@@ -65,7 +65,7 @@ pub(super) struct Listed {
     pub(super) names: Names,
     /// Of the server when the list was made.
     pub(super) version: ResourceVersion,
-    epoch: u64,
+    pub(super) epoch: u64,
     tries: Tries,
 }
 

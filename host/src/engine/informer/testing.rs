@@ -257,6 +257,11 @@ impl Running {
         self.script.lock().unwrap().storage_version = version;
     }
 
+    /// The virtual API server is another one from now on.
+    pub(super) fn become_another_cluster(&self) {
+        self.script.lock().unwrap().other_identity = Some("uid-of-another");
+    }
+
     /// The virtual API server is the expected one from now on.
     pub(super) fn restore_identity(&self) {
         self.script.lock().unwrap().other_identity = None;

@@ -22,6 +22,8 @@ use crate::engine::resources::services;
 
 /// How often all this is checked again.
 const PERIOD: Duration = Duration::from_secs(30);
+/// The same while it is not as it should be.
+const RETRY: Duration = Duration::from_secs(2);
 
 /// Bootstraps the virtual cluster, and checks that it stays so.
 pub(crate) struct Bootstrap {
@@ -75,17 +77,25 @@ impl Bootstrap {
 
     /// Repeats the bootstrap for ever; sets `ready` to whether it succeeded.
     pub(crate) async fn keep(self, ready: tokio::sync::watch::Sender<bool>) {
+        let mut reported = None;
         loop {
+            let pause = if *ready.borrow() { PERIOD } else { RETRY };
             tokio::select! {
-                () = tokio::time::sleep(PERIOD) => {}
+                () = tokio::time::sleep(pause) => {}
                 () = self.guard.doubted(), if *ready.borrow() => {}
             }
             let result = self.run().await;
             match &result {
-                Ok(()) => {}
+                Ok(()) => reported = None,
                 // A server that is away is not another server.
                 Err(Error::Api { .. }) => continue,
-                Err(error) => warn!(error = error as &dyn std::error::Error, "syncing is stopped"),
+                Err(error) => {
+                    let text = Some(error.to_string());
+                    if reported != text {
+                        warn!(error = error as &dyn std::error::Error, "syncing is stopped");
+                    }
+                    reported = text;
+                }
             }
             ready.send_if_modified(|ready| std::mem::replace(ready, result.is_ok()) != result.is_ok());
         }

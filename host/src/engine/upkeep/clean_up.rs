@@ -12,6 +12,7 @@ use weft_core::mapper::Mapper;
 use weft_core::names::HostName;
 use weft_core::object::{Host, Kind};
 
+use crate::api;
 use crate::engine::apply::Writer;
 use crate::engine::cache::state::State;
 use crate::engine::cache::store::Store;
@@ -70,7 +71,11 @@ impl CleanUp {
                 break;
             }
             let (resource, name) = (&self.mapper.spec().resource, HostName::of(&object));
-            if let Err(error) = self.writer.delete_host(resource, &name, object.uid(), None).await {
+            let deleted = self.writer.delete_host(resource, &name, object.uid(), None).await;
+            if matches!(deleted, Err(api::Error::Withheld(_))) {
+                break;
+            }
+            if let Err(error) = deleted {
                 let error = &error as &dyn std::error::Error;
                 warn!(kind = %self.kind, %name, error, "failed to delete a stale object of a kind that is no longer synced; trying again");
             }

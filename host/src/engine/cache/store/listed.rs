@@ -62,10 +62,27 @@ impl<S> Store<S> {
         gone.into_iter().map(remove).collect()
     }
 
-    /// Whether an object here is newer than `version`, which is the server's newest.
-    pub(crate) fn is_ahead_of(&self, version: &ResourceVersion) -> bool {
+    /// The newest version of any object, once there was a complete list.
+    pub(crate) fn newest(&self) -> ResourceVersion {
         let state = self.lock();
-        state.synced && state.objects.values().any(|entry| entry.version.is_newer_than(version))
+        let versions = state.objects.values().map(|entry| &entry.version).filter(|_| state.synced.is_some());
+        let newer = |a: &ResourceVersion, b: &ResourceVersion| a.is_newer_than(b);
+        versions.fold(ResourceVersion::default(), |newest, version| {
+            if newer(version, &newest) { version.clone() } else { newest }
+        })
+    }
+
+    /// Whether the store has this version of an object, or one that comes after `seen`, which the server has not shown yet.
+    pub(crate) fn agrees(
+        &self,
+        namespace: &str,
+        name: &str,
+        version: &ResourceVersion,
+        seen: &ResourceVersion,
+    ) -> bool {
+        let state = self.lock();
+        let entry = state.objects.get(&join(namespace, name));
+        entry.is_some_and(|entry| entry.version == *version || entry.version.is_newer_than(seen))
     }
 
     /// Accepts whatever the server shows next as newer.
@@ -109,10 +126,9 @@ mod tests {
     fn only_a_complete_store_can_be_ahead_of_its_server() {
         let store = Store::default();
         store.put(object("10"));
-        assert!(!store.is_ahead_of(&ResourceVersion::new("9")), "a first list may be older than our writes");
+        assert_eq!(store.newest().as_str(), "", "a first list may be older than our writes");
         store.set_synced();
-        assert!(store.is_ahead_of(&ResourceVersion::new("9")));
-        assert!(!store.is_ahead_of(&ResourceVersion::new("10")));
+        assert_eq!(store.newest().as_str(), "10");
     }
 
     #[test]
