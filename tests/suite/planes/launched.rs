@@ -30,7 +30,7 @@ const NAMESPACE: &str = "team-a";
 const RANGES: [&str; 2] = ["10.96.0.0/16", "fd00:77::/112"];
 /// A name that only certificates of before have.
 const FORMER: &str = "former.test";
-/// The syncer looks every minute, and the API server looks at its files as often, if it is not told before.
+/// The syncer looks every minute, and the API server reads its files as often.
 const RENEWED: Duration = Duration::from_mins(4);
 
 /// A host, and what runs of the control plane of the virtual cluster `vc`.

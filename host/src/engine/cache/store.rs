@@ -280,7 +280,7 @@ mod tests {
     use serde_json::json;
     use weft_core::object::VirtualObject;
 
-    fn object(version: &str) -> Arc<VirtualObject> {
+    pub(super) fn object(version: &str) -> Arc<VirtualObject> {
         let json = json!({"metadata": {"namespace": "a", "name": "b", "resourceVersion": version}});
         Arc::new(VirtualObject::from_json(json).unwrap())
     }

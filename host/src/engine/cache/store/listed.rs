@@ -105,13 +105,8 @@ fn is_unlisted<S>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
-    use weft_core::object::VirtualObject;
 
-    fn object(version: &str) -> Arc<VirtualObject> {
-        let json = json!({"metadata": {"namespace": "a", "name": "b", "resourceVersion": version}});
-        Arc::new(VirtualObject::from_json(json).unwrap())
-    }
+    use crate::engine::cache::store::tests::object;
 
     #[test]
     fn what_a_list_does_not_have_is_gone_but_unconfirmed() {
