@@ -275,11 +275,11 @@ async fn containerd(machine: &Machine, folder: &Path, images: &[Image]) -> Resul
 }
 
 async fn import(machine: &Machine, folder: &Path, image: &Image) -> Result<()> {
-    let archive = folder.join("image.tar");
-    image::write(image, Layers::Plain, &archive)?;
+    // Several tests import at the same time.
+    let archive = tempfile::Builder::new().prefix("image-").suffix(".tar").tempfile_in(folder)?;
+    image::write(image, Layers::Plain, archive.path())?;
     let import = ["ctr", "--namespace", "k8s.io", "images", "import"].map(OsStr::new);
-    machine.run(&[&import[..], &[archive.as_os_str()]].concat(), b"").await?;
-    Ok(fs::remove_file(archive)?)
+    machine.run(&[&import[..], &[archive.path().as_os_str()]].concat(), b"").await.map(drop)
 }
 
 /// When the kubelet has reported last.

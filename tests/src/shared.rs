@@ -62,6 +62,14 @@ where
     })
 }
 
+/// Runs a test that keeps every processor busy, while no test is on the shared node.
+pub fn alone_on_machine(test: impl Future<Output = Result<()>>) -> Result<()> {
+    in_runtime(async {
+        let _alone = NODE_USERS.write().await;
+        test.await
+    })
+}
+
 async fn on_node<F>(test: F) -> Result<()>
 where
     F: AsyncFnOnce(&'static Node, &str) -> Result<()>,

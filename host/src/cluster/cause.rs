@@ -16,6 +16,14 @@ pub async fn of(host: &Host, place: &Place, seen: &Seen, step: Step) -> Option<S
         return Some(with_advice(failures.join("; ")));
     }
     let why = seen.waiting_for(step)?;
+    // A damaged database does not always end its store.
+    if step == Step::ApiServer {
+        for container in ["store", "api"] {
+            if let Some(line) = logs::last_with(host, place, container, DAMAGED).await {
+                return Some(with_advice(line));
+            }
+        }
+    }
     // A syncer that cannot work runs on, and logs why.
     if step == Step::Syncer && seen.runs("syncer") {
         return Some(logs::last_warning(host, place, "syncer").await.unwrap_or(why));

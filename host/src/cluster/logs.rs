@@ -11,11 +11,19 @@ const LINES: i64 = 20;
 
 /// The last warning or error of `container`, a program of ours, if its log can be read.
 pub async fn last_warning(host: &Host, place: &Place, container: &str) -> Option<String> {
+    tail(host, place, container).await?.lines().rev().find_map(warning)
+}
+
+/// The last line of `container` that has these words, if its log can be read.
+pub async fn last_with(host: &Host, place: &Place, container: &str, words: &str) -> Option<String> {
+    tail(host, place, container).await?.lines().rfind(|line| line.contains(words)).map(str::to_owned)
+}
+
+async fn tail(host: &Host, place: &Place, container: &str) -> Option<String> {
     let pods: Api<Pod> = Api::namespaced(host.client.clone(), &place.namespace);
     let parameters =
         LogParams { container: Some(container.to_owned()), tail_lines: Some(LINES), ..LogParams::default() };
-    let log = pods.logs(&format!("{}-0", place.name), &parameters).await.ok()?;
-    log.lines().rev().find_map(warning)
+    pods.logs(&format!("{}-0", place.name), &parameters).await.ok()
 }
 
 /// The message of a line at this level, as the syncer writes them for people; for collectors, the whole line.

@@ -1,7 +1,7 @@
 //! One installed virtual cluster, as the tests of this tier see it.
 
 use anyhow::{Context as _, Result, bail, ensure};
-use weft_tests::eventually::{SOON, eventually};
+use weft_tests::eventually::eventually;
 use weft_tests::installed::Person;
 use weft_tests::node::Node;
 
@@ -53,7 +53,7 @@ impl<'a> Cluster<'a> {
 
     /// Starts a pod that answers, with a Service before it.
     pub(super) async fn run_probe(&self, namespace: &str) -> Result<()> {
-        eventually("the probe is created", SOON, async || {
+        eventually("the probe is created", LONG, async || {
             self.kubectl(&["apply", "-f", "-"], &probe_pod(namespace)).await
         })
         .await?;

@@ -8,12 +8,13 @@ use std::path::Path;
 use anyhow::{Result, ensure};
 use weft_tests::binaries;
 use weft_tests::binaries::statics::{self, Place};
-use weft_tests::eventually::{SOON, eventually};
+use weft_tests::eventually::eventually;
 use weft_tests::guests::rust;
 use weft_tests::image::{self, Layers, products};
 use weft_tests::node::images::PROBE;
-use weft_tests::shared::on_shared_node;
+use weft_tests::shared::{alone_on_machine, on_shared_node};
 
+use super::cluster::LONG;
 use super::steps::{apply, exec, get, ready};
 
 /// What the image of the syncer may take on a node.
@@ -26,10 +27,10 @@ fn a_static_program_resolves_the_names_of_its_pod() -> Result<()> {
         let image = products::kubernetes(&binaries::kubernetes().await?);
         node.import(&image).await?;
         apply(node, namespace, &NAME_SERVER.replace("IMAGE", &image.reference)).await?;
-        ready(node, namespace, "pod/names", SOON).await?;
+        ready(node, namespace, "pod/names", LONG).await?;
         let server = get(node, namespace, "pod/names", "{.status.podIP}").await?;
         apply(node, namespace, &CLIENT.replace("IMAGE", PROBE).replace("SERVER", &server)).await?;
-        ready(node, namespace, "pod/client", SOON).await?;
+        ready(node, namespace, "pod/client", LONG).await?;
         for name in ["thing.shop.test", "thing"] {
             let addresses = exec(node, namespace, "client", &["/probe", "lookup", name]).await?;
             assert_eq!(addresses, "192.0.2.7\n", "{name}");
@@ -49,7 +50,7 @@ fn the_syncer_starts_from_an_image_of_its_own_that_is_small() -> Result<()> {
         ensure!(size <= WEFT_LIMIT, "{} takes {size} bytes, and may take {WEFT_LIMIT}", image.reference);
         node.import(&image).await?;
         apply(node, namespace, &SYNCER.replace("IMAGE", &image.reference)).await?;
-        eventually("the pod has ended well", SOON, async || {
+        eventually("the pod has ended well", LONG, async || {
             let phase = get(node, namespace, "pod/syncer", "{.status.phase}").await?;
             ensure!(phase == "Succeeded", "{phase}");
             Ok(())
@@ -61,45 +62,49 @@ fn the_syncer_starts_from_an_image_of_its_own_that_is_small() -> Result<()> {
     })
 }
 
-#[tokio::test]
+#[test]
 #[ignore = "compiles a program twice: cargo verify nodes"]
-async fn a_program_is_equal_wherever_it_is_compiled() -> Result<()> {
-    let scratch = tempfile::tempdir()?;
-    let homes = [statics::cargo_home()?, scratch.path().join("another home")];
-    fs::create_dir(&homes[1])?;
-    for entry in fs::read_dir(&homes[0])? {
-        let entry = entry?;
-        symlink(entry.path(), homes[1].join(entry.file_name()))?;
-    }
-    let mut programs = Vec::new();
-    for (folder, cargo_home) in ["one", "another folder/deeper"].iter().zip(homes) {
-        let source = scratch.path().join(folder);
-        copy(&rust::root().join("tests/probe"), &source)?;
-        let place = Place { target: source.join("target"), source: source.clone(), cargo_home };
-        let program = fs::read(statics::build(&place, &source, "probe").await?)?;
-        for folder in [&place.source, &place.cargo_home] {
-            ensure!(!contains(&program, folder.as_os_str().as_bytes()), "{} is in it", folder.display());
+fn a_program_is_equal_wherever_it_is_compiled() -> Result<()> {
+    alone_on_machine(async {
+        let scratch = tempfile::tempdir()?;
+        let homes = [statics::cargo_home()?, scratch.path().join("another home")];
+        fs::create_dir(&homes[1])?;
+        for entry in fs::read_dir(&homes[0])? {
+            let entry = entry?;
+            symlink(entry.path(), homes[1].join(entry.file_name()))?;
         }
-        programs.push(program);
-    }
-    ensure!(programs[0] == programs[1], "the programs differ");
-    Ok(())
+        let mut programs = Vec::new();
+        for (folder, cargo_home) in ["one", "another folder/deeper"].iter().zip(homes) {
+            let source = scratch.path().join(folder);
+            copy(&rust::root().join("tests/probe"), &source)?;
+            let place = Place { target: source.join("target"), source: source.clone(), cargo_home };
+            let program = fs::read(statics::build(&place, &source, "probe").await?)?;
+            for folder in [&place.source, &place.cargo_home] {
+                ensure!(!contains(&program, folder.as_os_str().as_bytes()), "{} is in it", folder.display());
+            }
+            programs.push(program);
+        }
+        ensure!(programs[0] == programs[1], "the programs differ");
+        Ok(())
+    })
 }
 
-#[tokio::test]
+#[test]
 #[ignore = "links the control plane twice: cargo verify nodes"]
-async fn the_control_plane_is_equal_wherever_it_is_compiled() -> Result<()> {
-    let scratch = tempfile::tempdir()?;
-    let mut programs = Vec::new();
-    for folder in ["one", "another/deeper"] {
-        let module = scratch.path().join(folder);
-        copy(&binaries::kubernetes_module(), &module)?;
-        let output = module.join("kubernetes");
-        binaries::kubernetes_of(&module, &output).await?;
-        programs.push(fs::read(output)?);
-    }
-    ensure!(programs[0] == programs[1], "the programs differ");
-    Ok(())
+fn the_control_plane_is_equal_wherever_it_is_compiled() -> Result<()> {
+    alone_on_machine(async {
+        let scratch = tempfile::tempdir()?;
+        let mut programs = Vec::new();
+        for folder in ["one", "another/deeper"] {
+            let module = scratch.path().join(folder);
+            copy(&binaries::kubernetes_module(), &module)?;
+            let output = module.join("kubernetes");
+            binaries::kubernetes_of(&module, &output).await?;
+            programs.push(fs::read(output)?);
+        }
+        ensure!(programs[0] == programs[1], "the programs differ");
+        Ok(())
+    })
 }
 
 /// The sources of a package, without what was built from them.

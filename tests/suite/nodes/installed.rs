@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use weft_tests::binaries::modules::Program;
-use weft_tests::eventually::{SOON, eventually};
+use weft_tests::eventually::eventually;
 use weft_tests::installed::Person;
 use weft_tests::node::Node;
 use weft_tests::node::images::PROBE;
@@ -186,7 +186,7 @@ async fn a_connection_in_the_foreground_ends_with_its_context(
     let mut command = person.command("weft", &connect);
     let mut child = command.stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true).spawn()?;
     let context = format!("weft_{}_{}\n", cluster.namespace(), cluster.name());
-    eventually("its context is the current one", SOON, async || {
+    eventually("its context is the current one", LONG, async || {
         let now = person.run("kubectl", &current, "").await?;
         ensure!(now == context, "{now}");
         Ok(())

@@ -8,11 +8,12 @@ use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use weft_tests::binaries::modules::Program;
-use weft_tests::eventually::{SOON, eventually};
+use weft_tests::eventually::eventually;
 use weft_tests::installed::Person;
 use weft_tests::node::Node;
 use weft_tests::shared::{alone_on_shared_node, on_shared_node};
 
+use super::cluster::LONG;
 use super::steps::{apply, get, objects};
 
 /// Nothing listens there.
@@ -40,7 +41,7 @@ fn what_the_host_would_not_run_is_refused_before_helm_runs() -> Result<()> {
         default("true").await?;
         refused?;
         apply(node, namespace, QUOTA).await?;
-        eventually("the quota is counted", SOON, async || {
+        eventually("the quota is counted", LONG, async || {
             let hard = get(node, namespace, "resourcequota/quota", "{.status.hard}").await?;
             ensure!(!hard.is_empty());
             Ok(())
@@ -211,7 +212,7 @@ async fn interrupted(node: &Node, person: &Person, namespace: &str, create: &[&s
         .spawn()?;
     let pid = Pid::from_raw(i32::try_from(child.id().context("it has ended")?)?);
     let name = create.get(1).context("it has a name")?;
-    eventually("the image is not pulled", SOON, async || {
+    eventually("the image is not pulled", LONG, async || {
         let why = "{.status.initContainerStatuses[*].state.waiting.reason}";
         let why = get(node, namespace, &format!("pod/{name}-0"), why).await?;
         ensure!(why.contains("Image"), "{why}");

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use weft_tests::eventually::{SOON, eventually};
+use weft_tests::eventually::eventually;
 use weft_tests::guests::rust::root;
 use weft_tests::node::Node;
 use weft_tests::node::images::{BUSYBOX, PROBE};
 use weft_tests::shared::on_shared_node;
 
+use super::cluster::LONG;
 use super::steps::{apply, exec, get, ready};
 
 /// How long a pod may take whose volume has to be provisioned first: helper pods take seconds each.
@@ -19,7 +20,7 @@ const PROVISIONED: Duration = Duration::from_mins(1);
 fn a_pod_gets_settings_secrets_and_a_token() -> Result<()> {
     on_shared_node(async |node, namespace| {
         apply(node, namespace, &WITH_SETTINGS.replace("IMAGE", PROBE)).await?;
-        ready(node, namespace, "pod/web", SOON).await?;
+        ready(node, namespace, "pod/web", LONG).await?;
         let page = async |path| exec(node, namespace, "web", &["/probe", "get", path]).await;
         assert_eq!(page("http://127.0.0.1:8080/env/GREETING").await?, "200\nhello\n");
         assert_eq!(page("http://127.0.0.1:8080/file/settings/file").await?, "200\nsetting\n");
@@ -36,12 +37,12 @@ fn a_pod_gets_settings_secrets_and_a_token() -> Result<()> {
 fn a_service_leads_to_its_pods_and_logs_say_who_called() -> Result<()> {
     on_shared_node(async |node, namespace| {
         apply(node, namespace, &WITH_SERVICE.replace("IMAGE", PROBE)).await?;
-        ready(node, namespace, "pod/web", SOON).await?;
-        ready(node, namespace, "pod/client", SOON).await?;
+        ready(node, namespace, "pod/web", LONG).await?;
+        ready(node, namespace, "pod/client", LONG).await?;
         let address = get(node, namespace, "service/web", "{.spec.clusterIP}").await?;
         let url = format!("http://{address}/");
         // kube-proxy hears of the endpoint after the pod is ready.
-        eventually("the Service answers", SOON, async || {
+        eventually("the Service answers", LONG, async || {
             let answer = exec(node, namespace, "client", &["/probe", "get", &url]).await?;
             ensure!(answer == "200\nweb\n", "{answer}");
             Ok(())
@@ -66,8 +67,8 @@ fn a_claim_of_the_default_class_is_provisioned_and_survives_its_pod() -> Result<
         node.kubectl(&["delete", "pod", "writer", "--namespace", namespace, "--now"], "").await?;
         apply(node, namespace, &writer.replace("echo kept > /data/file; ", "").replace("writer", "reader"))
             .await?;
-        ready(node, namespace, "pod/reader", SOON).await?;
-        eventually("the file is there", SOON, async || {
+        ready(node, namespace, "pod/reader", LONG).await?;
+        eventually("the file is there", LONG, async || {
             let file = exec(node, namespace, "reader", &["cat", "/data/file"]).await?;
             ensure!(file == "kept\n", "{file}");
             Ok(())
@@ -99,10 +100,10 @@ fn the_nginx_example_serves_pages() -> Result<()> {
 fn a_pod_comes_back_after_a_reboot_and_goes_on_while_the_kubelet_restarts() -> Result<()> {
     on_shared_node(async |node, namespace| {
         apply(node, namespace, &WITH_SETTINGS.replace("IMAGE", PROBE)).await?;
-        ready(node, namespace, "pod/web", SOON).await?;
+        ready(node, namespace, "pod/web", LONG).await?;
         let before = get(node, namespace, "pod/web", STATE).await?;
         node.restart_daemons().await?;
-        ready(node, namespace, "pod/web", SOON).await?;
+        ready(node, namespace, "pod/web", LONG).await?;
         assert_eq!(get(node, namespace, "pod/web", STATE).await?, before);
         node.reboot().await?;
         eventually("the container was started again and is ready", PROVISIONED, async || {
@@ -120,14 +121,14 @@ fn a_node_that_is_stopped_leaves_nothing() -> Result<()> {
     // The shared one runs beside it, and notices nothing.
     on_shared_node(async |shared, namespace| {
         apply(shared, namespace, &WITH_SETTINGS.replace("IMAGE", PROBE)).await?;
-        ready(shared, namespace, "pod/web", SOON).await?;
+        ready(shared, namespace, "pod/web", LONG).await?;
         let node = Node::start(shared.options().clone()).await?;
         apply(&node, "default", &WITH_SETTINGS.replace("IMAGE", PROBE)).await?;
-        ready(&node, "default", "pod/web", SOON).await?;
+        ready(&node, "default", "pod/web", LONG).await?;
         let traces = node.traces()?;
         ensure!(traces.iter().any(|trace| trace.exists()), "a running node has {traces:?}");
         node.stop().await?;
-        eventually("nothing is left", SOON, async || {
+        eventually("nothing is left", LONG, async || {
             let left: Vec<_> = traces.iter().filter(|trace| trace.exists()).collect();
             ensure!(left.is_empty(), "{left:?}");
             Ok(())

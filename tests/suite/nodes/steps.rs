@@ -4,14 +4,16 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::Result;
-use weft_tests::eventually::{SOON, eventually};
+use weft_tests::eventually::eventually;
 use weft_tests::installed::Person;
 use weft_tests::node::Node;
+
+use super::cluster::LONG;
 
 /// Creates objects in a namespace that may be new.
 pub(super) async fn apply(node: &Node, namespace: &str, objects: &str) -> Result<()> {
     // A pod needs the account of its namespace, which a controller makes.
-    eventually("the objects are created", SOON, async || {
+    eventually("the objects are created", LONG, async || {
         node.kubectl(&["apply", "--namespace", namespace, "-f", "-"], objects).await
     })
     .await?;
