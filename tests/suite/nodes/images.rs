@@ -3,7 +3,6 @@
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::symlink;
-use std::path::Path;
 
 use anyhow::{Result, ensure};
 use weft_tests::binaries;
@@ -15,7 +14,7 @@ use weft_tests::node::images::PROBE;
 use weft_tests::shared::{alone_on_machine, on_shared_node};
 
 use super::cluster::LONG;
-use super::steps::{apply, exec, get, ready};
+use super::steps::{apply, copy_sources, exec, get, ready};
 
 /// What the image of the syncer may take on a node.
 const WEFT_LIMIT: u64 = 60_000_000;
@@ -76,7 +75,7 @@ fn a_program_is_equal_wherever_it_is_compiled() -> Result<()> {
         let mut programs = Vec::new();
         for (folder, cargo_home) in ["one", "another folder/deeper"].iter().zip(homes) {
             let source = scratch.path().join(folder);
-            copy(&rust::root().join("tests/probe"), &source)?;
+            copy_sources(&rust::root().join("tests/probe"), &source)?;
             let place = Place { target: source.join("target"), source: source.clone(), cargo_home };
             let program = fs::read(statics::build(&place, &source, "probe").await?)?;
             for folder in [&place.source, &place.cargo_home] {
@@ -97,7 +96,7 @@ fn the_control_plane_is_equal_wherever_it_is_compiled() -> Result<()> {
         let mut programs = Vec::new();
         for folder in ["one", "another/deeper"] {
             let module = scratch.path().join(folder);
-            copy(&binaries::kubernetes_module(), &module)?;
+            copy_sources(&binaries::kubernetes_module(), &module)?;
             let output = module.join("kubernetes");
             binaries::kubernetes_of(&module, &output).await?;
             programs.push(fs::read(output)?);
@@ -105,21 +104,6 @@ fn the_control_plane_is_equal_wherever_it_is_compiled() -> Result<()> {
         ensure!(programs[0] == programs[1], "the programs differ");
         Ok(())
     })
-}
-
-/// The sources of a package, without what was built from them.
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    fs::create_dir_all(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let to = to.join(entry.file_name());
-        if !entry.file_type()?.is_dir() {
-            fs::copy(entry.path(), to)?;
-        } else if entry.file_name() != "target" {
-            copy(&entry.path(), &to)?;
-        }
-    }
-    Ok(())
 }
 
 fn contains(program: &[u8], part: &[u8]) -> bool {

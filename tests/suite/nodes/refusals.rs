@@ -14,7 +14,7 @@ use weft_tests::node::Node;
 use weft_tests::shared::{alone_on_shared_node, on_shared_node};
 
 use super::cluster::LONG;
-use super::steps::{apply, get, objects};
+use super::steps::{apply, copy_sources, get, objects};
 
 /// Nothing listens there.
 const UNPULLABLE: &str = "image.registry=127.0.0.1:1";
@@ -180,25 +180,11 @@ async fn what_kubectl_applied_is_left_alone(person: &Person, namespace: &str) ->
 /// A copy of the chart that says it is newer.
 fn newer_chart(folder: &Path) -> Result<PathBuf> {
     let (from, to) = (Path::new(CHART), folder.join("chart"));
-    copy(from, &to)?;
+    copy_sources(from, &to)?;
     let file = to.join("Chart.yaml");
     let own = env!("CARGO_PKG_VERSION");
     fs::write(&file, fs::read_to_string(&file)?.replace(own, NEWER))?;
     Ok(to)
-}
-
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    fs::create_dir_all(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let target = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            copy(&entry.path(), &target)?;
-        } else {
-            fs::copy(entry.path(), target)?;
-        }
-    }
-    Ok(())
 }
 
 /// Starts `weft create`, sends what Ctrl-C sends when it waits for the image, and returns what it has said.

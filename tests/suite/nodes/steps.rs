@@ -1,6 +1,8 @@
-//! What tests on a real node do by kubectl, as a person would.
+//! What tests on a real node do by kubectl, as a person would, and with the sources that they install.
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -48,4 +50,19 @@ pub(super) async fn objects(person: &Person, namespace: &str) -> Result<BTreeSet
     let kinds = "all,configmaps,secrets,serviceaccounts,persistentvolumeclaims,roles,rolebindings,endpointslices,leases";
     let listed = person.run("kubectl", &["get", kinds, "-n", namespace, "-o", "name"], "").await?;
     Ok(listed.lines().map(str::to_owned).collect())
+}
+
+/// Copies the sources of a package or a chart, without what was built from them.
+pub(super) fn copy_sources(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let to = to.join(entry.file_name());
+        if !entry.file_type()?.is_dir() {
+            fs::copy(entry.path(), to)?;
+        } else if entry.file_name() != "target" {
+            copy_sources(&entry.path(), &to)?;
+        }
+    }
+    Ok(())
 }
