@@ -1,6 +1,7 @@
 //! `weft check`: what is wrong with a virtual cluster, and what to do about it.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
@@ -11,6 +12,8 @@ use crate::cli::output::{self, Format, bad, faint, good, strong};
 use crate::cluster::check::{self, Finding, Level};
 use crate::cluster::find;
 
+/// What start and output may take of the time; the requests have the rest.
+const AROUND: Duration = Duration::from_millis(300);
 /// There are warnings.
 const WARNINGS: u8 = 1;
 /// There are errors.
@@ -21,6 +24,9 @@ const ERRORS: u8 = 2;
 pub(super) struct Check {
     #[command(flatten)]
     cluster: ClusterFlags,
+    /// Time for all checks together; what has no answer by then is an error.
+    #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = super::duration::parse)]
+    timeout: Duration,
     /// Output format.
     #[arg(short, long, value_enum, default_value = "text")]
     output: Format,
@@ -28,7 +34,7 @@ pub(super) struct Check {
 
 pub(super) fn check(arguments: &Check) -> ExitCode {
     let findings = host::run(async {
-        let deadline = Instant::now() + check::TIMEOUT;
+        let deadline = Instant::now() + arguments.timeout.saturating_sub(AROUND);
         let ClusterFlags { name, namespace, host } = &arguments.cluster;
         let host = host.open().await?;
         let set = timeout_at(deadline, find::one(&host, name, namespace.as_deref())).await;

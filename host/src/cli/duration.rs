@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// The longest, a year: more than anybody waits, and no clock runs over.
+const LONGEST: Duration = Duration::from_hours(365 * 24);
+
 /// The duration that `text` names.
 pub(super) fn parse(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is no duration; give one such as 90s, 5m or 1h30m");
@@ -22,7 +25,7 @@ pub(super) fn parse(text: &str) -> Result<Duration, String> {
         total = total.checked_add(part).ok_or_else(wrong)?;
         rest = after;
     }
-    if total.is_zero() { Err(wrong()) } else { Ok(total) }
+    if total.is_zero() || total > LONGEST { Err(wrong()) } else { Ok(total) }
 }
 
 #[cfg(test)]
@@ -32,7 +35,7 @@ mod tests {
     #[test]
     fn durations_are_read_as_kubectl_reads_them() {
         assert_eq!(parse("1h30m5s"), Ok(Duration::from_secs(5405)));
-        for wrong in ["", "5", "m", "0s", "5d", "99999999999999999999h", "5ö"] {
+        for wrong in ["", "5", "m", "0s", "5d", "99999999999999999999h", "9999999h", "5ö"] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
     }

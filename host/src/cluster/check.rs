@@ -3,8 +3,6 @@
 mod host_side;
 mod virtual_side;
 
-use std::time::Duration;
-
 use anyhow::Context as _;
 use futures::FutureExt as _;
 use futures::future::{LocalBoxFuture, join_all};
@@ -17,9 +15,6 @@ use crate::cluster::connection::Connection;
 use crate::cluster::forward::{Target, listen, serve};
 use crate::cluster::forwarder::server;
 use crate::cluster::host::Host;
-
-/// How long all checks together may take, from before the virtual cluster is looked up.
-pub const TIMEOUT: Duration = Duration::from_millis(2700);
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -108,8 +103,10 @@ async fn virtual_side(host: &Host, place: &Place, deadline: Instant) -> Vec<Find
 
 async fn limited((side, check, outcome): Check<'_>, deadline: Instant) -> Finding {
     let late = || {
-        let hint = format!("the API server of the {side} cluster is slow or away; try again");
-        Outcome::error(format!("no answer within {:.1} s", TIMEOUT.as_secs_f64()), hint)
+        let hint = format!(
+            "the API server of the {side} cluster is slow or away; try again, or with more `--timeout`"
+        );
+        Outcome::error("no answer in time", hint)
     };
     let outcome = timeout_at(deadline, outcome).await.unwrap_or_else(|_| late());
     finding(side, check, outcome)
@@ -135,10 +132,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_check_that_gets_no_answer_is_an_error_with_a_hint() {
-        let (check, deadline) =
-            (named("host", "API server", std::future::pending()), Instant::now() + TIMEOUT);
-        let finding = limited(check, deadline).await;
-        assert_eq!((finding.level, finding.message.as_str()), (Level::Error, "no answer within 2.7 s"));
+        let check = named("host", "API server", std::future::pending());
+        let finding = limited(check, Instant::now()).await;
+        assert_eq!((finding.level, finding.message.as_str()), (Level::Error, "no answer in time"));
         assert!(finding.hint.is_some());
     }
 }

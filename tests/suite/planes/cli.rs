@@ -305,7 +305,7 @@ fn a_person_sees_the_state_of_virtual_clusters() -> Result<()> {
 
 /// The level of each check; the exit code must fit.
 async fn checked(desk: &Desk) -> Result<BTreeMap<String, String>> {
-    let output = desk.weft(&["check", "one", "-o", "json"]).await?;
+    let output = desk.weft(&["check", "one", "-o", "json", "--timeout", "1m"]).await?;
     ensure!(output.status.code() == Some(2), "{output:?}");
     let findings: Vec<Value> = serde_json::from_slice(&output.stdout)?;
     let text = |finding: &Value, key: &str| finding[key].as_str().unwrap_or_default().to_owned();
