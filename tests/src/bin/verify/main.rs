@@ -1,5 +1,6 @@
 //! `cargo verify`: everything that must hold before a change is handed in, part by part.
 
+mod failures;
 mod parts;
 mod screen;
 
@@ -14,6 +15,7 @@ use weft_tests::binaries::Programs;
 use weft_tests::binaries::modules::{self, Program};
 use weft_tests::{cargo, node};
 
+use crate::failures::Failures;
 use crate::parts::{Outcome, PARTS, Part, go_is_usable};
 
 /// Checks and tests everything; what this machine cannot run is skipped with a reason.
@@ -61,18 +63,19 @@ fn chosen(arguments: &Arguments, part: &Part) -> bool {
 async fn run(part: &'static Part, builds: &mut Builds) -> Outcome {
     screen::heading(part);
     let started = Instant::now();
+    let mut failures = Failures::default();
     let result = match part.obstacle().await {
         Some(reason) => Ok(Some(reason)),
-        None => attempt(part, builds).await.map(|()| None),
+        None => attempt(part, builds, &mut failures).await.map(|()| None),
     };
-    Outcome::new(part, started.elapsed(), result)
+    Outcome::new(part, started.elapsed(), result, failures)
 }
 
-async fn attempt(part: &Part, builds: &mut Builds) -> Result<()> {
+async fn attempt(part: &Part, builds: &mut Builds, failures: &mut Failures) -> Result<()> {
     builds.done(part).await?;
     let mut command = cargo::command();
     command.args(part.arguments).envs(part.environment.iter().copied()).kill_on_drop(true);
-    let status = command.status().await?;
+    let status = failures::run(&mut command, failures).await?;
     if part.needs_node {
         node::sweep()?;
     }

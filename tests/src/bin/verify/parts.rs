@@ -6,6 +6,8 @@ use std::time::Duration;
 use anyhow::Result;
 use weft_tests::{cargo, node};
 
+use crate::failures::Failures;
+
 /// One thing to verify: a cargo command.
 #[derive(Debug)]
 pub(crate) struct Part {
@@ -126,6 +128,7 @@ pub(crate) struct Outcome {
     pub(crate) part: &'static Part,
     pub(crate) took: Duration,
     pub(crate) result: Kind,
+    pub(crate) failures: Failures,
 }
 
 /// Passed, or why not.
@@ -137,14 +140,19 @@ pub(crate) enum Kind {
 }
 
 impl Outcome {
-    /// From the reason to skip it, or nothing, or the failure.
-    pub(crate) fn new(part: &'static Part, took: Duration, result: Result<Option<String>>) -> Self {
+    /// From the reason to skip it, or nothing, or the failure, and what failing tests have said.
+    pub(crate) fn new(
+        part: &'static Part,
+        took: Duration,
+        result: Result<Option<String>>,
+        failures: Failures,
+    ) -> Self {
         let result = match result {
             Ok(None) => Kind::Passed,
             Ok(Some(reason)) => Kind::Skipped(reason),
             Err(error) => Kind::Failed(format!("{error:#}")),
         };
-        Self { part, took, result }
+        Self { part, took, result, failures }
     }
 
     /// Whether it failed.

@@ -10,8 +10,12 @@ pub(crate) fn heading(part: &Part) {
     println!("\n=== {} === cargo {}", part.name, part.arguments.join(" "));
 }
 
-/// The table of all parts, and the line that counts them.
+/// What failing tests have said, once more, the table of all parts, and the line that counts them.
 pub(crate) fn closing(outcomes: &[Outcome]) -> ExitCode {
+    for outcome in outcomes.iter().filter(|outcome| outcome.failed()) {
+        println!("\n=== {} === failed", outcome.part.name);
+        outcome.failures.lines().iter().for_each(|line| println!("{line}"));
+    }
     println!();
     let (mut passed, mut failed, mut skipped) = (0, 0, 0);
     for outcome in outcomes {
