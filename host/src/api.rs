@@ -26,7 +26,7 @@ use crate::config::Connection;
 pub use connect::ConnectError;
 pub use error::Error;
 use error::refusal;
-use gate::Gate;
+use gate::{Gate, Scope};
 
 /// A request that got no reply by then is given up; watches have their own limit.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -59,20 +59,30 @@ impl<S> Api<S> {
 
     /// Sends a request and reads the whole reply.
     pub async fn send(&self, request: Request<Vec<u8>>) -> Result<Bytes, Error> {
-        self.gate.pass().await;
+        let scope = self.pass(&request).await?;
         let reply = async {
             let response = self.exchange(request).await?;
             read(response.into_body()).await
         };
         let reply = tokio::time::timeout(REQUEST_TIMEOUT, reply).await.unwrap_or(Err(Error::Timeout));
-        self.learn(reply)
+        self.learn(scope, reply)
     }
 
     /// Sends a request and gives the reply's body as it comes; fails if the server refuses.
     pub async fn start(&self, request: Request<Vec<u8>>) -> Result<Response<Body>, Error> {
-        self.gate.pass().await;
+        let scope = self.pass(&request).await?;
         let response = self.exchange(request).await;
-        self.learn(response)
+        self.learn(scope, response)
+    }
+
+    /// Waits while the server is away; fails while it wants to be left alone, so that whoever waits can do something else.
+    async fn pass(&self, request: &Request<Vec<u8>>) -> Result<Scope, Error> {
+        self.gate.pass().await;
+        let scope = Scope::of(request.uri().path());
+        match self.gate.rest(&scope) {
+            Some(rest) => Err(Error::Resting(rest)),
+            None => Ok(scope),
+        }
     }
 
     async fn exchange(&self, request: Request<Vec<u8>>) -> Result<Response<Body>, Error> {
@@ -85,12 +95,17 @@ impl<S> Api<S> {
         Err(refusal(code, retry_after, &body))
     }
 
-    /// What one request learns of the server holds for all.
-    fn learn<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
+    /// What one request learns of the server holds for all, or for all of its scope. That it got no reply in time says nothing
+    /// of others: a webhook may hang.
+    fn learn<T>(&self, scope: Scope, result: Result<T, Error>) -> Result<T, Error> {
         match &result {
-            Err(Error::Transport(_) | Error::Timeout) => self.gate.unreachable(),
-            Err(Error::Status { code: 429 | 503, retry_after, .. }) => self.gate.answered(*retry_after),
-            _ => self.gate.answered(None),
+            Err(Error::Transport(_)) => self.gate.unreachable(),
+            Err(Error::Timeout) => {}
+            Err(Error::Status { code: 429 | 503, retry_after: Some(rest), .. }) => {
+                self.gate.answered();
+                self.gate.asked_for_rest(scope, *rest);
+            }
+            _ => self.gate.answered(),
         }
         result
     }
@@ -222,6 +237,44 @@ mod tests {
             requests.lines(),
             ["GET /api/v1/namespaces/a/secrets/there", "GET /api/v1/namespaces/a/secrets/gone"]
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wish_for_rest_is_limited_and_holds_for_a_kind_in_a_namespace() {
+        for header in ["2000000000", "18446744073709551615"] {
+            let (api, requests) =
+                scripted::<weft_core::object::Host>(move |asked| match asked.path.as_str() {
+                    "/api/v1/namespaces/a/pods/web" => {
+                        let details =
+                            serde_json::json!({"retryAfterSeconds": header.parse::<u64>().unwrap()});
+                        let body = serde_json::json!({"reason": "TooManyRequests", "details": details});
+                        Answer::Reply(http::StatusCode::TOO_MANY_REQUESTS, body)
+                    }
+                    _ => Answer::ok(serde_json::json!({"metadata": {"name": "web"}})),
+                });
+            let pods = ResourceType::core("Pod", "pods");
+            let refused = api.get(&pods, "a", "web").await.unwrap_err();
+            assert_eq!(refused.retry_after(), Some(error::LONGEST_REST));
+            let rests = api.get(&pods, "a", "other").await.unwrap_err();
+            assert_eq!(rests.retry_after(), Some(error::LONGEST_REST), "{rests}");
+            assert!(api.get(&pods, "b", "web").await.is_ok(), "another namespace");
+            assert_eq!(requests.lines().len(), 2, "{:?}", requests.lines());
+            tokio::time::advance(error::LONGEST_REST).await;
+            assert!(api.get(&pods, "a", "other").await.is_ok(), "its time is over");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_hangs_holds_no_other_back() {
+        let (api, _) = scripted::<weft_core::object::Host>(|asked| match asked.path.as_str() {
+            "/api/v1/namespaces/a/pods/web" => Answer::Silence,
+            _ => Answer::ok(serde_json::json!({"metadata": {"name": "web"}})),
+        });
+        let pods = ResourceType::core("Pod", "pods");
+        assert!(matches!(api.get(&pods, "a", "web").await, Err(Error::Timeout)));
+        let started = tokio::time::Instant::now();
+        assert!(api.get(&pods, "a", "other").await.is_ok());
+        assert!(started.elapsed().is_zero(), "{:?}", started.elapsed());
     }
 
     #[tokio::test(start_paused = true)]

@@ -7,6 +7,9 @@ use serde::Deserialize;
 
 use crate::api::{MAX_REPLY, REQUEST_TIMEOUT};
 
+/// A server, or a webhook behind it, may ask for more rest; within this time it is asked whether things are better.
+pub(super) const LONGEST_REST: Duration = Duration::from_secs(60);
+
 /// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -21,7 +24,7 @@ pub enum Error {
         message: String,
         /// The fields that were refused, in Kubernetes' notation.
         fields: Vec<String>,
-        /// When the server wants to be asked again.
+        /// When the server wants to be asked again; a minute at most.
         retry_after: Option<Duration>,
     },
     /// No reply.
@@ -36,6 +39,9 @@ pub enum Error {
     /// Nothing was sent: it must not be, or it is not known that it may.
     #[error("nothing is written now: {0}")]
     Withheld(String),
+    /// Nothing was sent: the server wants to be left alone about this kind in this namespace for so long.
+    #[error("the server has asked to be left alone for {} s", .0.as_secs_f64().ceil())]
+    Resting(Duration),
     /// A reply that is too large.
     #[error("the server's reply is larger than {MAX_REPLY} bytes")]
     TooLarge,
@@ -86,6 +92,7 @@ impl Error {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Status { retry_after, .. } => *retry_after,
+            Self::Resting(rest) => Some(*rest),
             // What it waits for is looked at once a second.
             Self::Withheld(_) => Some(Duration::from_secs(1)),
             _ => None,
@@ -132,7 +139,9 @@ pub(super) fn refusal(code: StatusCode, retry_after: Option<Duration>, body: &[u
             .map(|cause| cause.field)
             .filter(|field| !field.is_empty())
             .collect(),
-        retry_after: retry_after.or(status.details.retry_after_seconds.map(Duration::from_secs)),
+        retry_after: retry_after
+            .or(status.details.retry_after_seconds.map(Duration::from_secs))
+            .map(|rest| rest.min(LONGEST_REST)),
     }
 }
 
