@@ -143,7 +143,7 @@ pub struct Pods {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Engine {
-    /// How many pairs are worked on at once, 1 to 1000.
+    /// How many pairs are worked on at once, 1 to 1000; a third of them in one virtual namespace, two thirds of one kind.
     pub workers: usize,
 }
 
@@ -161,9 +161,8 @@ impl Default for Log {
 
 impl Default for Engine {
     fn default() -> Self {
-        // Enough to keep two API servers busy at 50 ms a write and 500 writes a second; each keeps a
-        // connection or two, with their buffers.
-        Self { workers: 24 }
+        // A third is enough to keep two API servers busy for one namespace; each keeps a connection or two, with their buffers.
+        Self { workers: 36 }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Hands out keys: each once, never the same key twice at once, fair between virtual namespaces.
+//! Hands out keys: each once, never the same key twice at once, fair between virtual namespaces and kinds.
 //!
 //! A key that is added while it is in flight comes out again afterwards. Keys of objects that are gone
 //! come out like all others. Bounded by construction: a key is held at most once.
@@ -93,7 +93,7 @@ impl Queue {
     pub(crate) fn done(&self, key: &Key, outcome: Outcome) {
         let mut state = self.lock();
         let added_meanwhile = state.in_flight.remove(key).unwrap_or_default();
-        state.lanes.release(&key.kind);
+        state.lanes.release(key);
         match outcome {
             Outcome::Failed(asked) => {
                 let delay = state.fail(key, asked);

@@ -1,20 +1,31 @@
-//! Keys that are ready, in turn by virtual namespace; of some kinds only so many may be in flight at once.
+//! Keys that are ready, in turn by virtual namespace and kind; of each namespace and of each kind only so many may be in
+//! flight at once.
 //!
-//! Rules that may take long run on threads of their own, but the worker waits for them. A kind with such
-//! rules has lanes of its own, which are parked while enough of it is in flight: it cannot take every worker,
-//! and its keys cost nothing while they wait.
+//! A worker waits for what it has asked a server, and a server may not answer: an admission webhook hangs, in one namespace or
+//! for one kind. Rules that may take long are waited for as well. A lane whose namespace or kind has enough in flight is
+//! parked: it cannot take every worker, and its keys cost nothing while they wait.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use weft_core::object::{Key, Kind};
 
 /// How many keys may be in flight at once.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Limits {
-    /// Of each of these kinds; of all others any number.
+    /// Of a virtual namespace.
+    pub(crate) namespace: usize,
+    /// Of a kind.
+    pub(crate) kind: usize,
+    /// Of each of these kinds, whose rules may take long.
     pub(crate) kinds: BTreeMap<Kind, usize>,
-    /// Of all these kinds together.
+    /// Of all those together.
     pub(crate) together: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { namespace: usize::MAX, kind: usize::MAX, kinds: BTreeMap::new(), together: usize::MAX }
+    }
 }
 
 /// The ready keys.
@@ -23,19 +34,27 @@ pub(super) struct Lanes {
     keys: HashMap<Lane, VecDeque<Key>>,
     /// Lanes with keys, in the order of their turns.
     turns: VecDeque<Lane>,
-    /// Lanes with keys of kinds of which enough is in flight.
-    parked: BTreeMap<Kind, VecDeque<Lane>>,
+    /// Lanes with keys that wait for room, by where.
+    parked: HashMap<Bound, VecDeque<Lane>>,
     ready: HashSet<Key>,
     limits: Limits,
-    /// Keys in flight, of the limited kinds.
-    in_flight: BTreeMap<Kind, usize>,
+    in_flight: HashMap<Bound, usize>,
 }
 
-/// Whose turn it is: a virtual namespace, and there each limited kind for itself.
+/// Whose turn it is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Lane {
-    limited: Option<Kind>,
     namespace: String,
+    kind: Kind,
+}
+
+/// What only so many keys may be in flight of.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Bound {
+    Namespace(String),
+    Kind(Kind),
+    /// All kinds whose rules may take long.
+    Together,
 }
 
 impl Lanes {
@@ -44,7 +63,7 @@ impl Lanes {
         if !self.ready.insert(key.clone()) {
             return;
         }
-        let lane = self.lane(&key);
+        let lane = Lane::of(&key);
         let keys = self.keys.entry(lane.clone()).or_default();
         if keys.is_empty() {
             self.turns.push_back(lane);
@@ -57,59 +76,48 @@ impl Lanes {
         let lane = self.next_lane()?;
         let keys = self.keys.get_mut(&lane)?;
         let key = keys.pop_front()?;
+        for bound in self.limits.bounds(&lane) {
+            *self.in_flight.entry(bound).or_default() += 1;
+        }
         if keys.is_empty() {
             self.keys.remove(&lane);
         } else {
             self.turns.push_back(lane);
         }
         self.ready.remove(&key);
-        if self.limits.kinds.contains_key(&key.kind) {
-            *self.in_flight.entry(key.kind.clone()).or_default() += 1;
-        }
         Some(key)
     }
 
-    /// Ends the flight of a key of this kind: a parked lane may have its turn.
-    pub(super) fn release(&mut self, kind: &Kind) {
-        let Some(count) = self.in_flight.get_mut(kind) else { return };
-        *count = count.saturating_sub(1);
-        // The room may be for any of them: all together are limited too.
-        let waiting: Vec<Kind> = self.parked.keys().cloned().collect();
-        for kind in waiting.into_iter().filter(|kind| !is_full(&self.limits, &self.in_flight, kind)) {
-            let Some(lanes) = self.parked.get_mut(&kind) else { continue };
-            self.turns.extend(lanes.pop_front());
-            if lanes.is_empty() {
-                self.parked.remove(&kind);
+    /// Ends the flight of a key: lanes that were parked for want of its room may have their turn.
+    pub(super) fn release(&mut self, key: &Key) {
+        for bound in self.limits.bounds(&Lane::of(key)) {
+            if let Some(count) = self.in_flight.get_mut(&bound) {
+                *count = count.saturating_sub(1);
+                if *count == 0 {
+                    self.in_flight.remove(&bound);
+                }
             }
+            self.unpark(&bound);
         }
     }
 
     /// Sets the limits, given the keys that are in flight now.
     pub(super) fn limit<'a>(&mut self, limits: Limits, in_flight: impl Iterator<Item = &'a Key>) {
-        self.in_flight.clear();
-        for key in in_flight.filter(|key| limits.kinds.contains_key(&key.kind)) {
-            *self.in_flight.entry(key.kind.clone()).or_default() += 1;
-        }
         self.limits = limits;
-        let order: Vec<Lane> =
-            self.turns.drain(..).chain(std::mem::take(&mut self.parked).into_values().flatten()).collect();
-        self.ready.clear();
-        let mut keys = std::mem::take(&mut self.keys);
-        for lane in order {
-            keys.remove(&lane).into_iter().flatten().for_each(|key| self.push(key));
+        self.in_flight.clear();
+        for bound in in_flight.flat_map(|key| self.limits.bounds(&Lane::of(key))) {
+            *self.in_flight.entry(bound).or_default() += 1;
         }
+        self.unpark_all();
     }
 
     /// Drops every key of a kind.
     pub(super) fn forget(&mut self, kind: &Kind) {
         self.ready.retain(|key| key.kind != *kind);
-        for keys in self.keys.values_mut() {
-            keys.retain(|key| key.kind != *kind);
-        }
-        self.keys.retain(|_, keys| !keys.is_empty());
-        let keys = &self.keys;
-        self.turns.retain(|lane| keys.contains_key(lane));
-        self.parked.remove(kind);
+        self.keys.retain(|lane, _| lane.kind != *kind);
+        // A lane that goes leaves its room to those that wait.
+        self.unpark_all();
+        self.turns.retain(|lane| lane.kind != *kind);
     }
 
     /// Whether the key is ready.
@@ -131,26 +139,61 @@ impl Lanes {
     fn next_lane(&mut self) -> Option<Lane> {
         loop {
             let lane = self.turns.pop_front()?;
-            match &lane.limited {
-                Some(kind) if is_full(&self.limits, &self.in_flight, kind) => {
-                    self.parked.entry(kind.clone()).or_default().push_back(lane);
+            let bounds = self.limits.bounds(&lane);
+            let Some(full) = bounds.iter().position(|bound| self.is_full(bound)) else { return Some(lane) };
+            for (place, bound) in bounds.into_iter().enumerate() {
+                if place == full {
+                    self.parked.entry(bound).or_default().push_back(lane.clone());
+                } else if !self.is_full(&bound) {
+                    // It had its turn for the room here, and leaves it to the next.
+                    self.unpark(&bound);
                 }
-                _ => return Some(lane),
             }
         }
     }
 
-    fn lane(&self, key: &Key) -> Lane {
-        let limited = self.limits.kinds.contains_key(&key.kind).then(|| key.kind.clone());
-        Lane { limited, namespace: key.name.namespace.clone() }
+    fn is_full(&self, bound: &Bound) -> bool {
+        self.in_flight.get(bound).is_some_and(|count| *count >= self.limits.of(bound))
+    }
+
+    /// Gives one lane that is parked for want of room here its turn.
+    fn unpark(&mut self, bound: &Bound) {
+        let Some(lanes) = self.parked.get_mut(bound) else { return };
+        self.turns.extend(lanes.pop_front());
+        if lanes.is_empty() {
+            self.parked.remove(bound);
+        }
+    }
+
+    fn unpark_all(&mut self) {
+        let parked = std::mem::take(&mut self.parked);
+        self.turns.extend(parked.into_values().flatten());
     }
 }
 
-/// Whether enough of a limited kind is in flight.
-fn is_full(limits: &Limits, in_flight: &BTreeMap<Kind, usize>, kind: &Kind) -> bool {
-    let held = in_flight.get(kind).copied().unwrap_or_default();
-    limits.kinds.get(kind).is_some_and(|limit| held >= *limit)
-        || in_flight.values().sum::<usize>() >= limits.together
+impl Lane {
+    fn of(key: &Key) -> Self {
+        Self { namespace: key.name.namespace.clone(), kind: key.kind.clone() }
+    }
+}
+
+impl Limits {
+    /// What a key of this lane counts towards.
+    fn bounds(&self, lane: &Lane) -> Vec<Bound> {
+        let mut bounds = vec![Bound::Namespace(lane.namespace.clone()), Bound::Kind(lane.kind.clone())];
+        if self.kinds.contains_key(&lane.kind) {
+            bounds.push(Bound::Together);
+        }
+        bounds
+    }
+
+    fn of(&self, bound: &Bound) -> usize {
+        match bound {
+            Bound::Namespace(_) => self.namespace,
+            Bound::Kind(kind) => self.kinds.get(kind).copied().unwrap_or(self.kind),
+            Bound::Together => self.together,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -166,7 +209,7 @@ mod tests {
     fn limited() -> Lanes {
         let mut lanes = Lanes::default();
         let kinds = [(Kind::new("v1/Slow"), 2), (Kind::new("v1/Lame"), 1)].into();
-        lanes.limit(Limits { kinds, together: 2 }, std::iter::empty());
+        lanes.limit(Limits { kinds, together: 2, ..Limits::default() }, std::iter::empty());
         lanes
     }
 
@@ -182,7 +225,7 @@ mod tests {
         lanes.push(key("v1/Pod", "storm", "pod"));
         let taken: Vec<_> = std::iter::from_fn(|| take(&mut lanes)).collect();
         assert_eq!(taken, ["storm/0", "calm/slow", "storm/pod"]);
-        lanes.release(&Kind::new("v1/Slow"));
+        lanes.release(&key("v1/Slow", "storm", "0"));
         assert_eq!(take(&mut lanes).as_deref(), Some("storm/1"));
         assert_eq!(take(&mut lanes), None);
         assert!(!lanes.is_empty());
@@ -198,11 +241,11 @@ mod tests {
         assert_eq!([take(&mut lanes), take(&mut lanes)].map(Option::unwrap), ["a/1", "a/2"]);
         assert_eq!(take(&mut lanes), None);
         // The room that one kind leaves may be for the other.
-        lanes.release(&Kind::new("v1/Lame"));
+        lanes.release(&key("v1/Lame", "a", "0"));
         assert!(take(&mut lanes).is_some());
         assert_eq!(take(&mut lanes), None);
-        lanes.release(&Kind::new("v1/Slow"));
-        lanes.release(&Kind::new("v1/Slow"));
+        lanes.release(&key("v1/Slow", "a", "0"));
+        lanes.release(&key("v1/Slow", "a", "0"));
         assert!(take(&mut lanes).is_some());
     }
 
@@ -216,7 +259,7 @@ mod tests {
         assert_eq!(held.len(), 2);
         lanes.limit(Limits::default(), held.iter());
         assert_eq!([take(&mut lanes), take(&mut lanes)].map(Option::unwrap), ["a/3", "a/4"]);
-        lanes.release(&Kind::new("v1/Slow"));
+        lanes.release(&key("v1/Slow", "a", "0"));
         assert_eq!((take(&mut lanes), lanes.is_empty()), (None, true));
     }
 
@@ -231,5 +274,77 @@ mod tests {
         lanes.forget(&Kind::new("v1/Slow"));
         assert_eq!(take(&mut lanes).as_deref(), Some("a/pod"));
         assert_eq!((take(&mut lanes), lanes.is_empty(), lanes.has_turn()), (None, true, false));
+    }
+
+    fn bounded(namespace: usize, kind: usize) -> Lanes {
+        let mut lanes = Lanes::default();
+        lanes.limit(Limits { namespace, kind, ..Limits::default() }, std::iter::empty());
+        lanes
+    }
+
+    #[test]
+    fn a_namespace_whose_keys_do_not_come_back_leaves_room_for_others() {
+        let mut lanes = bounded(2, 9);
+        (0..9).for_each(|number| lanes.push(key("v1/Pod", "hung", &number.to_string())));
+        lanes.push(key("v1/Service", "hung", "web"));
+        lanes.push(key("v1/Pod", "calm", "1"));
+        let taken: Vec<_> = std::iter::from_fn(|| take(&mut lanes)).collect();
+        assert_eq!(taken, ["hung/0", "hung/web", "calm/1"]);
+        lanes.push(key("v1/Pod", "calm", "2"));
+        assert_eq!(take(&mut lanes).as_deref(), Some("calm/2"));
+        lanes.release(&key("v1/Service", "hung", "web"));
+        assert_eq!([take(&mut lanes), take(&mut lanes)], [Some("hung/1".to_owned()), None]);
+    }
+
+    #[test]
+    fn a_kind_whose_keys_do_not_come_back_leaves_room_for_others() {
+        let mut lanes = bounded(9, 3);
+        (0..9).for_each(|number| lanes.push(key("v1/Pod", &format!("ns-{number}"), "web")));
+        lanes.push(key("v1/Service", "calm", "web"));
+        assert_eq!(std::iter::from_fn(|| take(&mut lanes)).count(), 4);
+        lanes.release(&key("v1/Pod", "ns-1", "web"));
+        assert_eq!([take(&mut lanes), take(&mut lanes)], [Some("ns-3/web".to_owned()), None]);
+    }
+
+    #[test]
+    fn room_that_a_lane_cannot_use_is_left_to_the_next() {
+        let mut lanes = bounded(1, 2);
+        for (namespace, name) in [("a", "1"), ("b", "1"), ("a", "2"), ("c", "1")] {
+            lanes.push(key("v1/Pod", namespace, name));
+        }
+        lanes.push(key("v1/Service", "a", "web"));
+        assert_eq!([take(&mut lanes), take(&mut lanes)].map(Option::unwrap), ["a/1", "b/1"]);
+        assert_eq!(take(&mut lanes), None);
+        // Both the kind and the namespace of `a/2` were full; `c/1` waits for the kind alone.
+        lanes.release(&key("v1/Pod", "b", "1"));
+        assert_eq!(take(&mut lanes).as_deref(), Some("c/1"));
+        lanes.release(&key("v1/Pod", "a", "1"));
+        let mut left = [take(&mut lanes), take(&mut lanes)].map(|name| name.unwrap_or_default());
+        left.sort();
+        assert!(left == ["", "a/2"] || left == ["", "a/web"], "{left:?}");
+    }
+
+    #[test]
+    fn every_key_comes_out_in_whatever_order_keys_come_back() {
+        for seed in 0..500_usize {
+            let mut lanes = bounded(1 + seed % 3, 1 + seed % 4);
+            let (mut random, mut held, mut seen) = (seed, Vec::new(), 0);
+            for number in 0..60_usize {
+                let kind = ["v1/Pod", "v1/Service", "v1/Secret"][number % 3];
+                lanes.push(key(kind, &format!("ns-{}", number % 5), &number.to_string()));
+            }
+            while seen < 60 {
+                while let Some(key) = lanes.take() {
+                    held.push(key);
+                    seen += 1;
+                }
+                assert!(seen == 60 || !held.is_empty(), "seed {seed}: stuck after {seen}");
+                random = random.wrapping_mul(1_103_515_245).wrapping_add(12_345) % 2_147_483_648;
+                if !held.is_empty() {
+                    lanes.release(&held.swap_remove(random % held.len()));
+                }
+            }
+            assert!(lanes.is_empty() && !lanes.has_turn());
+        }
     }
 }
