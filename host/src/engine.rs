@@ -14,6 +14,7 @@ mod informer;
 mod queue;
 mod reconcile;
 mod resources;
+mod supervisor;
 #[cfg(test)]
 mod testing;
 mod upkeep;
@@ -49,6 +50,7 @@ use queue::Outcome;
 use reconcile::publish::Publisher;
 use reconcile::steps::Steps;
 use reconcile::syncer::Syncer;
+use supervisor::Supervisor;
 use upkeep::addons::AddonApplier;
 use upkeep::bootstrap::Bootstrap;
 use upkeep::crds::CrdInstaller;
@@ -92,6 +94,7 @@ pub struct Engine {
     workers: JoinSet<()>,
     /// Ends with the engine.
     tasks: JoinSet<()>,
+    supervisor: Supervisor,
     health: Health,
 }
 
@@ -129,6 +132,7 @@ struct Shared {
     r#virtual: Api<Virtual>,
     guard: Arc<IdentityGuard>,
     recorder: EventRecorder,
+    supervisor: Supervisor,
     /// Whether anything may be written.
     ready: signal::Receiver<bool>,
 }
@@ -150,33 +154,49 @@ impl Engine {
             cached: writer(Gate::Cached(gate, state.clone())),
         };
         let (recorder, recording) = EventRecorder::new(writers.ready.clone());
-        let shared = Shared { state, writers, host, r#virtual, guard, recorder, ready };
+        let supervisor = Supervisor::default();
+        let shared = Shared {
+            state,
+            writers,
+            host,
+            r#virtual,
+            guard,
+            recorder,
+            supervisor: supervisor.clone(),
+            ready,
+        };
 
         let mut tasks = JoinSet::new();
-        tasks.spawn(recording);
-        tasks.spawn(shared.plugin_events().run(plugin_events));
+        tasks.spawn(supervisor.over(recording));
+        tasks.spawn(supervisor.over(shared.plugin_events().run(plugin_events)));
         shared.start_watches(&mut tasks, rules.clone(), count);
-        tasks.spawn(shared.crd_installer().keep(rules, shared.ready.clone()));
+        tasks.spawn(supervisor.over(shared.crd_installer().keep(rules, shared.ready.clone())));
         let applier = AddonApplier::new(shared.r#virtual.clone(), shared.writers.ready.clone());
-        tasks.spawn(applier.keep(addons, shared.ready.clone()));
+        tasks.spawn(supervisor.over(applier.keep(addons, shared.ready.clone())));
         let nodes = Arc::new(Nodes::new(shared.state.clone(), shared.writers.cached.clone()));
-        tasks.spawn(nodes.clone().sweep_forever());
-        tasks.spawn(Volumes::sweep_forever(shared.state.clone(), shared.writers.cached.clone()));
-        tasks.spawn(pack_forever(shared.state.clone()));
-        tasks.spawn(keep_bootstrapped(shared.bootstrap(service), ready_sender));
+        tasks.spawn(supervisor.over(nodes.clone().sweep_forever()));
+        let volumes = Volumes::sweep_forever(shared.state.clone(), shared.writers.cached.clone());
+        tasks.spawn(supervisor.over(volumes));
+        tasks.spawn(supervisor.over(pack_forever(shared.state.clone())));
+        tasks.spawn(supervisor.over(keep_bootstrapped(shared.bootstrap(service), ready_sender)));
 
         let syncer = Arc::new(shared.syncer(nodes));
         let mut workers = JoinSet::new();
         for _ in 0..count {
-            workers.spawn(work(syncer.clone(), shared.ready.clone()));
+            workers.spawn(supervisor.over(work(syncer.clone(), shared.ready.clone())));
         }
         let health = Health { state: shared.state.clone(), ready: shared.ready };
-        Self { health, state: shared.state, workers, tasks }
+        Self { health, state: shared.state, workers, tasks, supervisor }
     }
 
     /// Returns whether the engine does its work, now and later.
     pub fn health(&self) -> Health {
         self.health.clone()
+    }
+
+    /// Returns once a part of the engine has panicked: nothing does its work any more.
+    pub async fn panicked(&self) {
+        self.supervisor.panicked().await;
     }
 
     /// Ends: writes in flight are finished, nothing new is begun.
@@ -203,13 +223,14 @@ impl Shared {
             host: self.host.clone(),
             r#virtual: self.r#virtual.clone(),
             guard: self.guard.clone(),
+            supervisor: self.supervisor.clone(),
         };
         watches.start(&self.writers.cached, tasks);
         let (state, writer) = (self.state.clone(), self.writers.cached.clone());
         let mut reconfigurer = Reconfigurer::new(state, writer, watches, self.ready.clone(), workers);
         let first = rules.borrow_and_update().clone();
         reconfigurer.apply(&first);
-        tasks.spawn(reconfigurer.keep(rules));
+        tasks.spawn(self.supervisor.over(reconfigurer.keep(rules)));
     }
 
     fn plugin_events(&self) -> PluginEvents {

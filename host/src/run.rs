@@ -26,6 +26,9 @@ use reload::Targets;
 /// Why it ends by itself.
 const RENEWED: &str = "the syncer's own certificate was renewed; its container starts it again";
 
+/// Why it ends when it goes on no longer.
+const PANICKED: &str = "a part of the syncer has panicked, see above; its container starts it again";
+
 /// Runs until SIGTERM or SIGINT. `config` was read from `file`, which is read again when it changes.
 ///
 /// # Errors
@@ -74,6 +77,8 @@ pub async fn run(file: &Path, config: Config, log: LogFilter) -> anyhow::Result<
     shared.health.get_or_init(|| engine.health());
     tokio::select! {
         served = serving => served.context("failed to serve health")?,
+        () = engine.panicked() => anyhow::bail!("{PANICKED}"),
+        Some(Err(_)) = source.tasks.join_next() => anyhow::bail!("{PANICKED}"),
         () = renewing => info!("{RENEWED}"),
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}

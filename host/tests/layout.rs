@@ -52,9 +52,9 @@ const PARTS: &[(&str, &[&str])] = &[
 
 /// The same within the engine.
 const ENGINE: &[(&str, &[&str])] = &[
-    ("upkeep", &["apply", "cache", "events", "informer", "queue", "resources", "watches"]),
+    ("upkeep", &["apply", "cache", "events", "informer", "queue", "resources", "supervisor", "watches"]),
     ("reconcile", &["apply", "cache", "companions", "events", "queue"]),
-    ("watches", &["apply", "cache", "events", "informer", "resources"]),
+    ("watches", &["apply", "cache", "events", "informer", "resources", "supervisor"]),
     ("companions", &["apply", "cache", "queue", "resources"]),
     ("events", &["apply", "cache", "resources"]),
     ("informer", &["cache", "resources"]),
@@ -63,6 +63,7 @@ const ENGINE: &[(&str, &[&str])] = &[
     // Its gate asks whether the caches are complete and the server is the expected one.
     ("apply", &["cache", "informer", "resources"]),
     ("resources", &[]),
+    ("supervisor", &[]),
 ];
 
 /// Files that use each other by `crate::` paths, and why that stays. A file and those in the folder of its name, which

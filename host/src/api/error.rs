@@ -8,7 +8,7 @@ use serde::Deserialize;
 use crate::api::{MAX_REPLY, REQUEST_TIMEOUT};
 
 /// A server, or a webhook behind it, may ask for more rest; within this time it is asked whether things are better.
-pub(super) const LONGEST_REST: Duration = Duration::from_secs(60);
+pub(super) const LONGEST_REST: Duration = Duration::from_mins(1);
 
 /// Why a request failed.
 #[derive(Debug, thiserror::Error)]

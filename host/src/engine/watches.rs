@@ -18,6 +18,7 @@ use crate::engine::events::mirror::{self, Events};
 use crate::engine::informer::identity::IdentityGuard;
 use crate::engine::informer::watch::Watch;
 use crate::engine::resources::{events, namespaces, nodes, persistent_volumes};
+use crate::engine::supervisor::Supervisor;
 
 /// Pods are what people wait for: a watch of them that died is noticed soonest.
 const POD_WATCH: Duration = Duration::from_secs(10);
@@ -30,6 +31,7 @@ pub(crate) struct Watches {
     pub(crate) host: Api<Host>,
     pub(crate) r#virtual: Api<Virtual>,
     pub(crate) guard: Arc<IdentityGuard>,
+    pub(crate) supervisor: Supervisor,
 }
 
 /// Called with every change of a store.
@@ -46,7 +48,7 @@ impl Watches {
         let nodes = self.of_virtual(&nodes(), state.nodes.clone(), Arc::new(|_| {}));
         let volumes = self.of_virtual(&persistent_volumes(), state.volumes.clone(), Arc::new(|_| {}));
         for watch in [namespaces, nodes, Watch { selector: mirrored, ..volumes }] {
-            tasks.spawn(watch.run());
+            tasks.spawn(self.supervisor.over(watch.run()));
         }
         self.start_events(writer, tasks);
     }
@@ -63,8 +65,8 @@ impl Watches {
         let host = self.of_host(resource, synced.host.clone(), changed);
         let listed = self.listed(kind);
         let mut watches = JoinSet::new();
-        watches.spawn(Watch { may_lack, listed: listed.clone(), ..r#virtual }.run());
-        watches.spawn(Watch { may_lack, listed, ..host }.run());
+        watches.spawn(self.supervisor.over(Watch { may_lack, listed: listed.clone(), ..r#virtual }.run()));
+        watches.spawn(self.supervisor.over(Watch { may_lack, listed, ..host }.run()));
         watches
     }
 
@@ -75,7 +77,8 @@ impl Watches {
             Arc::new(move |changed: Changed<Virtual>| state.looked_up_changed(&changed_kind, &changed));
         let watch = self.of_virtual(&looked_up.resource, looked_up.store.clone(), changed);
         let mut watches = JoinSet::new();
-        watches.spawn(Watch { may_lack: true, listed: self.listed(kind), ..watch }.run());
+        let watch = Watch { may_lack: true, listed: self.listed(kind), ..watch };
+        watches.spawn(self.supervisor.over(watch.run()));
         watches
     }
 
@@ -141,9 +144,9 @@ impl Watches {
         });
         // Those of others as well: none of them has our label.
         let watch = Watch { selector: String::new(), ..self.of_host(&events(), store, changed) };
-        tasks.spawn(watch.run());
+        tasks.spawn(self.supervisor.over(watch.run()));
         let (state, writer, r#virtual) = (self.state.clone(), writer.clone(), self.r#virtual.clone());
-        tasks.spawn(Events { state, writer, r#virtual }.run(receiver));
+        tasks.spawn(self.supervisor.over(Events { state, writer, r#virtual }.run(receiver)));
     }
 }
 
@@ -167,6 +170,7 @@ mod tests {
             host: bench.host.clone(),
             r#virtual: bench.r#virtual.clone(),
             guard: Arc::new(IdentityGuard::new(bench.r#virtual.clone())),
+            supervisor: Supervisor::default(),
         }
     }
 

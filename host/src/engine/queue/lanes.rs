@@ -319,7 +319,7 @@ mod tests {
         lanes.release(&key("v1/Pod", "b", "1"));
         assert_eq!(take(&mut lanes).as_deref(), Some("c/1"));
         lanes.release(&key("v1/Pod", "a", "1"));
-        let mut left = [take(&mut lanes), take(&mut lanes)].map(|name| name.unwrap_or_default());
+        let mut left = [take(&mut lanes), take(&mut lanes)].map(Option::unwrap_or_default);
         left.sort();
         assert!(left == ["", "a/2"] || left == ["", "a/web"], "{left:?}");
     }

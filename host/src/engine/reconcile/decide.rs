@@ -28,11 +28,6 @@ pub(crate) struct Decision {
     pub(crate) notes: Notes,
 }
 
-/// The mapper panicked, which only a bug in it can do.
-#[derive(Debug, thiserror::Error)]
-#[error("the mapper panicked")]
-pub(crate) struct Panicked(#[source] tokio::task::JoinError);
-
 /// Decides by the rules of `synced`, one of `kinds`. What rules have to report goes into `notes`.
 pub(crate) async fn decide(
     state: &Arc<State>,
@@ -41,15 +36,15 @@ pub(crate) async fn decide(
     key: &Key,
     observed: &Observed,
     notes: Notes,
-) -> Result<Decision, Panicked> {
+) -> Decision {
     let (decision, reads) = if synced.mapper.spec().may_block {
         decide_blocking(state.clone(), kinds.clone(), synced.clone(), key.clone(), observed.clone(), notes)
-            .await?
+            .await
     } else {
         plan_with(state, View::new(state.clone(), kinds.clone()), synced, key, observed, notes)
     };
     state.set_reads(key, reads);
-    Ok(decision)
+    decision
 }
 
 /// The same on a thread of its own, while others go on.
@@ -60,7 +55,7 @@ async fn decide_blocking(
     key: Key,
     observed: Observed,
     notes: Notes,
-) -> Result<(Decision, BTreeSet<Key>), Panicked> {
+) -> (Decision, BTreeSet<Key>) {
     // Never closed, so there is always an answer.
     let thread = synced.threads.clone().acquire_owned().await;
     let decision = tokio::task::spawn_blocking(move || {
@@ -69,7 +64,13 @@ async fn decide_blocking(
         drop(thread);
         decision
     });
-    decision.await.map_err(Panicked)
+    match decision.await {
+        Ok(decision) => decision,
+        // A bug is the pair's failure, on whatever thread it was met.
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        // Only the end of the process cancels a thread.
+        Err(_) => std::future::pending().await,
+    }
 }
 
 /// Calls the mapper; returns what the decision depends on as well.
@@ -148,20 +149,23 @@ mod tests {
 
     #[tokio::test]
     async fn a_mapper_that_panics_fails_its_object_and_nothing_else() {
-        let bench = Bench::echoing();
-        let buggy = Buggy(KindSpec { may_block: true, ..KindSpec::core("Service", "services") });
-        let rules = Rules { mappers: vec![Arc::new(buggy)], ..Rules::default() };
-        bench.state.set_kinds(Kinds::default().under(&rules, 1).0);
-        let services = bench.state.synced(&Kind::new("v1/Service")).unwrap();
-        services.r#virtual.set_synced();
-        services.host.set_synced();
-        bench.put_virtual("v1/Service", service("web", "5"));
-        let outcome = bench.syncer(Vec::new()).reconcile(&key("v1/Service", "shop", "web")).await;
-        assert_eq!(outcome, Outcome::Failed(None));
-        while bench.virtual_requests.all().is_empty() {
-            tokio::task::yield_now().await;
+        // On a thread of its own, and beside the engine.
+        for may_block in [true, false] {
+            let bench = Bench::echoing();
+            let buggy = Buggy(KindSpec { may_block, ..KindSpec::core("Service", "services") });
+            let rules = Rules { mappers: vec![Arc::new(buggy)], ..Rules::default() };
+            bench.state.set_kinds(Kinds::default().under(&rules, 1).0);
+            let services = bench.state.synced(&Kind::new("v1/Service")).unwrap();
+            services.r#virtual.set_synced();
+            services.host.set_synced();
+            bench.put_virtual("v1/Service", service("web", "5"));
+            let outcome = bench.syncer(Vec::new()).reconcile(&key("v1/Service", "shop", "web")).await;
+            assert_eq!(outcome, Outcome::Failed(None));
+            while bench.virtual_requests.all().is_empty() {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(bench.virtual_requests.bodies(&Method::POST)[0]["reason"], "MapperPanicked");
+            assert!(bench.host_requests.all().is_empty(), "{:?}", bench.host_requests.lines());
         }
-        assert_eq!(bench.virtual_requests.bodies(&Method::POST)[0]["reason"], "MapperPanicked");
-        assert!(bench.host_requests.all().is_empty(), "{:?}", bench.host_requests.lines());
     }
 }

@@ -1,7 +1,6 @@
 //! Why the work on a pair ended early.
 
 use crate::engine::apply::Failed;
-use crate::engine::reconcile::decide;
 
 /// Why the work on a pair ended early.
 #[derive(Debug, thiserror::Error)]
@@ -12,7 +11,7 @@ pub(crate) enum Error {
     /// Somebody else's object has our name.
     #[error("the host object {0} belongs to somebody else")]
     NameTaken(String),
-    /// There is no decision.
-    #[error("failed to decide about {name}")]
-    Panicked { name: String, source: decide::Panicked },
+    /// There is no decision, or it was not carried out to its end.
+    #[error("failed to reconcile {0}: the mapper of its kind, or the syncer itself, has a bug and panicked")]
+    Panicked(String),
 }

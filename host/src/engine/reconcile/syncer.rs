@@ -1,8 +1,10 @@
 //! Reconciles one pair: observe, decide, publish, write.
 
 use std::collections::BTreeSet;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use futures::FutureExt as _;
 use tracing::{debug, warn};
 use weft_core::causes::causes;
 use weft_core::keys::CLUSTER_LABEL;
@@ -31,8 +33,18 @@ pub(crate) struct Syncer {
 }
 
 impl Syncer {
-    /// Brings one pair into step, as far as it goes now.
+    /// Reconciles one pair, as far as it goes now. A panic is a failure of this pair alone.
     pub(crate) async fn reconcile(&self, key: &Key) -> Outcome {
+        // What a panic may have left half done is in the caches, which are right again with the next watch event.
+        let reconciled = AssertUnwindSafe(self.reconcile_pair(key)).catch_unwind().await;
+        reconciled.unwrap_or_else(|_| {
+            let synced = self.state.synced(&key.kind);
+            let source = synced.and_then(|synced| synced.r#virtual.get(&key.name.namespace, &key.name.name));
+            self.failed(key, source.as_ref(), &Error::Panicked(key.to_string()))
+        })
+    }
+
+    async fn reconcile_pair(&self, key: &Key) -> Outcome {
         let kinds = self.state.kinds();
         let Some(synced) = kinds.synced(&key.kind) else {
             // No longer synced; an answer that came late may have left reads behind.
@@ -63,9 +75,7 @@ impl Syncer {
         observed: &Observed,
     ) -> Result<Outcome, Error> {
         let notes = self.publisher.notes(key, &*synced.mapper);
-        let decided = decide::decide(&self.state, kinds, synced, key, observed, notes).await;
-        let Decision { plan, notes } =
-            decided.map_err(|source| Error::Panicked { name: key.to_string(), source })?;
+        let Decision { plan, notes } = decide::decide(&self.state, kinds, synced, key, observed, notes).await;
         let published = match &observed.source {
             Some(source) => self.publisher.publish(key, &*synced.mapper, source, &plan, notes),
             None => Outcome::Done,
@@ -121,7 +131,7 @@ impl Syncer {
                 };
                 (source.is_refusal().then_some(reason), source.retry_after())
             }
-            Error::Panicked { .. } => (Some(Reason::Panicked), None),
+            Error::Panicked(_) => (Some(Reason::Panicked), None),
         };
         if let (Some(reason), Some(object)) = (reason, source) {
             warn!(%key, error = error as &dyn std::error::Error, "not in step; trying again");

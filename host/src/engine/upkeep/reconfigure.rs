@@ -121,7 +121,7 @@ impl Reconfigurer {
             ready: self.ready.clone(),
         };
         let mut tasks = JoinSet::new();
-        tasks.spawn(clean_up.run(watch));
+        tasks.spawn(self.watches.supervisor.over(clean_up.run(watch)));
         self.clean_ups.insert(kind.clone(), tasks);
     }
 
@@ -176,6 +176,7 @@ mod tests {
     use weft_core::spec::KindSpec;
 
     use crate::engine::informer::identity::IdentityGuard;
+    use crate::engine::supervisor::Supervisor;
     use crate::engine::testing::{Bench, Plain, key, service, settle};
 
     /// Rules for a kind, which look up other kinds.
@@ -196,6 +197,7 @@ mod tests {
             host: bench.host.clone(),
             r#virtual: bench.r#virtual.clone(),
             guard: Arc::new(IdentityGuard::new(bench.r#virtual.clone())),
+            supervisor: Supervisor::default(),
         };
         let (_, ready) = signal::channel(true);
         Reconfigurer::new(bench.state.clone(), bench.writer.clone(), watches, ready, 4)
