@@ -53,8 +53,20 @@ impl Bucket {
         has_any
     }
 
+    /// Whether no token is missing.
+    pub(crate) fn is_full(&self, now: Instant) -> bool {
+        self.full_at <= now
+    }
+
+    /// When there is a token to take: now, or in the future.
+    pub(crate) fn next(&self) -> Instant {
+        let Pace { burst, refill } = self.pace;
+        // A full bucket has had all but one of its tokens for some time.
+        self.full_at.checked_sub(refill * burst.saturating_sub(1)).unwrap_or(self.full_at)
+    }
+
     /// Whether there is a token to take.
-    fn has_any(&self, now: Instant) -> bool {
+    pub(crate) fn has_any(&self, now: Instant) -> bool {
         let Pace { burst, refill } = self.pace;
         self.full_at.saturating_duration_since(now) + refill <= refill * burst
     }
@@ -69,7 +81,7 @@ impl<K: Eq + Hash + Clone> Buckets<K> {
     /// Takes a token; false where there is none.
     pub(crate) fn take(&mut self, key: &K, now: Instant) -> bool {
         if self.by_key.len() >= self.clear_at {
-            self.by_key.retain(|_, bucket| bucket.full_at > now);
+            self.by_key.retain(|_, bucket| !bucket.is_full(now));
             self.clear_at = FEW.max(self.by_key.len() * 2);
         }
         let pace = self.pace;
@@ -106,6 +118,8 @@ mod tests {
             [0, 0, 0, 1, 1].map(|after| bucket.take(now + SECOND * after)),
             [true, true, false, true, false]
         );
+        assert_eq!(bucket.next(), now + SECOND * 2);
+        assert!(!bucket.has_any(bucket.next() - SECOND / 2) && bucket.has_any(bucket.next()));
     }
 
     #[test]

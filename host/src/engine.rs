@@ -47,6 +47,9 @@ use events::plugins::PluginEvents;
 use events::recorder::EventRecorder;
 use informer::identity::IdentityGuard;
 use queue::Outcome;
+use reconcile::fight::Referee;
+use reconcile::lasting::Lasting;
+use reconcile::pace::Pace;
 use reconcile::publish::Publisher;
 use reconcile::steps::Steps;
 use reconcile::syncer::Syncer;
@@ -277,6 +280,13 @@ impl Shared {
             host: self.host.clone(),
             publisher: Publisher::new(state.clone(), self.recorder.clone()),
             steps,
+            pace: Pace::default(),
+            referee: Referee {
+                state: state.clone(),
+                host: self.host.clone(),
+                r#virtual: self.r#virtual.clone(),
+            },
+            lasting: Lasting::default(),
         }
     }
 }

@@ -99,6 +99,11 @@ impl Error {
         }
     }
 
+    /// Whether the server is there, though it, or a webhook behind it, did not do what was requested.
+    pub fn is_answer(&self) -> bool {
+        matches!(self, Self::Status { .. } | Self::Timeout | Self::Resting(_))
+    }
+
     /// Whether the object is not there.
     pub fn is_not_found(&self) -> bool {
         self.code() == Some(404)

@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use weft_core::object::{Key, Kind};
 
+use crate::bucket::Bucket;
 use lanes::Lanes;
 pub(crate) use lanes::Limits;
 pub(crate) use outcome::Outcome;
@@ -26,6 +27,10 @@ const LAST_BACKOFF: Duration = Duration::from_secs(30);
 /// A change of the object may be the cure, so it shortens the pause, but to no less than this.
 const CURE_BACKOFF: Duration = Duration::from_secs(1);
 
+/// So many refused keys are tried again at once, and after that one in this time: nothing but the cure of the refusal makes another
+/// try better than the last, and each costs a request.
+const REFUSED: (u32, Duration) = (20, Duration::from_millis(125));
+
 /// The keys that wait to be reconciled.
 #[derive(Default)]
 pub(crate) struct Queue {
@@ -33,9 +38,12 @@ pub(crate) struct Queue {
     changed: Notify,
 }
 
-#[derive(Default)]
 struct State {
     lanes: Lanes,
+    /// Refused keys whose pause is over, in turn.
+    refused: Lanes,
+    /// How often one of them may be tried.
+    pace: Bucket,
     /// Keys in flight; true when one was added meanwhile.
     in_flight: HashMap<Key, bool>,
     /// Keys that wait for their time. The number keeps equal times apart.
@@ -52,6 +60,8 @@ struct Failure {
     count: u32,
     /// Not even a change of the object brings the key out before this time.
     not_before: Instant,
+    /// Whether the last failure was a refusal.
+    is_refusal: bool,
 }
 
 impl Queue {
@@ -78,7 +88,7 @@ impl Queue {
                     }
                     return Some(key);
                 }
-                state.later.keys().next().map(|(time, _)| *time)
+                state.next_time()
             };
             match wake {
                 Some(time) => {
@@ -95,8 +105,8 @@ impl Queue {
         let added_meanwhile = state.in_flight.remove(key).unwrap_or_default();
         state.lanes.release(key);
         match outcome {
-            Outcome::Failed(asked) => {
-                let delay = state.fail(key, asked);
+            Outcome::Failed(_) | Outcome::Refused => {
+                let delay = state.fail(key, outcome);
                 // What was added meanwhile waits too: else an object that changes all the time would
                 // be tried without any pause.
                 state.add_at(key.clone(), Instant::now() + delay);
@@ -127,6 +137,7 @@ impl Queue {
     pub(crate) fn forget(&self, kind: &Kind) {
         let mut state = self.lock();
         state.lanes.forget(kind);
+        state.refused.forget(kind);
         state.due.retain(|key, _| key.kind != *kind);
         state.later.retain(|_, key| key.kind != *kind);
         state.failures.retain(|key, _| key.kind != *kind);
@@ -150,13 +161,32 @@ impl Queue {
     }
 }
 
+impl Default for State {
+    fn default() -> Self {
+        let (burst, refill) = REFUSED;
+        Self {
+            lanes: Lanes::default(),
+            refused: Lanes::default(),
+            pace: Bucket::new(burst, refill),
+            in_flight: HashMap::new(),
+            later: BTreeMap::new(),
+            due: HashMap::new(),
+            serial: 0,
+            failures: HashMap::new(),
+            closed: false,
+        }
+    }
+}
+
 impl State {
     fn add(&mut self, key: Key) {
         if let Some(again) = self.in_flight.get_mut(&key) {
             *again = true;
             return;
         }
-        if let Some(failure) = self.failures.get(&key) {
+        if let Some(failure) = self.failures.get_mut(&key) {
+            // The change may be the cure: it is tried whatever is refused elsewhere.
+            failure.is_refusal = false;
             let time = failure.not_before;
             return self.add_at(key, time);
         }
@@ -184,9 +214,12 @@ impl State {
 
     /// Counts a failure, unless it comes with a time to wait: that says nothing about the key. Returns the pause before the
     /// next try.
-    fn fail(&mut self, key: &Key, asked: Option<Duration>) -> Duration {
+    fn fail(&mut self, key: &Key, outcome: Outcome) -> Duration {
         let now = Instant::now();
-        let failure = self.failures.entry(key.clone()).or_insert(Failure { count: 0, not_before: now });
+        let asked = if let Outcome::Failed(asked) = outcome { asked } else { None };
+        let first = Failure { count: 0, not_before: now, is_refusal: false };
+        let failure = self.failures.entry(key.clone()).or_insert(first);
+        failure.is_refusal = outcome == Outcome::Refused;
         failure.count += u32::from(asked.is_none());
         let delay = asked.unwrap_or_else(|| backoff(failure.count));
         failure.not_before = now + asked.unwrap_or_else(|| delay.min(CURE_BACKOFF));
@@ -201,8 +234,34 @@ impl State {
             }
             let key = entry.remove();
             self.due.remove(&key);
-            self.lanes.push(key);
+            if self.failures.get(&key).is_some_and(|failure| failure.is_refusal) {
+                self.refused.push(key);
+            } else {
+                self.lanes.push(key);
+            }
         }
+        self.promote_refused(now);
+    }
+
+    /// Makes refused keys ready, as many as may be tried now.
+    fn promote_refused(&mut self, now: Instant) {
+        while self.refused.has_turn() && self.pace.has_any(now) {
+            let Some(key) = self.refused.take() else { return };
+            self.refused.release(&key);
+            // What came out otherwise meanwhile, for its object has changed, has been tried.
+            let is_waiting = self.failures.contains_key(&key) && !self.due.contains_key(&key);
+            if is_waiting && !self.in_flight.contains_key(&key) && !self.lanes.contains(&key) {
+                self.pace.take(now);
+                self.lanes.push(key);
+            }
+        }
+    }
+
+    /// When a key may become ready.
+    fn next_time(&self) -> Option<Instant> {
+        let later = self.later.keys().next().map(|(time, _)| *time);
+        let refused = self.refused.has_turn().then(|| self.pace.next());
+        later.into_iter().chain(refused).min()
     }
 
     fn take(&mut self) -> Option<Key> {
@@ -295,13 +354,59 @@ mod tests {
         assert!(started.elapsed() >= Duration::from_secs(5));
     }
 
+    /// Lets `count` keys of a namespace be refused again and again for `time`; returns how often they came out.
+    async fn refusals(queue: &Queue, count: usize, time: Duration) -> usize {
+        (0..count).for_each(|number| queue.add(key("refused", &number.to_string())));
+        let (until, mut tries) = (Instant::now() + time, 0);
+        while let Ok(Some(key)) = tokio::time::timeout_at(until, queue.next()).await {
+            tries += 1;
+            queue.done(&key, Outcome::Refused);
+        }
+        tries
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn refused_keys_together_are_tried_only_so_often() {
+        let queue = Queue::default();
+        let minutes = Duration::from_secs(100);
+        let tries = refusals(&queue, 600, minutes).await;
+        let most = 600 + 20 + 100 * 8;
+        assert!((most * 9 / 10..=most).contains(&tries), "{tries} of at most {most}");
+        // One whose object changes need not wait for the others, nor one of another namespace.
+        queue.add(key("refused", "7"));
+        queue.add(key("calm", "1"));
+        let started = Instant::now();
+        let mut first = Vec::new();
+        while !(first.contains(&"calm/1".to_owned()) && first.contains(&"refused/7".to_owned())) {
+            let key = queue.next().await.unwrap();
+            first.push(key.name.to_string());
+            queue.done(&key, Outcome::Refused);
+        }
+        assert!(started.elapsed() <= CURE_BACKOFF * 2, "{:?}", started.elapsed());
+        // And all come out in the end.
+        tokio::time::advance(LAST_BACKOFF * 2).await;
+        let mut left: std::collections::HashSet<_> =
+            (0..600).map(|number| format!("refused/{number}")).collect();
+        while let Ok(Some(key)) = tokio::time::timeout(LAST_BACKOFF * 2, queue.next()).await {
+            left.remove(&key.name.to_string());
+            queue.done(&key, Outcome::Done);
+        }
+        assert!(left.is_empty() && queue.is_idle(), "{left:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_few_refused_keys_are_tried_as_failed_ones_are() {
+        let queue = Queue::default();
+        assert!(refusals(&queue, 3, Duration::from_secs(1)).await >= 9, "the first pauses are short");
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_forgotten_kind_does_not_come_out_again() {
         let queue = Queue::default();
         for name in ["1", "2", "3"] {
             queue.add(key("a", name));
         }
-        let outcomes = [Outcome::Failed(None), Outcome::Again(Duration::from_secs(1))];
+        let outcomes = [Outcome::Failed(None), Outcome::Refused];
         for outcome in outcomes {
             let key = queue.next().await.unwrap();
             queue.done(&key, outcome);

@@ -2,6 +2,9 @@
 
 mod decide;
 mod error;
+pub(crate) mod fight;
+pub(crate) mod lasting;
+pub(crate) mod pace;
 pub(crate) mod publish;
 pub(crate) mod steps;
 pub(crate) mod syncer;

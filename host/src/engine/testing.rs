@@ -24,6 +24,9 @@ use crate::engine::cache::kinds::Kinds;
 use crate::engine::cache::state::State;
 use crate::engine::companions::{Companion, Companions};
 use crate::engine::events::recorder::EventRecorder;
+use crate::engine::reconcile::fight::Referee;
+use crate::engine::reconcile::lasting::Lasting;
+use crate::engine::reconcile::pace::Pace;
 use crate::engine::reconcile::publish::Publisher;
 use crate::engine::reconcile::steps::Steps;
 use crate::engine::reconcile::syncer::Syncer;
@@ -94,6 +97,13 @@ impl Bench {
             host: self.host.clone(),
             publisher: Publisher::new(self.state.clone(), self.recorder()),
             steps,
+            pace: Pace::default(),
+            referee: Referee {
+                state: self.state.clone(),
+                host: self.host.clone(),
+                r#virtual: self.r#virtual.clone(),
+            },
+            lasting: Lasting::default(),
         }
     }
 

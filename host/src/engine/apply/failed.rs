@@ -15,7 +15,7 @@ pub(crate) struct Failed {
 }
 
 /// Which cluster a request went to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Side {
     Host,
     Virtual,

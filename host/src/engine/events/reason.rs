@@ -16,8 +16,20 @@ pub(crate) enum Reason {
     /// `Warning  HostNameTaken`: an object that does not belong to this virtual object has its name on the host, and
     /// is left alone. Rename the object, or ask the operator to remove the other one.
     NameTaken,
-    /// `Warning  MapperPanicked`: the mapper of the kind has a bug and did not decide about the object. Report it with
-    /// the syncer's log and the object.
+    /// `Warning  HostFailing`: what is written to the host for this object has failed for more than a minute, without a refusal: the
+    /// host's API server, or an admission webhook there, does not do its work. The message is its last answer.
+    HostFailing,
+    /// `Warning  StatusFailing`: the same in the virtual cluster: what flows back from the host cannot be written. Look for an
+    /// admission webhook there that gives no answer.
+    VirtualFailing,
+    /// `Warning  HostObjectContested`: another client changes the host object of this object again and again, and the syncer
+    /// changes it back, at most twelve times a minute. The message names its field manager: have it leave the object alone.
+    HostContested,
+    /// `Warning  StatusContested`: another client in the virtual cluster changes what flows back from the host again and again.
+    /// The message names its field manager: have it leave the object alone.
+    VirtualContested,
+    /// `Warning  MapperPanicked`: the mapper of the kind, or the syncer itself, has a bug and did not finish its work on the object.
+    /// Report it with the syncer's log and the object.
     Panicked,
     /// `Normal  DefinitionRespected`: this `CustomResourceDefinition` was not installed by weft, so it is not changed
     /// and may differ from the host's. Delete it to get the host's instead.
@@ -35,6 +47,10 @@ impl Reason {
         Self::HostRefused,
         Self::VirtualRefused,
         Self::NameTaken,
+        Self::HostFailing,
+        Self::VirtualFailing,
+        Self::HostContested,
+        Self::VirtualContested,
         Self::Panicked,
         Self::DefinitionRespected,
         Self::DefinitionKept,
@@ -46,6 +62,10 @@ impl Reason {
             Self::HostRefused => "HostRefused",
             Self::VirtualRefused => "StatusRefused",
             Self::NameTaken => "HostNameTaken",
+            Self::HostFailing => "HostFailing",
+            Self::VirtualFailing => "StatusFailing",
+            Self::HostContested => "HostObjectContested",
+            Self::VirtualContested => "StatusContested",
             Self::Panicked => "MapperPanicked",
             Self::DefinitionRespected => "DefinitionRespected",
             Self::DefinitionKept => "DefinitionNotUpdated",

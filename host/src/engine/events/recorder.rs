@@ -1,6 +1,7 @@
 //! Records events on tenants' own objects: why something is not in step, and what plugins report.
 //!
-//! A repeated event is written once a minute with its count. Plugins may not record more than people can read.
+//! A repeated event is written once a minute with its count, and why an object is refused once in five minutes, however the server
+//! words it. Plugins may not record more than people can read.
 //! Messages come without host names: see [`Names::to_virtual_text`](weft_core::names::Names::to_virtual_text).
 
 use std::collections::HashMap;
@@ -24,8 +25,10 @@ use crate::engine::resources::events;
 const WAITING: usize = 256;
 /// The same event is not written again before this time.
 const QUIET: Duration = Duration::from_mins(1);
-/// How many different events are remembered.
-const REMEMBERED: usize = 4096;
+/// The same for the engine's own reasons, which come again with each try and are worded anew with each count in them.
+const QUIET_REASON: Duration = Duration::from_mins(5);
+/// At so many events those that may be written again are forgotten.
+const FEW: usize = 4096;
 /// How many events one plugin may record at once, and how soon it may record one more.
 const PLUGIN_EVENTS: (u32, Duration) = (10, Duration::from_secs(1));
 /// How often the log warns that a plugin records too many events.
@@ -44,6 +47,19 @@ pub(crate) struct ObjectEvent {
     /// Shows up in `kubectl describe` as Reason: stable, in CamelCase.
     pub(crate) reason: String,
     pub(crate) message: String,
+    /// Whether another message about the same object with the same reason is still the same event.
+    pub(crate) is_known_by_reason: bool,
+}
+
+/// What became of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Recorded {
+    /// It will be written.
+    New,
+    /// The same was written not long ago.
+    Known,
+    /// There are too many.
+    Dropped,
 }
 
 /// Takes events to be written; never waits.
@@ -65,7 +81,9 @@ struct Admitted {
 
 /// What was recorded lately.
 struct Recent {
+    /// Until when each is not written again, and how often it was recorded.
     events: HashMap<String, (Instant, u32)>,
+    clear_at: usize,
     plugins: Buckets<String>,
     /// Events of plugins that were dropped since the log has last warned of it.
     dropped: HashMap<String, u64>,
@@ -79,22 +97,34 @@ impl EventRecorder {
         (Self { sender, recent: Arc::new(Mutex::new(Recent::new())) }, write_all(writer, receiver))
     }
 
-    /// Records it, unless the same was recorded not long ago; false when it is dropped because there are too many.
-    pub(crate) fn record(&self, event: ObjectEvent) -> bool {
+    /// Records it, unless the same was recorded not long ago.
+    pub(crate) fn record(&self, event: ObjectEvent) -> Recorded {
         let Ok(place) = self.sender.try_reserve() else {
             debug!("too many events are waiting; one is dropped");
-            return false;
+            return Recorded::Dropped;
         };
-        let id = digest::of_value(&json!([event.object.uid(), event.reason, event.message]));
+        let id = event.id();
         let now = Instant::now();
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(count) = recent.times(&id, now) else { return true };
+        let Some(count) = recent.times(&id, now) else { return Recorded::Known };
         if !recent.allows(event.by.as_ref(), now) {
-            return false;
+            return Recorded::Dropped;
         }
-        recent.remember(&id, count, now);
+        recent.remember(&id, count, now, event.quiet());
         place.send(Admitted { event, id, count });
-        true
+        Recorded::New
+    }
+}
+
+impl ObjectEvent {
+    /// The same for the same event. Who reports it is a part of it, so that no plugin can silence another, or the engine.
+    fn id(&self) -> String {
+        let message = if self.is_known_by_reason { "" } else { &self.message };
+        digest::of_value(&json!([self.object.uid(), self.by, self.reason, message]))
+    }
+
+    fn quiet(&self) -> Duration {
+        if self.is_known_by_reason { QUIET_REASON } else { QUIET }
     }
 }
 
@@ -103,6 +133,7 @@ impl Recent {
         let (burst, refill) = PLUGIN_EVENTS;
         Self {
             events: HashMap::new(),
+            clear_at: FEW,
             plugins: Buckets::new(burst, refill),
             dropped: HashMap::new(),
             warnings: Buckets::new(1, DROP_WARNING),
@@ -112,17 +143,18 @@ impl Recent {
     /// How often this will have been recorded when it is recorded now; none if it was recorded not long ago.
     fn times(&self, id: &str, now: Instant) -> Option<u32> {
         match self.events.get(id) {
-            Some((time, _)) if now.duration_since(*time) < QUIET => None,
+            Some((until, _)) if *until > now => None,
             Some((_, count)) => Some(count + 1),
             None => Some(1),
         }
     }
 
-    fn remember(&mut self, id: &str, count: u32, now: Instant) {
-        if self.events.len() >= REMEMBERED {
-            self.events.retain(|_, (time, _)| now.duration_since(*time) < QUIET);
+    fn remember(&mut self, id: &str, count: u32, now: Instant, quiet: Duration) {
+        if self.events.len() >= self.clear_at {
+            self.events.retain(|_, (until, _)| *until > now);
+            self.clear_at = FEW.max(self.events.len() * 2);
         }
-        self.events.insert(id.to_owned(), (now, count));
+        self.events.insert(id.to_owned(), (now + quiet, count));
     }
 
     /// Whether a plugin, or the engine itself, may record one more event.
@@ -203,7 +235,7 @@ mod tests {
     fn the_same_event_is_recorded_once_and_counted_when_it_comes_again_later() {
         let (mut recent, now) = (Recent::new(), Instant::now());
         assert_eq!(recent.times("a", now), Some(1));
-        recent.remember("a", 1, now);
+        recent.remember("a", 1, now, QUIET);
         assert_eq!(recent.times("a", now + QUIET / 2), None);
         assert_eq!(recent.times("a", now + QUIET), Some(2));
     }
@@ -224,8 +256,9 @@ mod tests {
             key: key("example.org/v1/Widget", namespace, "web"),
             by: None,
             is_warning: true,
-            reason: "HostRefused".to_owned(),
+            reason: "Refused".to_owned(),
             message: message.to_owned(),
+            is_known_by_reason: false,
         }
     }
 
@@ -233,8 +266,10 @@ mod tests {
     async fn an_event_is_about_its_object_and_one_without_a_namespace_is_in_default() {
         let bench = Bench::echoing();
         let recorder = bench.recorder();
-        assert!(recorder.record(object_event("shop", "why")) && recorder.record(object_event("", "other")));
-        assert!(recorder.record(object_event("shop", "why")), "not dropped: it is there already");
+        for event in [object_event("shop", "why"), object_event("", "other")] {
+            assert_eq!(recorder.record(event), Recorded::New);
+        }
+        assert_eq!(recorder.record(object_event("shop", "why")), Recorded::Known);
         let events = bench.events().await;
         let namespaces: Vec<_> = events.iter().map(|event| &event["metadata"]["namespace"]).collect();
         assert_eq!(namespaces, ["shop", "default"]);
@@ -264,11 +299,32 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_reason_of_the_engine_is_written_once_in_five_minutes_however_it_is_worded() {
+        let bench = Bench::echoing();
+        let recorder = bench.recorder();
+        let refused = |used: u32| ObjectEvent {
+            is_known_by_reason: true,
+            ..object_event("shop", &format!("exceeded quota, used: {used}"))
+        };
+        assert_eq!(recorder.record(refused(1)), Recorded::New);
+        tokio::time::advance(QUIET).await;
+        assert_eq!(recorder.record(refused(2)), Recorded::Known);
+        let by_plugin = || ObjectEvent { by: Some("other".to_owned()), ..refused(1) };
+        assert_eq!(
+            recorder.record(by_plugin()),
+            Recorded::New,
+            "no plugin can silence the engine, nor the reverse"
+        );
+        tokio::time::advance(QUIET_REASON).await;
+        assert_eq!(recorder.record(refused(3)), Recorded::New);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn events_that_find_no_room_are_dropped_and_the_caller_learns_it() {
         let bench = Bench::new(echo, |_| Answer::Silence);
         let recorder = bench.recorder();
         let taken =
-            (0..WAITING + 10).filter(|number| recorder.record(object_event("shop", &number.to_string())));
-        assert_eq!(taken.count(), WAITING);
+            (0..WAITING + 10).map(|number| recorder.record(object_event("shop", &number.to_string())));
+        assert_eq!(taken.filter(|recorded| *recorded == Recorded::New).count(), WAITING);
     }
 }

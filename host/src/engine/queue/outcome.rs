@@ -11,12 +11,16 @@ pub(crate) enum Outcome {
     Again(Duration),
     /// Failed: requeued after a pause that grows, or after the time the server asked for.
     Failed(Option<Duration>),
+    /// The server refuses what is written, or somebody else's object is there: the same as a failure, and all refused keys
+    /// together are tried only so often.
+    Refused,
 }
 
 impl Outcome {
     /// Both: a failure counts, and of two times the sooner one.
     pub(crate) fn and(self, other: Self) -> Self {
         match (self, other) {
+            (Self::Refused, _) | (_, Self::Refused) => Self::Refused,
             (Self::Failed(one), Self::Failed(other)) => Self::Failed(one.max(other)),
             (Self::Failed(asked), _) | (_, Self::Failed(asked)) => Self::Failed(asked),
             (Self::Again(one), Self::Again(other)) => Self::Again(one.min(other)),
@@ -38,5 +42,6 @@ mod tests {
         assert_eq!(Outcome::Again(soon).and(Outcome::Failed(None)), Outcome::Failed(None));
         assert_eq!(Outcome::Failed(Some(late)).and(Outcome::Failed(None)), Outcome::Failed(Some(late)));
         assert_eq!(Outcome::Done.and(Outcome::Done), Outcome::Done);
+        assert_eq!(Outcome::Failed(Some(late)).and(Outcome::Refused), Outcome::Refused);
     }
 }

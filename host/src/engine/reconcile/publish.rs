@@ -19,7 +19,7 @@ use weft_core::verdict::{Hold, Problem};
 use crate::bucket::Buckets;
 use crate::engine::cache::state::State;
 use crate::engine::events::reason::Reason;
-use crate::engine::events::recorder::{EventRecorder, ObjectEvent};
+use crate::engine::events::recorder::{EventRecorder, ObjectEvent, Recorded};
 use crate::engine::queue::Outcome;
 
 /// Nobody waits for less.
@@ -80,15 +80,19 @@ impl Publisher {
         of_hold.and(of_conditions).and(of_failures)
     }
 
-    /// Publishes an event of the engine's own.
+    /// Publishes an event of the engine's own; says whether it is one that was not published lately.
     pub(crate) fn publish_reason(
         &self,
         key: &Key,
         object: &Arc<VirtualObject>,
         reason: Reason,
         message: &str,
-    ) {
-        self.record(key, object, None, reason.is_warning(), reason.as_str().to_owned(), message);
+    ) -> bool {
+        let event = ObjectEvent {
+            is_known_by_reason: true,
+            ..self.event(key, object, None, reason.is_warning(), reason.as_str().to_owned(), message)
+        };
+        self.recorder.record(event) == Recorded::New
     }
 
     fn publish_hold(&self, key: &Key, source: &Arc<VirtualObject>, hold: &Hold) -> Outcome {
@@ -127,16 +131,17 @@ impl Publisher {
 
     fn publish_event(&self, key: &Key, source: &Arc<VirtualObject>, event: Event) {
         let Event { by, is_warning, reason, message } = event;
-        self.record(key, source, Some(by), is_warning, reason, &message);
+        self.recorder.record(self.event(key, source, Some(by), is_warning, reason, &message));
     }
 
     /// Whether it was published now, or not long ago.
     fn publish_problem(&self, key: &Key, source: &Arc<VirtualObject>, problem: &Problem) -> bool {
         let (by, reason) = (problem.by.plugin().map(str::to_owned), problem.reason.clone());
-        self.record(key, source, by, true, reason, &problem.to_string())
+        let event = self.event(key, source, by, true, reason, &problem.to_string());
+        self.recorder.record(event) != Recorded::Dropped
     }
 
-    fn record(
+    fn event(
         &self,
         key: &Key,
         object: &Arc<VirtualObject>,
@@ -144,16 +149,17 @@ impl Publisher {
         is_warning: bool,
         reason: String,
         message: &str,
-    ) -> bool {
+    ) -> ObjectEvent {
         let message = self.state.names.to_virtual_text(message, &key.name.namespace);
-        self.recorder.record(ObjectEvent {
+        ObjectEvent {
             object: object.clone(),
             key: key.clone(),
             by,
             is_warning,
             reason,
             message,
-        })
+            is_known_by_reason: false,
+        }
     }
 }
 

@@ -305,7 +305,7 @@ mod tests {
         let foreign = json!({"metadata": {"namespace": "team-a", "name": "web-x-shop-x-vc", "uid": "u"}});
         let bench = taken(foreign);
         let outcome = bench.syncer(Vec::new()).reconcile(&web()).await;
-        assert_eq!(outcome, Outcome::Failed(None));
+        assert_eq!(outcome, Outcome::Refused);
         let written = bench.host_requests.lines().into_iter().skip(2).collect::<Vec<_>>();
         assert_eq!(written, Vec::<String>::new(), "after the POST and the GET");
         assert_eq!(bench.reasons().await, ["Warning HostNameTaken"]);

@@ -13,14 +13,16 @@ use weft_core::plan;
 use weft_core::spec::Life;
 
 use crate::api::Api;
-use crate::engine::apply::{Failed, Side};
+use crate::engine::apply::Side;
 use crate::engine::cache::kinds::{Kinds, SyncedKind};
 use crate::engine::cache::state::State;
 use crate::engine::cache::store::Absence;
-use crate::engine::events::reason::Reason;
 use crate::engine::queue::Outcome;
 use crate::engine::reconcile::decide::{self, Decision, Observed};
 use crate::engine::reconcile::error::Error;
+use crate::engine::reconcile::fight::Referee;
+use crate::engine::reconcile::lasting::Lasting;
+use crate::engine::reconcile::pace::Pace;
 use crate::engine::reconcile::publish::Publisher;
 use crate::engine::reconcile::steps::Steps;
 
@@ -30,6 +32,9 @@ pub(crate) struct Syncer {
     pub(crate) host: Api<Host>,
     pub(crate) publisher: Publisher,
     pub(crate) steps: Steps,
+    pub(crate) pace: Pace,
+    pub(crate) referee: Referee,
+    pub(crate) lasting: Lasting,
 }
 
 impl Syncer {
@@ -37,11 +42,15 @@ impl Syncer {
     pub(crate) async fn reconcile(&self, key: &Key) -> Outcome {
         // What a panic may have left half done is in the caches, which are right again with the next watch event.
         let reconciled = AssertUnwindSafe(self.reconcile_pair(key)).catch_unwind().await;
-        reconciled.unwrap_or_else(|_| {
+        let outcome = reconciled.unwrap_or_else(|_| {
             let synced = self.state.synced(&key.kind);
             let source = synced.and_then(|synced| synced.r#virtual.get(&key.name.namespace, &key.name.name));
             self.failed(key, source.as_ref(), &Error::Panicked(key.to_string()))
-        })
+        });
+        if !matches!(outcome, Outcome::Failed(_)) {
+            self.lasting.ended(key);
+        }
+        outcome
     }
 
     async fn reconcile_pair(&self, key: &Key) -> Outcome {
@@ -75,12 +84,25 @@ impl Syncer {
         observed: &Observed,
     ) -> Result<Outcome, Error> {
         let notes = self.publisher.notes(key, &*synced.mapper);
-        let Decision { plan, notes } = decide::decide(&self.state, kinds, synced, key, observed, notes).await;
+        let Decision { mut plan, notes } =
+            decide::decide(&self.state, kinds, synced, key, observed, notes).await;
         let published = match &observed.source {
             Some(source) => self.publisher.publish(key, &*synced.mapper, source, &plan, notes),
             None => Outcome::Done,
         };
-        Ok(self.steps.carry_out(key, synced, observed, plan).await?.and(published))
+        let paced = self.pace.limit(key, &mut plan);
+        let outcome = self.steps.carry_out(key, synced, observed, plan).await?;
+        if let (Some(side), Some(source)) = (paced.fight, &observed.source) {
+            self.publish_fight(side, key, synced, source).await;
+        }
+        Ok(outcome.and(published).and(paced.outcome))
+    }
+
+    async fn publish_fight(&self, side: Side, key: &Key, synced: &SyncedKind, source: &Arc<VirtualObject>) {
+        let Some(fight) = self.referee.find(side, key, &synced.mapper.spec().resource).await else { return };
+        if self.publisher.publish_reason(key, source, fight.reason, &fight.message) {
+            warn!(%key, "{}", fight.message);
+        }
     }
 
     async fn observe(&self, key: &Key, synced: &SyncedKind) -> Result<Observed, Error> {
@@ -122,24 +144,16 @@ impl Syncer {
     }
 
     fn failed(&self, key: &Key, source: Option<&Arc<VirtualObject>>, error: &Error) -> Outcome {
-        let (reason, retry_after) = match error {
-            Error::NameTaken(_) => (Some(Reason::NameTaken), None),
-            Error::Failed(Failed { side, source, .. }) => {
-                let reason = match side {
-                    Side::Host => Reason::HostRefused,
-                    Side::Virtual => Reason::VirtualRefused,
-                };
-                (source.is_refusal().then_some(reason), source.retry_after())
-            }
-            Error::Panicked(_) => (Some(Reason::Panicked), None),
-        };
-        if let (Some(reason), Some(object)) = (reason, source) {
-            warn!(%key, error = error as &dyn std::error::Error, "not in step; trying again");
-            self.publisher.publish_reason(key, object, reason, &causes(error));
+        let lasts = error.is_of_the_pair() && self.lasting.failed(key);
+        let is_new = error.reason(lasts).zip(source).is_some_and(|(reason, object)| {
+            self.publisher.publish_reason(key, object, reason, &causes(error))
+        });
+        if is_new {
+            warn!(%key, error = error as &dyn std::error::Error, "not reconciled; trying again");
         } else {
             debug!(%key, error = error as &dyn std::error::Error, "failed; trying again");
         }
-        Outcome::Failed(retry_after)
+        error.outcome()
     }
 }
 
@@ -279,13 +293,13 @@ mod tests {
             Answer::ok(pod)
         };
         let (outcome, _, deletes, bench) = lost(unsigned, false).await;
-        assert_eq!((outcome, deletes), (Outcome::Failed(None), Vec::new()), "ours by label, not by identity");
+        assert_eq!((outcome, deletes), (Outcome::Refused, Vec::new()), "ours by label, not by identity");
         assert_eq!(bench.reasons().await, ["Warning HostNameTaken"]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_failed_write_is_retried_and_a_refusal_is_published_with_its_side() {
-        type Case = (fn() -> Answer, Option<u64>, &'static [&'static str]);
+        type Case = (fn() -> Answer, Outcome, &'static [&'static str]);
         let rest = || {
             let details = json!({"retryAfterSeconds": 7});
             Answer::Reply(
@@ -294,16 +308,16 @@ mod tests {
             )
         };
         let cases: [Case; 4] = [
-            (|| Answer::failure(403, "Forbidden"), None, &["Warning HostRefused"]),
-            (|| Answer::failure(500, "InternalError"), None, &[]),
-            (|| Answer::failure(504, "Timeout"), None, &[]),
-            (rest, Some(7), &[]),
+            (|| Answer::failure(403, "Forbidden"), Outcome::Refused, &["Warning HostRefused"]),
+            (|| Answer::failure(500, "InternalError"), Outcome::Failed(None), &[]),
+            (|| Answer::failure(504, "Timeout"), Outcome::Failed(None), &[]),
+            (rest, Outcome::Failed(Some(Duration::from_secs(7))), &[]),
         ];
-        for (answer, retry_after, reasons) in cases {
+        for (answer, expected, reasons) in cases {
             let bench = Bench::new(move |_| answer(), echo);
             bench.put_virtual("v1/Service", service("web", "5"));
             let outcome = bench.syncer(Vec::new()).reconcile(&key("v1/Service", "shop", "web")).await;
-            assert_eq!(outcome, Outcome::Failed(retry_after.map(Duration::from_secs)), "{reasons:?}");
+            assert_eq!(outcome, expected, "{reasons:?}");
             assert_eq!(bench.reasons().await, *reasons);
         }
     }
@@ -321,7 +335,7 @@ mod tests {
         let mut host = bench.created_on_host();
         host["status"] = json!({"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}});
         bench.put_host("v1/Service", host);
-        assert_eq!(syncer.reconcile(&key).await, Outcome::Failed(None));
+        assert_eq!(syncer.reconcile(&key).await, Outcome::Refused);
         assert_eq!(bench.reasons().await, ["Warning StatusRefused"]);
         let message = bench.events().await[0]["message"].as_str().unwrap_or_default().to_owned();
         assert!(

@@ -140,7 +140,17 @@ impl CrdInstaller {
         }
         let key = Key { kind: custom_resource_definitions().kind(), name: named(name) };
         let reason = reason.as_str().to_owned();
-        self.recorder.record(ObjectEvent { object: definition, key, by: None, is_warning, reason, message });
+        let is_known_by_reason = false;
+        let object = definition;
+        self.recorder.record(ObjectEvent {
+            object,
+            key,
+            by: None,
+            is_warning,
+            reason,
+            message,
+            is_known_by_reason,
+        });
     }
 
     fn warn_once(&mut self, name: &str, error: &Error) {
