@@ -194,6 +194,7 @@ mod tests {
             host: bench.host.clone(),
             r#virtual: bench.r#virtual.clone(),
             guard: Arc::new(IdentityGuard::new(bench.r#virtual.clone())),
+            failures: Arc::default(),
         };
         let (_, ready) = signal::channel(true);
         Reconfigurer::new(bench.state.clone(), bench.writer.clone(), watches, ready, 4)
