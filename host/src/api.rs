@@ -7,6 +7,7 @@ mod connect;
 mod decode;
 mod error;
 mod gate;
+mod pool;
 #[cfg(test)]
 pub(crate) mod scripted;
 
@@ -27,52 +28,59 @@ pub use connect::ConnectError;
 pub use error::Error;
 use error::refusal;
 use gate::{Gate, Scope};
+pub use pool::Chunks;
+use pool::Pool;
 
 /// A request that got no reply by then is given up; watches have their own limit.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// A server that has not answered the smallest question by then is away, or the connection to it is dead.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(3);
 /// No object that etcd takes is larger than 1.5 MiB; a page of a list may be.
 const MAX_REPLY: usize = 256 * 1024 * 1024;
 
 /// A connection to the API server of side `S`.
 pub struct Api<S> {
-    client: kube::Client,
+    pool: Arc<Pool>,
     gate: Arc<Gate>,
     side: PhantomData<fn() -> S>,
 }
 
 impl<S> Clone for Api<S> {
     fn clone(&self) -> Self {
-        Self { client: self.client.clone(), gate: self.gate.clone(), side: PhantomData }
+        Self { pool: self.pool.clone(), gate: self.gate.clone(), side: PhantomData }
     }
 }
 
 impl<S> Api<S> {
     /// Prepares a connection; nothing is sent yet. `key` is what the configuration calls it.
     pub async fn connect(connection: &Connection, key: &'static str) -> Result<Self, ConnectError> {
-        let client = connect::client(connection, key).await?;
-        Ok(Self::from_client(client))
+        let connection = connection.clone();
+        let pool = Pool::new(Box::new(move || {
+            let connection = connection.clone();
+            Box::pin(async move { connect::client(&connection, key).await })
+        }));
+        Ok(Self::of(pool.await?))
     }
 
-    fn from_client(client: kube::Client) -> Self {
-        Self { client, gate: Arc::default(), side: PhantomData }
+    fn of(pool: Pool) -> Self {
+        Self { pool: Arc::new(pool), gate: Arc::default(), side: PhantomData }
     }
 
     /// Sends a request and reads the whole reply.
     pub async fn send(&self, request: Request<Vec<u8>>) -> Result<Bytes, Error> {
         let scope = self.pass(&request).await?;
-        let reply = async {
-            let response = self.exchange(request).await?;
-            read(response.into_body()).await
-        };
+        let mut lease = self.pool.lease();
+        let reply = lease.with(async |client| read(exchange(&client, request).await?.into_body()).await);
         let reply = tokio::time::timeout(REQUEST_TIMEOUT, reply).await.unwrap_or(Err(Error::Timeout));
         self.learn(scope, reply)
     }
 
     /// Sends a request and gives the reply's body as it comes; fails if the server refuses.
-    pub async fn start(&self, request: Request<Vec<u8>>) -> Result<Response<Body>, Error> {
+    pub async fn start(&self, request: Request<Vec<u8>>) -> Result<Chunks, Error> {
         let scope = self.pass(&request).await?;
-        let response = self.exchange(request).await;
-        self.learn(scope, response)
+        let mut lease = self.pool.lease();
+        let response = lease.with(async |client| exchange(&client, request).await).await;
+        self.learn(scope, response).map(|response| lease.chunks(response.into_body()))
     }
 
     /// Waits while the server is away; fails while it wants to be left alone, so that whoever waits can do something else.
@@ -85,14 +93,14 @@ impl<S> Api<S> {
         }
     }
 
-    async fn exchange(&self, request: Request<Vec<u8>>) -> Result<Response<Body>, Error> {
-        let response = self.client.send(request.map(Body::from)).await.map_err(transport)?;
-        if response.status().is_success() {
-            return Ok(response);
-        }
-        let (code, retry_after) = (response.status(), retry_after(&response));
-        let body = read(response.into_body()).await.unwrap_or_default();
-        Err(refusal(code, retry_after, &body))
+    /// Whether the server answers a GET of `path`, whatever the gate says: a caller asks this every few seconds. Where only
+    /// the connections are dead, they are replaced, and what waits for them fails; so are credentials that are refused.
+    pub async fn check(&self, path: &str) -> Result<(), Error> {
+        let asked = self.pool.check(async |client| {
+            let reply = async { read(exchange(&client, get(path)).await?.into_body()).await };
+            tokio::time::timeout(CHECK_TIMEOUT, reply).await.unwrap_or(Err(Error::Timeout))
+        });
+        asked.await.map(drop)
     }
 
     /// What one request learns of the server holds for all, or for all of its scope. That it got no reply in time says nothing
@@ -192,6 +200,16 @@ pub fn object_path(
 /// Reads an object off a reply, without the fields that nobody here needs.
 pub fn decode<S>(body: &[u8]) -> Result<Object<S>, Error> {
     decode::object(body).map_err(Error::Decode)
+}
+
+async fn exchange(client: &kube::Client, request: Request<Vec<u8>>) -> Result<Response<Body>, Error> {
+    let response = client.send(request.map(Body::from)).await.map_err(transport)?;
+    if response.status().is_success() {
+        return Ok(response);
+    }
+    let (code, retry_after) = (response.status(), retry_after(&response));
+    let body = read(response.into_body()).await.unwrap_or_default();
+    Err(refusal(code, retry_after, &body))
 }
 
 async fn read(mut body: Body) -> Result<Bytes, Error> {

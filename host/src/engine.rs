@@ -10,6 +10,7 @@ mod apply;
 mod cache;
 mod companions;
 mod events;
+mod health;
 mod informer;
 mod queue;
 mod reconcile;
@@ -32,7 +33,7 @@ use weft_core::names::Names;
 use weft_core::object::{Host, Virtual};
 
 use crate::addons::Addon;
-use crate::api::Api;
+use crate::api::{Api, object_path};
 use crate::registry::Rules;
 use crate::registry::plugin_event::PluginEvent;
 use apply::Writer;
@@ -45,7 +46,10 @@ use companions::volumes::Volumes;
 use companions::{Companion, Companions};
 use events::plugins::PluginEvents;
 use events::recorder::EventRecorder;
-use informer::identity::IdentityGuard;
+pub use health::Health;
+use informer::failures::Failures;
+use informer::heartbeat::Heartbeat;
+use informer::identity::{IdentityGuard, QUESTION};
 use queue::Outcome;
 use reconcile::fight::Referee;
 use reconcile::lasting::Lasting;
@@ -53,6 +57,7 @@ use reconcile::pace::Pace;
 use reconcile::publish::Publisher;
 use reconcile::steps::Steps;
 use reconcile::syncer::Syncer;
+use resources::services;
 use supervisor::Supervisor;
 use upkeep::addons::AddonApplier;
 use upkeep::bootstrap::Bootstrap;
@@ -66,8 +71,9 @@ const PACK: Duration = Duration::from_secs(3);
 const BOOTSTRAP_FIRST_RETRY: Duration = Duration::from_millis(200);
 /// The longest time between two tries to bootstrap.
 const BOOTSTRAP_RETRY: Duration = Duration::from_secs(2);
-/// How long writes in flight may take once the engine stops.
-const DRAIN: Duration = Duration::from_secs(10);
+/// How long writes in flight may take once the engine stops. A server that hangs must not hold up the stop; what it was
+/// sent is found, or sent again, at the next start.
+const DRAIN: Duration = Duration::from_secs(1);
 
 /// What the engine is made of.
 pub struct Parts {
@@ -101,23 +107,6 @@ pub struct Engine {
     health: Health,
 }
 
-/// Whether the engine does its work; cheap to clone.
-#[derive(Clone)]
-pub struct Health {
-    state: Arc<State>,
-    ready: signal::Receiver<bool>,
-}
-
-impl Health {
-    /// Why the syncer is not ready; none when it is.
-    pub fn problem(&self) -> Option<&'static str> {
-        if !*self.ready.borrow() {
-            return Some("the virtual cluster's Service or identity is not as it should be; see the log");
-        }
-        (!self.state.is_synced()).then_some("the first lists are not complete")
-    }
-}
-
 /// One writer behind each [`Gate`].
 #[derive(Clone)]
 struct Writers {
@@ -134,6 +123,7 @@ struct Shared {
     host: Api<Host>,
     r#virtual: Api<Virtual>,
     guard: Arc<IdentityGuard>,
+    failures: Arc<Failures>,
     recorder: EventRecorder,
     supervisor: Supervisor,
     /// Whether anything may be written.
@@ -157,13 +147,14 @@ impl Engine {
             cached: writer(Gate::Cached(gate, state.clone())),
         };
         let (recorder, recording) = EventRecorder::new(writers.ready.clone());
-        let supervisor = Supervisor::default();
+        let (supervisor, failures) = (Supervisor::default(), Arc::default());
         let shared = Shared {
             state,
             writers,
             host,
             r#virtual,
             guard,
+            failures,
             recorder,
             supervisor: supervisor.clone(),
             ready,
@@ -171,6 +162,11 @@ impl Engine {
 
         let mut tasks = JoinSet::new();
         tasks.spawn(supervisor.over(recording));
+        let object_of_host = object_path(&services(), shared.state.names.namespace(), &service, None);
+        let of_host = heartbeat("host", &shared.host, object_of_host, &shared.failures);
+        let of_virtual = heartbeat("virtual", &shared.r#virtual, QUESTION.to_owned(), &shared.failures);
+        tasks.spawn(supervisor.over(of_host.run()));
+        tasks.spawn(supervisor.over(of_virtual.run()));
         tasks.spawn(supervisor.over(shared.plugin_events().run(plugin_events)));
         shared.start_watches(&mut tasks, rules.clone(), count);
         tasks.spawn(supervisor.over(shared.crd_installer().keep(rules, shared.ready.clone())));
@@ -188,7 +184,7 @@ impl Engine {
         for _ in 0..count {
             workers.spawn(supervisor.over(work(syncer.clone(), shared.ready.clone())));
         }
-        let health = Health { state: shared.state.clone(), ready: shared.ready };
+        let health = Health::new(shared.state.clone(), shared.failures, shared.ready);
         Self { health, state: shared.state, workers, tasks, supervisor }
     }
 
@@ -227,6 +223,7 @@ impl Shared {
             r#virtual: self.r#virtual.clone(),
             guard: self.guard.clone(),
             supervisor: self.supervisor.clone(),
+            failures: self.failures.clone(),
         };
         watches.start(&self.writers.cached, tasks);
         let (state, writer) = (self.state.clone(), self.writers.cached.clone());
@@ -291,6 +288,11 @@ impl Shared {
     }
 }
 
+/// The questions to one API server: a GET of `path`.
+fn heartbeat<S>(server: &'static str, api: &Api<S>, path: String, failures: &Arc<Failures>) -> Heartbeat<S> {
+    Heartbeat { api: api.clone(), server, path, reporter: failures.reporter(server, None) }
+}
+
 /// Reconciles one key after the other, once every cache is complete and while anything may be written.
 async fn work(syncer: Arc<Syncer>, mut ready: signal::Receiver<bool>) {
     while !syncer.state.is_synced() {
@@ -349,14 +351,15 @@ mod tests {
         assert!(worker.is_finished(), "a closed queue ends its workers");
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn an_engine_without_servers_writes_nothing_says_why_it_is_not_ready_and_ends() {
-        let refused = |_: &Asked| Answer::failure(404, "NotFound");
-        let bench = Bench::new(refused, refused);
+    /// How long a stop may take, whatever the servers do.
+    const STOP: Duration = Duration::from_secs(2);
+
+    /// An engine between two servers, and what it follows.
+    fn engine(bench: &Bench) -> (Engine, impl Sized) {
         let rules = Rules { mappers: kinds::builtin(), ..Rules::default() };
-        let (_rules, rules) = signal::channel(Arc::new(rules));
-        let (_events, plugin_events) = mpsc::channel(1);
-        let (_addons, addons) = signal::channel(Arc::default());
+        let (rules_sender, rules) = signal::channel(Arc::new(rules));
+        let (events_sender, plugin_events) = mpsc::channel(1);
+        let (addons_sender, addons) = signal::channel(Arc::default());
         let engine = Engine::start(Parts {
             host: bench.host.clone(),
             r#virtual: bench.r#virtual.clone(),
@@ -368,6 +371,29 @@ mod tests {
             service: "vc".to_owned(),
             workers: 2,
         });
+        (engine, (rules_sender, events_sender, addons_sender))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_engine_stops_in_time_while_its_servers_are_silent_and_says_which_they_are() {
+        let bench = Bench::new(|_: &Asked| Answer::Silence, |_: &Asked| Answer::Silence);
+        let (engine, _senders) = engine(&bench);
+        tokio::time::sleep(Duration::from_secs(15)).await;
+        let problem = engine.health().problem().unwrap_or_default();
+        assert!(
+            problem.contains("the host API server") && problem.contains("the virtual API server"),
+            "{problem}"
+        );
+        let started = tokio::time::Instant::now();
+        engine.stop().await;
+        assert!(started.elapsed() <= STOP, "{:?}", started.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_engine_without_servers_writes_nothing_says_why_it_is_not_ready_and_ends() {
+        let refused = |_: &Asked| Answer::failure(404, "NotFound");
+        let bench = Bench::new(refused, refused);
+        let (engine, _senders) = engine(&bench);
         tokio::time::sleep(BOOTSTRAP_RETRY * 3).await;
         let problem = engine.health().problem().unwrap_or_default();
         assert!(problem.contains("Service or identity"), "{problem}");

@@ -21,6 +21,7 @@ use crate::config::Config;
 use crate::control::renew;
 use crate::engine::{Engine, Parts};
 use crate::telemetry::LogFilter;
+use health::Unanswered;
 use reload::Targets;
 
 /// Why it ends by itself.
@@ -47,8 +48,13 @@ pub async fn run(file: &Path, config: Config, log: LogFilter) -> anyhow::Result<
     let mut serving = std::pin::pin!(health::serve(listener, shared.clone()));
     // From the start: with a certificate that has expired, the virtual API server is not reached before it is renewed.
     let mut renewing = std::pin::pin!(renew::keep(&config, host.clone()));
-    let facts = tokio::select! {
-        facts = facts(&config, &host, &r#virtual) => facts,
+    let starting = async {
+        let facts = facts(&config, &host, &r#virtual, &shared.unanswered).await;
+        // Plugins may take long to compile.
+        rules::start(&config, &shared).await.map(|source| (facts, source))
+    };
+    let (facts, mut source) = tokio::select! {
+        started = starting => started?,
         () = &mut renewing => {
             info!("{RENEWED}");
             return Ok(());
@@ -57,7 +63,6 @@ pub async fn run(file: &Path, config: Config, log: LogFilter) -> anyhow::Result<
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
     };
-    let mut source = rules::start(&config, &shared).await?;
     let authority = authority(&config);
     let (addons, current_addons) = watch::channel(Arc::new(addons::of(&config, authority.as_deref())));
     let targets = Targets { rules: source.wanted, addons, log, authority };
@@ -97,8 +102,14 @@ fn authority(config: &Config) -> Option<String> {
 }
 
 /// What is known before the first reconciliation: both servers' versions, requested until they answer.
-async fn facts(config: &Config, host: &Api<Host>, r#virtual: &Api<Virtual>) -> Facts {
-    let (host_version, virtual_version) = tokio::join!(version(host, "host"), version(r#virtual, "virtual"));
+async fn facts(
+    config: &Config,
+    host: &Api<Host>,
+    r#virtual: &Api<Virtual>,
+    unanswered: &Unanswered,
+) -> Facts {
+    let (host_version, virtual_version) =
+        tokio::join!(version(host, "host", unanswered), version(r#virtual, "virtual", unanswered));
     Facts {
         cluster_domain: config.cluster.domain.clone(),
         workload_service_account: config.workload_service_account(),
@@ -108,14 +119,21 @@ async fn facts(config: &Config, host: &Api<Host>, r#virtual: &Api<Virtual>) -> F
     }
 }
 
-async fn version<S>(api: &Api<S>, side: &'static str) -> weft_core::context::Version {
+async fn version<S>(
+    api: &Api<S>,
+    side: &'static str,
+    unanswered: &Unanswered,
+) -> weft_core::context::Version {
     /// Between two tries, in the end.
     const RETRY: Duration = Duration::from_secs(2);
     // A control plane that starts beside the syncer is ready within seconds.
     let mut pause = Duration::from_millis(200);
     loop {
         match api.version().await {
-            Ok(version) => return version,
+            Ok(version) => {
+                unanswered.answered(side);
+                return version;
+            }
             Err(error) => {
                 let error = &error as &dyn std::error::Error;
                 tracing::warn!(side, error, "cannot reach the API server; trying again");

@@ -57,6 +57,7 @@ const ENGINE: &[(&str, &[&str])] = &[
     ("watches", &["apply", "cache", "events", "informer", "resources", "supervisor"]),
     ("companions", &["apply", "cache", "queue", "resources"]),
     ("events", &["apply", "cache", "resources"]),
+    ("health", &["cache", "informer"]),
     ("informer", &["cache", "resources"]),
     ("cache", &["queue"]),
     ("queue", &[]),

@@ -8,6 +8,7 @@ pub mod audit;
 pub mod binaries;
 pub mod cargo;
 pub mod eventually;
+pub mod fault_proxy;
 pub mod guests;
 pub mod image;
 pub mod installed;

@@ -19,6 +19,7 @@ use tokio::net::TcpStream;
 
 use crate::binaries::Programs;
 use crate::eventually::eventually;
+use crate::fault_proxy::FaultProxy;
 use crate::permissions;
 use crate::planes::{self, Plane};
 use crate::ports::Port;
@@ -28,6 +29,8 @@ use crate::process::{Launch, Process, tail};
 const READY: Duration = Duration::from_secs(30);
 /// How long it may take to end by itself.
 const GRACE: Duration = Duration::from_secs(10);
+/// The syncer's user in the virtual cluster.
+const VIRTUAL_USER: &str = "weft-syncer";
 
 /// What a [`Tenant`] is made from.
 #[derive(Debug, Clone)]
@@ -44,6 +47,8 @@ pub struct Options {
     pub dir: PathBuf,
     /// Top-level keys added to the syncer's configuration.
     pub config: Value,
+    /// Whether its syncer reaches both API servers through fault proxies.
+    pub has_proxies: bool,
 }
 
 /// A virtual cluster, with or without a running syncer; dropping it ends both.
@@ -52,8 +57,16 @@ pub struct Tenant {
     options: Options,
     host: Arc<Plane>,
     plane: Plane,
+    proxies: Option<Proxies>,
     health: Port,
     syncer: Mutex<Option<Arc<Process>>>,
+}
+
+/// What the syncer's requests pass on their way.
+#[derive(Debug)]
+struct Proxies {
+    host: FaultProxy,
+    r#virtual: FaultProxy,
 }
 
 impl Tenant {
@@ -71,11 +84,33 @@ impl Tenant {
 
     /// Creates what the syncer needs to start: namespace, permissions, identities, configuration.
     pub async fn join(options: Options, host: Arc<Plane>, plane: Plane) -> Result<Self> {
-        let tenant = Self { options, host, plane, health: Port::reserve()?, syncer: Mutex::new(None) };
+        let (health, syncer) = (Port::reserve()?, Mutex::new(None));
+        let mut tenant = Self { options, host, plane, proxies: None, health, syncer };
         tenant.prepare_host().await.context("failed to prepare the host for the tenant")?;
         tenant.prepare_virtual().await.context("failed to prepare the virtual plane")?;
+        if tenant.options.has_proxies {
+            tenant.proxies = Some(tenant.start_proxies().await.context("failed to start the fault proxies")?);
+        }
         tenant.configure(&tenant.options.config)?;
         Ok(tenant)
+    }
+
+    async fn start_proxies(&self) -> Result<Proxies> {
+        let kubeconfig = |side: &str| self.options.dir.join(format!("{side}-proxy.kubeconfig"));
+        Ok(Proxies {
+            host: FaultProxy::start(&self.host, &self.host_user(), &kubeconfig("host")).await?,
+            r#virtual: FaultProxy::start(&self.plane, VIRTUAL_USER, &kubeconfig("virtual")).await?,
+        })
+    }
+
+    /// The proxy between the syncer and the host; see [`Options::has_proxies`].
+    pub fn host_proxy(&self) -> Result<&FaultProxy> {
+        self.proxies.as_ref().map(|proxies| &proxies.host).context("the tenant has no proxies")
+    }
+
+    /// The proxy between the syncer and the virtual API server.
+    pub fn virtual_proxy(&self) -> Result<&FaultProxy> {
+        self.proxies.as_ref().map(|proxies| &proxies.r#virtual).context("the tenant has no proxies")
     }
 
     /// The virtual cluster's name.
@@ -125,10 +160,14 @@ impl Tenant {
     }
 
     fn configuration(&self, more: &Value) -> Value {
+        let (host, r#virtual) = match &self.proxies {
+            Some(Proxies { host, r#virtual }) => (host.kubeconfig().into(), r#virtual.kubeconfig().into()),
+            None => (self.host.kubeconfig(&self.host_user()), self.plane.kubeconfig(VIRTUAL_USER)),
+        };
         let mut config = json!({
             "cluster": {"name": self.cluster(), "namespace": self.namespace()},
-            "host": {"kubeconfig": self.host.kubeconfig(&self.host_user())},
-            "virtual": {"kubeconfig": self.plane.kubeconfig("weft-syncer")},
+            "host": {"kubeconfig": host},
+            "virtual": {"kubeconfig": r#virtual},
             "health": {"listen": self.health_address()},
             // Nothing runs in the pods of a fake node, and most tests count objects.
             "dns": {"enabled": false},
@@ -240,11 +279,11 @@ impl Tenant {
 
     /// Gives the syncer its permissions in the virtual cluster; its storage may be a new one.
     pub async fn prepare_virtual(&self) -> Result<()> {
-        self.plane.identity("weft-syncer", &[])?;
+        self.plane.identity(VIRTUAL_USER, &[])?;
         let binding = json!({
-            "metadata": {"name": "weft-syncer"},
+            "metadata": {"name": VIRTUAL_USER},
             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
-            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "weft-syncer"}],
+            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": VIRTUAL_USER}],
         });
         create(&Api::<ClusterRoleBinding>::all(self.plane.client().await?), binding).await
     }

@@ -32,6 +32,8 @@ pub struct Options {
     pub config: Value,
     /// More flags for components of the host.
     pub host_flags: Vec<(Component, String)>,
+    /// Whether the syncers reach both API servers through fault proxies.
+    pub has_proxies: bool,
 }
 
 impl Options {
@@ -45,7 +47,13 @@ impl Options {
             namespace: "team-a".to_owned(),
             config: json!({}),
             host_flags: Vec::new(),
+            has_proxies: false,
         })
+    }
+
+    /// The same with a fault proxy between each syncer and each API server. The tests' own clients pass none.
+    pub fn through_proxies(self) -> Self {
+        Self { has_proxies: true, ..self }
     }
 }
 
@@ -134,5 +142,6 @@ fn tenant_options(
         programs: options.programs.clone(),
         dir: scratch.path().join(format!("{namespace}.{cluster}")),
         config: config.clone(),
+        has_proxies: options.has_proxies,
     }
 }

@@ -1,5 +1,6 @@
 //! The tests that need real control planes or a built guest, in one binary so that they share one world.
 
+mod faults;
 mod nodes;
 mod planes;
 mod plugins;

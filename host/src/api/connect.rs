@@ -1,8 +1,25 @@
 //! Prepares the connection to one API server from its kubeconfig or the pod's service account.
 
 use std::path::Path;
+use std::time::Duration;
+
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use kube::client::{Body, ConfigExt as _};
+use tower::{BoxError, ServiceBuilder};
 
 use crate::config::Connection;
+
+/// How long a connection may take to be opened.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// After this silence the other end is probed, so often, each time so much later: a machine that is gone without a word,
+/// behind a load balancer whose others go on, is noticed within 15 s.
+const KEEPALIVE: Duration = Duration::from_secs(5);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(3);
+const KEEPALIVE_RETRIES: u32 = 3;
+/// The same for what was sent and is not acknowledged, when nothing is probed.
+#[cfg(target_os = "linux")]
+const UNACKNOWLEDGED: Duration = Duration::from_secs(14);
 
 /// Why no connection could be prepared.
 #[derive(Debug, thiserror::Error)]
@@ -45,7 +62,37 @@ pub(super) async fn client(connection: &Connection, key: &'static str) -> Result
     config.default_retry = false;
     // Watches are quiet for minutes; each has its own limit.
     config.read_timeout = None;
-    kube::Client::try_from(config).map_err(|source| ConnectError::Client { key, source })
+    build(config).map_err(|source| ConnectError::Client { key, source })
+}
+
+/// kube's client with one difference: the kernel drops a connection whose other end is silent, which kube cannot set.
+fn build(config: kube::Config) -> kube::Result<kube::Client> {
+    if config.proxy_url.is_some() {
+        // Then the other end is the proxy, and kube knows how to speak to it.
+        return kube::Client::try_from(config);
+    }
+    let connector = config.rustls_https_connector_with_connector(connector())?;
+    let transport =
+        hyper_util::client::legacy::Builder::new(TokioExecutor::new()).build::<_, Body>(connector);
+    let service = ServiceBuilder::new()
+        .layer(config.base_uri_layer())
+        .option_layer(config.auth_layer()?)
+        .layer(config.extra_headers_layer()?)
+        .map_err(BoxError::from)
+        .service(transport);
+    Ok(kube::Client::new(service, config.default_namespace))
+}
+
+fn connector() -> HttpConnector {
+    let mut connector = HttpConnector::new();
+    connector.enforce_http(false);
+    connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
+    connector.set_keepalive(Some(KEEPALIVE));
+    connector.set_keepalive_interval(Some(KEEPALIVE_INTERVAL));
+    connector.set_keepalive_retries(Some(KEEPALIVE_RETRIES));
+    #[cfg(target_os = "linux")]
+    connector.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
+    connector
 }
 
 async fn from_kubeconfig(

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::StatusCode;
 use serde::Deserialize;
 
-use crate::api::{MAX_REPLY, REQUEST_TIMEOUT};
+use crate::api::MAX_REPLY;
 
 /// A server, or a webhook behind it, may ask for more rest; within this time it is asked whether things are better.
 pub(super) const LONGEST_REST: Duration = Duration::from_mins(1);
@@ -31,8 +31,11 @@ pub enum Error {
     #[error("failed to reach the server")]
     Transport(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// No reply in time.
-    #[error("the server gave no reply in {} s", REQUEST_TIMEOUT.as_secs())]
+    #[error("the server gave no reply in time")]
     Timeout,
+    /// No reply, because the connections to the server were dead.
+    #[error("the connection to the server was dead; there is a new one now")]
+    Replaced,
     /// A reply that is not what was asked for.
     #[error("failed to read the server's reply")]
     Decode(#[source] serde_json::Error),

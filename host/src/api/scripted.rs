@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use crate::api::Api;
+use crate::api::pool::Pool;
 
 /// A request as the server saw it.
 #[derive(Debug, Clone, PartialEq)]
@@ -114,7 +115,7 @@ pub(crate) fn scripted<S>(answer: impl Fn(&Asked) -> Answer + Send + Sync + 'sta
             Ok::<_, Infallible>(respond(answer).await)
         }
     });
-    (Api::from_client(kube::Client::new(service, "default")), requests)
+    (Api::of(Pool::of(kube::Client::new(service, "default"))), requests)
 }
 
 async fn respond(answer: Answer) -> Response<ReplyBody> {

@@ -57,7 +57,11 @@ impl ClusterFlags {
 /// Runs a command that talks to servers.
 pub(super) fn run<T>(command: impl Future<Output = Result<T>>) -> Result<T> {
     // One thread: all is waiting.
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(command)
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let done = runtime.block_on(command);
+    // The end waits for nothing: a name that is still being resolved takes its time-outs, a plugin that compiles its seconds.
+    runtime.shutdown_background();
+    done
 }
 
 /// Why a command is to end.

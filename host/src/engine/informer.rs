@@ -2,12 +2,15 @@
 //!
 //! [`state`] says in which states a watch can be and what leads from one to the next; [`run`] drives it, with the
 //! requests of each state in [`list`], [`follow`] and [`audit`]. [`watch`] is what is watched, [`identity`] the guard
-//! that is asked before anything leaves the store.
+//! that is asked before anything leaves the store. [`heartbeat`] notices that a server is away, and [`failures`] is what
+//! readiness reports.
 
 mod audit;
 mod error;
+pub(crate) mod failures;
 mod follow;
 mod frames;
+pub(crate) mod heartbeat;
 pub(crate) mod identity;
 mod list;
 mod request;

@@ -15,6 +15,7 @@ use crate::engine::cache::kinds::{LookedUp, SyncedKind};
 use crate::engine::cache::state::State;
 use crate::engine::cache::store::Store;
 use crate::engine::events::mirror::{self, Events};
+use crate::engine::informer::failures::Failures;
 use crate::engine::informer::identity::IdentityGuard;
 use crate::engine::informer::watch::Watch;
 use crate::engine::resources::{events, namespaces, nodes, persistent_volumes};
@@ -32,6 +33,7 @@ pub(crate) struct Watches {
     pub(crate) r#virtual: Api<Virtual>,
     pub(crate) guard: Arc<IdentityGuard>,
     pub(crate) supervisor: Supervisor,
+    pub(crate) failures: Arc<Failures>,
 }
 
 /// Called with every change of a store.
@@ -48,7 +50,8 @@ impl Watches {
         let nodes = self.of_virtual(&nodes(), state.nodes.clone(), Arc::new(|_| {}));
         let volumes = self.of_virtual(&persistent_volumes(), state.volumes.clone(), Arc::new(|_| {}));
         for watch in [namespaces, nodes, Watch { selector: mirrored, ..volumes }] {
-            tasks.spawn(self.supervisor.over(watch.run()));
+            let reporter = Some(self.failures.reporter("virtual", Some(watch.resource.kind())));
+            tasks.spawn(self.supervisor.over(Watch { reporter, ..watch }.run()));
         }
         self.start_events(writer, tasks);
     }
@@ -65,8 +68,12 @@ impl Watches {
         let host = self.of_host(resource, synced.host.clone(), changed);
         let listed = self.listed(kind);
         let mut watches = JoinSet::new();
-        watches.spawn(self.supervisor.over(Watch { may_lack, listed: listed.clone(), ..r#virtual }.run()));
-        watches.spawn(self.supervisor.over(Watch { may_lack, listed, ..host }.run()));
+        // What a server may lack is no reason to be unready.
+        let reporter = |server| (!may_lack).then(|| self.failures.reporter(server, Some(kind.clone())));
+        let (on_virtual, on_host) = (reporter("virtual"), reporter("host"));
+        let r#virtual = Watch { may_lack, reporter: on_virtual, listed: listed.clone(), ..r#virtual };
+        watches.spawn(self.supervisor.over(r#virtual.run()));
+        watches.spawn(self.supervisor.over(Watch { may_lack, reporter: on_host, listed, ..host }.run()));
         watches
     }
 
@@ -98,6 +105,7 @@ impl Watches {
             lifetime: lifetime(resource),
             may_lack: false,
             guard: None,
+            reporter: None,
             store,
             changed,
             listed: Arc::new(|| {}),
@@ -120,6 +128,7 @@ impl Watches {
             lifetime: lifetime(resource),
             may_lack: false,
             guard: Some(self.guard.clone()),
+            reporter: None,
             store,
             changed,
             listed: Arc::new(|| {}),
@@ -171,6 +180,7 @@ mod tests {
             r#virtual: bench.r#virtual.clone(),
             guard: Arc::new(IdentityGuard::new(bench.r#virtual.clone())),
             supervisor: Supervisor::default(),
+            failures: Arc::default(),
         }
     }
 

@@ -29,12 +29,27 @@ pub struct Shown {
     /// Why the file that is there now is not the one that is called.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
+    /// Whether objects of its kinds wait for it, as its failure policy says.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_awaited: bool,
 }
 
 impl Status {
     /// The plugins, by name.
     pub fn shown(&self) -> Vec<Shown> {
         self.shown.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The plugins that objects wait for, and why each is not loaded; none where nothing waits.
+    pub fn awaited(&self) -> Option<String> {
+        let shown = self.shown();
+        let awaited =
+            shown.iter().filter(|plugin| plugin.is_awaited).map(|Shown { name, problem, .. }| {
+                let why = problem.as_deref().unwrap_or("it is not loaded");
+                format!("objects wait for the plugin {name}: {why}")
+            });
+        let awaited: Vec<String> = awaited.collect();
+        (!awaited.is_empty()).then(|| awaited.join("; "))
     }
 
     pub(super) fn show(&self, mut shown: Vec<Shown>) {
@@ -55,11 +70,13 @@ impl Shown {
                 .map(|mapping| format!("{} {}", mapping.resource.kind(), mapping.role))
                 .collect(),
             problem,
+            is_awaited: false,
         }
     }
 
-    pub(super) fn refused(name: &str, why: &str) -> Self {
+    pub(super) fn refused(name: &str, why: &str, is_awaited: bool) -> Self {
         let problem = Some(why.to_owned());
-        Self { name: name.to_owned(), version: None, digest: None, mappings: Vec::new(), problem }
+        let name = name.to_owned();
+        Self { name, version: None, digest: None, mappings: Vec::new(), problem, is_awaited }
     }
 }

@@ -22,10 +22,38 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 pub(super) struct Shared {
     /// The engine's health, once there is an engine.
     pub(super) health: Arc<OnceLock<Health>>,
+    /// The API servers that have not answered yet; there is no engine before both have.
+    pub(super) unanswered: Unanswered,
     /// What is counted.
     pub(super) metrics: Arc<Mutex<Registry>>,
     /// Which plugins are loaded.
     pub(super) plugins: Arc<Status>,
+}
+
+/// The API servers that have not answered since the start.
+#[derive(Clone)]
+pub(super) struct Unanswered(Arc<Mutex<Vec<&'static str>>>);
+
+impl Default for Unanswered {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(vec!["host", "virtual"])))
+    }
+}
+
+impl Unanswered {
+    /// The server of this side has answered.
+    pub(super) fn answered(&self, side: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|waiting| *waiting != side);
+    }
+
+    fn problem(&self) -> String {
+        let waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let servers: Vec<String> = waiting.iter().map(|side| format!("the {side} API server")).collect();
+        match servers.as_slice() {
+            [] => "the plugins are being loaded".to_owned(),
+            servers => format!("no answer yet of {}; see the log", servers.join(" and ")),
+        }
+    }
 }
 
 /// Serves until it is dropped.
@@ -45,9 +73,11 @@ pub(super) async fn listen(address: SocketAddr) -> std::io::Result<tokio::net::T
 }
 
 async fn ready(State(shared): State<Shared>) -> impl IntoResponse {
-    // Until both servers have reported their versions there is no engine.
-    let unanswered = Some("an API server has not answered yet; see the log");
-    match shared.health.get().map_or(unanswered, Health::problem) {
+    let problem = match shared.health.get() {
+        None => Some(shared.unanswered.problem()),
+        Some(health) => health.problem().or_else(|| shared.plugins.awaited()),
+    };
+    match problem {
         None => (StatusCode::OK, "ok\n".to_owned()),
         Some(problem) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {problem}\n")),
     }
@@ -67,4 +97,20 @@ async fn metrics(State(shared): State<Shared>) -> impl IntoResponse {
 async fn plugins(State(shared): State<Shared>) -> impl IntoResponse {
     let text = serde_json::to_string_pretty(&shared.plugins.shown()).unwrap_or_default();
     ([(header::CONTENT_TYPE, "application/json")], text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_servers_that_have_not_answered_are_named() {
+        let unanswered = Unanswered::default();
+        let both = "no answer yet of the host API server and the virtual API server; see the log";
+        assert_eq!(unanswered.problem(), both);
+        unanswered.answered("host");
+        assert_eq!(unanswered.problem(), "no answer yet of the virtual API server; see the log");
+        unanswered.answered("virtual");
+        assert_eq!(unanswered.problem(), "the plugins are being loaded");
+    }
 }

@@ -16,7 +16,7 @@ use weft_tests::tenant::Tenant;
 use weft_tests::world::World;
 
 /// A namespaced kind.
-pub(super) trait Namespaced:
+pub(crate) trait Namespaced:
     Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + Serialize + DeserializeOwned
 {
 }
@@ -31,7 +31,7 @@ impl<K> Namespaced for K where
 }
 
 /// A virtual namespace, and the host namespace of its cluster.
-pub(super) struct Both {
+pub(crate) struct Both {
     virtual_client: Client,
     host_client: Client,
     namespace: String,
@@ -41,12 +41,12 @@ pub(super) struct Both {
 
 impl Both {
     /// Those of a namespace of the world's tenant.
-    pub(super) async fn of(world: &World, namespace: &str) -> Result<Self> {
+    pub(crate) async fn of(world: &World, namespace: &str) -> Result<Self> {
         Self::of_tenant(world.tenant(), namespace).await
     }
 
     /// Those of a namespace of a tenant.
-    pub(super) async fn of_tenant(tenant: &Tenant, namespace: &str) -> Result<Self> {
+    pub(crate) async fn of_tenant(tenant: &Tenant, namespace: &str) -> Result<Self> {
         Ok(Self {
             virtual_client: tenant.virtual_plane().client().await?,
             host_client: tenant.host_plane().client().await?,
@@ -57,37 +57,37 @@ impl Both {
     }
 
     /// The virtual namespace.
-    pub(super) fn namespace(&self) -> &str {
+    pub(crate) fn namespace(&self) -> &str {
         &self.namespace
     }
 
     /// For what is in no namespace of the virtual cluster.
-    pub(super) fn virtual_client(&self) -> Client {
+    pub(crate) fn virtual_client(&self) -> Client {
         self.virtual_client.clone()
     }
 
     /// For what others do on the host.
-    pub(super) fn host_client(&self) -> Client {
+    pub(crate) fn host_client(&self) -> Client {
         self.host_client.clone()
     }
 
     /// The kind in the virtual namespace.
-    pub(super) fn virtual_api<K: Namespaced>(&self) -> Api<K> {
+    pub(crate) fn virtual_api<K: Namespaced>(&self) -> Api<K> {
         Api::namespaced(self.virtual_client.clone(), &self.namespace)
     }
 
     /// The kind in the tenant's host namespace.
-    pub(super) fn host_api<K: Namespaced>(&self) -> Api<K> {
+    pub(crate) fn host_api<K: Namespaced>(&self) -> Api<K> {
         Api::namespaced(self.host_client.clone(), &self.host_namespace)
     }
 
     /// Creates a virtual object.
-    pub(super) async fn create<K: Namespaced>(&self, object: Value) -> Result<Value> {
+    pub(crate) async fn create<K: Namespaced>(&self, object: Value) -> Result<Value> {
         create(&self.virtual_api::<K>(), object).await
     }
 
     /// Creates a virtual pod that runs, with more fields in its spec.
-    pub(super) async fn create_pod(&self, name: &str, spec: Value) -> Result<Value> {
+    pub(crate) async fn create_pod(&self, name: &str, spec: Value) -> Result<Value> {
         let mut all = json!({"containers": [{"name": "main", "image": "nginx"}]});
         if let (Value::Object(all), Value::Object(spec)) = (&mut all, spec) {
             all.extend(spec);
@@ -101,23 +101,23 @@ impl Both {
     }
 
     /// Patches a virtual object (RFC 7386).
-    pub(super) async fn edit<K: Namespaced>(&self, name: &str, patch: Value) -> Result<Value> {
+    pub(crate) async fn edit<K: Namespaced>(&self, name: &str, patch: Value) -> Result<Value> {
         edit(&self.virtual_api::<K>(), name, patch).await
     }
 
     /// Deletes a virtual object.
-    pub(super) async fn delete<K: Namespaced>(&self, name: &str) -> Result<()> {
+    pub(crate) async fn delete<K: Namespaced>(&self, name: &str) -> Result<()> {
         self.virtual_api::<K>().delete(name, &DeleteParams::default()).await?;
         Ok(())
     }
 
     /// The virtual object.
-    pub(super) async fn get<K: Namespaced>(&self, name: &str) -> Result<Value> {
+    pub(crate) async fn get<K: Namespaced>(&self, name: &str) -> Result<Value> {
         Ok(serde_json::to_value(self.virtual_api::<K>().get(name).await?)?)
     }
 
     /// The host object of a virtual one, if there is one.
-    pub(super) async fn find_host<K: Namespaced>(&self, name: &str) -> Result<Option<Value>> {
+    pub(crate) async fn find_host<K: Namespaced>(&self, name: &str) -> Result<Option<Value>> {
         let kind = format!("{}/{}", K::api_version(&()), K::kind(&()));
         let params = ListParams::default().labels(&format!("weft.dev/cluster={}", self.cluster));
         let is_its = |object: &K| {
@@ -131,36 +131,36 @@ impl Both {
     }
 
     /// The host object of a virtual one.
-    pub(super) async fn host<K: Namespaced>(&self, name: &str) -> Result<Value> {
+    pub(crate) async fn host<K: Namespaced>(&self, name: &str) -> Result<Value> {
         let found = self.find_host::<K>(name).await?;
         found.with_context(|| format!("the {} {name} has no host object", K::kind(&())))
     }
 
     /// Both objects of a pair.
-    pub(super) async fn pair<K: Namespaced>(&self, name: &str) -> Result<(Value, Value)> {
+    pub(crate) async fn pair<K: Namespaced>(&self, name: &str) -> Result<(Value, Value)> {
         Ok((self.get::<K>(name).await?, self.host::<K>(name).await?))
     }
 
     /// Patches the host object of a virtual one, as the host's administrator might.
-    pub(super) async fn edit_host<K: Namespaced>(&self, name: &str, patch: Value) -> Result<Value> {
+    pub(crate) async fn edit_host<K: Namespaced>(&self, name: &str, patch: Value) -> Result<Value> {
         edit(&self.host_api::<K>(), name_of(&self.host::<K>(name).await?), patch).await
     }
 
     /// Deletes the host object of a virtual one, as the host's administrator might.
-    pub(super) async fn delete_host<K: Namespaced>(&self, name: &str) -> Result<()> {
+    pub(crate) async fn delete_host<K: Namespaced>(&self, name: &str) -> Result<()> {
         let host = self.host::<K>(name).await?;
         self.host_api::<K>().delete(name_of(&host), &DeleteParams::default()).await?;
         Ok(())
     }
 
     /// Waits until the virtual object has a host object.
-    pub(super) async fn arrives<K: Namespaced>(&self, name: &str) -> Result<Value> {
+    pub(crate) async fn arrives<K: Namespaced>(&self, name: &str) -> Result<Value> {
         let sentence = format!("the {} {name} is on the host", K::kind(&()));
         eventually(&sentence, SOON, async || self.host::<K>(name).await).await
     }
 
     /// Waits until the virtual object has no host object.
-    pub(super) async fn leaves<K: Namespaced>(&self, name: &str) -> Result<()> {
+    pub(crate) async fn leaves<K: Namespaced>(&self, name: &str) -> Result<()> {
         let sentence = format!("the {} {name} is not on the host", K::kind(&()));
         eventually(&sentence, SOON, async || {
             let found = self.find_host::<K>(name).await?;
@@ -171,7 +171,7 @@ impl Both {
     }
 
     /// Waits until the virtual object is gone.
-    pub(super) async fn gone<K: Namespaced>(&self, name: &str) -> Result<()> {
+    pub(crate) async fn gone<K: Namespaced>(&self, name: &str) -> Result<()> {
         eventually(&format!("the virtual {} {name} is gone", K::kind(&())), SOON, async || {
             let found = self.virtual_api::<K>().get_opt(name).await?;
             ensure!(found.is_none(), "{found:?}");
@@ -181,7 +181,7 @@ impl Both {
     }
 
     /// Waits until the virtual pod runs.
-    pub(super) async fn runs(&self, pod: &str) -> Result<Value> {
+    pub(crate) async fn runs(&self, pod: &str) -> Result<Value> {
         eventually(&format!("the virtual pod {pod} runs"), SOON, async || {
             let pod = self.get::<Pod>(pod).await?;
             ensure!(text(&pod, "/status/phase") == "Running", "{}", at(&pod, "/status"));
@@ -192,7 +192,7 @@ impl Both {
 }
 
 /// Creates an object given as JSON.
-pub(super) async fn create<K>(api: &Api<K>, object: Value) -> Result<Value>
+pub(crate) async fn create<K>(api: &Api<K>, object: Value) -> Result<Value>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned,
 {
@@ -202,7 +202,7 @@ where
 }
 
 /// Patches an object (RFC 7386).
-pub(super) async fn edit<K>(api: &Api<K>, name: &str, patch: Value) -> Result<Value>
+pub(crate) async fn edit<K>(api: &Api<K>, name: &str, patch: Value) -> Result<Value>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned,
 {
@@ -212,27 +212,27 @@ where
 }
 
 /// The value at a pointer, or null.
-pub(super) fn at<'a>(object: &'a Value, pointer: &str) -> &'a Value {
+pub(crate) fn at<'a>(object: &'a Value, pointer: &str) -> &'a Value {
     object.pointer(pointer).unwrap_or(&Value::Null)
 }
 
 /// The text at a pointer, or an empty one.
-pub(super) fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
+pub(crate) fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
     object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
 /// `metadata.name`.
-pub(super) fn name_of(object: &Value) -> &str {
+pub(crate) fn name_of(object: &Value) -> &str {
     text(object, "/metadata/name")
 }
 
 /// `metadata.uid`.
-pub(super) fn uid(object: &Value) -> &str {
+pub(crate) fn uid(object: &Value) -> &str {
     text(object, "/metadata/uid")
 }
 
 /// Fails unless both objects have the same at each pointer.
-pub(super) fn ensure_same((ours, hosts): &(Value, Value), pointers: &[&str]) -> Result<()> {
+pub(crate) fn ensure_same((ours, hosts): &(Value, Value), pointers: &[&str]) -> Result<()> {
     for pointer in pointers {
         let (ours, hosts) = (ours.pointer(pointer), hosts.pointer(pointer));
         ensure!(ours == hosts, "{pointer} is {ours:?}, but on the host {hosts:?}");

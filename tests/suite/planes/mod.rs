@@ -1,7 +1,7 @@
 //! Tests through two real API servers.
 
 mod addons;
-mod both;
+pub(crate) mod both;
 mod chart;
 mod cli;
 mod collisions;

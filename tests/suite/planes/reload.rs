@@ -339,7 +339,13 @@ fn objects_of_a_missing_plugin_follow_its_failure_policy() -> Result<()> {
         };
         let tenant = world.tenant();
         tenant.configure(&entry("hold"))?;
-        tenant.start_syncer().await?;
+        tenant.launch_syncer()?;
+        eventually("it is not ready because of the plugin", SOON, async || {
+            let reason = tenant.probe("/readyz").await.err().context("it is ready")?.to_string();
+            ensure!(reason.contains("objects wait for the plugin team-label"), "{reason}");
+            Ok(())
+        })
+        .await?;
         Place::fresh(tenant, "work").await?;
         let both = Both::of_tenant(tenant, "work").await?;
         both.create::<ConfigMap>(json!({"metadata": {"name": "settings"}})).await?;
@@ -356,6 +362,7 @@ fn objects_of_a_missing_plugin_follow_its_failure_policy() -> Result<()> {
         fs::write(folder.join("team-label.wasm"), rust::example("rust-team-label").await?)?;
         let host = both.arrives::<Pod>("web").await?;
         ensure!(text(&host, "/metadata/labels/team") == "red", "{host}");
+        tenant.syncer_ready().await?;
 
         // A missing file does not remove the plugin: its entry in the configuration requires it.
         fs::remove_file(folder.join("team-label.wasm"))?;

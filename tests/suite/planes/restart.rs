@@ -50,6 +50,7 @@ impl Stage {
             programs: programs.clone(),
             dir: dir.join("tenant"),
             config: json!({}),
+            has_proxies: false,
         };
         let audits = [dir.join("host.audit"), dir.join("virtual.audit")];
         let [host, virtual_plane] = [(Role::Host { nodes: 3 }, "host"), (Role::Virtual, "tenant/virtual")]

@@ -30,15 +30,19 @@ impl<S: 'static> Watch<S> {
 
     async fn read_events(&self, watching: &mut Watching) -> Result<(), Error> {
         let url = self.selection().watch_url(&watching.version, self.lifetime);
-        let response =
-            timeout(LATE * 2, self.api.start(api::get(&url))).await.map_err(|_| Error::Silent)??;
+        let body = timeout(LATE * 2, self.api.start(api::get(&url))).await.map_err(|_| Error::Silent)??;
         // It may be another server that answers since the last watch ended.
         self.confirm_identity().await?;
-        let mut frames = Frames::new(response.into_body(), Instant::now() + self.lifetime + LATE);
+        if let Some(reporter) = &self.reporter {
+            reporter.works();
+        }
+        let mut frames = Frames::new(body, Instant::now() + self.lifetime + LATE);
         loop {
             let line = tokio::select! {
-                line = frames.next() => line?,
+                // Nothing more of this watch is believed once its epoch is over.
+                biased;
                 () = self.epoch_over(watching.epoch) => return Err(Error::WentBack),
+                line = frames.next() => line?,
             };
             let Some(line) = line else { return Ok(()) };
             let effect = watching.event(Event::read(&line).map_err(Error::Frame)?)?;

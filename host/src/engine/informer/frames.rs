@@ -1,24 +1,22 @@
 //! Takes the body of a watch apart into lines, one frame each.
 
-use bytes::{Buf, Bytes, BytesMut};
-use http_body_util::BodyExt;
-use kube::client::Body;
+use bytes::{Buf, BytesMut};
 use tokio::time::Instant;
 
-use crate::api;
+use crate::api::Chunks;
 use crate::engine::informer::error::Error;
 use crate::engine::informer::wire::MAX_FRAME;
 
 /// The lines of a watch that is to end by some time.
 pub(super) struct Frames {
-    body: Body,
+    body: Chunks,
     buffer: BytesMut,
     end: Instant,
 }
 
 impl Frames {
     /// The lines of `body`, which counts as dead when nothing has ended it by `end`.
-    pub(super) fn new(body: Body, end: Instant) -> Self {
+    pub(super) fn new(body: Chunks, end: Instant) -> Self {
         Self { body, buffer: BytesMut::new(), end }
     }
 
@@ -31,7 +29,7 @@ impl Frames {
             if self.buffer.len() > MAX_FRAME {
                 return Err(Error::FrameSize);
             }
-            let chunk = tokio::time::timeout_at(self.end, read_chunk(&mut self.body)).await;
+            let chunk = tokio::time::timeout_at(self.end, self.body.next()).await;
             let Some(chunk) = chunk.map_err(|_| Error::Silent)? else { return Ok(None) };
             self.buffer.extend_from_slice(&chunk?);
         }
@@ -45,19 +43,6 @@ impl Frames {
     }
 }
 
-async fn read_chunk(body: &mut Body) -> Option<Result<Bytes, api::Error>> {
-    loop {
-        match body.frame().await? {
-            Ok(frame) => {
-                if let Ok(data) = frame.into_data() {
-                    return Some(Ok(data));
-                }
-            }
-            Err(error) => return Some(Err(api::Error::Transport(error.into()))),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
@@ -66,6 +51,9 @@ mod tests {
     use weft_core::object::Host;
 
     use super::*;
+    use bytes::Bytes;
+
+    use crate::api;
     use crate::api::scripted::{Answer, scripted};
 
     /// The lines of a body that comes in these pieces, and how it ended.
@@ -77,7 +65,7 @@ mod tests {
         drop(sender);
         let answer = Mutex::new(Some(answer));
         let (api, _) = scripted::<Host>(move |_| answer.lock().unwrap().take().unwrap());
-        let body = api.start(api::get("/")).await.unwrap().into_body();
+        let body = api.start(api::get("/")).await.unwrap();
         let mut frames = Frames::new(body, Instant::now() + Duration::from_secs(1));
         let mut lines = Vec::new();
         loop {

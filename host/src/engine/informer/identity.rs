@@ -18,7 +18,7 @@ use crate::api::{self, Api};
 use crate::engine::cache::version::ResourceVersion;
 
 /// Reads one namespace as a list, which has the version of the whole storage.
-const QUESTION: &str = "/api/v1/namespaces?fieldSelector=metadata.name%3Dkube-system";
+pub(crate) const QUESTION: &str = "/api/v1/namespaces?fieldSelector=metadata.name%3Dkube-system";
 /// An answer holds for so long: many watches and writes ask at the same time.
 const FRESH: Duration = Duration::from_secs(1);
 /// The first who comes after so long asks anew, so that under load nobody else waits.

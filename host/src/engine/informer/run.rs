@@ -4,6 +4,7 @@ use std::error::Error as StdError;
 use std::time::Duration;
 
 use rand::Rng;
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::api;
@@ -48,6 +49,10 @@ impl<S: 'static> Watch<S> {
         if (backoff.failures > 1 && !is_reported) || matches!(backoff.error, Error::ManyMissing { .. }) {
             let error = &backoff.error as &dyn StdError;
             warn!(kind = %self.resource.kind, error, "{}; trying again", backoff.what);
+        }
+        // Of a server that is another one, or does not say, others report.
+        if let Some(reporter) = self.reporter.as_ref().filter(|_| !is_reported) {
+            reporter.failed(Instant::now(), &backoff.error);
         }
         let pause = backoff.error.retry_after().unwrap_or_else(|| jittered(backoff.pause()));
         tokio::time::sleep(pause).await;
@@ -96,7 +101,6 @@ mod tests {
 
     use http::StatusCode;
     use serde_json::json;
-    use tokio::time::Instant;
 
     use super::*;
     use crate::api::scripted::Answer;
@@ -193,6 +197,28 @@ mod tests {
             running.until_watches(2).await;
             let watched = started.elapsed();
             assert!(watched >= Duration::from_secs(40) && watched < Duration::from_secs(41), "{watched:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_kind_that_cannot_be_listed_or_watched_is_reported_until_it_can() {
+        let refused = || Answer::failure(403, "Forbidden");
+        let mut script = Script::default();
+        for _ in 0..8 {
+            script = script.list_answer(refused());
+        }
+        script = script.list("7", &[]).ended_watch(&[]);
+        for _ in 0..8 {
+            script = script.watch_answer(refused());
+        }
+        let running = Running::start(script);
+        for reached in [1, 9] {
+            running.until("a report", |running| running.failures.of_kinds().is_some()).await;
+            let reason = running.failures.of_kinds().unwrap();
+            assert!(reason.contains("v1/ConfigMap on the virtual API server"), "{reason}");
+            assert!(reason.contains("403"), "{reason}");
+            running.until_watches(reached).await;
+            running.until("no report", |running| running.failures.of_kinds().is_none()).await;
         }
     }
 }

@@ -10,11 +10,12 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use weft_core::object::{ResourceType, Virtual};
+use weft_core::object::{Kind, ResourceType, Virtual};
 
 use crate::api::scripted::{Answer, Asked, Requests, scripted};
 use crate::engine::cache::changed::Changed;
 use crate::engine::cache::store::Store;
+use crate::engine::informer::failures::Failures;
 use crate::engine::informer::identity::IdentityGuard;
 use crate::engine::informer::watch::Watch;
 use crate::engine::testing::identity_answer;
@@ -135,6 +136,8 @@ impl Script {
 /// A watch that runs.
 pub(super) struct Running {
     pub(super) store: Arc<Store<Virtual>>,
+    /// What readiness reports of the watch.
+    pub(super) failures: Arc<Failures>,
     requests: Requests,
     script: Arc<Mutex<Script>>,
     record: Arc<Mutex<Vec<String>>>,
@@ -161,6 +164,7 @@ impl Running {
         let (api, requests) = scripted::<Virtual>(move |asked| answering.lock().unwrap().answer(asked));
         let guard = IdentityGuard::new(api.clone());
         guard.expect(IDENTITY);
+        let failures = Arc::<Failures>::default();
         let record = Arc::new(Mutex::new(Vec::new()));
         let (changes, lists, seen) = (record.clone(), record.clone(), store.clone());
         let watch = Watch {
@@ -172,6 +176,7 @@ impl Running {
             lifetime: LIFETIME,
             may_lack,
             guard: Some(Arc::new(guard)),
+            reporter: Some(failures.reporter("virtual", Some(Kind::new("v1/ConfigMap")))),
             store: store.clone(),
             changed: Arc::new(move |changed| changes.lock().unwrap().push(line(&changed))),
             listed: Arc::new(move || {
@@ -179,7 +184,7 @@ impl Running {
                 lists.lock().unwrap().push("listed".to_owned());
             }),
         };
-        Self { store, requests, script, record, task: tokio::spawn(watch.run()) }
+        Self { store, failures, requests, script, record, task: tokio::spawn(watch.run()) }
     }
 
     /// Waits until `is_so`, and fails with all that has happened if it never is.

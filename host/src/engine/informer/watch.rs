@@ -9,6 +9,7 @@ use crate::api::Api;
 use crate::engine::cache::changed::Changed;
 use crate::engine::cache::store::{Change, Store};
 use crate::engine::informer::error::Error;
+use crate::engine::informer::failures::Reporter;
 use crate::engine::informer::identity::IdentityGuard;
 use crate::engine::informer::request::Selection;
 
@@ -28,6 +29,8 @@ pub(crate) struct Watch<S> {
     pub(crate) may_lack: bool,
     /// Confirms the server's identity before anything that it shows replaces what the store has.
     pub(crate) guard: Option<Arc<IdentityGuard>>,
+    /// Reports a watch that fails for a while; none for what readiness does not depend on.
+    pub(crate) reporter: Option<Reporter>,
     pub(crate) store: Arc<Store<S>>,
     /// Called after each change of the store.
     pub(crate) changed: Arc<dyn Fn(Changed<S>) + Send + Sync>,

@@ -198,6 +198,7 @@ mod tests {
             r#virtual: bench.r#virtual.clone(),
             guard: Arc::new(IdentityGuard::new(bench.r#virtual.clone())),
             supervisor: Supervisor::default(),
+            failures: Arc::default(),
         };
         let (_, ready) = signal::channel(true);
         Reconfigurer::new(bench.state.clone(), bench.writer.clone(), watches, ready, 4)

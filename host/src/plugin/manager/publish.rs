@@ -8,6 +8,7 @@ use weft_core::object::Kind;
 
 use super::{Manager, Refused, Running, Wanted};
 use crate::config::DeclaredMapping;
+use crate::config::grants::FailurePolicy;
 use crate::plugin::status::Shown;
 use crate::registry::plugin_event::PluginEvent;
 use crate::registry::{Missing, Plugin, Rules, Sources};
@@ -17,12 +18,7 @@ impl Manager {
     pub(super) fn sources(&self) -> Sources {
         let plugin = |running: &Running| running.generation.clone() as Arc<dyn Plugin>;
         let loaded = self.running.iter().map(|(name, running)| (name.clone(), plugin(running)));
-        // Where plugins come and go with their files, nothing waits for one without a file.
-        let is_awaited = |refused: &Refused| refused.signature.is_some() || !self.is_development();
-        let missing = self
-            .refused
-            .iter()
-            .filter(|(name, refused)| !self.running.contains_key(*name) && is_awaited(refused));
+        let missing = self.refused.iter().filter(|(name, refused)| self.is_missing(name, refused));
         let missing = missing.map(|(name, refused)| Missing {
             name: name.clone(),
             kinds: refused.entry.kinds.clone(),
@@ -33,6 +29,12 @@ impl Manager {
             loaded: loaded.collect(),
             missing: missing.collect(),
         }
+    }
+
+    /// Whether the failure policy of a plugin that was refused applies: no version of it is loaded. Where plugins come and
+    /// go with their files, nothing waits for one without a file.
+    fn is_missing(&self, name: &str, refused: &Refused) -> bool {
+        !self.running.contains_key(name) && (refused.signature.is_some() || !self.is_development())
     }
 
     /// Composes the rules and applies them, unless their sources conflict; shows people what is loaded.
@@ -57,7 +59,10 @@ impl Manager {
             Shown::running(&running.generation, refused)
         });
         let refused = self.refused.iter().filter(|(name, _)| !self.running.contains_key(*name));
-        let refused = refused.map(|(name, refused)| Shown::refused(name, &refused.why));
+        let refused = refused.map(|(name, refused)| {
+            let is_held = refused.entry.on_failure == FailurePolicy::Hold;
+            Shown::refused(name, &refused.why, is_held && self.is_missing(name, refused))
+        });
         self.status.show(running.chain(refused).collect());
     }
 

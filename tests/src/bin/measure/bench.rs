@@ -58,6 +58,7 @@ impl Bench {
             programs: binaries.programs.clone(),
             dir: scratch.path().join("tenant"),
             config: json!({}),
+            has_proxies: false,
         };
         let host = plane(binaries, Role::Host { nodes: NODES }, scratch.path(), "host", audited)?;
         let virtual_plane = plane(binaries, Role::Virtual, scratch.path(), "virtual", audited)?;

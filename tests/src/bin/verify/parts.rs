@@ -64,8 +64,24 @@ pub(crate) const PARTS: &[Part] = &[
     },
     Part {
         name: "planes",
-        // More threads than processors: these tests mostly wait for servers.
-        arguments: &["test", "--package", "weft-tests", "--", "--test-threads", "8"],
+        // More threads than processors: these tests mostly wait for servers. The faults are a part of their own.
+        arguments: &["test", "--package", "weft-tests", "--", "--skip", "faults::", "--test-threads", "8"],
+        needs_planes: true,
+        ..PLAIN
+    },
+    Part {
+        name: "faults",
+        arguments: &[
+            "test",
+            "--package",
+            "weft-tests",
+            "--test",
+            "suite",
+            "--",
+            "faults::",
+            "--test-threads",
+            "8",
+        ],
         needs_planes: true,
         ..PLAIN
     },

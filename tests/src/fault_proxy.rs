@@ -1,0 +1,146 @@
+//! A proxy between a syncer and one real API server, which makes the faults that a test asks for.
+//!
+//! It speaks HTTP and TLS on both sides. Towards the API server it has the syncer's identity, so that its permissions
+//! hold. A [`Rule`] says which requests get which fault, and how often; connections can be frozen as a whole. Every
+//! request is recorded, so that a test can count writes:
+//!
+//! ```ignore
+//! let lost = world.host_proxy()?.rule(posts("pods").first(1).cut_after_effect());
+//! both.create_pod("web", json!({})).await?;
+//! lost.applied(1).await?;
+//! ```
+
+mod connection;
+mod exchange;
+mod frames;
+mod freeze;
+mod request;
+mod rule;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use anyhow::Result;
+use kube::Client;
+use tokio::net::TcpListener;
+use tokio::task::AbortHandle;
+
+pub use self::request::{Request, Verb};
+pub use self::rule::{Applied, Matcher, Rule, any, deletes, gets, lists, patches, posts, watches};
+use crate::kubeconfig;
+use crate::planes::Plane;
+use connection::Listener;
+use freeze::Freezer;
+use rule::Rules;
+
+/// A running proxy; dropping it cuts every connection.
+#[derive(Debug)]
+pub struct FaultProxy {
+    kubeconfig: PathBuf,
+    shared: Arc<Shared>,
+    freezer: Arc<Freezer>,
+    accepting: AbortHandle,
+}
+
+/// What every connection works with.
+pub(crate) struct Shared {
+    /// To the API server, as the syncer.
+    upstream: Client,
+    rules: Rules,
+    requests: Mutex<Vec<Request>>,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Shared").field("rules", &self.rules).finish_non_exhaustive()
+    }
+}
+
+impl FaultProxy {
+    /// Starts a proxy to `plane` for `user`, which has an identity there, and writes a kubeconfig that names the proxy.
+    pub async fn start(plane: &Plane, user: &str, kubeconfig: &Path) -> Result<Self> {
+        let (freezer, shared) = (Arc::<Freezer>::default(), Shared::new(plane.client_as(user).await?));
+        let shared = Arc::new(shared);
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let server = format!("https://{}", listener.local_addr()?);
+        kubeconfig::write(kubeconfig, &server, &plane.pki().authority(), &plane.pki().client(user, &[])?)?;
+        let listener = Listener::new(listener, plane.pki(), shared.clone(), freezer.clone())?;
+        let accepting = tokio::spawn(listener.accept_forever()).abort_handle();
+        Ok(Self { kubeconfig: kubeconfig.to_owned(), shared, freezer, accepting })
+    }
+
+    /// The kubeconfig that names the proxy.
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
+    /// Adds a rule; of those that match a request, the first one with a turn left applies.
+    pub fn rule(&self, rule: Rule) -> Applied {
+        self.shared.rules.add(rule)
+    }
+
+    /// Removes all rules. The requests that one of them holds back are cut.
+    pub fn clear(&self) {
+        self.shared.rules.clear();
+    }
+
+    /// Freezes every connection, also those to come: they are accepted, stay open, and no byte passes.
+    pub fn freeze(&self) {
+        self.freezer.freeze_all();
+    }
+
+    /// Freezes the connections that there are, as a network does that has forgotten them. Those to come are well.
+    pub fn freeze_open_connections(&self) {
+        self.freezer.freeze_open();
+    }
+
+    /// Lets every connection go on.
+    pub fn thaw(&self) {
+        self.freezer.thaw();
+    }
+
+    /// Cuts the connections that there are. Those to come are well.
+    pub fn cut_connections(&self) {
+        self.freezer.cut_open();
+    }
+
+    /// The requests so far, in order.
+    pub fn requests(&self) -> Vec<Request> {
+        self.shared.requests().clone()
+    }
+
+    /// How many requests so far `matcher` is about.
+    pub fn count(&self, matcher: &Matcher) -> usize {
+        self.shared.requests().iter().filter(|request| matcher.matches(request)).count()
+    }
+}
+
+impl Drop for FaultProxy {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+impl Shared {
+    fn new(upstream: Client) -> Self {
+        Self { upstream, rules: Rules::default(), requests: Mutex::default() }
+    }
+
+    /// Records a request, and returns its number.
+    fn record(&self, mut request: Request) -> usize {
+        let mut requests = self.requests();
+        request.number = requests.len();
+        requests.push(request);
+        requests.len() - 1
+    }
+
+    fn record_status(&self, number: usize, status: u16) {
+        if let Some(request) = self.requests().get_mut(number) {
+            request.status = Some(status);
+        }
+    }
+
+    fn requests(&self) -> MutexGuard<'_, Vec<Request>> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,85 @@
+//! Accepts connections, and hands each request of them on.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::DuplexStream;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::{ServerConfig, crypto};
+
+use super::Shared;
+use super::exchange::exchange;
+use super::freeze::Freezer;
+use crate::pki::Pki;
+
+/// The file of the proxy's certificate.
+const CERTIFICATE: &str = "fault-proxy";
+
+/// Where connections come in.
+pub(super) struct Listener {
+    listener: TcpListener,
+    tls: TlsAcceptor,
+    shared: Arc<Shared>,
+    freezer: Arc<Freezer>,
+}
+
+impl Listener {
+    pub(super) fn new(
+        listener: TcpListener,
+        pki: &Pki,
+        shared: Arc<Shared>,
+        freezer: Arc<Freezer>,
+    ) -> Result<Self> {
+        Ok(Self { listener, tls: TlsAcceptor::from(Arc::new(tls(pki)?)), shared, freezer })
+    }
+
+    /// Accepts until it is dropped, and every connection with it.
+    pub(super) async fn accept_forever(self) {
+        let mut connections = JoinSet::new();
+        loop {
+            tokio::select! {
+                accepted = self.listener.accept() => {
+                    let Ok((client, _)) = accepted else { continue };
+                    let _ = client.set_nodelay(true);
+                    let (carrier, stream) = self.freezer.carry(client);
+                    let (tls, shared) = (self.tls.clone(), self.shared.clone());
+                    connections.spawn(async move {
+                        tokio::select! {
+                            () = carrier => {}
+                            // What the carrier has of it is still to arrive.
+                            never = serve(stream, tls, shared) => match never {},
+                        }
+                    });
+                }
+                Some(_) = connections.join_next() => {}
+            }
+        }
+    }
+}
+
+/// Serves a connection; the carrier sees its end, and ends it.
+async fn serve(stream: DuplexStream, tls: TlsAcceptor, shared: Arc<Shared>) -> std::convert::Infallible {
+    if let Ok(stream) = tls.accept(stream).await {
+        let service = service_fn(|request| exchange(shared.clone(), request));
+        // A fault ends in an error, as does a client that goes away.
+        let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+    }
+    std::future::pending().await
+}
+
+fn tls(pki: &Pki) -> Result<ServerConfig> {
+    pki.serving(CERTIFICATE, "fault-proxy", &["127.0.0.1"])?;
+    let certificate = CertificateDer::from_pem_file(pki.file(&format!("{CERTIFICATE}.crt")));
+    let key = PrivateKeyDer::from_pem_file(pki.file(&format!("{CERTIFICATE}.key")));
+    let (certificate, key) = (certificate.context("certificate")?, key.context("key")?);
+    let provider = Arc::new(crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    Ok(config.with_no_client_auth().with_single_cert(vec![certificate], key)?)
+}

@@ -1,0 +1,7 @@
+//! Tests of a bad day: what real servers and the way to them do wrong, through a fault proxy.
+
+mod connections;
+mod hangs;
+mod health;
+mod replies;
+mod watches;

@@ -1,0 +1,103 @@
+//! Watches that break, forget their place, repeat themselves or are late: the host follows, and nothing is made twice.
+
+use anyhow::{Context as _, Result, ensure};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use serde_json::json;
+use weft_tests::eventually::{SOON, eventually};
+use weft_tests::fault_proxy::{FaultProxy, Matcher, Rule, lists, posts, watches};
+use weft_tests::shared::in_own_world;
+use weft_tests::world::{Options, World};
+
+use crate::planes::both::{Both, at};
+
+/// What is done to watches of pods and ConfigMaps on both sides.
+struct Case {
+    name: &'static str,
+    fault: fn(Matcher) -> Rule,
+    /// Whether the place in the watch is lost with it.
+    lists_again: bool,
+}
+
+const CASES: &[Case] = &[
+    // Every frame of an object is longer.
+    Case { name: "cut-in-a-frame", fault: |watch| watch.first(3).cut_after_bytes(100), lists_again: false },
+    Case { name: "doubled-frames", fault: |watch| watch.first(2).double_frames(), lists_again: false },
+    Case { name: "refused", fault: |watch| watch.first(2).answer(500, "InternalError"), lists_again: false },
+    Case { name: "expired-at-once", fault: |watch| watch.first(1).answer(410, "Expired"), lists_again: true },
+    Case { name: "expired-later", fault: |watch| watch.first(1).expire_at_first_frame(), lists_again: true },
+];
+
+/// A pod and a ConfigMap come, change and go, while the watches have the fault.
+async fn disturbed(both: &Both, proxies: [&FaultProxy; 2], case: &Case) -> Result<()> {
+    let all_lists = || -> usize { proxies.iter().map(|proxy| proxy.count(&lists("pods"))).sum() };
+    let (listed, name) = (all_lists(), case.name);
+    let mut applied = Vec::new();
+    for proxy in proxies {
+        for kind in ["pods", "configmaps"] {
+            applied.push(proxy.rule((case.fault)(watches(kind))));
+        }
+        // The watches that are open would go on for a while.
+        proxy.cut_connections();
+    }
+    both.create::<ConfigMap>(json!({"metadata": {"name": name}, "data": {"a": "1"}})).await?;
+    both.create_pod(name, json!({"volumes": [{"name": "v", "configMap": {"name": name}}]})).await?;
+    both.runs(name).await?;
+    both.edit::<ConfigMap>(name, json!({"data": {"a": "2"}})).await?;
+    eventually("the host has the change", SOON, async || {
+        let host = both.host::<ConfigMap>(name).await?;
+        ensure!(at(&host, "/data/a") == "2", "{host}");
+        Ok(())
+    })
+    .await?;
+    both.delete::<Pod>(name).await?;
+    both.gone::<Pod>(name).await?;
+    both.leaves::<Pod>(name).await?;
+    for rule in &applied {
+        rule.at_least(1).await?;
+    }
+    if !case.lists_again {
+        ensure!(all_lists() == listed, "pods were listed again");
+    }
+    proxies.iter().for_each(|proxy| proxy.clear());
+    Ok(())
+}
+
+#[test]
+fn watches_that_break_repeat_or_expire_lose_nothing_and_make_nothing_twice() -> Result<()> {
+    in_own_world(async {
+        let world = World::without_syncer(Options::build().await?.through_proxies()).await?;
+        let (tenant, both) = (world.tenant(), Both::of(&world, "default").await?);
+        tenant.start_syncer().await?;
+        let proxies = [tenant.host_proxy()?, tenant.virtual_proxy()?];
+        for (number, case) in CASES.iter().enumerate() {
+            disturbed(&both, proxies, case).await.with_context(|| case.name)?;
+            let created = tenant.host_proxy()?.count(&posts("pods"));
+            ensure!(created == number + 1, "{}: {created} host pods were created", case.name);
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn a_pod_waits_for_a_config_map_that_the_syncer_sees_later() -> Result<()> {
+    in_own_world(async {
+        let world = World::without_syncer(Options::build().await?.through_proxies()).await?;
+        let (tenant, both) = (world.tenant(), Both::of(&world, "default").await?);
+        tenant.start_syncer().await?;
+        let proxy = tenant.virtual_proxy()?;
+        let held = proxy.rule(watches("configmaps").hold_frames());
+        proxy.cut_connections();
+        both.create::<ConfigMap>(json!({"metadata": {"name": "late"}, "data": {"a": "1"}})).await?;
+        held.at_least(1).await?;
+        both.create_pod("late", json!({"volumes": [{"name": "v", "configMap": {"name": "late"}}]})).await?;
+        both.create_pod("other", json!({})).await?;
+        both.runs("other").await.context("a pod that needs no ConfigMap")?;
+        proxy.clear();
+        both.runs("late").await?;
+        let host = both.host::<ConfigMap>("late").await?;
+        ensure!(at(&host, "/data/a") == "1", "{host}");
+        let created = tenant.host_proxy()?.count(&posts("pods"));
+        ensure!(created == 2, "{created} host pods were created");
+        Ok(())
+    })
+}
