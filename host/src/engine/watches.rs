@@ -44,7 +44,9 @@ impl Watches {
         let state = &self.state;
         let namespaces = self.of_virtual(&namespaces(), state.namespaces.clone(), relabelled);
         let nodes = self.of_virtual(&nodes(), state.nodes.clone(), Arc::new(|_| {}));
-        let volumes = self.of_virtual(&persistent_volumes(), state.volumes.clone(), Arc::new(|_| {}));
+        let of_claims = self.state.clone();
+        let mirrored_changed = Arc::new(move |changed: Changed<Virtual>| of_claims.volume_changed(&changed));
+        let volumes = self.of_virtual(&persistent_volumes(), state.volumes.clone(), mirrored_changed);
         for watch in [namespaces, nodes, Watch { selector: mirrored, ..volumes }] {
             tasks.spawn(watch.run());
         }

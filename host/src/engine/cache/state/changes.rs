@@ -57,6 +57,16 @@ impl State {
         self.pair_changed(key);
     }
 
+    /// A mirrored volume has changed: requeues its claim, which completes it, or makes it again.
+    pub(crate) fn volume_changed(&self, changed: &Changed<Virtual>) {
+        let Some(volume) = changed.object.as_ref().or(changed.last.as_ref()) else { return };
+        let claim = |field: &str| volume.text(&format!("/spec/claimRef/{field}"));
+        if let (Some(namespace), Some(name)) = (claim("namespace"), claim("name")) {
+            let kind = Kind::new("v1/PersistentVolumeClaim");
+            self.queue.add(Key { kind, name: VirtualName::new(namespace, name) });
+        }
+    }
+
     /// A pair has changed, on either side.
     fn pair_changed(&self, key: Key) {
         self.service_changed(&key);
@@ -204,6 +214,19 @@ mod tests {
             ["Secret shop/token"],
             "one that is gone is known by its last"
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_mirrored_volume_queues_its_claim_when_it_comes_and_when_it_goes() {
+        let bench = Bench::echoing();
+        let claim = json!({"namespace": "shop", "name": "data"});
+        let volume = json!({"metadata": {"name": "pvc-1"}, "spec": {"claimRef": claim}});
+        let volume = Arc::new(VirtualObject::from_json(volume).unwrap());
+        bench.state.volume_changed(&Changed::new(volume.clone()));
+        assert_eq!(queued(&bench.state).await, ["PersistentVolumeClaim shop/data"]);
+        let (namespace, name) = (String::new(), "pvc-1".to_owned());
+        bench.state.volume_changed(&Changed { namespace, name, object: None, last: Some(volume) });
+        assert_eq!(queued(&bench.state).await, ["PersistentVolumeClaim shop/data"]);
     }
 
     #[tokio::test(start_paused = true)]
