@@ -39,7 +39,7 @@ use apply::gate::{Gate, Ready};
 use cache::state::State;
 use companions::nodes::Nodes;
 use companions::stale_endpoints::StaleEndpoints;
-use companions::tokens::Tokens;
+use companions::tokens::{Tokens, clock};
 use companions::volumes::Volumes;
 use companions::{Companion, Companions};
 use events::plugins::PluginEvents;
@@ -165,7 +165,10 @@ impl Engine {
         tasks.spawn(pack_forever(shared.state.clone()));
         tasks.spawn(keep_bootstrapped(shared.bootstrap(service), ready_sender));
 
-        let syncer = Arc::new(shared.syncer(nodes));
+        let (state, writer) = (shared.state.clone(), shared.writers.cached.clone());
+        let tokens = Arc::new(Tokens::new(state, writer, shared.host.clone()));
+        tasks.spawn(clock::watch_forever(shared.state.clone(), Arc::new(jiff::Timestamp::now)));
+        let syncer = Arc::new(shared.syncer(nodes, tokens));
         let mut workers = JoinSet::new();
         for _ in 0..count {
             workers.spawn(work(syncer.clone(), shared.ready.clone()));
@@ -237,11 +240,11 @@ impl Shared {
         }
     }
 
-    fn syncer(&self, nodes: Arc<Nodes>) -> Syncer {
+    fn syncer(&self, nodes: Arc<Nodes>, tokens: Arc<Tokens>) -> Syncer {
         let (state, writer) = (&self.state, &self.writers.cached);
         let companions: Vec<Arc<dyn Companion>> = vec![
             nodes,
-            Arc::new(Tokens::new(state.clone(), writer.clone())),
+            tokens,
             Arc::new(Volumes::new(state.clone(), writer.clone())),
             Arc::new(StaleEndpoints::new(state.clone(), writer.clone())),
         ];

@@ -17,7 +17,8 @@ pub const NAMESPACE_LABEL: &str = "weft.dev/namespace";
 /// Annotation of every host object of a pair: the [`crate::names::Identity`] of the virtual object, as JSON.
 /// Translation writes it.
 pub const IDENTITY: &str = "weft.dev/identity";
-/// Annotation of every host object of a pair: digest of what was last written. Translation writes it.
+/// Annotation of every host object of a pair: digest of what was last written. Translation writes it. On a Secret with
+/// tokens the engine writes it.
 pub const DIGEST: &str = "weft.dev/digest";
 /// Annotation of every host object of a pair: the tenant's label and annotation keys that were last written, as
 /// JSON. Translation writes it.

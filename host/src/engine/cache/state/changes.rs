@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use weft_core::keys::{NAMESPACE_LABEL, PURPOSE_LABEL};
 use weft_core::mapper::Mapper;
 use weft_core::object::{Host, HostObject, Key, Kind, Virtual, VirtualName, VirtualObject};
 use weft_core::spec::Life;
@@ -52,9 +53,24 @@ impl State {
 
     /// A host object of a synced kind has changed: queues its pair, if it is ours.
     pub(crate) fn host_changed(&self, kind: &Kind, changed: &Changed<Host>) {
-        let object = changed.object.as_ref().or(changed.last.as_ref());
-        let Some(key) = object.and_then(|object| self.key_of(object, kind)) else { return };
-        self.pair_changed(key);
+        let Some(object) = changed.object.as_ref().or(changed.last.as_ref()) else { return };
+        match self.key_of(object, kind) {
+            Some(key) => self.pair_changed(key),
+            None if object.label(PURPOSE_LABEL).is_some() => self.part_changed(object),
+            None => {}
+        }
+    }
+
+    /// A host object that belongs to a pod's pair has changed, such as the Secret with its tokens: requeues the pod,
+    /// or all that it may be if it does not say which.
+    fn part_changed(&self, part: &HostObject) {
+        let pods = Kind::new("v1/Pod");
+        let owner = part.text("/metadata/ownerReferences/0/name");
+        let owner = owner.and_then(|name| self.synced(&pods)?.host.get(self.names.namespace(), name));
+        match owner.and_then(|pod| self.key_of(&pod, &pods)) {
+            Some(pod) => self.queue.add(pod),
+            None => self.requeue_pods(part.label(NAMESPACE_LABEL).unwrap_or_default()),
+        }
     }
 
     /// A mirrored volume has changed: requeues its claim, which completes it, or makes it again.
@@ -105,6 +121,14 @@ impl State {
     /// Requeues everything whose last decision read `key`.
     fn requeue_readers(&self, key: &Key) {
         self.reads.sources(key).into_iter().for_each(|reader| self.queue.add(reader));
+    }
+
+    /// Requeues every virtual object of a kind.
+    pub(crate) fn requeue_kind(&self, kind: &Kind) {
+        let Some(synced) = self.synced(kind) else { return };
+        for (namespace, name) in synced.r#virtual.names() {
+            self.queue.add(Key { kind: kind.clone(), name: VirtualName::new(namespace, name) });
+        }
     }
 
     /// Requeues every pod of a virtual namespace.
@@ -227,6 +251,36 @@ mod tests {
         let (namespace, name) = (String::new(), "pvc-1".to_owned());
         bench.state.volume_changed(&Changed { namespace, name, object: None, last: Some(volume) });
         assert_eq!(queued(&bench.state).await, ["PersistentVolumeClaim shop/data"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_part_of_a_pods_pair_queues_the_pod_that_owns_it_or_those_of_its_namespace() {
+        let bench = Bench::echoing();
+        let pods = Kind::new("v1/Pod");
+        for name in ["web", "db"] {
+            let pod = json!({"metadata": {"namespace": "shop", "name": name, "uid": name}});
+            bench.put_virtual("v1/Pod", pod.clone());
+            bench.put_host("v1/Pod", host_version(&bench.state, "v1/Pod", pod));
+        }
+        let part = |owners: serde_json::Value| {
+            let labels = json!({PURPOSE_LABEL: "token", NAMESPACE_LABEL: "shop"});
+            let metadata = json!({"name": "part", "labels": labels, "ownerReferences": owners});
+            Arc::new(HostObject::from_json(json!({"metadata": metadata})).unwrap())
+        };
+        let host_name = crate::engine::testing::host_name("shop", "web");
+        let owned = part(json!([{"kind": "Pod", "name": host_name.as_str()}]));
+        bench.state.host_changed(&Kind::new("v1/Secret"), &Changed::new(owned.clone()));
+        assert_eq!(queued(&bench.state).await, ["Pod shop/web"]);
+        let (namespace, name) = ("team-a".to_owned(), "part".to_owned());
+        let gone = Changed { namespace, name, object: None, last: Some(owned) };
+        bench.state.host_changed(&Kind::new("v1/Secret"), &gone);
+        assert_eq!(queued(&bench.state).await, ["Pod shop/web"]);
+        bench.state.host_changed(&Kind::new("v1/Secret"), &Changed::new(part(json!([]))));
+        let mut all = queued(&bench.state).await;
+        all.sort();
+        assert_eq!(all, ["Pod shop/db", "Pod shop/web"], "its owner was taken away");
+        bench.state.requeue_kind(&pods);
+        assert_eq!(queued(&bench.state).await.len(), 2);
     }
 
     #[tokio::test(start_paused = true)]
