@@ -52,6 +52,7 @@ use reconcile::syncer::Syncer;
 use upkeep::addons::AddonApplier;
 use upkeep::bootstrap::Bootstrap;
 use upkeep::crds::CrdInstaller;
+use upkeep::placed::PlacedRecord;
 use upkeep::reconfigure::Reconfigurer;
 use watches::Watches;
 
@@ -155,7 +156,7 @@ impl Engine {
         let mut tasks = JoinSet::new();
         tasks.spawn(recording);
         tasks.spawn(shared.plugin_events().run(plugin_events));
-        shared.start_watches(&mut tasks, rules.clone(), count);
+        shared.start_watches(&mut tasks, &service, rules.clone(), count);
         tasks.spawn(shared.crd_installer().keep(rules, shared.ready.clone()));
         let applier = AddonApplier::new(shared.r#virtual.clone(), shared.writers.ready.clone());
         tasks.spawn(applier.keep(addons, shared.ready.clone()));
@@ -163,6 +164,7 @@ impl Engine {
         tasks.spawn(nodes.clone().sweep_forever());
         tasks.spawn(Volumes::sweep_forever(shared.state.clone(), shared.writers.cached.clone()));
         tasks.spawn(pack_forever(shared.state.clone()));
+        tasks.spawn(shared.placed_record(service.clone()).keep());
         tasks.spawn(keep_bootstrapped(shared.bootstrap(service), ready_sender));
 
         let (state, writer) = (shared.state.clone(), shared.writers.cached.clone());
@@ -198,6 +200,7 @@ impl Shared {
     fn start_watches(
         &self,
         tasks: &mut JoinSet<()>,
+        service: &str,
         mut rules: signal::Receiver<Arc<Rules>>,
         workers: usize,
     ) {
@@ -207,7 +210,7 @@ impl Shared {
             r#virtual: self.r#virtual.clone(),
             guard: self.guard.clone(),
         };
-        watches.start(&self.writers.cached, tasks);
+        watches.start(&self.writers.cached, service, tasks);
         let (state, writer) = (self.state.clone(), self.writers.cached.clone());
         let mut reconfigurer = Reconfigurer::new(state, writer, watches, self.ready.clone(), workers);
         let first = rules.borrow_and_update().clone();
@@ -237,6 +240,16 @@ impl Shared {
             r#virtual: self.r#virtual.clone(),
             guard: self.guard.clone(),
             service,
+        }
+    }
+
+    fn placed_record(&self, service: String) -> PlacedRecord {
+        PlacedRecord {
+            state: self.state.clone(),
+            writer: self.writers.open.clone(),
+            host: self.host.clone(),
+            service,
+            ready: self.ready.clone(),
         }
     }
 

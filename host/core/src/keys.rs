@@ -40,6 +40,9 @@ pub const TOKEN_REFRESH: &str = "weft.dev/token-refresh";
 /// Annotation of the virtual cluster's own Service on the host: the UID of the virtual Namespace `kube-system`, which
 /// is as old as the virtual cluster's storage. The engine writes it.
 pub const VIRTUAL_CLUSTER_UID: &str = "weft.dev/virtual-cluster-uid";
+/// Annotation of the same Service: UIDs of virtual pods that the host has placed, and that could not be bound in the
+/// virtual cluster. The engine writes and removes it.
+pub const PLACED: &str = "weft.dev/placed";
 /// Annotation of the host Secret with the virtual cluster's keys: the address ranges of Services, with commas between. `weft init` writes it.
 pub const SERVICE_RANGES: &str = "weft.dev/service-ranges";
 

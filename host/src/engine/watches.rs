@@ -17,7 +17,7 @@ use crate::engine::cache::store::Store;
 use crate::engine::events::mirror::{self, Events};
 use crate::engine::informer::identity::IdentityGuard;
 use crate::engine::informer::watch::Watch;
-use crate::engine::resources::{events, namespaces, nodes, persistent_volumes};
+use crate::engine::resources::{events, namespaces, nodes, persistent_volumes, services};
 
 /// Pods are what people wait for: a watch of them that died is noticed soonest.
 const POD_WATCH: Duration = Duration::from_secs(10);
@@ -37,7 +37,8 @@ type OnChange<S> = Arc<dyn Fn(Changed<S>) + Send + Sync>;
 
 impl Watches {
     /// Starts those that do not depend on the rules.
-    pub(crate) fn start(&self, writer: &Arc<Writer>, tasks: &mut JoinSet<()>) {
+    /// `service` is the host Service that owns everything.
+    pub(crate) fn start(&self, writer: &Arc<Writer>, service: &str, tasks: &mut JoinSet<()>) {
         let state = self.state.clone();
         let relabelled = Arc::new(move |changed: Changed<Virtual>| state.requeue_pods(&changed.name));
         let mirrored = format!("{}%3Dtrue", MIRRORED_LABEL.replace('/', "%2F"));
@@ -50,6 +51,12 @@ impl Watches {
         for watch in [namespaces, nodes, Watch { selector: mirrored, ..volumes }] {
             tasks.spawn(watch.run());
         }
+        let state = self.state.clone();
+        let owner_changed = Arc::new(move |changed: Changed<Host>| state.owner_changed(&changed));
+        let owner = self.of_host(&services(), Arc::default(), owner_changed);
+        // It need not have our label: no label selector, and a field selector behind it.
+        let selector = format!("&fieldSelector=metadata.name%3D{service}");
+        tasks.spawn(Watch { selector, ..owner }.run());
         self.start_events(writer, tasks);
     }
 
@@ -213,10 +220,10 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn of_volumes_only_mirrors_are_watched_and_of_the_host_only_its_events() {
+    async fn of_volumes_only_mirrors_are_watched_and_of_the_host_its_events_and_our_owner() {
         let bench = Bench::new(refusing, refusing);
         let mut tasks = JoinSet::new();
-        watches(&bench).start(&bench.writer, &mut tasks);
+        watches(&bench).start(&bench.writer, "vc", &mut tasks);
         settle().await;
         let in_virtual = [
             "/api/v1/events weft.dev%2Ffrom-host",
@@ -225,7 +232,10 @@ mod tests {
             "/api/v1/persistentvolumes weft.dev%2Fmirrored%3Dtrue",
         ];
         assert_eq!(lists(&bench.virtual_requests.all()), in_virtual);
-        assert_eq!(lists(&bench.host_requests.all()), ["/api/v1/namespaces/team-a/events"]);
+        let on_host = ["/api/v1/namespaces/team-a/events", "/api/v1/namespaces/team-a/services"];
+        assert_eq!(lists(&bench.host_requests.all()), on_host);
+        let of_owner = bench.host_requests.all().into_iter().find(|asked| asked.path == on_host[1]);
+        assert!(of_owner.is_some_and(|asked| asked.has("fieldSelector=metadata.name%3Dvc")));
     }
 
     #[tokio::test(start_paused = true)]
@@ -243,15 +253,18 @@ mod tests {
         let (sender, stream) = Answer::stream();
         let stream = Mutex::new(Some(stream));
         let on_host = move |asked: &Asked| {
-            if asked.has("watch=1") {
+            if asked.has("watch=1") && asked.path.ends_with("/events") {
                 return stream.lock().unwrap().take().unwrap_or(Answer::Silence);
+            }
+            if asked.has("watch=1") {
+                return Answer::Silence;
             }
             Answer::ok(json!({"metadata": {"resourceVersion": "1"}, "items": []}))
         };
         let bench = Bench::new(on_host, refusing);
         bench.put_host("v1/Pod", host_object("v1/Pod", "shop", "web", "uid-1"));
         let mut tasks = JoinSet::new();
-        watches(&bench).start(&bench.writer, &mut tasks);
+        watches(&bench).start(&bench.writer, "vc", &mut tasks);
         let about = json!({"apiVersion": "v1", "kind": "Pod", "name": "web-x-shop-x-vc", "uid": "uid-host"});
         let metadata = json!({"namespace": "team-a", "name": "web-x-shop-x-vc.1", "resourceVersion": "2"});
         let event = json!({"metadata": metadata, "involvedObject": about, "reason": "Pulled"});
