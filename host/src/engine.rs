@@ -26,7 +26,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch as signal};
-use tokio::task::JoinSet;
 use tracing::{info, warn};
 use weft_core::context::Facts;
 use weft_core::names::Names;
@@ -41,7 +40,7 @@ use apply::gate::{Gate, Ready};
 use cache::state::State;
 use companions::nodes::Nodes;
 use companions::stale_endpoints::StaleEndpoints;
-use companions::tokens::Tokens;
+use companions::tokens::{Tokens, clock};
 use companions::volumes::Volumes;
 use companions::{Companion, Companions};
 use events::plugins::PluginEvents;
@@ -58,10 +57,11 @@ use reconcile::publish::Publisher;
 use reconcile::steps::Steps;
 use reconcile::syncer::Syncer;
 use resources::services;
-use supervisor::Supervisor;
+use supervisor::{Supervisor, Tasks};
 use upkeep::addons::AddonApplier;
 use upkeep::bootstrap::Bootstrap;
 use upkeep::crds::CrdInstaller;
+use upkeep::placed::PlacedRecord;
 use upkeep::reconfigure::Reconfigurer;
 use watches::Watches;
 
@@ -100,9 +100,9 @@ pub struct Parts {
 /// The running engine.
 pub struct Engine {
     state: Arc<State>,
-    workers: JoinSet<()>,
+    workers: Tasks,
     /// Ends with the engine.
-    tasks: JoinSet<()>,
+    tasks: Tasks,
     supervisor: Supervisor,
     health: Health,
 }
@@ -160,29 +160,30 @@ impl Engine {
             ready,
         };
 
-        let mut tasks = JoinSet::new();
-        tasks.spawn(supervisor.over(recording));
+        let mut tasks = supervisor.tasks();
+        tasks.spawn(recording);
         let object_of_host = object_path(&services(), shared.state.names.namespace(), &service, None);
-        let of_host = heartbeat("host", &shared.host, object_of_host, &shared.failures);
-        let of_virtual = heartbeat("virtual", &shared.r#virtual, QUESTION.to_owned(), &shared.failures);
-        tasks.spawn(supervisor.over(of_host.run()));
-        tasks.spawn(supervisor.over(of_virtual.run()));
-        tasks.spawn(supervisor.over(shared.plugin_events().run(plugin_events)));
-        shared.start_watches(&mut tasks, rules.clone(), count);
-        tasks.spawn(supervisor.over(shared.crd_installer().keep(rules, shared.ready.clone())));
+        tasks.spawn(heartbeat("host", &shared.host, object_of_host, &shared.failures).run());
+        tasks.spawn(heartbeat("virtual", &shared.r#virtual, QUESTION.to_owned(), &shared.failures).run());
+        tasks.spawn(shared.plugin_events().run(plugin_events));
+        shared.start_watches(&mut tasks, &service, rules.clone(), count);
+        tasks.spawn(shared.crd_installer().keep(rules, shared.ready.clone()));
         let applier = AddonApplier::new(shared.r#virtual.clone(), shared.writers.ready.clone());
-        tasks.spawn(supervisor.over(applier.keep(addons, shared.ready.clone())));
+        tasks.spawn(applier.keep(addons, shared.ready.clone()));
         let nodes = Arc::new(Nodes::new(shared.state.clone(), shared.writers.cached.clone()));
-        tasks.spawn(supervisor.over(nodes.clone().sweep_forever()));
-        let volumes = Volumes::sweep_forever(shared.state.clone(), shared.writers.cached.clone());
-        tasks.spawn(supervisor.over(volumes));
-        tasks.spawn(supervisor.over(pack_forever(shared.state.clone())));
-        tasks.spawn(supervisor.over(keep_bootstrapped(shared.bootstrap(service), ready_sender)));
+        tasks.spawn(nodes.clone().sweep_forever());
+        tasks.spawn(Volumes::sweep_forever(shared.state.clone(), shared.writers.cached.clone()));
+        tasks.spawn(pack_forever(shared.state.clone()));
+        tasks.spawn(shared.placed_record(service.clone()).keep());
+        tasks.spawn(keep_bootstrapped(shared.bootstrap(service), ready_sender));
 
-        let syncer = Arc::new(shared.syncer(nodes));
-        let mut workers = JoinSet::new();
+        let (state, writer) = (shared.state.clone(), shared.writers.cached.clone());
+        let tokens = Arc::new(Tokens::new(state, writer, shared.host.clone()));
+        tasks.spawn(clock::watch_forever(shared.state.clone(), Arc::new(jiff::Timestamp::now)));
+        let syncer = Arc::new(shared.syncer(nodes, tokens));
+        let mut workers = supervisor.tasks();
         for _ in 0..count {
-            workers.spawn(supervisor.over(work(syncer.clone(), shared.ready.clone())));
+            workers.spawn(work(syncer.clone(), shared.ready.clone()));
         }
         let health = Health::new(shared.state.clone(), shared.failures, shared.ready);
         Self { health, state: shared.state, workers, tasks, supervisor }
@@ -201,7 +202,7 @@ impl Engine {
     /// Ends: writes in flight are finished, nothing new is begun.
     pub async fn stop(mut self) {
         self.state.queue.close();
-        let drained = async { while self.workers.join_next().await.is_some() {} };
+        let drained = async { self.workers.ended().await };
         if tokio::time::timeout(DRAIN, drained).await.is_err() {
             warn!("some writes were not answered in time; their pairs are reconciled at the next start");
         }
@@ -213,7 +214,8 @@ impl Shared {
     /// Starts the watches of the first rules, and follows the rules as they change.
     fn start_watches(
         &self,
-        tasks: &mut JoinSet<()>,
+        tasks: &mut Tasks,
+        service: &str,
         mut rules: signal::Receiver<Arc<Rules>>,
         workers: usize,
     ) {
@@ -225,12 +227,12 @@ impl Shared {
             supervisor: self.supervisor.clone(),
             failures: self.failures.clone(),
         };
-        watches.start(&self.writers.cached, tasks);
+        watches.start(&self.writers.cached, service, tasks);
         let (state, writer) = (self.state.clone(), self.writers.cached.clone());
         let mut reconfigurer = Reconfigurer::new(state, writer, watches, self.ready.clone(), workers);
         let first = rules.borrow_and_update().clone();
         reconfigurer.apply(&first);
-        tasks.spawn(self.supervisor.over(reconfigurer.keep(rules)));
+        tasks.spawn(reconfigurer.keep(rules));
     }
 
     fn plugin_events(&self) -> PluginEvents {
@@ -258,11 +260,21 @@ impl Shared {
         }
     }
 
-    fn syncer(&self, nodes: Arc<Nodes>) -> Syncer {
+    fn placed_record(&self, service: String) -> PlacedRecord {
+        PlacedRecord {
+            state: self.state.clone(),
+            writer: self.writers.open.clone(),
+            host: self.host.clone(),
+            service,
+            ready: self.ready.clone(),
+        }
+    }
+
+    fn syncer(&self, nodes: Arc<Nodes>, tokens: Arc<Tokens>) -> Syncer {
         let (state, writer) = (&self.state, &self.writers.cached);
         let companions: Vec<Arc<dyn Companion>> = vec![
             nodes,
-            Arc::new(Tokens::new(state.clone(), writer.clone())),
+            tokens,
             Arc::new(Volumes::new(state.clone(), writer.clone())),
             Arc::new(StaleEndpoints::new(state.clone(), writer.clone())),
         ];

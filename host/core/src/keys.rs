@@ -17,7 +17,8 @@ pub const NAMESPACE_LABEL: &str = "weft.dev/namespace";
 /// Annotation of every host object of a pair: the [`crate::names::Identity`] of the virtual object, as JSON.
 /// Translation writes it.
 pub const IDENTITY: &str = "weft.dev/identity";
-/// Annotation of every host object of a pair: digest of what was last written. Translation writes it.
+/// Annotation of every host object of a pair: digest of what was last written. Translation writes it. On a Secret with
+/// tokens the engine writes it.
 pub const DIGEST: &str = "weft.dev/digest";
 /// Annotation of every host object of a pair: the tenant's label and annotation keys that were last written, as
 /// JSON. Translation writes it.
@@ -39,6 +40,9 @@ pub const TOKEN_REFRESH: &str = "weft.dev/token-refresh";
 /// Annotation of the virtual cluster's own Service on the host: the UID of the virtual Namespace `kube-system`, which
 /// is as old as the virtual cluster's storage. The engine writes it.
 pub const VIRTUAL_CLUSTER_UID: &str = "weft.dev/virtual-cluster-uid";
+/// Annotation of the same Service: UIDs of virtual pods that the host has placed, and that could not be bound in the
+/// virtual cluster. The engine writes and removes it.
+pub const PLACED: &str = "weft.dev/placed";
 /// Annotation of the host Secret with the virtual cluster's keys: the address ranges of Services, with commas between. `weft init` writes it.
 pub const SERVICE_RANGES: &str = "weft.dev/service-ranges";
 

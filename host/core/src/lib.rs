@@ -40,4 +40,5 @@ pub mod selectors;
 pub mod spec;
 pub mod text;
 pub mod translate;
+pub mod unsigned;
 pub mod verdict;

@@ -76,6 +76,12 @@ pub trait Patcher: Send + Sync {
         false
     }
 
+    /// Whether `host`, which has the name for `source` and has lost its identity, is of `source` and not of an older
+    /// object of its name. Of most kinds that does not matter: it gets the content of `source`.
+    fn is_of(&self, _source: &VirtualObject, _host: &HostObject) -> bool {
+        true
+    }
+
     /// The patches that bring the virtual object `current` to `desired`, which [`Mapper::to_virtual`] made.
     fn virtual_changes(&self, desired: &VirtualObject, current: &VirtualObject) -> Vec<Change> {
         diff::exact_changes(desired, current)

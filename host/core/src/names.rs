@@ -101,6 +101,14 @@ impl Names {
         self.hashed(&name.name, &[purpose, &name.namespace, &name.name])
     }
 
+    /// The virtual name that a readable host name is made of; none for a hashed one, or one of somebody else.
+    pub fn virtual_name(&self, host_name: &str) -> Option<VirtualName> {
+        let rest = host_name.strip_suffix(&self.cluster)?.strip_suffix(SEPARATOR)?;
+        let (name, namespace) = rest.split_once(SEPARATOR)?;
+        let name = VirtualName::new(namespace, name);
+        (self.host_name(&name).as_str() == host_name).then_some(name)
+    }
+
     /// Whether `host_name` is a name that this tenant's objects can have.
     pub fn is_ours(&self, host_name: &str) -> bool {
         let Some(rest) = host_name.strip_suffix(&self.cluster).and_then(|rest| rest.strip_suffix(SEPARATOR))
@@ -293,6 +301,15 @@ mod tests {
         let two = names().host_name(&VirtualName::new("b-x-c", "a"));
         assert_ne!(one, two);
         assert!(names().is_ours(one.as_str()) && names().is_ours(two.as_str()), "{one} {two}");
+    }
+
+    #[test]
+    fn a_readable_name_can_be_read_and_a_hashed_one_cannot() {
+        let web = VirtualName::new("shop", "web");
+        assert_eq!(names().virtual_name(names().host_name(&web).as_str()), Some(web));
+        let hashed = names().host_name(&VirtualName::new("shop", "w".repeat(70)));
+        assert_eq!(names().virtual_name(hashed.as_str()), None);
+        assert_eq!(names().virtual_name("web-x-shop-x-another"), None);
     }
 
     #[test]

@@ -1,25 +1,30 @@
 //! Decides what to do with one pair, given what both clusters show. No I/O.
 
-use serde_json::{Value, json};
+mod metadata;
+
+use serde_json::Value;
 
 use crate::change::Change;
 use crate::conditions;
 use crate::context::Ctx;
-use crate::keys::APPLIED;
+use crate::keys::{DIGEST, IDENTITY};
 use crate::mapper::Mapper;
 use crate::names::{HostName, Identity};
-use crate::object::{Fields, HostObject, VirtualName, VirtualObject, child_mut};
+use crate::object::{HostObject, VirtualName, VirtualObject};
 use crate::spec::{Life, Selection};
 use crate::translate;
-use crate::verdict::Hold;
+use crate::verdict::{By, Hold, Problem};
+use metadata::with_metadata;
 
 /// What both caches show of one pair.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Seen<'a> {
     /// The virtual object.
     pub virtual_object: Option<&'a VirtualObject>,
-    /// The host object, if it is ours: see [`crate::names::Names::identity`].
+    /// The host object, if it is ours: see [`crate::names::Names::identity`] and [`crate::unsigned`].
     pub host_object: Option<&'a HostObject>,
+    /// Whether the host has placed a pod for the virtual object, though the object itself may not show it.
+    pub was_placed: bool,
     /// Whether something on the host uses the object.
     pub used: bool,
 }
@@ -115,7 +120,9 @@ pub fn plan(ctx: &Ctx<'_>, mapper: &dyn Mapper, seen: Seen<'_>) -> Plan {
 
 impl Plan {
     fn without_host(&mut self, ctx: &Ctx<'_>, mapper: &dyn Mapper, seen: Seen<'_>, source: &VirtualObject) {
-        if mapper.spec().policy.life == Life::Process && (source.is_terminating() || has_run(source)) {
+        if mapper.spec().policy.life == Life::Process
+            && (source.is_terminating() || seen.was_placed || has_run(source))
+        {
             // What ran cannot run again, and what is being deleted has nothing left to wait for.
             return self.delete_virtual(source, 0);
         }
@@ -149,10 +156,13 @@ impl Plan {
         source: &VirtualObject,
         host: &HostObject,
     ) {
-        let same = Identity::of(host).is_some_and(|identity| identity.uid == source.uid());
-        if !same {
+        match Identity::of(host) {
+            Some(identity) if identity.uid == source.uid() => {}
             // The virtual object was deleted and recreated under its name: the host object is of the old one.
-            return self.delete_host(host, None);
+            Some(_) => return self.delete_host(host, None),
+            // Somebody has removed the identity; the patch of the metadata gives it back.
+            None if is_host_object_of(ctx, mapper, source, host) => {}
+            None => return self.hold = Some(unproven(host)),
         }
         match mapper.spec().policy.life {
             Life::Process => self.process(ctx, mapper, source, host),
@@ -293,22 +303,31 @@ pub fn host_patches(mapper: &dyn Mapper, desired: &HostObject, host: &HostObject
     with_metadata(mapper.patcher().host_changes(desired, host), desired, host)
 }
 
-/// The patches `changes` with the one of the metadata, in the object's own patch where there is one.
-fn with_metadata(mut changes: Vec<Change>, desired: &HostObject, host: &HostObject) -> Vec<Change> {
-    if let Some(metadata) = metadata_patch(desired, host) {
-        match changes.iter_mut().find(|change| change.subresource.is_none()) {
-            Some(main) => merge_metadata(&mut main.body, metadata),
-            None => changes.push(Change::merge(json!({"metadata": metadata}))),
-        }
-    }
-    changes
+/// Whether a host object without identity is of this virtual object and not of an older one of its name: the digest that
+/// was written with it is of the identity as well.
+fn is_host_object_of(ctx: &Ctx<'_>, mapper: &dyn Mapper, source: &VirtualObject, host: &HostObject) -> bool {
+    let has_digest = |desired: &HostObject| {
+        desired.annotation(DIGEST).is_some_and(|digest| host.annotation(DIGEST) == Some(digest))
+    };
+    mapper.patcher().is_of(source, host)
+        || translate::to_host(ctx, mapper, source).is_ok_and(|desired| has_digest(&desired))
+}
+
+fn unproven(host: &HostObject) -> Hold {
+    let why = format!(
+        "the host object {} has lost its annotation {IDENTITY}, and nothing proves that it was made for this object; \
+         ask the operator to write the annotation again, or to delete the host object",
+        host.name()
+    );
+    Hold::Fail(Problem::of(By::Mapper, "HostNameTaken", why))
 }
 
 fn wanted(mapper: &dyn Mapper, seen: Seen<'_>) -> bool {
     mapper.spec().policy.selection == Selection::All || seen.used
 }
 
-/// Whether a virtual pod was placed: from then on its containers may have run.
+/// Whether a virtual pod shows that it was placed: from then on its containers may have run. Its node alone does not, for the
+/// tenant may ask for one; with a binding, the API server sets the condition `PodScheduled`.
 pub fn has_run(source: &VirtualObject) -> bool {
     let scheduled = |condition: &Value| {
         condition.get("type").and_then(Value::as_str) == Some("PodScheduled")
@@ -328,55 +347,4 @@ fn has_started(host: &HostObject) -> bool {
 
 fn node(object: &VirtualObject) -> &str {
     object.text("/spec/nodeName").unwrap_or_default()
-}
-
-/// The patch of `metadata` that brings `host` to `desired`: the tenant's keys that we wrote before and that
-/// are gone are removed, keys that others added stay.
-fn metadata_patch(desired: &HostObject, host: &HostObject) -> Option<Value> {
-    let applied: Value =
-        host.annotation(APPLIED).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
-    let labels = map_patch(desired.labels(), host.labels(), applied.get("labels"));
-    let annotations = map_patch(desired.annotations(), host.annotations(), applied.get("annotations"));
-    let mut patch = Fields::new();
-    for (name, change) in [("labels", labels), ("annotations", annotations)] {
-        if !change.is_empty() {
-            patch.insert(name.to_owned(), Value::Object(change));
-        }
-    }
-    if let Some(owners) = missing_owners(desired, host) {
-        patch.insert("ownerReferences".to_owned(), owners);
-    }
-    (!patch.is_empty()).then_some(Value::Object(patch))
-}
-
-fn map_patch(desired: Option<&Fields>, current: Option<&Fields>, applied: Option<&Value>) -> Fields {
-    let has = |map: Option<&Fields>, key: &str| map.is_some_and(|map| map.contains_key(key));
-    let gone = applied.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
-    let gone =
-        gone.filter(|key| !has(desired, key) && has(current, key)).map(|key| (key.to_owned(), Value::Null));
-    let changed = desired.into_iter().flatten();
-    let changed = changed.filter(|(key, value)| current.and_then(|map| map.get(*key)) != Some(*value));
-    gone.chain(changed.map(|(key, value)| (key.clone(), value.clone()))).collect()
-}
-
-/// The owner references of `host` with ours added, if ours are not there.
-fn missing_owners(desired: &HostObject, host: &HostObject) -> Option<Value> {
-    let list = |object: &HostObject| {
-        object.pointer("/metadata/ownerReferences").and_then(Value::as_array).cloned().unwrap_or_default()
-    };
-    let mut owners = list(host);
-    let is_there =
-        |ours: &Value, owners: &[Value]| owners.iter().any(|owner| owner.get("uid") == ours.get("uid"));
-    let missing: Vec<Value> = list(desired).into_iter().filter(|ours| !is_there(ours, &owners)).collect();
-    if missing.is_empty() {
-        return None;
-    }
-    owners.extend(missing);
-    Some(Value::Array(owners))
-}
-
-fn merge_metadata(body: &mut Value, metadata: Value) {
-    if let (Some(body), Value::Object(metadata)) = (body.as_object_mut(), metadata) {
-        child_mut(body, "metadata").extend(metadata);
-    }
 }

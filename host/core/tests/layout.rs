@@ -103,6 +103,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("conditions", &["change", "context", "keys", "object"]),
     ("offline", &["context", "names", "object"]),
     ("references", &["names", "object", "paths"]),
+    ("unsigned", &["context", "keys", "labels", "names", "object"]),
     ("labels", &["digest", "keys", "names", "object"]),
     ("context", &["names", "object", "verdict"]),
     ("diff", &["change", "keys", "names", "object"]),

@@ -36,8 +36,12 @@ fn host(changes: &[(&str, Value)]) -> HostObject {
 }
 
 fn decide(source: Option<&VirtualObject>, host: Option<&HostObject>) -> Plan {
+    decide_about(Seen { virtual_object: source, host_object: host, ..Seen::default() })
+}
+
+fn decide_about(seen: Seen<'_>) -> Plan {
     let world = World::new(Vec::new());
-    plan(&world.ctx(), &*pod().mapper, Seen { virtual_object: source, host_object: host, used: false })
+    plan(&world.ctx(), &*pod().mapper, seen)
 }
 
 fn names(plan: &Plan) -> Vec<&'static str> {
@@ -53,7 +57,7 @@ fn apply(json: &mut Value, changes: &[(&str, Value)]) {
 fn set(json: &mut Value, pointer: &str, value: Value) {
     let mut slot = json;
     for segment in pointer.split('/').skip(1) {
-        slot = &mut slot[segment];
+        slot = &mut slot[segment.replace("~1", "/")];
     }
     *slot = value;
 }
@@ -102,6 +106,49 @@ fn a_pod_that_ran_is_never_made_again() {
         source(&[("/spec/nodeName", json!("node-1")), ("/status", json!({"conditions": scheduled()}))]);
     let steps = decide(Some(&source), None).steps;
     assert!(matches!(steps.as_slice(), [Step::DeleteVirtual { grace: 0, .. }]), "{steps:?}");
+}
+
+#[test]
+fn a_pod_that_was_placed_is_never_made_again_whoever_knows_it() {
+    let node = ("/spec/nodeName", json!("node-1"));
+    let bound = source(&[node.clone(), ("/status", json!({"conditions": scheduled()}))]);
+    assert_eq!(names(&decide(Some(&bound), None)), ["delete virtual"], "a binding is enough");
+    assert_eq!(
+        names(&decide(Some(&source(&[node])), None)),
+        ["create host"],
+        "the tenant has asked for a node"
+    );
+    let unbound = source(&[]);
+    assert_eq!(names(&decide(Some(&unbound), None)), ["create host"]);
+    let placed = Seen { virtual_object: Some(&unbound), was_placed: true, ..Seen::default() };
+    assert_eq!(names(&decide_about(placed)), ["delete virtual"], "the virtual side could not be written");
+}
+
+const IDENTITY: &str = "/metadata/annotations/weft.dev~1identity";
+const DIGEST: &str = "/metadata/annotations/weft.dev~1digest";
+
+#[test]
+fn a_host_pod_that_lost_its_identity_gets_it_back_if_it_is_proven_to_be_of_the_pod() {
+    let started = ("/status", json!({"phase": "Running", "startTime": "2026-11-20T00:00:00Z"}));
+    let stripped = host(&[(IDENTITY, Value::Null)]);
+    let plan = decide(Some(&source(&[])), Some(&stripped));
+    let [Step::PatchHost { change, .. }] = plan.steps.as_slice() else {
+        panic!("one patch: {:?}", plan.steps)
+    };
+    assert!(change.body.pointer(IDENTITY).is_some(), "{change:?}");
+
+    let bare = [(IDENTITY, Value::Null), (DIGEST, Value::Null), started.clone()];
+    let plan = decide(Some(&source(&[started])), Some(&host(&bare)));
+    assert_eq!((names(&plan), plan.hold), (vec!["patch host"], None), "it began at the same time");
+}
+
+#[test]
+fn a_host_pod_that_lost_its_identity_is_left_alone_if_nothing_proves_whose_it_is_and_goes_with_its_pod() {
+    let stripped = host(&[(IDENTITY, Value::Null)]);
+    let plan = decide(Some(&source(&[("/metadata/uid", json!("another"))])), Some(&stripped));
+    let reason = plan.hold.as_ref().map(|hold| hold.problem().reason.as_str());
+    assert_eq!((names(&plan), reason), (Vec::new(), Some("HostNameTaken")));
+    assert_eq!(names(&decide(None, Some(&stripped))), ["delete host"], "it is nobody else's");
 }
 
 #[test]

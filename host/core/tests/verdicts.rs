@@ -79,13 +79,18 @@ fn judged_of(source: &VirtualObject, verdict: Verdict<Edit>, host: Option<&HostO
     let mut chain = Chain::new(pod().mapper.clone());
     chain.followed_by(Arc::new(Judge { terms, verdict }));
     let world = World::new(Vec::new());
-    plan(&world.ctx(), &chain, Seen { virtual_object: Some(source), host_object: host, used: false })
+    plan(
+        &world.ctx(),
+        &chain,
+        Seen { virtual_object: Some(source), host_object: host, used: false, ..Seen::default() },
+    )
 }
 
 /// The host pod as it was made, with what its kubelet says by now.
 fn running() -> HostObject {
     let world = World::new(Vec::new());
-    let seen = Seen { virtual_object: Some(&pod().source), host_object: None, used: false };
+    let seen =
+        Seen { virtual_object: Some(&pod().source), host_object: None, used: false, ..Seen::default() };
     let made = plan(&world.ctx(), &*pod().mapper, seen).steps.into_iter().find_map(|step| match step {
         Step::CreateHost(object) => Some(object),
         _ => None,

@@ -34,13 +34,6 @@ pub(crate) struct Writer {
     gate: Gate,
 }
 
-/// A token that the virtual API server has issued.
-pub(crate) struct IssuedToken {
-    pub(crate) token: String,
-    /// RFC 3339.
-    pub(crate) expires: String,
-}
-
 impl Writer {
     /// `gate` is what every write passes first.
     pub(crate) fn new(host: Api<Host>, r#virtual: Api<Virtual>, host_namespace: &str, gate: Gate) -> Self {
@@ -168,15 +161,14 @@ impl Writer {
         pod_uid: &str,
         audiences: &[String],
         seconds: i64,
-    ) -> Result<IssuedToken, Error> {
+    ) -> Result<String, Error> {
         let body = token_request(pod, pod_uid, audiences, seconds);
         let VirtualName { namespace, name } = service_account;
         let path = api::object_path(&service_accounts(), namespace, name, Some("token"));
         let reply = self.r#virtual().await?.send(write(Method::POST, &path, JSON, &body)).await?;
         let reply: Value = serde_json::from_slice(&reply).map_err(Error::Decode)?;
-        let text =
-            |pointer: &str| reply.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
-        Ok(IssuedToken { token: text("/status/token"), expires: text("/status/expirationTimestamp") })
+        let token = reply.pointer("/status/token").and_then(Value::as_str);
+        Ok(token.unwrap_or_default().to_owned())
     }
 }
 
@@ -339,12 +331,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_token_is_requested_for_one_pod_with_audiences_and_lifetime() {
-        let bench = Bench::new(echo, |_| {
-            Answer::ok(json!({"status": {"token": "t", "expirationTimestamp": "2026-01-01T00:00:00Z"}}))
-        });
+        let bench = Bench::new(echo, |_| Answer::ok(json!({"status": {"token": "t"}})));
         let (account, audiences) = (VirtualName::new("shop", "builder"), ["vault".to_owned()]);
         let issued = bench.writer.issue_token(&account, "web", "uid-1", &audiences, 600).await.unwrap();
-        assert_eq!((issued.token.as_str(), issued.expires.as_str()), ("t", "2026-01-01T00:00:00Z"));
+        assert_eq!(issued, "t");
         let asked = last(&bench.virtual_requests);
         assert_eq!(asked.line(), "POST /api/v1/namespaces/shop/serviceaccounts/builder/token");
         let bound = json!({"apiVersion": "v1", "kind": "Pod", "name": "web", "uid": "uid-1"});

@@ -3,6 +3,7 @@
 //! [`store`] keeps one kind of one cluster, [`kinds`] the stores and rules of all kinds, [`index`] who refers to whom,
 //! and [`state`] queues what a change concerns. A decision reads through a [`view`], which records what was read.
 
+pub(crate) mod bindings;
 pub(crate) mod changed;
 pub(crate) mod index;
 pub(crate) mod kinds;

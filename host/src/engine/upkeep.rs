@@ -4,4 +4,5 @@ pub(crate) mod addons;
 pub(crate) mod bootstrap;
 mod clean_up;
 pub(crate) mod crds;
+pub(crate) mod placed;
 pub(crate) mod reconfigure;

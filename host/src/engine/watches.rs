@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
 use weft_core::keys::{CLUSTER_LABEL, MIRRORED_LABEL};
 use weft_core::object::{Host, Kind, ResourceType, Virtual};
 
@@ -18,8 +17,8 @@ use crate::engine::events::mirror::{self, Events};
 use crate::engine::informer::failures::Failures;
 use crate::engine::informer::identity::IdentityGuard;
 use crate::engine::informer::watch::Watch;
-use crate::engine::resources::{events, namespaces, nodes, persistent_volumes};
-use crate::engine::supervisor::Supervisor;
+use crate::engine::resources::{events, namespaces, nodes, persistent_volumes, services};
+use crate::engine::supervisor::{Supervisor, Tasks};
 
 /// Pods are what people wait for: a watch of them that died is noticed soonest.
 const POD_WATCH: Duration = Duration::from_secs(10);
@@ -41,23 +40,32 @@ type OnChange<S> = Arc<dyn Fn(Changed<S>) + Send + Sync>;
 
 impl Watches {
     /// Starts those that do not depend on the rules.
-    pub(crate) fn start(&self, writer: &Arc<Writer>, tasks: &mut JoinSet<()>) {
+    /// `service` is the host Service that owns everything.
+    pub(crate) fn start(&self, writer: &Arc<Writer>, service: &str, tasks: &mut Tasks) {
         let state = self.state.clone();
         let relabelled = Arc::new(move |changed: Changed<Virtual>| state.requeue_pods(&changed.name));
         let mirrored = format!("{}%3Dtrue", MIRRORED_LABEL.replace('/', "%2F"));
         let state = &self.state;
         let namespaces = self.of_virtual(&namespaces(), state.namespaces.clone(), relabelled);
         let nodes = self.of_virtual(&nodes(), state.nodes.clone(), Arc::new(|_| {}));
-        let volumes = self.of_virtual(&persistent_volumes(), state.volumes.clone(), Arc::new(|_| {}));
+        let of_claims = self.state.clone();
+        let mirrored_changed = Arc::new(move |changed: Changed<Virtual>| of_claims.volume_changed(&changed));
+        let volumes = self.of_virtual(&persistent_volumes(), state.volumes.clone(), mirrored_changed);
         for watch in [namespaces, nodes, Watch { selector: mirrored, ..volumes }] {
             let reporter = Some(self.failures.reporter("virtual", Some(watch.resource.kind())));
-            tasks.spawn(self.supervisor.over(Watch { reporter, ..watch }.run()));
+            tasks.spawn(Watch { reporter, ..watch }.run());
         }
+        let state = self.state.clone();
+        let owner_changed = Arc::new(move |changed: Changed<Host>| state.owner_changed(&changed));
+        let owner = self.of_host(&services(), Arc::default(), owner_changed);
+        // It need not have our label: no label selector, and a field selector behind it.
+        let selector = format!("&fieldSelector=metadata.name%3D{service}");
+        tasks.spawn(Watch { selector, ..owner }.run());
         self.start_events(writer, tasks);
     }
 
     /// Starts both watches of a kind; they end when the set is dropped.
-    pub(crate) fn start_synced(&self, kind: &Kind, synced: &SyncedKind) -> JoinSet<()> {
+    pub(crate) fn start_synced(&self, kind: &Kind, synced: &SyncedKind) -> Tasks {
         let (resource, may_lack) = (&synced.mapper.spec().resource, !synced.mapper.spec().is_essential);
         let (state, changed_kind) = (self.state.clone(), kind.clone());
         let changed =
@@ -67,25 +75,25 @@ impl Watches {
         let changed = Arc::new(move |changed: Changed<Host>| state.host_changed(&changed_kind, &changed));
         let host = self.of_host(resource, synced.host.clone(), changed);
         let listed = self.listed(kind);
-        let mut watches = JoinSet::new();
+        let mut watches = self.supervisor.tasks();
         // What a server may lack is no reason to be unready.
         let reporter = |server| (!may_lack).then(|| self.failures.reporter(server, Some(kind.clone())));
         let (on_virtual, on_host) = (reporter("virtual"), reporter("host"));
         let r#virtual = Watch { may_lack, reporter: on_virtual, listed: listed.clone(), ..r#virtual };
-        watches.spawn(self.supervisor.over(r#virtual.run()));
-        watches.spawn(self.supervisor.over(Watch { may_lack, reporter: on_host, listed, ..host }.run()));
+        watches.spawn(r#virtual.run());
+        watches.spawn(Watch { may_lack, reporter: on_host, listed, ..host }.run());
         watches
     }
 
     /// Starts the watch of a kind that is only looked up; it ends when the set is dropped.
-    pub(crate) fn start_looked_up(&self, kind: &Kind, looked_up: &LookedUp) -> JoinSet<()> {
+    pub(crate) fn start_looked_up(&self, kind: &Kind, looked_up: &LookedUp) -> Tasks {
         let (state, changed_kind) = (self.state.clone(), kind.clone());
         let changed =
             Arc::new(move |changed: Changed<Virtual>| state.looked_up_changed(&changed_kind, &changed));
         let watch = self.of_virtual(&looked_up.resource, looked_up.store.clone(), changed);
-        let mut watches = JoinSet::new();
+        let mut watches = self.supervisor.tasks();
         let watch = Watch { may_lack: true, listed: self.listed(kind), ..watch };
-        watches.spawn(self.supervisor.over(watch.run()));
+        watches.spawn(watch.run());
         watches
     }
 
@@ -140,7 +148,7 @@ impl Watches {
         Arc::new(move || state.listed(&kind))
     }
 
-    fn start_events(&self, writer: &Arc<Writer>, tasks: &mut JoinSet<()>) {
+    fn start_events(&self, writer: &Arc<Writer>, tasks: &mut Tasks) {
         let (sender, receiver) = mpsc::channel(mirror::WAITING);
         let store: Arc<Store<Host>> = Arc::default();
         let seen = store.clone();
@@ -153,9 +161,9 @@ impl Watches {
         });
         // Those of others as well: none of them has our label.
         let watch = Watch { selector: String::new(), ..self.of_host(&events(), store, changed) };
-        tasks.spawn(self.supervisor.over(watch.run()));
+        tasks.spawn(watch.run());
         let (state, writer, r#virtual) = (self.state.clone(), writer.clone(), self.r#virtual.clone());
-        tasks.spawn(self.supervisor.over(Events { state, writer, r#virtual }.run(receiver)));
+        tasks.spawn(Events { state, writer, r#virtual }.run(receiver));
     }
 }
 
@@ -225,10 +233,10 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn of_volumes_only_mirrors_are_watched_and_of_the_host_only_its_events() {
+    async fn of_volumes_only_mirrors_are_watched_and_of_the_host_its_events_and_our_owner() {
         let bench = Bench::new(refusing, refusing);
-        let mut tasks = JoinSet::new();
-        watches(&bench).start(&bench.writer, &mut tasks);
+        let mut tasks = Supervisor::default().tasks();
+        watches(&bench).start(&bench.writer, "vc", &mut tasks);
         settle().await;
         let in_virtual = [
             "/api/v1/events weft.dev%2Ffrom-host",
@@ -237,7 +245,10 @@ mod tests {
             "/api/v1/persistentvolumes weft.dev%2Fmirrored%3Dtrue",
         ];
         assert_eq!(lists(&bench.virtual_requests.all()), in_virtual);
-        assert_eq!(lists(&bench.host_requests.all()), ["/api/v1/namespaces/team-a/events"]);
+        let on_host = ["/api/v1/namespaces/team-a/events", "/api/v1/namespaces/team-a/services"];
+        assert_eq!(lists(&bench.host_requests.all()), on_host);
+        let of_owner = bench.host_requests.all().into_iter().find(|asked| asked.path == on_host[1]);
+        assert!(of_owner.is_some_and(|asked| asked.has("fieldSelector=metadata.name%3Dvc")));
     }
 
     #[tokio::test(start_paused = true)]
@@ -255,15 +266,18 @@ mod tests {
         let (sender, stream) = Answer::stream();
         let stream = Mutex::new(Some(stream));
         let on_host = move |asked: &Asked| {
-            if asked.has("watch=1") {
+            if asked.has("watch=1") && asked.path.ends_with("/events") {
                 return stream.lock().unwrap().take().unwrap_or(Answer::Silence);
+            }
+            if asked.has("watch=1") {
+                return Answer::Silence;
             }
             Answer::ok(json!({"metadata": {"resourceVersion": "1"}, "items": []}))
         };
         let bench = Bench::new(on_host, refusing);
         bench.put_host("v1/Pod", host_object("v1/Pod", "shop", "web", "uid-1"));
-        let mut tasks = JoinSet::new();
-        watches(&bench).start(&bench.writer, &mut tasks);
+        let mut tasks = Supervisor::default().tasks();
+        watches(&bench).start(&bench.writer, "vc", &mut tasks);
         let about = json!({"apiVersion": "v1", "kind": "Pod", "name": "web-x-shop-x-vc", "uid": "uid-host"});
         let metadata = json!({"namespace": "team-a", "name": "web-x-shop-x-vc.1", "resourceVersion": "2"});
         let event = json!({"metadata": metadata, "involvedObject": about, "reason": "Pulled"});

@@ -4,12 +4,12 @@ use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::authentication::v1::TokenReview;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::ResourceExt as _;
-use kube::api::{Api, PostParams};
+use kube::api::{Api, DeleteParams, PostParams};
 use serde_json::{Value, json};
 use weft_tests::eventually::{SOON, eventually};
 use weft_tests::shared::in_shared_world;
 
-use super::place::{Pair, Place, at, ensure_at, pod};
+use super::place::{Pair, Place, at, ensure_at, patch, pod};
 
 #[test]
 fn a_pods_token_is_the_virtual_clusters_and_goes_with_the_pod() -> Result<()> {
@@ -43,6 +43,46 @@ fn a_pods_token_is_the_virtual_clusters_and_goes_with_the_pod() -> Result<()> {
             let late = review(&place.all_virtual(), &token).await?;
             ensure!(at(&late, "/status/authenticated")? != json!(true), "it is accepted");
             Ok(())
+        })
+        .await
+    })
+}
+
+#[test]
+fn a_token_secret_that_somebody_deletes_or_edits_is_made_good() -> Result<()> {
+    in_shared_world(async |world, namespace| {
+        let place = Place::of(world.tenant(), namespace).await?;
+        let pair = place.run(pod("web", json!({}))).await?;
+        let (secret, token) =
+            eventually("the token's Secret is there", SOON, async || token_of(&place, &pair).await).await?;
+        let secrets = place.on_host::<Secret>();
+        let name = secret.name_any();
+
+        secrets.delete(&name, &DeleteParams::default()).await?;
+        let again = eventually("the Secret is there again", SOON, async || {
+            let (again, _) = token_of(&place, &pair).await?;
+            ensure!(again.uid() != secret.uid(), "it is the old one");
+            Ok(again)
+        })
+        .await?;
+        ensure_at(&again, "/metadata/ownerReferences/0/uid", &json!(pair.host_pod.uid()))?;
+
+        let key = projected(&pair, "secret", "items/0/key")?;
+        patch(&secrets, &name, json!({"stringData": {key: "nonsense"}})).await?;
+        let repaired = eventually("the token is a token again", SOON, async || {
+            let (_, repaired) = token_of(&place, &pair).await?;
+            ensure!(repaired != "nonsense", "it is still what was written");
+            Ok(repaired)
+        })
+        .await?;
+        ensure!(repaired != token, "it is a new one");
+        ensure_at(&review(&place.all_virtual(), &repaired).await?, "/status/authenticated", &json!(true))?;
+
+        let labels = json!({"weft.dev/cluster": null, "weft.dev/purpose": null});
+        patch(&secrets, &name, json!({"metadata": {"labels": labels}})).await?;
+        eventually("its labels are there again", SOON, async || {
+            let (secret, _) = token_of(&place, &pair).await?;
+            ensure_at(&secret, "/metadata/labels/weft.dev~1purpose", &json!("token"))
         })
         .await
     })

@@ -87,6 +87,11 @@ impl Patcher for PersistentVolumeClaim {
         );
         Err(Hold::refuse(By::Mapper, "spec.volumeName", why))
     }
+
+    /// A new claim must not get the data of an older one.
+    fn is_of(&self, source: &VirtualObject, host: &HostObject) -> bool {
+        volume_name(source).is_some() && volume_name(source) == volume_name(host)
+    }
 }
 
 /// The name in `spec.volumeName`, if there is one.

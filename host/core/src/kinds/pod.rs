@@ -108,6 +108,12 @@ impl Patcher for Pod {
         status::gates_to_host(source, current).into_iter().collect()
     }
 
+    /// What ran is the same if it began at the same time.
+    fn is_of(&self, source: &VirtualObject, host: &HostObject) -> bool {
+        let started = source.text("/status/startTime");
+        started.is_some() && started == host.text("/status/startTime")
+    }
+
     fn virtual_changes(&self, desired: &VirtualObject, current: &VirtualObject) -> Vec<Change> {
         status::guard_gates(current, diff::exact_changes(desired, current))
     }
@@ -176,6 +182,19 @@ mod tests {
         assert_eq!(host.text("/spec/serviceAccountName"), Some("workload"));
         assert_eq!(host.pointer("/spec/serviceAccount"), None);
         assert_eq!(host.pointer("/spec/automountServiceAccountToken"), Some(&Value::Bool(false)));
+    }
+
+    #[test]
+    fn a_host_pod_without_identity_is_known_by_when_it_began() {
+        let (world, mut source) = (World::new(), pod());
+        let mut host = on_host(&world, &source);
+        assert!(!Pod.is_of(&source, &host), "neither has begun");
+        host.fields_mut().insert("status".into(), json!({"startTime": "2026-01-01T00:00:00Z"}));
+        assert!(!Pod.is_of(&source, &host));
+        source.fields_mut().insert("status".into(), json!({"startTime": "2026-01-01T00:00:00Z"}));
+        assert!(Pod.is_of(&source, &host));
+        source.fields_mut().insert("status".into(), json!({"startTime": "2026-01-01T00:00:01Z"}));
+        assert!(!Pod.is_of(&source, &host));
     }
 
     #[test]

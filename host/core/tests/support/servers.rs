@@ -28,7 +28,12 @@ impl Pair {
 
     /// What is to be done now.
     pub(crate) fn plan(&self, world: &World, mapper: &dyn Mapper) -> Plan {
-        let seen = Seen { virtual_object: self.source.as_ref(), host_object: self.host.as_ref(), used: true };
+        let seen = Seen {
+            virtual_object: self.source.as_ref(),
+            host_object: self.host.as_ref(),
+            used: true,
+            ..Seen::default()
+        };
         plan(&world.ctx(), mapper, seen)
     }
 

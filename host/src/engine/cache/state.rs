@@ -1,13 +1,16 @@
 //! What the parts of the engine share: the stores of every kind, who refers to whom, and the facts.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use tokio::sync::Notify;
 use weft_core::context::{Facts, ServiceFact, cluster_ips};
 use weft_core::names::Names;
-use weft_core::object::{HostObject, Key, Kind, Virtual, VirtualName};
+use weft_core::object::{HostObject, Key, Kind, Virtual, VirtualName, VirtualObject};
+use weft_core::{plan, unsigned};
 
+use crate::engine::cache::bindings::Bindings;
 use crate::engine::cache::changed::Changed;
 use crate::engine::cache::index::Index;
 use crate::engine::cache::kinds::{Kinds, SyncedKind};
@@ -34,9 +37,11 @@ pub(crate) struct State {
     reads: Index,
     /// Which pod is on which node.
     placed: Mutex<Placement>,
-    /// UIDs of virtual pods whose binding was accepted but is not in the store yet.
-    bound: Mutex<HashSet<String>>,
+    /// Which virtual pods have a place that their store does not show.
+    pub(crate) bindings: Bindings,
     facts: RwLock<Arc<Facts>>,
+    /// Ends one wait when the host Service that owns everything has been replaced, or deleted.
+    pub(crate) owner_changed: Notify,
     /// Services by virtual namespace, as pods learn of them; dropped when one changes.
     pub(crate) services: Mutex<HashMap<String, Arc<[ServiceFact]>>>,
 }
@@ -53,8 +58,9 @@ impl State {
             uses: Index::default(),
             reads: Index::default(),
             placed: Mutex::default(),
-            bound: Mutex::default(),
+            bindings: Bindings::default(),
             facts: RwLock::new(Arc::new(facts)),
+            owner_changed: Notify::default(),
             services: Mutex::default(),
         }
     }
@@ -107,14 +113,9 @@ impl State {
         self.placed.lock().unwrap_or_else(PoisonError::into_inner).nodes()
     }
 
-    /// Records that the virtual server has accepted a binding, which its answer does not show.
-    pub(crate) fn set_bound(&self, uid: &str) {
-        self.bound.lock().unwrap_or_else(PoisonError::into_inner).insert(uid.to_owned());
-    }
-
-    /// Whether a binding was accepted that the store does not show yet.
-    pub(crate) fn is_bound(&self, uid: &str) -> bool {
-        self.bound.lock().unwrap_or_else(PoisonError::into_inner).contains(uid)
+    /// Whether a virtual pod was placed, as far as it shows that or we know it.
+    pub(crate) fn was_placed(&self, pod: &VirtualObject) -> bool {
+        plan::has_run(pod) || self.bindings.was_placed(pod.uid())
     }
 
     /// Records what the decision about `key` read.
@@ -146,7 +147,11 @@ impl State {
     /// The host object of `key`, if there is one and it is ours.
     pub(crate) fn host_object(&self, synced: &SyncedKind, key: &Key) -> Option<Arc<HostObject>> {
         let object = synced.host.get(self.names.namespace(), self.names.host_name(&key.name).as_str())?;
-        self.key_of(&object, &key.kind).filter(|found| found == key).map(|_| object)
+        let is_ours = match self.key_of(&object, &key.kind) {
+            Some(found) => found == *key,
+            None => unsigned::is_of(&self.names, self.facts().owner.as_ref(), &object, &key.name),
+        };
+        is_ours.then_some(object)
     }
 
     /// The pair that a host object of this kind belongs to, if it is ours.
@@ -155,14 +160,26 @@ impl State {
         (identity.kind == kind.as_str()).then(|| identity.key())
     }
 
+    /// The pair that a host object of this kind was made for, if it is ours and has lost its identity.
+    fn key_of_unsigned(&self, object: &HostObject, kind: &Kind) -> Option<Key> {
+        let facts = self.facts();
+        let namespace = unsigned::namespace(&self.names, facts.owner.as_ref(), object)?;
+        let is_its_name = |name: &VirtualName| self.names.host_name(name).as_str() == object.name();
+        let name = self.names.virtual_name(object.name()).or_else(|| {
+            // A hash cannot be read.
+            let all = self.synced(kind)?.r#virtual.names();
+            all.into_iter().map(|(namespace, name)| VirtualName::new(namespace, name)).find(is_its_name)
+        })?;
+        (name.namespace == namespace).then(|| Key { kind: kind.clone(), name })
+    }
+
     /// Records the node that a virtual pod is on.
     fn pod_placed(&self, key: &Key, changed: &Changed<Virtual>) {
         let node = changed.object.as_ref().and_then(|pod| pod.text("/spec/nodeName"));
         self.placed.lock().unwrap_or_else(PoisonError::into_inner).set(key, node);
         if node.is_some() || changed.object.is_none() {
-            let mut bound = self.bound.lock().unwrap_or_else(PoisonError::into_inner);
             for pod in changed.object.iter().chain(&changed.last) {
-                bound.remove(pod.uid());
+                self.bindings.shown(pod.uid());
             }
         }
     }
@@ -227,14 +244,17 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_binding_counts_until_the_store_shows_it_or_the_pod_is_gone() {
         let bench = Bench::echoing();
-        bench.state.set_bound("web");
+        bench.state.bindings.accepted("web");
         changed(&bench, "v1/Pod", pod("5", &[]));
-        assert!(bench.state.is_bound("web"), "a pod without a node does not show the binding yet");
+        assert!(
+            bench.state.bindings.is_accepted("web"),
+            "a pod without a node does not show the binding yet"
+        );
         changed(&bench, "v1/Pod", on_node(pod("6", &[]), "node-1"));
-        assert!(!bench.state.is_bound("web"));
-        bench.state.set_bound("web");
+        assert!(!bench.state.bindings.is_accepted("web"));
+        bench.state.bindings.accepted("web");
         removed(&bench, "v1/Pod", pod("7", &[]));
-        assert!(!bench.state.is_bound("web"), "bindings of pods that are gone must not pile up");
+        assert!(!bench.state.bindings.is_accepted("web"), "bindings of pods that are gone must not pile up");
     }
 
     #[tokio::test(start_paused = true)]

@@ -3,6 +3,8 @@
 //! They need no permission on the host: their names come from pods' bindings, all else is invented. A node
 //! exists before the first pod is bound to it and goes some time after the last one.
 
+mod creations;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,49 +20,41 @@ use crate::engine::apply::{Side, Writer};
 use crate::engine::cache::state::State;
 use crate::engine::companions::{Companion, Work};
 use crate::engine::resources::nodes;
+use creations::Creations;
 
 /// How often nodes are compared with the pods on them. The virtual cluster's own controllers remove the pods
 /// of a node that is gone after 40 s.
 const SWEEP: Duration = Duration::from_secs(10);
 
+/// The taint that admission puts on every new node until a node controller has initialised it; none initialises ours.
+const NOT_READY: &str = "node.kubernetes.io/not-ready";
+
 /// Creates and deletes fake nodes.
 pub(crate) struct Nodes {
     state: Arc<State>,
     writer: Arc<Writer>,
-    /// Held while a node is made: many pods of a burst want the same one.
-    making: tokio::sync::Mutex<()>,
+    creations: Creations,
 }
 
 impl Nodes {
     pub(crate) fn new(state: Arc<State>, writer: Arc<Writer>) -> Self {
-        Self { state, writer, making: tokio::sync::Mutex::default() }
+        Self { state, writer, creations: Creations::default() }
     }
 
-    /// Creates the node, if there is none of that name.
-    async fn create(&self, name: &str) -> Result<(), api::Error> {
-        if self.state.nodes.contains("", name) {
+    /// Creates the node, if there is none of that name, and completes one of ours that an earlier try has left halfway.
+    async fn ensure_node(&self, name: &str) -> Result<(), api::Error> {
+        if self.is_complete(name) {
             return Ok(());
         }
-        let _making = self.making.lock().await;
-        if self.state.nodes.contains("", name) {
+        let create = || complete(self.state.clone(), self.writer.clone(), name.to_owned());
+        if self.creations.join(name, create).await? {
             return Ok(());
         }
-        let node = VirtualObject::new(node(name, &self.state).as_object().cloned().unwrap_or_default());
-        match self.writer.create_virtual(&nodes(), &node).await {
-            Ok(created) => self.untaint(created).await,
-            Err(error) if error.is_already_exists() => Ok(()),
-            Err(error) => Err(error),
-        }
+        Err(api::Error::Withheld("the node is being created, and the server does not answer".to_owned()))
     }
 
-    /// Removes the taint that admission puts on every new node until a node controller has initialised it;
-    /// none initialises ours.
-    async fn untaint(&self, created: Arc<VirtualObject>) -> Result<(), api::Error> {
-        let (name, uid) = (created.virtual_name(), created.uid().to_owned());
-        let change = Change::merge(json!({"spec": {"taints": null}}));
-        let node = self.writer.patch_virtual(&nodes(), &name, &uid, &change).await?;
-        self.state.nodes.put(node);
-        Ok(())
+    fn is_complete(&self, name: &str) -> bool {
+        self.state.nodes.get("", name).is_some_and(|node| untaint(&node).is_none())
     }
 
     /// Deletes nodes that no pod uses and creates those again that somebody deleted, for ever.
@@ -74,7 +68,7 @@ impl Nodes {
                 log(&name, "failed to remove an unused node", self.remove_unused(&name).await);
             }
             for name in self.state.used_nodes() {
-                log(&name, "failed to create a node again", self.create(&name).await);
+                log(&name, "failed to create a node again", self.ensure_node(&name).await);
             }
         }
     }
@@ -95,14 +89,49 @@ impl Companion for Nodes {
     }
 
     fn before_bind<'a>(&'a self, node: &'a str) -> Work<'a, ()> {
-        Box::pin(async move { self.create(node).await.map_err(Side::Virtual.failed_to("create node", node)) })
+        Box::pin(
+            async move { self.ensure_node(node).await.map_err(Side::Virtual.failed_to("create node", node)) },
+        )
     }
+}
+
+/// Creates a node and removes its taint, or what of the two is left to do.
+async fn complete(state: Arc<State>, writer: Arc<Writer>, name: String) -> Result<(), api::Error> {
+    let known = state.nodes.get("", &name);
+    let node = match known {
+        Some(node) => node,
+        None => match writer.create_virtual(&nodes(), &composed(&name, &state)).await {
+            // If it is ours, the watch shows it, and the sweep completes it.
+            Err(error) if error.is_already_exists() => return Ok(()),
+            created => created?,
+        },
+    };
+    state.nodes.put(node.clone());
+    if let Some(change) = untaint(&node) {
+        state.nodes.put(writer.patch_virtual(&nodes(), &node.virtual_name(), node.uid(), &change).await?);
+    }
+    Ok(())
+}
+
+/// Removes our node's taint, and none that somebody else has added; none when it is gone.
+fn untaint(node: &VirtualObject) -> Option<Change> {
+    node.label(FAKE_NODE_LABEL)?;
+    let taints = node.pointer("/spec/taints")?.as_array()?;
+    let is_kept = |taint: &&Value| taint.get("key").and_then(Value::as_str) != Some(NOT_READY);
+    let kept: Vec<&Value> = taints.iter().filter(is_kept).collect();
+    let version = node.pointer("/metadata/resourceVersion");
+    (kept.len() < taints.len())
+        .then(|| Change::merge(json!({"metadata": {"resourceVersion": version}, "spec": {"taints": kept}})))
 }
 
 fn log(node: &str, what: &str, result: Result<(), api::Error>) {
     if let Err(error) = result {
         warn!(%node, error = &error as &dyn std::error::Error, "{what}");
     }
+}
+
+fn composed(name: &str, state: &State) -> VirtualObject {
+    VirtualObject::new(node(name, state).as_object().cloned().unwrap_or_default())
 }
 
 fn node(name: &str, state: &State) -> Value {
@@ -150,20 +179,99 @@ fn arch() -> &'static str {
 mod tests {
     use super::*;
 
-    use crate::api::scripted::Answer;
+    use http::Method;
+
+    use crate::api::scripted::{Answer, Asked};
     use crate::engine::testing::{Bench, echo};
 
-    #[tokio::test]
+    const NEW: [&str; 2] = ["POST /api/v1/nodes", "PATCH /api/v1/nodes/node-1"];
+
+    fn taints(of: &[&str]) -> Value {
+        of.iter().map(|key| json!({"key": key, "effect": "NoSchedule"})).collect()
+    }
+
+    /// Puts the taint on new nodes, as admission does.
+    fn tainting(asked: &Asked) -> Answer {
+        let Answer::Reply(status, mut node) = echo(asked) else { panic!("echo replies") };
+        if asked.method == Method::POST {
+            node["spec"] = json!({"taints": taints(&[NOT_READY])});
+        } else {
+            node["metadata"]["resourceVersion"] = "101".into();
+        }
+        Answer::Reply(status, node)
+    }
+
+    /// Puts a node into the cache.
+    fn seen(bench: &Bench, name: &str, labels: Value, of: &[&str]) {
+        let metadata = json!({"name": name, "uid": name, "resourceVersion": "1", "labels": labels});
+        let node = json!({"metadata": metadata, "spec": {"taints": taints(of)}});
+        bench.state.nodes.put(Arc::new(VirtualObject::from_json(node).unwrap()));
+    }
+
+    fn ours() -> Value {
+        json!({FAKE_NODE_LABEL: "true"})
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_node_is_created_once_and_loses_its_taint() {
-        let bench = Bench::echoing();
+        let bench = Bench::new(echo, tainting);
         let nodes = Nodes::new(bench.state.clone(), bench.writer.clone());
+        let (one, other) = tokio::join!(nodes.before_bind("node-1"), nodes.before_bind("node-1"));
+        one.and(other).unwrap();
         nodes.before_bind("node-1").await.unwrap();
-        nodes.before_bind("node-1").await.unwrap();
-        assert_eq!(bench.virtual_requests.lines(), ["POST /api/v1/nodes", "PATCH /api/v1/nodes/node-1"]);
-        let patches = bench.virtual_requests.bodies(&http::Method::PATCH);
-        assert_eq!(patches[0]["spec"], json!({"taints": null}));
+        assert_eq!(bench.virtual_requests.lines(), NEW);
+        assert_eq!(bench.virtual_requests.bodies(&Method::PATCH)[0]["spec"], json!({"taints": []}));
         assert!(bench.state.nodes.contains("", "node-1"));
         assert!(bench.host_requests.all().is_empty(), "the host is never asked about nodes");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_that_was_created_and_never_completed_is_completed() {
+        let bench = Bench::echoing();
+        seen(&bench, "node-1", ours(), &[NOT_READY, "maintenance"]);
+        seen(&bench, "theirs", json!({}), &[NOT_READY]);
+        let nodes = Nodes::new(bench.state.clone(), bench.writer.clone());
+        nodes.before_bind("node-1").await.unwrap();
+        nodes.before_bind("theirs").await.unwrap();
+        assert_eq!(bench.virtual_requests.lines(), ["PATCH /api/v1/nodes/node-1"]);
+        let patch = &bench.virtual_requests.bodies(&Method::PATCH)[0];
+        assert_eq!(patch["spec"], json!({"taints": taints(&["maintenance"])}), "others' taints stay");
+        assert_eq!(patch["metadata"], json!({"uid": "node-1", "resourceVersion": "1"}));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_whose_creation_got_no_reply_is_completed_by_the_sweep() {
+        let bench = Bench::echoing();
+        let nodes = Arc::new(Nodes::new(bench.state.clone(), bench.writer.clone()));
+        let mut pod = crate::engine::testing::pod();
+        pod["spec"]["nodeName"] = "node-1".into();
+        bench.watch_virtual("v1/Pod", pod);
+        let sweeping = tokio::spawn(nodes.sweep_forever());
+        seen(&bench, "node-1", ours(), &[NOT_READY]);
+        tokio::time::sleep(SWEEP * 2).await;
+        assert_eq!(bench.virtual_requests.lines(), ["PATCH /api/v1/nodes/node-1"]);
+        sweeping.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_creation_that_is_not_answered_holds_up_no_other_node_and_is_tried_again() {
+        let silent = |asked: &Asked| match asked.body.pointer("/metadata/name").and_then(Value::as_str) {
+            Some("node-1") => Answer::Silence,
+            _ => echo(asked),
+        };
+        let bench = Bench::new(echo, silent);
+        let nodes = Nodes::new(bench.state.clone(), bench.writer.clone());
+        let begun = tokio::time::Instant::now();
+        for _ in 0..24 {
+            let error = nodes.before_bind("node-1").await.unwrap_err();
+            assert_eq!(error.source.retry_after(), Some(Duration::from_secs(1)), "{error}");
+        }
+        nodes.before_bind("node-2").await.unwrap();
+        assert!(begun.elapsed() < Duration::from_secs(1), "on the paused clock: {:?}", begun.elapsed());
+        assert_eq!(bench.virtual_requests.lines(), ["POST /api/v1/nodes"; 2]);
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        nodes.before_bind("node-1").await.unwrap_err();
+        assert_eq!(bench.virtual_requests.lines(), ["POST /api/v1/nodes"; 3], "the first has timed out");
     }
 
     #[tokio::test]
@@ -178,12 +286,8 @@ mod tests {
     async fn only_an_unused_node_of_ours_is_deleted() {
         let bench = Bench::echoing();
         let nodes = Nodes::new(bench.state.clone(), bench.writer.clone());
-        let node = |name: &str, labels: Value| {
-            let metadata = json!({"name": name, "uid": name, "resourceVersion": "1", "labels": labels});
-            bench.state.nodes.put(Arc::new(VirtualObject::from_json(json!({"metadata": metadata})).unwrap()));
-        };
-        node("ours", json!({FAKE_NODE_LABEL: "true"}));
-        node("theirs", json!({}));
+        seen(&bench, "ours", ours(), &[]);
+        seen(&bench, "theirs", json!({}), &[]);
         nodes.remove_unused("ours").await.unwrap();
         nodes.remove_unused("theirs").await.unwrap();
         assert_eq!(bench.virtual_requests.lines(), ["DELETE /api/v1/nodes/ours"]);

@@ -2,7 +2,12 @@
 //!
 //! A pod's tokens are in one Secret beside it, owned by the host pod, so that it goes with the pod. A
 //! token is requested from the virtual API server, bound to the virtual pod, and again at 80 % of its
-//! life. No token is ever logged or written anywhere else.
+//! life, or when somebody has deleted or edited the Secret. No token is ever logged or written anywhere else.
+
+pub(crate) mod clock;
+mod life;
+mod renewals;
+mod secret;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,57 +16,69 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD as BASE64;
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 use weft_core::change::Change;
-use weft_core::keys::{PURPOSE_LABEL, TOKEN_REFRESH};
 use weft_core::kinds::pod::tokens::{TokenRequest, requests, secret_name};
-use weft_core::labels;
 use weft_core::names::HostName;
-use weft_core::object::{HostObject, ResourceType, VirtualName, VirtualObject};
+use weft_core::object::{Host, HostObject, ResourceType, VirtualName, VirtualObject};
 
+use crate::api::{self, Api};
 use crate::engine::apply::{Failed, Side, Writer};
 use crate::engine::cache::state::State;
 use crate::engine::companions::{Companion, Work};
 use crate::engine::queue::Outcome;
 use crate::engine::resources::secrets;
+use life::life;
+use renewals::Renewals;
+use secret::{is_whole, owner, renew_at};
 
 /// Makes and refreshes the token Secrets of pods.
 pub(crate) struct Tokens {
     state: Arc<State>,
     writer: Arc<Writer>,
+    host: Api<Host>,
     secrets: ResourceType,
+    renewals: Renewals,
 }
 
 /// Tokens that were issued together.
 struct Issued {
     /// Secret key to token, in base 64.
     data: BTreeMap<String, String>,
-    refresh_at: Timestamp,
+    /// That of the one which ends first.
+    life: Duration,
 }
 
 impl Tokens {
-    pub(crate) fn new(state: Arc<State>, writer: Arc<Writer>) -> Self {
-        Self { state, writer, secrets: secrets() }
+    pub(crate) fn new(state: Arc<State>, writer: Arc<Writer>, host: Api<Host>) -> Self {
+        let renewals = Renewals::new(Arc::new(Timestamp::now));
+        Self { state, writer, host, secrets: secrets(), renewals }
     }
 
-    /// Writes every token that the pod requests to its Secret, where one is missing or due; returns when the next
-    /// one is due.
+    /// Writes every token that the pod requests to its Secret, where one is missing, due or was edited; returns when
+    /// the next one is due.
     async fn refresh(&self, pod: &VirtualObject, host_pod: &HostObject) -> Result<Outcome, Failed> {
         let requests = requests(pod);
-        if requests.is_empty() || pod.is_terminating() || host_pod.is_terminating() {
+        if requests.is_empty() || pod.is_terminating() || host_pod.is_terminating() || has_ended(host_pod) {
             return Ok(Outcome::Done);
         }
         let name = secret_name(&self.state.names, &pod.virtual_name());
         let secret = self.secret(&name);
-        if let Some(secret) = &secret
-            && let Some(refresh_at) = fresh_until(secret, &requests, host_pod)
-        {
-            return Ok(Outcome::Again(refresh_at));
+        let waits = match &secret {
+            Some(secret) if is_whole(secret, &requests, host_pod) => {
+                self.renewals.left(host_pod.uid(), renew_at(secret), shortest_life(&requests))
+            }
+            _ => self.renewals.repair_pause(host_pod.uid()),
+        };
+        if let Some(pause) = waits {
+            return Ok(Outcome::Again(pause));
         }
         let issued = self.issue(pod, &requests).await?;
-        let wanted = self.compose(pod, host_pod, &name, &issued);
+        let renew_after = self.renewals.issued(host_pod.uid(), issued.life);
+        let renew_at = (self.renewals.wall)().as_second().saturating_add_unsigned(renew_after.as_secs());
+        let wanted = secret::compose(&self.state.names, pod, host_pod, &issued.data, renew_at);
         self.store(&name, secret, wanted).await?;
-        Ok(Outcome::Again(until(issued.refresh_at)))
+        Ok(Outcome::Again(renew_after))
     }
 
     fn secret(&self, name: &HostName) -> Option<Arc<HostObject>> {
@@ -69,7 +86,7 @@ impl Tokens {
     }
 
     async fn issue(&self, pod: &VirtualObject, requests: &[TokenRequest]) -> Result<Issued, Failed> {
-        let mut issued = Issued { data: BTreeMap::new(), refresh_at: Timestamp::MAX };
+        let mut issued = Issued { data: BTreeMap::new(), life: Duration::MAX };
         for request in requests {
             let account = VirtualName::new(pod.namespace(), request.service_account.as_str());
             let token = self.writer.issue_token(
@@ -81,49 +98,56 @@ impl Tokens {
             );
             let failed = Side::Virtual.failed_to("issue a token for", pod.virtual_name());
             let token = token.await.map_err(failed)?;
-            issued.data.insert(request.key.clone(), BASE64.encode(token.token));
-            issued.refresh_at =
-                issued.refresh_at.min(refresh_time(&token.expires, request.expiration_seconds));
+            issued.life = issued.life.min(life(&token).unwrap_or_else(|| requested_life(request)));
+            issued.data.insert(request.key.clone(), BASE64.encode(token));
         }
         Ok(issued)
-    }
-
-    fn compose(&self, pod: &VirtualObject, host_pod: &HostObject, name: &HostName, issued: &Issued) -> Value {
-        let mut labels = labels::scope(&self.state.names, pod.namespace());
-        labels.insert(PURPOSE_LABEL.into(), "token".into());
-        json!({
-            "apiVersion": "v1", "kind": "Secret", "type": "Opaque",
-            "metadata": {
-                "name": name.as_str(), "namespace": self.state.names.namespace(), "labels": labels,
-                "annotations": {TOKEN_REFRESH: issued.refresh_at.as_second().to_string()},
-                "ownerReferences": [{"apiVersion": "v1", "kind": "Pod", "name": host_pod.name(), "uid": host_pod.uid()}],
-            },
-            "data": issued.data,
-        })
     }
 
     async fn store(
         &self,
         name: &HostName,
         old: Option<Arc<HostObject>>,
-        wanted: Value,
+        wanted: HostObject,
     ) -> Result<(), Failed> {
         let failed = |action| Side::Host.failed_to(action, format!("token Secret {name}"));
-        let wanted = HostObject::new(wanted.as_object().cloned().unwrap_or_default());
         let stored = match old {
-            Some(old) => {
-                let change = Change::merge(Value::Object(wanted.fields().clone()));
-                self.writer
-                    .patch_host(&self.secrets, name, old.uid(), &change)
-                    .await
-                    .map_err(failed("patch"))?
+            Some(old) => self.patch(name, old.uid(), &wanted).await.map_err(failed("patch"))?,
+            None => match self.writer.create_host(&self.secrets, &wanted).await {
+                Err(taken) if taken.is_already_exists() => self.adopt(name, &wanted, taken).await,
+                created => created,
             }
-            None => self.writer.create_host(&self.secrets, &wanted).await.map_err(failed("create"))?,
+            .map_err(failed("create"))?,
         };
         if let Some(synced) = self.state.synced(&self.secrets.kind()) {
-            synced.host.put(stored);
+            synced.host.readmit(stored);
         }
         Ok(())
+    }
+
+    async fn patch(
+        &self,
+        name: &HostName,
+        uid: &str,
+        wanted: &HostObject,
+    ) -> Result<Arc<HostObject>, api::Error> {
+        let change = Change::merge(Value::Object(wanted.fields().clone()));
+        self.writer.patch_host(&self.secrets, name, uid, &change).await
+    }
+
+    /// What to do about a Secret of our name that the cache does not show: it is ours if this pod owns it, and has lost
+    /// its labels, or the reply to its creation was lost.
+    async fn adopt(
+        &self,
+        name: &HostName,
+        wanted: &HostObject,
+        taken: api::Error,
+    ) -> Result<Arc<HostObject>, api::Error> {
+        let found = self.host.get(&self.secrets, self.state.names.namespace(), name.as_str()).await?;
+        match owner(&found) {
+            Some(uid) if Some(uid) == owner(wanted) => self.patch(name, found.uid(), wanted).await,
+            _ => Err(taken),
+        }
     }
 }
 
@@ -137,27 +161,17 @@ impl Companion for Tokens {
     }
 }
 
-/// How long the Secret serves this pod; none when a token is missing or due.
-fn fresh_until(secret: &HostObject, requests: &[TokenRequest], host_pod: &HostObject) -> Option<Duration> {
-    let data = secret.pointer("/data")?.as_object()?;
-    let owned = secret.text("/metadata/ownerReferences/0/uid") == Some(host_pod.uid());
-    let complete = requests.iter().all(|request| data.contains_key(&request.key));
-    let refresh_at = Timestamp::from_second(secret.annotation(TOKEN_REFRESH)?.parse().ok()?).ok()?;
-    (owned && complete && refresh_at > Timestamp::now()).then(|| until(refresh_at))
+fn requested_life(request: &TokenRequest) -> Duration {
+    Duration::from_secs(u64::try_from(request.expiration_seconds).unwrap_or_default())
 }
 
-/// 80 % of the life that the server gave, which may differ from what was requested.
-fn refresh_time(expires: &str, requested_seconds: i64) -> Timestamp {
-    let now = Timestamp::now();
-    let life = expires
-        .parse::<Timestamp>()
-        .map_or(requested_seconds, |expires| expires.as_second() - now.as_second());
-    Timestamp::from_second(now.as_second() + life * 8 / 10).unwrap_or(now)
+fn shortest_life(requests: &[TokenRequest]) -> Duration {
+    requests.iter().map(requested_life).min().unwrap_or_default()
 }
 
-fn until(time: Timestamp) -> Duration {
-    let seconds = time.as_second().saturating_sub(Timestamp::now().as_second());
-    Duration::from_secs(u64::try_from(seconds).unwrap_or_default().max(1))
+/// Whether no container of the pod will run again.
+fn has_ended(host_pod: &HostObject) -> bool {
+    matches!(host_pod.text("/status/phase"), Some("Succeeded" | "Failed"))
 }
 
 #[cfg(test)]
@@ -165,6 +179,9 @@ mod tests {
     use super::*;
 
     use http::Method;
+    use serde_json::json;
+    use weft_core::digest;
+    use weft_core::keys::{DIGEST, PURPOSE_LABEL, TOKEN_REFRESH};
 
     use crate::api::scripted::{Answer, Asked};
     use crate::engine::testing::{Bench, echo, host_object};
@@ -174,8 +191,7 @@ mod tests {
     /// Issues tokens for an hour.
     fn issue(asked: &Asked) -> Answer {
         assert!(asked.path.ends_with("/serviceaccounts/default/token"), "{}", asked.path);
-        let expires = Timestamp::from_second(Timestamp::now().as_second() + 3600).unwrap().to_string();
-        Answer::ok(json!({"status": {"token": TOKEN, "expirationTimestamp": expires}}))
+        Answer::ok(json!({"status": {"token": TOKEN}}))
     }
 
     fn pod(terminating: bool) -> VirtualObject {
@@ -202,21 +218,27 @@ mod tests {
     /// What an earlier call has stored, as the cache shows it.
     fn stored(bench: &Bench, change: impl FnOnce(&mut Value)) {
         let keys = requests(&pod(false)).into_iter().map(|request| (request.key, BASE64.encode("old")));
+        let data = json!(keys.collect::<BTreeMap<_, _>>());
         let name = secret_name(&bench.state.names, &VirtualName::new("shop", "web"));
         let refresh_at = Timestamp::now().as_second() + 600;
         let mut secret = json!({
             "metadata": {
                 "name": name.as_str(), "namespace": "team-a", "uid": "uid-secret", "resourceVersion": "7",
-                "annotations": {TOKEN_REFRESH: refresh_at.to_string()}, "ownerReferences": [{"uid": "uid-host"}],
+                "annotations": {TOKEN_REFRESH: refresh_at.to_string(), DIGEST: digest::of_value(&data)},
+                "ownerReferences": [{"uid": "uid-host"}],
             },
-            "data": keys.collect::<BTreeMap<_, _>>(),
+            "data": data,
         });
         change(&mut secret);
         bench.put_host("v1/Secret", secret);
     }
 
+    fn tokens(bench: &Bench) -> Tokens {
+        Tokens::new(bench.state.clone(), bench.writer.clone(), bench.host.clone())
+    }
+
     async fn ensure(bench: &Bench, pod: &VirtualObject, host_pod: &HostObject) -> Result<Outcome, Failed> {
-        Tokens::new(bench.state.clone(), bench.writer.clone()).ensure(pod, host_pod).await
+        tokens(bench).ensure(pod, host_pod).await
     }
 
     #[tokio::test]
@@ -249,11 +271,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn tokens_are_replaced_when_one_is_due_or_missing_or_the_secret_is_of_another_pod() {
+    async fn tokens_are_replaced_when_due_or_missing_or_edited_or_the_secret_is_of_another_pod() {
         type Case = (&'static str, fn(&mut Value));
-        let cases: [Case; 4] = [
+        let cases: [Case; 6] = [
             ("due", |secret| secret["metadata"]["annotations"][TOKEN_REFRESH] = "1".into()),
             ("of no known age", |secret| secret["metadata"]["annotations"] = json!({})),
+            ("of no known content", |secret| {
+                secret["metadata"]["annotations"].as_object_mut().unwrap().remove(DIGEST);
+            }),
+            ("edited", |secret| {
+                secret["data"].as_object_mut().unwrap().values_mut().for_each(|token| *token = "eA==".into());
+            }),
             ("a key is missing", |secret| secret["data"] = json!({"other": ""})),
             ("of another pod", |secret| {
                 secret["metadata"]["ownerReferences"][0]["uid"] = "uid-before".into();
@@ -272,10 +300,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_pod_that_terminates_on_either_side_or_wants_no_token_gets_none() {
+    async fn a_pod_that_terminates_on_either_side_or_has_ended_or_wants_no_token_gets_none() {
         let plain =
             VirtualObject::from_json(json!({"metadata": {"namespace": "shop", "name": "web"}})).unwrap();
-        let pairs = [(pod(true), host_pod(false)), (pod(false), host_pod(true)), (plain, host_pod(false))];
+        let ended = |phase: &str| {
+            let mut host_pod = host_pod(false);
+            host_pod.fields_mut().insert("status".into(), json!({"phase": phase}));
+            (pod(false), host_pod)
+        };
+        let pairs = [
+            (pod(true), host_pod(false)),
+            (pod(false), host_pod(true)),
+            (plain, host_pod(false)),
+            ended("Succeeded"),
+            ended("Failed"),
+        ];
         for (source, host) in pairs {
             let bench = Bench::new(echo, issue);
             assert_eq!(ensure(&bench, &source, &host).await.unwrap(), Outcome::Done);
@@ -294,5 +333,48 @@ mod tests {
         let error = ensure(&bench, &pod(false), &host_pod(false)).await.unwrap_err();
         assert_eq!(error.to_string(), "failed to issue a token for shop/web in the virtual cluster");
         assert!(bench.host_requests.all().is_empty(), "no Secret with only some of the tokens");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_secret_that_goes_again_and_again_is_repaired_at_once_and_then_after_a_pause() {
+        let bench = Bench::new(echo, issue);
+        let tokens = tokens(&bench);
+        stored(&bench, |secret| secret["data"] = json!({}));
+        let repair = async || tokens.ensure(&pod(false), &host_pod(false)).await.unwrap();
+        repair().await;
+        assert_eq!(bench.host_requests.lines().len(), 1);
+        bench.put_host("v1/Secret", {
+            let name = secret_name(&bench.state.names, &VirtualName::new("shop", "web"));
+            json!({"metadata": {"name": name.as_str(), "namespace": "team-a", "resourceVersion": "200"}})
+        });
+        let Outcome::Again(pause) = repair().await else { panic!("it is repaired later") };
+        assert_eq!(bench.host_requests.lines().len(), 1, "not at once");
+        tokio::time::advance(pause).await;
+        repair().await;
+        assert_eq!(bench.host_requests.lines().len(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_secret_that_the_cache_does_not_show_is_adopted_if_the_pod_owns_it() {
+        for (owner, expected) in
+            [("uid-host", &["POST", "GET", "PATCH"][..]), ("uid-other", &["POST", "GET"])]
+        {
+            let on_host = move |asked: &Asked| match asked.method {
+                Method::POST => Answer::failure(409, "AlreadyExists"),
+                Method::GET => {
+                    let owners = json!([{"uid": owner}]);
+                    Answer::ok(
+                        json!({"metadata": {"name": "s", "uid": "uid-secret", "ownerReferences": owners}}),
+                    )
+                }
+                _ => echo(asked),
+            };
+            let bench = Bench::new(on_host, issue);
+            let result = ensure(&bench, &pod(false), &host_pod(false)).await;
+            assert_eq!(result.is_ok(), owner == "uid-host", "{result:?}");
+            let methods: Vec<String> =
+                bench.host_requests.all().iter().map(|asked| asked.method.to_string()).collect();
+            assert_eq!(methods, expected, "{owner}");
+        }
     }
 }

@@ -38,24 +38,42 @@ impl Volumes {
         let Some(volume) = mirror(claim, host_claim) else { return Ok(Outcome::Done) };
         let written = match self.state.volumes.get("", volume.name()) {
             None => self.create(&volume).await,
-            Some(shown) => self.grow(&volume, &shown).await,
+            Some(shown) => self.update(&volume, shown).await,
         };
         written.map_err(Side::Virtual.failed_to("mirror the volume of", claim.virtual_name()))?;
         Ok(Outcome::Done)
     }
 
     async fn create(&self, volume: &VirtualObject) -> Result<(), api::Error> {
-        let created = match self.writer.create_virtual(&persistent_volumes(), volume).await {
-            Err(error) if error.is_already_exists() => return Ok(()),
-            result => result?,
-        };
+        match self.writer.create_virtual(&persistent_volumes(), volume).await {
+            // By an earlier request whose reply was lost: the watch shows it, which requeues the claim.
+            Err(error) if error.is_already_exists() => Ok(()),
+            created => self.mark_bound(volume, created?).await.map(drop),
+        }
+    }
+
+    /// Brings a mirror up to date, whatever was written of it before.
+    async fn update(&self, volume: &VirtualObject, shown: Arc<VirtualObject>) -> Result<(), api::Error> {
+        let shown = self.mark_bound(volume, shown).await?;
+        self.grow(volume, &shown).await
+    }
+
+    /// Writes the status, which a creation cannot: a syncer that ended between the two has left none.
+    async fn mark_bound(
+        &self,
+        volume: &VirtualObject,
+        shown: Arc<VirtualObject>,
+    ) -> Result<Arc<VirtualObject>, api::Error> {
+        let claim = |volume: &VirtualObject| volume.pointer("/spec/claimRef/uid").cloned();
+        let has_status = !matches!(shown.text("/status/phase"), None | Some("" | "Pending"));
+        if has_status || claim(volume) != claim(&shown) || shown.is_terminating() {
+            return Ok(shown);
+        }
         let bound = Change::merge_in("status", json!({"status": {"phase": "Bound"}}));
-        let bound = self
-            .writer
-            .patch_virtual(&persistent_volumes(), &created.virtual_name(), created.uid(), &bound)
-            .await?;
-        self.state.volumes.put(bound);
-        Ok(())
+        let name = shown.virtual_name();
+        let bound = self.writer.patch_virtual(&persistent_volumes(), &name, shown.uid(), &bound).await?;
+        self.state.volumes.put(bound.clone());
+        Ok(bound)
     }
 
     /// Updates the capacity; nothing else of a volume changes.
@@ -158,8 +176,8 @@ mod tests {
         }
         let claim = json!({"namespace": "shop", "name": "data", "uid": claim_uid});
         let spec = json!({"capacity": {"storage": "1Gi"}, "claimRef": claim});
-        let volume = VirtualObject::from_json(json!({"metadata": metadata, "spec": spec})).unwrap();
-        bench.state.volumes.put(Arc::new(volume));
+        let volume = json!({"metadata": metadata, "spec": spec, "status": {"phase": "Bound"}});
+        bench.state.volumes.put(Arc::new(VirtualObject::from_json(volume).unwrap()));
     }
 
     #[tokio::test]
@@ -186,6 +204,29 @@ mod tests {
         let bench = Bench::new(echo, |_| Answer::failure(409, "AlreadyExists"));
         ensure(&bench, &host_claim("1Gi")).await;
         assert_eq!(bench.virtual_requests.lines(), [format!("POST {VOLUMES}")]);
+    }
+
+    #[tokio::test]
+    async fn a_mirror_whose_status_was_never_written_gets_it() {
+        let of_claim = async |uid: &str, phase: Option<&str>| {
+            let bench = Bench::new(echo, |asked| {
+                let capacity = json!({"capacity": {"storage": "1Gi"}});
+                let metadata = json!({"name": "pvc-1", "resourceVersion": "10"});
+                Answer::ok(json!({"metadata": metadata, "spec": capacity, "status": asked.body["status"]}))
+            });
+            mirrored(&bench, uid, false);
+            let mut volume = bench.state.volumes.get("", "pvc-1").unwrap().as_ref().clone();
+            volume.metadata_mut().insert("resourceVersion".into(), "9".into());
+            volume.fields_mut().insert("status".into(), json!({"phase": phase}));
+            bench.state.volumes.put(Arc::new(volume));
+            ensure(&bench, &host_claim("1Gi")).await;
+            bench.virtual_requests.lines()
+        };
+        let written = [format!("PATCH {VOLUMES}/pvc-1/status")];
+        assert_eq!(of_claim("uid-1", None).await, written);
+        assert_eq!(of_claim("uid-1", Some("Pending")).await, written, "what the server sets first");
+        assert_eq!(of_claim("uid-1", Some("Released")).await, Vec::<String>::new(), "it has a status");
+        assert_eq!(of_claim("uid-before", None).await, Vec::<String>::new(), "that of another claim goes");
     }
 
     #[tokio::test]

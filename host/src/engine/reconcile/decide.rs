@@ -95,6 +95,7 @@ fn plan_with(
         virtual_object: observed.source.as_deref(),
         host_object: observed.host.as_deref(),
         used: state.is_used(key),
+        was_placed: observed.source.as_deref().is_some_and(|source| state.was_placed(source)),
     };
     let plan = plan::plan(&ctx, &*synced.mapper, seen);
     if let Some(Hold::Wait(wait)) = &plan.hold {

@@ -1,5 +1,7 @@
 //! Carries out the steps of a plan, and deals with what servers answer to them.
 
+mod on_virtual;
+
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +9,7 @@ use std::time::Duration;
 use tracing::debug;
 use weft_core::change::Change;
 use weft_core::names::HostName;
-use weft_core::object::{Host, HostObject, Key, ResourceType, VirtualName};
+use weft_core::object::{Host, HostObject, Key, ResourceType};
 use weft_core::plan::{self, Plan, Step};
 
 use crate::api::{self, Api};
@@ -51,7 +53,8 @@ impl<'a> Target<'a> {
 }
 
 impl Steps {
-    /// Carries out `plan`, then calls the companions of the kind; returns when to requeue the pair.
+    /// Carries out `plan` up to the first write that fails, then calls the companions of the kind; returns when to
+    /// requeue the pair.
     pub(crate) async fn carry_out(
         &self,
         key: &Key,
@@ -60,14 +63,24 @@ impl Steps {
         plan: Plan,
     ) -> Result<Outcome, Error> {
         let mut host = observed.host.clone();
+        let mut written = Ok(());
         for step in plan.steps {
             debug!(%key, step = step.name(), "writing");
-            if let Some(written) = self.write(Target { key, synced }, plan.desired.as_ref(), step).await? {
-                host = Some(written);
+            match self.write(Target { key, synced }, plan.desired.as_ref(), step).await {
+                Ok(made) => host = made.or(host),
+                Err(error) => {
+                    written = Err(error);
+                    break;
+                }
             }
         }
-        let (Some(source), Some(host)) = (&observed.source, &host) else { return Ok(Outcome::Done) };
-        Ok(self.companions.ensure(&key.kind, source, host).await?)
+        let (Some(source), Some(host)) = (&observed.source, &host) else {
+            return written.map(|()| Outcome::Done);
+        };
+        // Also after a refusal: tokens expire meanwhile.
+        let accompanied = self.companions.ensure(&key.kind, source, host).await;
+        written?;
+        Ok(accompanied?)
     }
 
     /// Carries out one step towards `desired`; returns the host object if the step made or changed it.
@@ -216,55 +229,6 @@ impl Steps {
         }
         Ok(())
     }
-
-    async fn bind(&self, target: Target<'_>, name: &VirtualName, uid: &str, node: &str) -> Result<(), Error> {
-        // The store does not show the last binding yet.
-        if self.state.is_bound(uid) {
-            return Ok(());
-        }
-        self.companions.before_bind(&target.key.kind, node).await?;
-        match self.writer.bind(target.resource(), name, uid, node).await {
-            // Bound already, by an earlier try whose answer was lost, or gone: the next watch event shows which.
-            Err(error) if error.code() == Some(409) || error.is_not_found() => {}
-            result => {
-                result.map_err(target.failed_to(Side::Virtual, "bind"))?;
-                self.state.set_bound(uid);
-            }
-        }
-        Ok(())
-    }
-
-    async fn patch_virtual(
-        &self,
-        target: Target<'_>,
-        name: &VirtualName,
-        uid: &str,
-        change: &Change,
-    ) -> Result<(), Error> {
-        match self.writer.patch_virtual(target.resource(), name, uid, change).await {
-            Err(error) if error.is_not_found() => {}
-            Err(error) => return Err(target.failed_to(Side::Virtual, "patch")(error).into()),
-            Ok(object) => self.state.virtual_answered(&target.key.kind, &object),
-        }
-        Ok(())
-    }
-
-    async fn delete_virtual(
-        &self,
-        target: Target<'_>,
-        name: &VirtualName,
-        uid: &str,
-        grace: i64,
-    ) -> Result<(), Error> {
-        match self.writer.delete_virtual(target.resource(), name, uid, grace).await {
-            // Another object of that name: the next watch event shows it.
-            Err(error) if error.is_conflict() => {}
-            Err(error) => return Err(target.failed_to(Side::Virtual, "delete")(error).into()),
-            Ok(None) => {}
-            Ok(Some(object)) => self.state.virtual_answered(&target.key.kind, &object),
-        }
-        Ok(())
-    }
 }
 
 /// What to request after `error` was the host's answer to `requested`; none when there is nothing to leave to
@@ -282,7 +246,7 @@ mod tests {
     use crate::api::scripted::{Answer, Asked};
     use crate::engine::cache::store::Absence;
     use crate::engine::cache::version::ResourceVersion;
-    use crate::engine::testing::{Bench, echo, host_object, invalid, key, pod, service};
+    use crate::engine::testing::{Bench, echo, host_object, invalid, key, service};
 
     fn web() -> Key {
         key("v1/Service", "shop", "web")
@@ -373,28 +337,38 @@ mod tests {
         assert_eq!(patches[1]["spec"]["type"], "NodePort", "{}", patches[1]);
     }
 
-    /// A pod that the host has placed on `node-1`, before the virtual side has it bound.
-    async fn placed(on_virtual: fn(&Asked) -> Answer) -> (Bench, Outcome) {
-        let bench = Bench::new(echo, on_virtual);
-        let (syncer, key) = (bench.syncer(Vec::new()), key("v1/Pod", "shop", "web"));
-        bench.put_virtual("v1/Pod", pod());
-        syncer.reconcile(&key).await;
-        let mut host = bench.created_on_host();
-        host["spec"]["nodeName"] = "node-1".into();
-        bench.put_host("v1/Pod", host);
-        syncer.reconcile(&key).await;
-        let outcome = syncer.reconcile(&key).await;
-        (bench, outcome)
+    /// A companion of Services that counts how often it is called.
+    struct Counted(std::sync::atomic::AtomicUsize);
+
+    impl crate::engine::companions::Companion for Counted {
+        fn kind(&self) -> &'static str {
+            "v1/Service"
+        }
+
+        fn ensure<'a>(
+            &'a self,
+            _: &'a weft_core::object::VirtualObject,
+            _: &'a HostObject,
+        ) -> crate::engine::companions::Work<'a, Outcome> {
+            self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            Box::pin(std::future::ready(Ok(Outcome::Done)))
+        }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_pod_is_bound_once_and_a_binding_that_is_there_already_is_no_failure() {
-        const BINDING: &str = "POST /api/v1/namespaces/shop/pods/web/binding";
-        let (bench, outcome) = placed(echo).await;
-        assert_eq!((outcome, bench.virtual_requests.lines()), (Outcome::Done, vec![BINDING.to_owned()]));
-        assert!(bench.state.is_bound("uid-1"), "until the store shows it");
-        let (bench, outcome) = placed(|_| Answer::failure(409, "Conflict")).await;
-        assert_eq!(outcome, Outcome::Done);
-        assert_eq!(bench.virtual_requests.lines(), [BINDING, BINDING], "it is not taken for bound");
+    async fn companions_are_called_also_when_the_host_refuses_a_patch_and_the_refusal_is_published() {
+        let on_host = |asked: &Asked| match asked.method {
+            Method::PATCH => Answer::failure(403, "Forbidden"),
+            _ => echo(asked),
+        };
+        let bench = Bench::new(on_host, echo);
+        let counted = Arc::new(Counted(0.into()));
+        let (syncer, key) = (bench.syncer(vec![counted.clone()]), web());
+        bench.put_virtual("v1/Service", service("web", "5"));
+        assert_eq!(syncer.reconcile(&key).await, Outcome::Done);
+        bench.put_virtual("v1/Service", service("other", "6"));
+        assert_eq!(syncer.reconcile(&key).await, Outcome::Failed(None));
+        assert_eq!(counted.0.load(std::sync::atomic::Ordering::Relaxed), 2);
+        assert_eq!(bench.reasons().await, ["Warning HostRefused"]);
     }
 }

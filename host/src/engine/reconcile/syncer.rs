@@ -9,7 +9,6 @@ use tracing::{debug, warn};
 use weft_core::causes::causes;
 use weft_core::keys::CLUSTER_LABEL;
 use weft_core::object::{Host, HostObject, Key, VirtualObject};
-use weft_core::plan;
 use weft_core::spec::Life;
 
 use crate::api::Api;
@@ -112,7 +111,7 @@ impl Syncer {
         // has shown that the pod was deleted.
         let is_process = synced.mapper.spec().policy.life == Life::Process;
         if let (Some(source), None, true) = (&source, &host, is_process)
-            && plan::has_run(source)
+            && self.state.was_placed(source)
         {
             host = self.confirm(key, synced).await?;
         }

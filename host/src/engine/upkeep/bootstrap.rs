@@ -19,6 +19,7 @@ use crate::engine::apply::Writer;
 use crate::engine::cache::state::{State, dns_service};
 use crate::engine::informer::identity::{self, IdentityGuard};
 use crate::engine::resources::services;
+use crate::engine::upkeep::placed;
 
 /// How often all this is checked again.
 const PERIOD: Duration = Duration::from_secs(30);
@@ -66,11 +67,8 @@ impl Bootstrap {
             return Err(Error::NoAddress(self.service.clone()));
         }
         self.check_identity(&service).await?;
-        let owner = Owner { name: service.name().to_owned(), uid: service.uid().to_owned() };
-        self.state.update_facts(|facts| {
-            facts.owner = Some(owner);
-            facts.kubernetes.clone_from(&addresses);
-        });
+        self.state.update_facts(|facts| facts.kubernetes.clone_from(&addresses));
+        self.set_owner(&service);
         self.move_kubernetes(&addresses).await?;
         self.ensure_dns().await
     }
@@ -83,6 +81,7 @@ impl Bootstrap {
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = self.guard.doubted(), if *ready.borrow() => {}
+                () = self.state.owner_changed.notified() => {}
             }
             let result = self.run().await;
             match &result {
@@ -99,6 +98,19 @@ impl Bootstrap {
             }
             ready.send_if_modified(|ready| std::mem::replace(ready, result.is_ok()) != result.is_ok());
         }
+    }
+
+    /// Makes the Service the owner of what is created from now on, and of what is there.
+    fn set_owner(&self, service: &HostObject) {
+        let owner = Some(Owner { name: service.name().to_owned(), uid: service.uid().to_owned() });
+        if self.state.facts().owner == owner {
+            return;
+        }
+        self.state.update_facts(|facts| facts.owner = owner);
+        placed::recall(&self.state, service);
+        self.state.bindings.touch();
+        // The host's garbage collector leaves alone what has one owner that exists.
+        self.state.requeue_all();
     }
 
     async fn host_service(&self) -> Result<HostObject, Error> {
@@ -308,6 +320,38 @@ mod tests {
         let facts = bench.state.facts();
         assert_eq!(facts.kubernetes, ["10.0.0.5".parse::<IpAddr>().unwrap()]);
         assert_eq!(facts.owner, Some(Owner { name: "vc".to_owned(), uid: "uid-service".to_owned() }));
+    }
+
+    #[tokio::test]
+    async fn another_owner_requeues_everything_and_brings_back_what_it_remembers() {
+        let mut service = service();
+        service["metadata"]["annotations"][weft_core::keys::PLACED] = "uid-1".into();
+        let bench = bench(Some(service), "10.0.0.5", true);
+        bench.put_virtual("v1/Pod", crate::engine::testing::pod());
+        let bootstrap = bootstrap(&bench);
+        bootstrap.run().await.unwrap();
+        let pod = crate::engine::testing::key("v1/Pod", "shop", "web");
+        assert_eq!(bench.state.queue.next().await, Some(pod.clone()));
+        assert!(bench.state.bindings.was_placed("uid-1"));
+        bench.state.queue.done(&pod, crate::engine::queue::Outcome::Done);
+        bootstrap.run().await.unwrap();
+        let next = futures::FutureExt::now_or_never(bench.state.queue.next());
+        assert_eq!(next, None, "the owner is the same");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_owner_that_changes_is_read_at_once() {
+        let bench = bench(Some(service()), "10.0.0.5", true);
+        let bootstrap = bootstrap(&bench);
+        bootstrap.run().await.unwrap();
+        tokio::spawn(bootstrap.keep(tokio::sync::watch::Sender::new(true)));
+        let reads =
+            || bench.host_requests.lines().iter().filter(|line| **line == format!("GET {SERVICE}")).count();
+        crate::engine::testing::settle().await;
+        assert_eq!(reads(), 1);
+        bench.state.owner_changed.notify_one();
+        crate::engine::testing::settle().await;
+        assert_eq!(reads(), 2);
     }
 
     #[tokio::test]

@@ -7,7 +7,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use tokio::sync::watch as signal;
-use tokio::task::JoinSet;
 use tracing::info;
 use weft_core::object::{Key, Kind, VirtualName};
 
@@ -16,6 +15,7 @@ use crate::engine::cache::kinds::{Difference, Kinds, SyncedKind};
 use crate::engine::cache::state::State;
 use crate::engine::cache::store::Store;
 use crate::engine::queue::Limits;
+use crate::engine::supervisor::Tasks;
 use crate::engine::upkeep::clean_up::CleanUp;
 use crate::engine::watches::Watches;
 use crate::registry::Rules;
@@ -35,9 +35,9 @@ pub(crate) struct Reconfigurer {
     /// How many pairs are worked on at once.
     workers: usize,
     /// The watches of each kind: they end when they are removed here.
-    of_synced: HashMap<Kind, JoinSet<()>>,
-    of_looked_up: HashMap<Kind, JoinSet<()>>,
-    clean_ups: HashMap<Kind, JoinSet<()>>,
+    of_synced: HashMap<Kind, Tasks>,
+    of_looked_up: HashMap<Kind, Tasks>,
+    clean_ups: HashMap<Kind, Tasks>,
 }
 
 impl Reconfigurer {
@@ -120,8 +120,8 @@ impl Reconfigurer {
             store,
             ready: self.ready.clone(),
         };
-        let mut tasks = JoinSet::new();
-        tasks.spawn(self.watches.supervisor.over(clean_up.run(watch)));
+        let mut tasks = self.watches.supervisor.tasks();
+        tasks.spawn(clean_up.run(watch));
         self.clean_ups.insert(kind.clone(), tasks);
     }
 
@@ -206,7 +206,7 @@ mod tests {
 
     /// The kinds with watches of pairs, with a watch of what is looked up, and with a clean-up.
     fn running(reconfigurer: &Reconfigurer) -> [String; 3] {
-        let names = |tasks: &HashMap<Kind, JoinSet<()>>| {
+        let names = |tasks: &HashMap<Kind, Tasks>| {
             let mut names: Vec<&str> = tasks.keys().map(Kind::short).collect();
             names.sort_unstable();
             names.join(" ")

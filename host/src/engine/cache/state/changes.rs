@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
+use weft_core::keys::{NAMESPACE_LABEL, PURPOSE_LABEL};
 use weft_core::mapper::Mapper;
+use weft_core::names::Identity;
 use weft_core::object::{Host, HostObject, Key, Kind, Virtual, VirtualName, VirtualObject};
+use weft_core::plan;
 use weft_core::spec::Life;
 
 use crate::engine::cache::changed::Changed;
@@ -52,9 +55,53 @@ impl State {
 
     /// A host object of a synced kind has changed: queues its pair, if it is ours.
     pub(crate) fn host_changed(&self, kind: &Kind, changed: &Changed<Host>) {
-        let object = changed.object.as_ref().or(changed.last.as_ref());
-        let Some(key) = object.and_then(|object| self.key_of(object, kind)) else { return };
-        self.pair_changed(key);
+        let Some(object) = changed.object.as_ref().or(changed.last.as_ref()) else { return };
+        match self.key_of(object, kind).or_else(|| self.key_of_unsigned(object, kind)) {
+            Some(key) => {
+                if changed.object.is_none() {
+                    self.host_object_gone(&key, object);
+                }
+                self.pair_changed(key);
+            }
+            None if object.label(PURPOSE_LABEL).is_some() => self.part_changed(object),
+            None => {}
+        }
+    }
+
+    /// A host object is gone: if it was a pod that had a place, its virtual pod may have run without showing it.
+    fn host_object_gone(&self, key: &Key, last: &HostObject) {
+        let was_placed = last.text("/spec/nodeName").is_some_and(|node| !node.is_empty());
+        if key.kind.as_str() != "v1/Pod" || !was_placed {
+            return;
+        }
+        let source = self.synced(&key.kind);
+        let source = source.and_then(|pods| pods.r#virtual.peek(&key.name.namespace, &key.name.name));
+        let (Some(source), Some(identity)) = (source, Identity::of(last)) else { return };
+        if identity.uid == source.uid() && !plan::has_run(&source) {
+            self.bindings.placed(source.uid());
+        }
+    }
+
+    /// A host object that belongs to a pod's pair has changed, such as the Secret with its tokens: requeues the pod,
+    /// or all that it may be if it does not say which.
+    fn part_changed(&self, part: &HostObject) {
+        let pods = Kind::new("v1/Pod");
+        let owner = part.text("/metadata/ownerReferences/0/name");
+        let owner = owner.and_then(|name| self.synced(&pods)?.host.get(self.names.namespace(), name));
+        match owner.and_then(|pod| self.key_of(&pod, &pods)) {
+            Some(pod) => self.queue.add(pod),
+            None => self.requeue_pods(part.label(NAMESPACE_LABEL).unwrap_or_default()),
+        }
+    }
+
+    /// A mirrored volume has changed: requeues its claim, which completes it, or makes it again.
+    pub(crate) fn volume_changed(&self, changed: &Changed<Virtual>) {
+        let Some(volume) = changed.object.as_ref().or(changed.last.as_ref()) else { return };
+        let claim = |field: &str| volume.text(&format!("/spec/claimRef/{field}"));
+        if let (Some(namespace), Some(name)) = (claim("namespace"), claim("name")) {
+            let kind = Kind::new("v1/PersistentVolumeClaim");
+            self.queue.add(Key { kind, name: VirtualName::new(namespace, name) });
+        }
     }
 
     /// A pair has changed, on either side.
@@ -95,6 +142,27 @@ impl State {
     /// Requeues everything whose last decision read `key`.
     fn requeue_readers(&self, key: &Key) {
         self.reads.sources(key).into_iter().for_each(|reader| self.queue.add(reader));
+    }
+
+    /// The host Service that owns everything has changed: reports it if it is another one, or gone.
+    pub(crate) fn owner_changed(&self, changed: &Changed<Host>) {
+        let uid = changed.object.as_ref().map(|service| service.uid());
+        if self.facts().owner.as_ref().is_some_and(|owner| uid != Some(&*owner.uid)) {
+            self.owner_changed.notify_one();
+        }
+    }
+
+    /// Requeues every virtual object of every kind.
+    pub(crate) fn requeue_all(&self) {
+        self.kinds().each_synced().for_each(|(kind, _)| self.requeue_kind(kind));
+    }
+
+    /// Requeues every virtual object of a kind.
+    pub(crate) fn requeue_kind(&self, kind: &Kind) {
+        let Some(synced) = self.synced(kind) else { return };
+        for (namespace, name) in synced.r#virtual.names() {
+            self.queue.add(Key { kind: kind.clone(), name: VirtualName::new(namespace, name) });
+        }
     }
 
     /// Requeues every pod of a virtual namespace.
@@ -204,6 +272,108 @@ mod tests {
             ["Secret shop/token"],
             "one that is gone is known by its last"
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_mirrored_volume_queues_its_claim_when_it_comes_and_when_it_goes() {
+        let bench = Bench::echoing();
+        let claim = json!({"namespace": "shop", "name": "data"});
+        let volume = json!({"metadata": {"name": "pvc-1"}, "spec": {"claimRef": claim}});
+        let volume = Arc::new(VirtualObject::from_json(volume).unwrap());
+        bench.state.volume_changed(&Changed::new(volume.clone()));
+        assert_eq!(queued(&bench.state).await, ["PersistentVolumeClaim shop/data"]);
+        let (namespace, name) = (String::new(), "pvc-1".to_owned());
+        bench.state.volume_changed(&Changed { namespace, name, object: None, last: Some(volume) });
+        assert_eq!(queued(&bench.state).await, ["PersistentVolumeClaim shop/data"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_host_object_that_lost_its_identity_queues_its_pair_whatever_its_name() {
+        let bench = Bench::echoing();
+        let kind = Kind::new("v1/ConfigMap");
+        let long = "l".repeat(70);
+        for name in ["settings", &long] {
+            bench.put_virtual("v1/ConfigMap", object(name, "5"));
+            let mut host = host_version(&bench.state, "v1/ConfigMap", object(name, "5"));
+            host["metadata"]["annotations"] = json!({});
+            host["metadata"]["labels"] = weft_core::labels::scope(&bench.state.names, "shop").into();
+            let foreign = Arc::new(HostObject::from_json(host.clone()).unwrap());
+            bench.state.host_changed(&kind, &Changed::new(foreign));
+            assert_eq!(queued(&bench.state).await, Vec::<String>::new(), "its owner is not ours");
+            host["metadata"]["ownerReferences"] = json!([{"uid": "uid-owner"}]);
+            let stripped = bench.put_host("v1/ConfigMap", host);
+            bench.state.host_changed(&kind, &Changed::new(stripped));
+            assert_eq!(queued(&bench.state).await, [format!("ConfigMap shop/{name}")]);
+            let synced = bench.state.synced(&kind).unwrap();
+            assert!(bench.state.host_object(&synced, &key("v1/ConfigMap", "shop", name)).is_some());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_host_pod_that_goes_after_it_was_placed_is_remembered_if_the_virtual_pod_does_not_show_it() {
+        let kind = Kind::new("v1/Pod");
+        for (host_node, virtual_node, remembered) in
+            [(Some("node-1"), None, true), (None, None, false), (Some("node-1"), Some("node-1"), false)]
+        {
+            let bench = Bench::echoing();
+            let mut source = pod("5", &[]);
+            source["metadata"]["uid"] = "uid".into();
+            source["spec"]["nodeName"] = json!(virtual_node);
+            let uid = bench.put_virtual("v1/Pod", source.clone()).uid().to_owned();
+            let mut host = host_version(&bench.state, "v1/Pod", source);
+            host["spec"] = json!({"nodeName": host_node});
+            let last = Some(Arc::new(HostObject::from_json(host).unwrap()));
+            let (namespace, name) = ("team-a".to_owned(), "web-x-shop-x-vc".to_owned());
+            bench.state.host_changed(&kind, &Changed { namespace, name, object: None, last });
+            assert_eq!(bench.state.bindings.was_placed(&uid), remembered, "{host_node:?} {virtual_node:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_owner_that_is_replaced_or_gone_is_reported_and_one_that_is_edited_is_not() {
+        let bench = Bench::echoing();
+        let is_reported = |uid: Option<&str>| {
+            let object = uid.map(|uid| json!({"metadata": {"name": "vc", "uid": uid}}));
+            let object = object.and_then(HostObject::from_json).map(Arc::new);
+            let (namespace, name) = ("team-a".to_owned(), "vc".to_owned());
+            bench.state.owner_changed(&Changed { namespace, name, object, last: None });
+            futures::FutureExt::now_or_never(bench.state.owner_changed.notified()).is_some()
+        };
+        assert!(!is_reported(Some("uid-owner")));
+        assert!(is_reported(Some("uid-other")));
+        assert!(is_reported(None));
+        bench.state.update_facts(|facts| facts.owner = None);
+        assert!(!is_reported(Some("uid-other")), "nothing is known of the first yet");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_part_of_a_pods_pair_queues_the_pod_that_owns_it_or_those_of_its_namespace() {
+        let bench = Bench::echoing();
+        let pods = Kind::new("v1/Pod");
+        for name in ["web", "db"] {
+            let pod = json!({"metadata": {"namespace": "shop", "name": name, "uid": name}});
+            bench.put_virtual("v1/Pod", pod.clone());
+            bench.put_host("v1/Pod", host_version(&bench.state, "v1/Pod", pod));
+        }
+        let part = |owners: serde_json::Value| {
+            let labels = json!({PURPOSE_LABEL: "token", NAMESPACE_LABEL: "shop"});
+            let metadata = json!({"name": "part", "labels": labels, "ownerReferences": owners});
+            Arc::new(HostObject::from_json(json!({"metadata": metadata})).unwrap())
+        };
+        let host_name = crate::engine::testing::host_name("shop", "web");
+        let owned = part(json!([{"kind": "Pod", "name": host_name.as_str()}]));
+        bench.state.host_changed(&Kind::new("v1/Secret"), &Changed::new(owned.clone()));
+        assert_eq!(queued(&bench.state).await, ["Pod shop/web"]);
+        let (namespace, name) = ("team-a".to_owned(), "part".to_owned());
+        let gone = Changed { namespace, name, object: None, last: Some(owned) };
+        bench.state.host_changed(&Kind::new("v1/Secret"), &gone);
+        assert_eq!(queued(&bench.state).await, ["Pod shop/web"]);
+        bench.state.host_changed(&Kind::new("v1/Secret"), &Changed::new(part(json!([]))));
+        let mut all = queued(&bench.state).await;
+        all.sort();
+        assert_eq!(all, ["Pod shop/db", "Pod shop/web"], "its owner was taken away");
+        bench.state.requeue_kind(&pods);
+        assert_eq!(queued(&bench.state).await.len(), 2);
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,0 +1,73 @@
+//! Brings the metadata of a host object to what is desired, and leaves alone what others have added.
+
+use serde_json::{Value, json};
+
+use crate::change::Change;
+use crate::keys::APPLIED;
+use crate::object::{Fields, HostObject, child_mut};
+
+/// The patches `changes` with the one of the metadata, in the object's own patch where there is one.
+pub(super) fn with_metadata(
+    mut changes: Vec<Change>,
+    desired: &HostObject,
+    host: &HostObject,
+) -> Vec<Change> {
+    if let Some(metadata) = metadata_patch(desired, host) {
+        match changes.iter_mut().find(|change| change.subresource.is_none()) {
+            Some(main) => merge_metadata(&mut main.body, metadata),
+            None => changes.push(Change::merge(json!({"metadata": metadata}))),
+        }
+    }
+    changes
+}
+
+/// The patch of `metadata` that brings `host` to `desired`: the tenant's keys that we wrote before and that
+/// are gone are removed, keys that others added stay.
+fn metadata_patch(desired: &HostObject, host: &HostObject) -> Option<Value> {
+    let applied: Value =
+        host.annotation(APPLIED).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let labels = map_patch(desired.labels(), host.labels(), applied.get("labels"));
+    let annotations = map_patch(desired.annotations(), host.annotations(), applied.get("annotations"));
+    let mut patch = Fields::new();
+    for (name, change) in [("labels", labels), ("annotations", annotations)] {
+        if !change.is_empty() {
+            patch.insert(name.to_owned(), Value::Object(change));
+        }
+    }
+    if let Some(owners) = missing_owners(desired, host) {
+        patch.insert("ownerReferences".to_owned(), owners);
+    }
+    (!patch.is_empty()).then_some(Value::Object(patch))
+}
+
+fn map_patch(desired: Option<&Fields>, current: Option<&Fields>, applied: Option<&Value>) -> Fields {
+    let has = |map: Option<&Fields>, key: &str| map.is_some_and(|map| map.contains_key(key));
+    let gone = applied.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+    let gone =
+        gone.filter(|key| !has(desired, key) && has(current, key)).map(|key| (key.to_owned(), Value::Null));
+    let changed = desired.into_iter().flatten();
+    let changed = changed.filter(|(key, value)| current.and_then(|map| map.get(*key)) != Some(*value));
+    gone.chain(changed.map(|(key, value)| (key.clone(), value.clone()))).collect()
+}
+
+/// The owner references of `host` with ours added, if ours are not there.
+fn missing_owners(desired: &HostObject, host: &HostObject) -> Option<Value> {
+    let list = |object: &HostObject| {
+        object.pointer("/metadata/ownerReferences").and_then(Value::as_array).cloned().unwrap_or_default()
+    };
+    let mut owners = list(host);
+    let is_there =
+        |ours: &Value, owners: &[Value]| owners.iter().any(|owner| owner.get("uid") == ours.get("uid"));
+    let missing: Vec<Value> = list(desired).into_iter().filter(|ours| !is_there(ours, &owners)).collect();
+    if missing.is_empty() {
+        return None;
+    }
+    owners.extend(missing);
+    Some(Value::Array(owners))
+}
+
+fn merge_metadata(body: &mut Value, metadata: Value) {
+    if let (Some(body), Value::Object(metadata)) = (body.as_object_mut(), metadata) {
+        child_mut(body, "metadata").extend(metadata);
+    }
+}

@@ -1,0 +1,132 @@
+//! Carries out the steps that go to the virtual cluster.
+
+use weft_core::change::Change;
+use weft_core::object::VirtualName;
+
+use crate::engine::apply::Side;
+use crate::engine::reconcile::error::Error;
+use crate::engine::reconcile::steps::{Steps, Target};
+
+impl Steps {
+    pub(super) async fn bind(
+        &self,
+        target: Target<'_>,
+        name: &VirtualName,
+        uid: &str,
+        node: &str,
+    ) -> Result<(), Error> {
+        // The store does not show the last binding yet.
+        if self.state.bindings.is_accepted(uid) {
+            return Ok(());
+        }
+        self.state.bindings.placed(uid);
+        let bound = self.send_binding(target, name, uid, node).await;
+        if bound.is_err() {
+            self.state.bindings.failed(uid);
+        }
+        bound
+    }
+
+    async fn send_binding(
+        &self,
+        target: Target<'_>,
+        name: &VirtualName,
+        uid: &str,
+        node: &str,
+    ) -> Result<(), Error> {
+        self.companions.before_bind(&target.key.kind, node).await?;
+        match self.writer.bind(target.resource(), name, uid, node).await {
+            // Bound already, by an earlier try whose answer was lost, or gone: the next watch event shows which.
+            Err(error) if error.code() == Some(409) || error.is_not_found() => {}
+            result => {
+                result.map_err(target.failed_to(Side::Virtual, "bind"))?;
+                self.state.bindings.accepted(uid);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) async fn patch_virtual(
+        &self,
+        target: Target<'_>,
+        name: &VirtualName,
+        uid: &str,
+        change: &Change,
+    ) -> Result<(), Error> {
+        match self.writer.patch_virtual(target.resource(), name, uid, change).await {
+            Err(error) if error.is_not_found() => {}
+            Err(error) => return Err(target.failed_to(Side::Virtual, "patch")(error).into()),
+            Ok(object) => self.state.virtual_answered(&target.key.kind, &object),
+        }
+        Ok(())
+    }
+
+    pub(super) async fn delete_virtual(
+        &self,
+        target: Target<'_>,
+        name: &VirtualName,
+        uid: &str,
+        grace: i64,
+    ) -> Result<(), Error> {
+        match self.writer.delete_virtual(target.resource(), name, uid, grace).await {
+            // Another object of that name: the next watch event shows it.
+            Err(error) if error.is_conflict() => {}
+            Err(error) => return Err(target.failed_to(Side::Virtual, "delete")(error).into()),
+            Ok(None) => {}
+            Ok(Some(object)) => self.state.virtual_answered(&target.key.kind, &object),
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::api::scripted::{Answer, Asked};
+    use crate::engine::cache::store::Absence;
+    use crate::engine::cache::version::ResourceVersion;
+    use crate::engine::queue::Outcome;
+    use crate::engine::testing::{Bench, echo, key, pod};
+
+    /// A pod that the host has placed on `node-1`, before the virtual side has it bound.
+    async fn placed(on_virtual: fn(&Asked) -> Answer) -> (Bench, Outcome) {
+        let bench = Bench::new(echo, on_virtual);
+        let (syncer, key) = (bench.syncer(Vec::new()), key("v1/Pod", "shop", "web"));
+        bench.put_virtual("v1/Pod", pod());
+        syncer.reconcile(&key).await;
+        let mut host = bench.created_on_host();
+        host["spec"]["nodeName"] = "node-1".into();
+        bench.put_host("v1/Pod", host);
+        syncer.reconcile(&key).await;
+        let outcome = syncer.reconcile(&key).await;
+        (bench, outcome)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pod_is_bound_once_and_a_binding_that_is_there_already_is_no_failure() {
+        const BINDING: &str = "POST /api/v1/namespaces/shop/pods/web/binding";
+        let (bench, outcome) = placed(echo).await;
+        assert_eq!((outcome, bench.virtual_requests.lines()), (Outcome::Done, vec![BINDING.to_owned()]));
+        assert!(bench.state.bindings.is_accepted("uid-1"), "until the store shows it");
+        let (bench, outcome) = placed(|_| Answer::failure(409, "Conflict")).await;
+        assert_eq!(outcome, Outcome::Done);
+        assert_eq!(bench.virtual_requests.lines(), [BINDING, BINDING], "it is not taken for bound");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pod_that_was_placed_and_lost_while_bindings_failed_is_not_created_again() {
+        let (bench, _) = placed(|asked| match asked.path.ends_with("/binding") {
+            true => Answer::failure(500, "InternalError"),
+            false => echo(asked),
+        })
+        .await;
+        let (syncer, key) = (bench.syncer(Vec::new()), key("v1/Pod", "shop", "web"));
+        assert_eq!(bench.state.bindings.all_failed(), ["uid-1".to_owned()].into());
+        let pods = bench.state.synced(&key.kind).unwrap();
+        pods.host.remove("team-a", "web-x-shop-x-vc", ResourceVersion::new("200"), Absence::Deleted);
+        assert_eq!(syncer.reconcile(&key).await, Outcome::Done);
+        let created = bench.host_requests.lines().iter().filter(|line| line.starts_with("POST")).count();
+        assert_eq!(created, 1, "{:?}", bench.host_requests.lines());
+        let last = bench.virtual_requests.lines().pop();
+        assert_eq!(last.as_deref(), Some("DELETE /api/v1/namespaces/shop/pods/web"));
+    }
+}
