@@ -49,13 +49,13 @@ pub use health::Health;
 use informer::failures::Failures;
 use informer::heartbeat::Heartbeat;
 use informer::identity::{IdentityGuard, QUESTION};
-use queue::Outcome;
 use reconcile::fight::Referee;
 use reconcile::lasting::Lasting;
 use reconcile::pace::Pace;
 use reconcile::publish::Publisher;
 use reconcile::steps::Steps;
 use reconcile::syncer::Syncer;
+use reconcile::worker::work;
 use resources::services;
 use supervisor::{Supervisor, Tasks};
 use upkeep::addons::AddonApplier;
@@ -305,19 +305,6 @@ fn heartbeat<S>(server: &'static str, api: &Api<S>, path: String, failures: &Arc
     Heartbeat { api: api.clone(), server, path, reporter: failures.reporter(server, None) }
 }
 
-/// Reconciles one key after the other, once every cache is complete and while anything may be written.
-async fn work(syncer: Arc<Syncer>, mut ready: signal::Receiver<bool>) {
-    while !syncer.state.is_synced() {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    while ready.wait_for(|ready| *ready).await.is_ok() {
-        let Some(key) = syncer.state.queue.next().await else { return };
-        let outcome =
-            if *ready.borrow() { syncer.reconcile(&key).await } else { Outcome::Again(BOOTSTRAP_RETRY) };
-        syncer.state.queue.done(&key, outcome);
-    }
-}
-
 async fn keep_bootstrapped(bootstrap: Bootstrap, ready: signal::Sender<bool>) {
     let mut pause = BOOTSTRAP_FIRST_RETRY;
     while let Err(error) = bootstrap.run().await {
@@ -344,24 +331,7 @@ mod tests {
     use weft_core::kinds;
 
     use crate::api::scripted::{Answer, Asked};
-    use testing::{Bench, key, service, settle};
-
-    #[tokio::test(start_paused = true)]
-    async fn keys_are_reconciled_only_while_ready_and_until_the_queue_is_closed() {
-        let bench = Bench::echoing();
-        let (sender, ready) = signal::channel(false);
-        let worker = tokio::spawn(work(Arc::new(bench.syncer(Vec::new())), ready));
-        bench.put_virtual("v1/Service", service("web", "5"));
-        bench.state.queue.add(key("v1/Service", "shop", "web"));
-        settle().await;
-        assert!(bench.host_requests.all().is_empty(), "not ready: {:?}", bench.host_requests.lines());
-        sender.send_replace(true);
-        settle().await;
-        assert_eq!(bench.host_requests.lines(), ["POST /api/v1/namespaces/team-a/services"]);
-        bench.state.queue.close();
-        settle().await;
-        assert!(worker.is_finished(), "a closed queue ends its workers");
-    }
+    use testing::Bench;
 
     /// How long a stop may take, whatever the servers do.
     const STOP: Duration = Duration::from_secs(2);

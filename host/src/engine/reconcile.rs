@@ -8,3 +8,4 @@ pub(crate) mod pace;
 pub(crate) mod publish;
 pub(crate) mod steps;
 pub(crate) mod syncer;
+pub(crate) mod worker;
