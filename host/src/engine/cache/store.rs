@@ -94,6 +94,7 @@ impl<S> Store<S> {
     }
 
     /// Whether there is an object of this name.
+    #[cfg(test)]
     pub(crate) fn contains(&self, namespace: &str, name: &str) -> bool {
         self.lock().objects.contains_key(&join(namespace, name))
     }
