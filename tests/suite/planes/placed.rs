@@ -1,4 +1,4 @@
-//! A pod that the host has placed, and that the virtual cluster cannot be told of, runs once and not twice.
+//! A pod that the host has placed, and whose binding the virtual API server does not take, runs once and not twice.
 
 use std::time::Duration;
 

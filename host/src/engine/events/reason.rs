@@ -13,8 +13,9 @@ pub(crate) enum Reason {
     /// is old. The message is its answer: look for an admission webhook or a permission in the virtual cluster that
     /// blocks the syncer.
     VirtualRefused,
-    /// `Warning  HostNameTaken`: an object that does not belong to this virtual object has its name on the host, and
-    /// is left alone. Rename the object, or ask the operator to remove the other one.
+    /// `Warning  HostNameTaken`: an object that does not belong to this virtual object has its name on the host, or one
+    /// that has lost the annotation which says whose it is, and is left alone. Rename the object, or ask the operator
+    /// to remove the other one.
     NameTaken,
     /// `Warning  MapperPanicked`: the mapper of the kind has a bug and did not decide about the object. Report it with
     /// the syncer's log and the object.

@@ -79,7 +79,8 @@ impl Steps {
         };
         // Also after a refusal: tokens expire meanwhile.
         let accompanied = self.companions.ensure(&key.kind, source, host).await;
-        written.and_then(|()| Ok(accompanied?))
+        written?;
+        Ok(accompanied?)
     }
 
     /// Carries out one step towards `desired`; returns the host object if the step made or changed it.
