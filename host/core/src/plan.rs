@@ -1,5 +1,6 @@
 //! Decides what to do with one pair, given what both clusters show. No I/O.
 
+mod identity;
 mod metadata;
 
 use serde_json::Value;
@@ -7,13 +8,13 @@ use serde_json::Value;
 use crate::change::Change;
 use crate::conditions;
 use crate::context::Ctx;
-use crate::keys::{DIGEST, IDENTITY};
 use crate::mapper::Mapper;
 use crate::names::{HostName, Identity};
 use crate::object::{HostObject, VirtualName, VirtualObject};
 use crate::spec::{Life, Selection};
 use crate::translate;
-use crate::verdict::{By, Hold, Problem};
+use crate::verdict::Hold;
+use identity::{is_host_object_of, unproven};
 use metadata::with_metadata;
 
 /// What both caches show of one pair.
@@ -160,8 +161,8 @@ impl Plan {
             Some(identity) if identity.uid == source.uid() => {}
             // The virtual object was deleted and recreated under its name: the host object is of the old one.
             Some(_) => return self.delete_host(host, None),
-            // Somebody has removed the identity; the patch of the metadata gives it back.
-            None if is_host_object_of(ctx, mapper, source, host) => {}
+            // Somebody has removed the identity; the patch of the metadata gives it back. What goes takes all with it.
+            None if source.is_terminating() || is_host_object_of(ctx, mapper, source, host) => {}
             None => return self.hold = Some(unproven(host)),
         }
         match mapper.spec().policy.life {
@@ -301,25 +302,6 @@ impl Plan {
 /// The patches, in order, that bring `host` to `desired`.
 pub fn host_patches(mapper: &dyn Mapper, desired: &HostObject, host: &HostObject) -> Vec<Change> {
     with_metadata(mapper.patcher().host_changes(desired, host), desired, host)
-}
-
-/// Whether a host object without identity is of this virtual object and not of an older one of its name: the digest that
-/// was written with it is of the identity as well.
-fn is_host_object_of(ctx: &Ctx<'_>, mapper: &dyn Mapper, source: &VirtualObject, host: &HostObject) -> bool {
-    let has_digest = |desired: &HostObject| {
-        desired.annotation(DIGEST).is_some_and(|digest| host.annotation(DIGEST) == Some(digest))
-    };
-    mapper.patcher().is_of(source, host)
-        || translate::to_host(ctx, mapper, source).is_ok_and(|desired| has_digest(&desired))
-}
-
-fn unproven(host: &HostObject) -> Hold {
-    let why = format!(
-        "the host object {} has lost its annotation {IDENTITY}, and nothing proves that it was made for this object; \
-         ask the operator to write the annotation again, or to delete the host object",
-        host.name()
-    );
-    Hold::Fail(Problem::of(By::Mapper, "HostNameTaken", why))
 }
 
 fn wanted(mapper: &dyn Mapper, seen: Seen<'_>) -> bool {

@@ -149,6 +149,9 @@ fn a_host_pod_that_lost_its_identity_is_left_alone_if_nothing_proves_whose_it_is
     let reason = plan.hold.as_ref().map(|hold| hold.problem().reason.as_str());
     assert_eq!((names(&plan), reason), (Vec::new(), Some("HostNameTaken")));
     assert_eq!(names(&decide(None, Some(&stripped))), ["delete host"], "it is nobody else's");
+    let deleted = ("/metadata/deletionTimestamp", json!("2026-11-20T00:01:00Z"));
+    let going = source(&[("/metadata/uid", json!("another")), deleted]);
+    assert_eq!(names(&decide(Some(&going), Some(&stripped))).last(), Some(&"delete host"));
 }
 
 #[test]

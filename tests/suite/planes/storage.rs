@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{Event, PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::StorageClass;
-use kube::api::{Api, ListParams, PostParams};
+use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use weft_tests::eventually::{SOON, eventually};
 use weft_tests::shared::in_shared_world;
@@ -213,6 +213,24 @@ fn a_claim_that_copies_another_names_its_host_claim() -> Result<()> {
         let (copy, host) = bound(&both, "copy", "1Gi").await?;
         ensure!(text(&host, "/spec/dataSource/name") == name_of(&first), "{}", host["spec"]);
         ensure!(text(&copy, "/spec/dataSource/name") == "first", "{}", copy["spec"]);
+        Ok(())
+    })
+}
+
+#[test]
+fn a_mirrored_volume_without_a_status_gets_it() -> Result<()> {
+    in_shared_world(async |world, namespace| {
+        let both = both_with_classes(world, namespace).await?;
+        both.create::<PersistentVolumeClaim>(claim("data", "standard", &json!({}))).await?;
+        let (data, _) = bound(&both, "data", "1Gi").await?;
+        let name = mirrored(&both, &data, "1Gi").await?;
+        // As a syncer leaves it that ends between the creation and the status.
+        let volumes: Api<PersistentVolume> = Api::all(both.virtual_client());
+        let status = Patch::Merge(json!({"status": {"phase": "Pending"}}));
+        let patched = volumes.patch_status(&name, &PatchParams::default(), &status).await?;
+        let phase = patched.status.and_then(|status| status.phase);
+        ensure!(phase.as_deref() == Some("Pending"), "it is {phase:?}");
+        mirrored(&both, &data, "1Gi").await?;
         Ok(())
     })
 }

@@ -19,6 +19,7 @@ use crate::engine::cache::store::Store;
 use crate::engine::queue::Queue;
 
 mod changes;
+mod others;
 
 /// The caches of the engine, and the queue that their changes go to.
 pub(crate) struct State {

@@ -202,7 +202,7 @@ mod tests {
     }
 
     /// Puts a node into the cache.
-    fn seen(bench: &Bench, name: &str, labels: Value, of: &[&str]) {
+    fn seen(bench: &Bench, name: &str, labels: &Value, of: &[&str]) {
         let metadata = json!({"name": name, "uid": name, "resourceVersion": "1", "labels": labels});
         let node = json!({"metadata": metadata, "spec": {"taints": taints(of)}});
         bench.state.nodes.put(Arc::new(VirtualObject::from_json(node).unwrap()));
@@ -228,8 +228,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_node_that_was_created_and_never_completed_is_completed() {
         let bench = Bench::echoing();
-        seen(&bench, "node-1", ours(), &[NOT_READY, "maintenance"]);
-        seen(&bench, "theirs", json!({}), &[NOT_READY]);
+        seen(&bench, "node-1", &ours(), &[NOT_READY, "maintenance"]);
+        seen(&bench, "theirs", &json!({}), &[NOT_READY]);
         let nodes = Nodes::new(bench.state.clone(), bench.writer.clone());
         nodes.before_bind("node-1").await.unwrap();
         nodes.before_bind("theirs").await.unwrap();
@@ -247,7 +247,7 @@ mod tests {
         pod["spec"]["nodeName"] = "node-1".into();
         bench.watch_virtual("v1/Pod", pod);
         let sweeping = tokio::spawn(nodes.sweep_forever());
-        seen(&bench, "node-1", ours(), &[NOT_READY]);
+        seen(&bench, "node-1", &ours(), &[NOT_READY]);
         tokio::time::sleep(SWEEP * 2).await;
         assert_eq!(bench.virtual_requests.lines(), ["PATCH /api/v1/nodes/node-1"]);
         sweeping.abort();
@@ -269,7 +269,7 @@ mod tests {
         nodes.before_bind("node-2").await.unwrap();
         assert!(begun.elapsed() < Duration::from_secs(1), "on the paused clock: {:?}", begun.elapsed());
         assert_eq!(bench.virtual_requests.lines(), ["POST /api/v1/nodes"; 2]);
-        tokio::time::sleep(Duration::from_secs(60)).await;
+        tokio::time::sleep(Duration::from_mins(1)).await;
         nodes.before_bind("node-1").await.unwrap_err();
         assert_eq!(bench.virtual_requests.lines(), ["POST /api/v1/nodes"; 3], "the first has timed out");
     }
@@ -286,8 +286,8 @@ mod tests {
     async fn only_an_unused_node_of_ours_is_deleted() {
         let bench = Bench::echoing();
         let nodes = Nodes::new(bench.state.clone(), bench.writer.clone());
-        seen(&bench, "ours", ours(), &[]);
-        seen(&bench, "theirs", json!({}), &[]);
+        seen(&bench, "ours", &ours(), &[]);
+        seen(&bench, "theirs", &json!({}), &[]);
         nodes.remove_unused("ours").await.unwrap();
         nodes.remove_unused("theirs").await.unwrap();
         assert_eq!(bench.virtual_requests.lines(), ["DELETE /api/v1/nodes/ours"]);

@@ -13,8 +13,9 @@ pub(crate) enum Reason {
     /// is old. The message is its answer: look for an admission webhook or a permission in the virtual cluster that
     /// blocks the syncer.
     VirtualRefused,
-    /// `Warning  HostNameTaken`: an object that does not belong to this virtual object has its name on the host, and
-    /// is left alone. Rename the object, or ask the operator to remove the other one.
+    /// `Warning  HostNameTaken`: an object that does not belong to this virtual object has its name on the host, or one
+    /// that has lost the annotation which says whose it is, and is left alone. Rename the object, or ask the operator
+    /// to remove the other one.
     NameTaken,
     /// `Warning  HostFailing`: what is written to the host for this object has failed for more than a minute, without a refusal: the
     /// host's API server, or an admission webhook there, does not do its work. The message is its last answer.

@@ -367,7 +367,7 @@ mod tests {
         bench.put_virtual("v1/Service", service("web", "5"));
         assert_eq!(syncer.reconcile(&key).await, Outcome::Done);
         bench.put_virtual("v1/Service", service("other", "6"));
-        assert_eq!(syncer.reconcile(&key).await, Outcome::Failed(None));
+        assert_eq!(syncer.reconcile(&key).await, Outcome::Refused);
         assert_eq!(counted.0.load(std::sync::atomic::Ordering::Relaxed), 2);
         assert_eq!(bench.reasons().await, ["Warning HostRefused"]);
     }

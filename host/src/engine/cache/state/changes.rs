@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use weft_core::keys::{NAMESPACE_LABEL, PURPOSE_LABEL};
+use weft_core::keys::PURPOSE_LABEL;
 use weft_core::mapper::Mapper;
 use weft_core::names::Identity;
 use weft_core::object::{Host, HostObject, Key, Kind, Virtual, VirtualName, VirtualObject};
@@ -82,28 +82,6 @@ impl State {
         }
     }
 
-    /// A host object that belongs to a pod's pair has changed, such as the Secret with its tokens: requeues the pod,
-    /// or all that it may be if it does not say which.
-    fn part_changed(&self, part: &HostObject) {
-        let pods = Kind::new("v1/Pod");
-        let owner = part.text("/metadata/ownerReferences/0/name");
-        let owner = owner.and_then(|name| self.synced(&pods)?.host.get(self.names.namespace(), name));
-        match owner.and_then(|pod| self.key_of(&pod, &pods)) {
-            Some(pod) => self.queue.add(pod),
-            None => self.requeue_pods(part.label(NAMESPACE_LABEL).unwrap_or_default()),
-        }
-    }
-
-    /// A mirrored volume has changed: requeues its claim, which completes it, or makes it again.
-    pub(crate) fn volume_changed(&self, changed: &Changed<Virtual>) {
-        let Some(volume) = changed.object.as_ref().or(changed.last.as_ref()) else { return };
-        let claim = |field: &str| volume.text(&format!("/spec/claimRef/{field}"));
-        if let (Some(namespace), Some(name)) = (claim("namespace"), claim("name")) {
-            let kind = Kind::new("v1/PersistentVolumeClaim");
-            self.queue.add(Key { kind, name: VirtualName::new(namespace, name) });
-        }
-    }
-
     /// A pair has changed, on either side.
     fn pair_changed(&self, key: Key) {
         self.service_changed(&key);
@@ -142,14 +120,6 @@ impl State {
     /// Requeues everything whose last decision read `key`.
     fn requeue_readers(&self, key: &Key) {
         self.reads.sources(key).into_iter().for_each(|reader| self.queue.add(reader));
-    }
-
-    /// The host Service that owns everything has changed: reports it if it is another one, or gone.
-    pub(crate) fn owner_changed(&self, changed: &Changed<Host>) {
-        let uid = changed.object.as_ref().map(|service| service.uid());
-        if self.facts().owner.as_ref().is_some_and(|owner| uid != Some(&*owner.uid)) {
-            self.owner_changed.notify_one();
-        }
     }
 
     /// Requeues every virtual object of every kind.
@@ -275,19 +245,6 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_mirrored_volume_queues_its_claim_when_it_comes_and_when_it_goes() {
-        let bench = Bench::echoing();
-        let claim = json!({"namespace": "shop", "name": "data"});
-        let volume = json!({"metadata": {"name": "pvc-1"}, "spec": {"claimRef": claim}});
-        let volume = Arc::new(VirtualObject::from_json(volume).unwrap());
-        bench.state.volume_changed(&Changed::new(volume.clone()));
-        assert_eq!(queued(&bench.state).await, ["PersistentVolumeClaim shop/data"]);
-        let (namespace, name) = (String::new(), "pvc-1".to_owned());
-        bench.state.volume_changed(&Changed { namespace, name, object: None, last: Some(volume) });
-        assert_eq!(queued(&bench.state).await, ["PersistentVolumeClaim shop/data"]);
-    }
-
-    #[tokio::test(start_paused = true)]
     async fn a_host_object_that_lost_its_identity_queues_its_pair_whatever_its_name() {
         let bench = Bench::echoing();
         let kind = Kind::new("v1/ConfigMap");
@@ -312,68 +269,24 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_host_pod_that_goes_after_it_was_placed_is_remembered_if_the_virtual_pod_does_not_show_it() {
         let kind = Kind::new("v1/Pod");
-        for (host_node, virtual_node, remembered) in
-            [(Some("node-1"), None, true), (None, None, false), (Some("node-1"), Some("node-1"), false)]
+        for (host_node, is_bound, remembered) in
+            [(Some("node-1"), false, true), (None, false, false), (Some("node-1"), true, false)]
         {
             let bench = Bench::echoing();
             let mut source = pod("5", &[]);
             source["metadata"]["uid"] = "uid".into();
-            source["spec"]["nodeName"] = json!(virtual_node);
+            if is_bound {
+                source["spec"]["nodeName"] = "node-1".into();
+                source["status"] = json!({"conditions": [{"type": "PodScheduled", "status": "True"}]});
+            }
             let uid = bench.put_virtual("v1/Pod", source.clone()).uid().to_owned();
             let mut host = host_version(&bench.state, "v1/Pod", source);
             host["spec"] = json!({"nodeName": host_node});
             let last = Some(Arc::new(HostObject::from_json(host).unwrap()));
             let (namespace, name) = ("team-a".to_owned(), "web-x-shop-x-vc".to_owned());
             bench.state.host_changed(&kind, &Changed { namespace, name, object: None, last });
-            assert_eq!(bench.state.bindings.was_placed(&uid), remembered, "{host_node:?} {virtual_node:?}");
+            assert_eq!(bench.state.bindings.was_placed(&uid), remembered, "{host_node:?} {is_bound}");
         }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_owner_that_is_replaced_or_gone_is_reported_and_one_that_is_edited_is_not() {
-        let bench = Bench::echoing();
-        let is_reported = |uid: Option<&str>| {
-            let object = uid.map(|uid| json!({"metadata": {"name": "vc", "uid": uid}}));
-            let object = object.and_then(HostObject::from_json).map(Arc::new);
-            let (namespace, name) = ("team-a".to_owned(), "vc".to_owned());
-            bench.state.owner_changed(&Changed { namespace, name, object, last: None });
-            futures::FutureExt::now_or_never(bench.state.owner_changed.notified()).is_some()
-        };
-        assert!(!is_reported(Some("uid-owner")));
-        assert!(is_reported(Some("uid-other")));
-        assert!(is_reported(None));
-        bench.state.update_facts(|facts| facts.owner = None);
-        assert!(!is_reported(Some("uid-other")), "nothing is known of the first yet");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_part_of_a_pods_pair_queues_the_pod_that_owns_it_or_those_of_its_namespace() {
-        let bench = Bench::echoing();
-        let pods = Kind::new("v1/Pod");
-        for name in ["web", "db"] {
-            let pod = json!({"metadata": {"namespace": "shop", "name": name, "uid": name}});
-            bench.put_virtual("v1/Pod", pod.clone());
-            bench.put_host("v1/Pod", host_version(&bench.state, "v1/Pod", pod));
-        }
-        let part = |owners: serde_json::Value| {
-            let labels = json!({PURPOSE_LABEL: "token", NAMESPACE_LABEL: "shop"});
-            let metadata = json!({"name": "part", "labels": labels, "ownerReferences": owners});
-            Arc::new(HostObject::from_json(json!({"metadata": metadata})).unwrap())
-        };
-        let host_name = crate::engine::testing::host_name("shop", "web");
-        let owned = part(json!([{"kind": "Pod", "name": host_name.as_str()}]));
-        bench.state.host_changed(&Kind::new("v1/Secret"), &Changed::new(owned.clone()));
-        assert_eq!(queued(&bench.state).await, ["Pod shop/web"]);
-        let (namespace, name) = ("team-a".to_owned(), "part".to_owned());
-        let gone = Changed { namespace, name, object: None, last: Some(owned) };
-        bench.state.host_changed(&Kind::new("v1/Secret"), &gone);
-        assert_eq!(queued(&bench.state).await, ["Pod shop/web"]);
-        bench.state.host_changed(&Kind::new("v1/Secret"), &Changed::new(part(json!([]))));
-        let mut all = queued(&bench.state).await;
-        all.sort();
-        assert_eq!(all, ["Pod shop/db", "Pod shop/web"], "its owner was taken away");
-        bench.state.requeue_kind(&pods);
-        assert_eq!(queued(&bench.state).await.len(), 2);
     }
 
     #[tokio::test(start_paused = true)]

@@ -167,8 +167,9 @@ mod tests {
         let alive = Arc::new(());
         let held = alive.clone();
         let hanging = async move {
-            let _held = held;
-            std::future::pending().await
+            std::future::pending::<()>().await;
+            drop(held);
+            Ok(())
         };
         assert!(!counted.join("node-1", hanging).await.unwrap());
         drop(counted);

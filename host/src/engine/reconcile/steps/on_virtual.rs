@@ -114,9 +114,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_pod_that_was_placed_and_lost_while_bindings_failed_is_not_created_again() {
-        let (bench, _) = placed(|asked| match asked.path.ends_with("/binding") {
-            true => Answer::failure(500, "InternalError"),
-            false => echo(asked),
+        let (bench, _) = placed(|asked| {
+            if asked.path.ends_with("/binding") { Answer::failure(500, "InternalError") } else { echo(asked) }
         })
         .await;
         let (syncer, key) = (bench.syncer(Vec::new()), key("v1/Pod", "shop", "web"));
