@@ -29,7 +29,7 @@ use crate::engine::companions::{Companion, Work};
 use crate::engine::queue::Outcome;
 use crate::engine::resources::secrets;
 use life::life;
-use renewals::Renewals;
+use renewals::{Renewals, renew_after};
 use secret::{is_whole, owner, renew_at};
 
 /// Makes and refreshes the token Secrets of pods.
@@ -74,10 +74,12 @@ impl Tokens {
             return Ok(Outcome::Again(pause));
         }
         let issued = self.issue(pod, &requests).await?;
-        let renew_after = self.renewals.issued(host_pod.uid(), issued.life);
+        let renew_after = renew_after(issued.life);
         let renew_at = (self.renewals.wall)().as_second().saturating_add_unsigned(renew_after.as_secs());
         let wanted = secret::compose(&self.state.names, pod, host_pod, &issued.data, renew_at);
         self.store(&name, secret, wanted).await?;
+        // Not before: a Secret that the host refuses is tried again with the pauses of failures.
+        self.renewals.record(host_pod.uid(), renew_after);
         Ok(Outcome::Again(renew_after))
     }
 
@@ -325,7 +327,9 @@ mod tests {
     #[tokio::test]
     async fn a_failure_names_the_object_and_holds_no_token() {
         let bench = Bench::new(|_| Answer::failure(403, "Forbidden"), issue);
-        let error = ensure(&bench, &pod(false), &host_pod(false)).await.unwrap_err();
+        let refused = tokens(&bench);
+        refused.ensure(&pod(false), &host_pod(false)).await.unwrap_err();
+        let error = refused.ensure(&pod(false), &host_pod(false)).await.unwrap_err();
         assert!(error.to_string().starts_with("failed to create token Secret web-"), "{error}");
         let whole = format!("{error:?}");
         assert!(!whole.contains(TOKEN) && !whole.contains(&BASE64.encode(TOKEN)), "{whole}");

@@ -45,14 +45,6 @@ impl Renewals {
         Self { wall, issues: Mutex::default() }
     }
 
-    /// Records that tokens were issued for a pod, of which the first ends after `life`. Returns when they are renewed.
-    pub(super) fn issued(&self, pod: &str, life: Duration) -> Duration {
-        // 80 % of its life, as kubelets do.
-        let renew_after = (life / 5 * 4).max(SHORTEST);
-        self.record(pod, renew_after);
-        renew_after
-    }
-
     /// How long the tokens of a pod serve, of which the Secret says `renew_at`; none when they are due. Tokens of the
     /// present process go by both clocks. Of others nothing is known but the wall clock: if it says that there is more
     /// time than `life`, it was set, and they are renewed.
@@ -76,7 +68,8 @@ impl Renewals {
         REPAIR_PAUSE.checked_sub(elapsed).filter(|pause| !pause.is_zero())
     }
 
-    fn record(&self, pod: &str, renew_after: Duration) {
+    /// Records that the tokens of a pod are in its Secret, and how long they serve.
+    pub(super) fn record(&self, pod: &str, renew_after: Duration) {
         let mut issues = self.issues.lock().unwrap_or_else(PoisonError::into_inner);
         let issue = Issue { at: Instant::now(), wall: (self.wall)(), renew_after };
         issues.by_pod.insert(pod.to_owned(), issue);
@@ -90,6 +83,11 @@ impl Renewals {
     fn issue(&self, pod: &str) -> Option<Issue> {
         self.issues.lock().unwrap_or_else(PoisonError::into_inner).by_pod.get(pod).copied()
     }
+}
+
+/// When tokens are renewed of which the first ends after `life`: after 80 % of it, as kubelets do.
+pub(super) fn renew_after(life: Duration) -> Duration {
+    (life / 5 * 4).max(SHORTEST)
 }
 
 #[cfg(test)]
@@ -116,14 +114,15 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn tokens_are_renewed_at_four_fifths_of_their_life_whichever_clock_says_so_first() {
         let (renewals, wall) = renewals(10_000);
-        assert_eq!(renewals.issued("a", HOUR), RENEWED);
+        assert_eq!(renew_after(HOUR), RENEWED);
+        renewals.record("a", RENEWED);
         assert_eq!(renewals.left("a", None, HOUR), Some(RENEWED));
         wall.store(10_000 - 7200, Ordering::Relaxed);
         tokio::time::advance(Duration::from_mins(40)).await;
         assert_eq!(renewals.left("a", None, HOUR), Some(Duration::from_mins(8)), "the clock was set back");
         wall.store(10_000 + 7200, Ordering::Relaxed);
         assert_eq!(renewals.left("a", None, HOUR), None, "it was set ahead, or the machine was suspended");
-        renewals.issued("a", HOUR);
+        renewals.record("a", RENEWED);
         assert_eq!(renewals.left("a", None, HOUR), Some(RENEWED), "and that is all it costs");
         tokio::time::advance(RENEWED).await;
         assert_eq!(renewals.left("a", None, HOUR), None);
@@ -133,7 +132,8 @@ mod tests {
     async fn what_ends_at_once_is_renewed_once_a_minute() {
         let (renewals, _) = renewals(0);
         for life in [Duration::ZERO, Duration::from_secs(1)] {
-            assert_eq!(renewals.issued("a", life), SHORTEST);
+            assert_eq!(renew_after(life), SHORTEST);
+            renewals.record("a", SHORTEST);
             tokio::time::advance(Duration::from_secs(59)).await;
             assert_eq!(renewals.left("a", Some(at(0)), life), Some(Duration::from_secs(1)));
             tokio::time::advance(Duration::from_secs(1)).await;
@@ -161,7 +161,7 @@ mod tests {
     async fn a_repair_waits_a_little_after_the_last_issue() {
         let (renewals, _) = renewals(0);
         assert_eq!(renewals.repair_pause("a"), None);
-        renewals.issued("a", HOUR);
+        renewals.record("a", RENEWED);
         tokio::time::advance(Duration::from_secs(2)).await;
         assert_eq!(renewals.repair_pause("a"), Some(Duration::from_secs(3)));
         tokio::time::advance(REPAIR_PAUSE).await;
@@ -172,7 +172,7 @@ mod tests {
     async fn pods_that_are_gone_are_forgotten() {
         let (renewals, _) = renewals(0);
         for number in 0..FEW * 4 {
-            renewals.issued(&number.to_string(), HOUR);
+            renewals.record(&number.to_string(), RENEWED);
             tokio::time::advance(HOUR).await;
         }
         let left = renewals.issues.lock().unwrap().by_pod.len();
