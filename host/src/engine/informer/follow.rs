@@ -33,14 +33,17 @@ impl<S: 'static> Watch<S> {
         let body = timeout(LATE * 2, self.api.start(api::get(&url))).await.map_err(|_| Error::Silent)??;
         // It may be another server that answers since the last watch ended.
         self.confirm_identity().await?;
+        watching.opened(Instant::now());
         if let Some(reporter) = &self.reporter {
             reporter.works();
         }
         let mut frames = Frames::new(body, Instant::now() + self.lifetime + LATE);
         loop {
             let line = tokio::select! {
-                line = frames.next() => line?,
+                // First: what the caches have may be no past of this server, whose frames are ready.
+                biased;
                 () = self.epoch_over(watching.epoch) => return Err(Error::WentBack),
+                line = frames.next() => line?,
             };
             let Some(line) = line else { return Ok(()) };
             let effect = watching.event(Event::read(&line).map_err(Error::Frame)?)?;
@@ -191,6 +194,32 @@ mod tests {
         running.until_watches(2).await;
         assert_eq!(running.watched_from(), ["7", "9"]);
         assert_eq!(running.changes(), ["+a@5", "+a@9", "+b@10"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn watches_that_break_after_a_while_or_a_frame_are_resumed_soon_and_those_that_break_at_once_are_not()
+     {
+        const BREAKS: usize = 6;
+        for (breaks_late, frames, resumes_soon) in [(true, 0, true), (false, 1, true), (false, 0, false)] {
+            let mut script = script();
+            for number in 0..BREAKS {
+                let frame = modified("a", &(9 + number).to_string());
+                let frames = if frames == 0 { Vec::new() } else { vec![frame] };
+                script = if breaks_late { script.watch(&frames) } else { script.broken_watch(&frames) };
+            }
+            let (running, started) = (Running::start(script), Instant::now());
+            for number in 1..=BREAKS {
+                running.until_watches(number).await;
+                if breaks_late {
+                    tokio::time::sleep(LIFETIME / 5).await;
+                    running.break_watches();
+                }
+            }
+            running.until_watches(BREAKS + 1).await;
+            let open = if breaks_late { LIFETIME / 5 * 6 } else { Duration::ZERO };
+            let pauses = started.elapsed() - open;
+            assert_eq!(pauses < Duration::from_secs(3), resumes_soon, "{pauses:?}: see Watching::step");
+        }
     }
 
     #[tokio::test(start_paused = true)]
