@@ -127,7 +127,7 @@ impl Chunks {
 async fn replaced(pool: &mut watch::Receiver<kube::Client>) {
     if pool.changed().await.is_err() {
         // The pool is gone, and nobody replaces its client.
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

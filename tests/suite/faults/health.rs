@@ -105,6 +105,8 @@ async fn refused(proxies: [&FaultProxy; 2], tenant: &Tenant, refusals: [Refusal;
         expected.extend(words);
     }
     is_not_ready(tenant, &expected).await?;
-    proxies.iter().for_each(|proxy| proxy.clear());
+    for proxy in proxies {
+        proxy.clear();
+    }
     becomes_ready(tenant).await
 }

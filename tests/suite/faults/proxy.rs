@@ -132,7 +132,7 @@ fn an_answer_is_replaced_altered_or_late() -> Result<()> {
             (watches("configmaps").drop_frames(), String::new()),
             (
                 watches("configmaps").double_frames(),
-                frames.lines().map(|line| format!("{line}\n{line}\n")).collect(),
+                frames.split_inclusive('\n').flat_map(|line| [line, line]).collect(),
             ),
         ] {
             bench.proxy.rule(rule);

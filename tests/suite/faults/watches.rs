@@ -58,7 +58,9 @@ async fn disturbed(both: &Both, proxies: [&FaultProxy; 2], case: &Case) -> Resul
     if !case.lists_again {
         ensure!(all_lists() == listed, "pods were listed again");
     }
-    proxies.iter().for_each(|proxy| proxy.clear());
+    for proxy in proxies {
+        proxy.clear();
+    }
     Ok(())
 }
 
