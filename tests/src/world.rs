@@ -52,6 +52,7 @@ impl Options {
     }
 
     /// The same with a fault proxy between each syncer and each API server. The tests' own clients pass none.
+    #[must_use]
     pub fn through_proxies(self) -> Self {
         Self { has_proxies: true, ..self }
     }

@@ -24,7 +24,7 @@ const CERTIFICATE: &str = "fault-proxy";
 
 /// Where connections come in.
 pub(super) struct Listener {
-    listener: TcpListener,
+    socket: TcpListener,
     tls: TlsAcceptor,
     shared: Arc<Shared>,
     freezer: Arc<Freezer>,
@@ -32,12 +32,12 @@ pub(super) struct Listener {
 
 impl Listener {
     pub(super) fn new(
-        listener: TcpListener,
+        socket: TcpListener,
         pki: &Pki,
         shared: Arc<Shared>,
         freezer: Arc<Freezer>,
     ) -> Result<Self> {
-        Ok(Self { listener, tls: TlsAcceptor::from(Arc::new(tls(pki)?)), shared, freezer })
+        Ok(Self { socket, tls: TlsAcceptor::from(Arc::new(tls(pki)?)), shared, freezer })
     }
 
     /// Accepts until it is dropped, and every connection with it.
@@ -45,7 +45,7 @@ impl Listener {
         let mut connections = JoinSet::new();
         loop {
             tokio::select! {
-                accepted = self.listener.accept() => {
+                accepted = self.socket.accept() => {
                     let Ok((client, _)) = accepted else { continue };
                     let _ = client.set_nodelay(true);
                     let (carrier, stream) = self.freezer.carry(client);

@@ -103,8 +103,7 @@ impl Carrier {
 
     async fn until(&mut self, is_so: impl Fn(&State, u64) -> bool) {
         let number = self.number;
-        if self.state.wait_for(|state| is_so(state, number)).await.is_err() {
-            // The proxy is gone, and its connections with it.
-        }
+        // An error says that the proxy is gone, and its connections go with it.
+        let _ = self.state.wait_for(|state| is_so(state, number)).await;
     }
 }

@@ -59,11 +59,6 @@ impl Request {
             status: None,
         }
     }
-
-    /// Whether it changes something.
-    pub fn is_write(&self) -> bool {
-        !matches!(self.verb, Verb::Get | Verb::List | Verb::Watch)
-    }
 }
 
 fn verb(method: &Method, uri: &Uri, name: &str, resource: &str) -> Verb {

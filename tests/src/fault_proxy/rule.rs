@@ -12,6 +12,7 @@ use crate::eventually::{SOON, eventually};
 
 /// Which requests a rule is about.
 #[derive(Debug, Clone)]
+#[must_use = "it does nothing before it is a rule of a proxy"]
 pub struct Matcher {
     verb: Option<Verb>,
     /// Plural and subresource; `*` for all.
@@ -24,6 +25,7 @@ pub struct Matcher {
 
 /// Which requests get which fault, and how often.
 #[derive(Debug, Clone)]
+#[must_use = "it does nothing before a proxy has it"]
 pub struct Rule {
     matcher: Matcher,
     pub(super) fault: Fault,

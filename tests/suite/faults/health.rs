@@ -55,19 +55,26 @@ async fn away(plane: &Plane, tenant: &Tenant, side: &str) -> Result<()> {
 struct Refusal {
     what: Vec<Matcher>,
     with: (u16, &'static str),
-    words: &'static [&'static str],
+    words: [&'static str; 2],
 }
 
-fn refusals() -> Vec<Refusal> {
-    let all = || vec![any("*")];
-    let pods = || vec![lists("pods"), watches("pods")];
-    let maps = || vec![lists("configmaps"), watches("configmaps")];
+/// What the host and the virtual API server refuse at the same time.
+fn rounds() -> Vec<[Refusal; 2]> {
+    let all = |with, words| Refusal { what: vec![any("*")], with, words };
+    let kind = |plural, with, words| Refusal { what: vec![lists(plural), watches(plural)], with, words };
     vec![
-        Refusal { what: all(), with: (401, "Unauthorized"), words: &["API server", "401"] },
-        Refusal { what: all(), with: (403, "Forbidden"), words: &["API server", "403"] },
-        Refusal { what: all(), with: (500, "InternalError"), words: &["API server", "500"] },
-        Refusal { what: pods(), with: (403, "Forbidden"), words: &["Pod", "403"] },
-        Refusal { what: maps(), with: (500, "InternalError"), words: &["ConfigMap", "500"] },
+        [
+            all((401, "Unauthorized"), ["the host API server", "401"]),
+            all((500, "InternalError"), ["the virtual API server", "500"]),
+        ],
+        [
+            all((503, "ServiceUnavailable"), ["the host API server", "503 Service"]),
+            all((403, "Forbidden"), ["the virtual API server", "403"]),
+        ],
+        [
+            kind("pods", (403, "Forbidden"), ["v1/Pod on the host API server", "403"]),
+            kind("configmaps", (500, "InternalError"), ["v1/ConfigMap on the virtual API server", "500"]),
+        ],
     ]
 }
 
@@ -77,25 +84,29 @@ fn what_is_needed_and_refused_is_reported_until_it_is_allowed() -> Result<()> {
         let world = World::without_syncer(Options::build().await?.through_proxies()).await?;
         let (tenant, both) = (world.tenant(), Both::of(&world, "default").await?);
         tenant.start_syncer().await?;
-        for (proxy, side) in [(tenant.host_proxy()?, "host"), (tenant.virtual_proxy()?, "virtual")] {
-            for refusal in refusals() {
-                let case = format!("{side}: {:?}", refusal.with);
-                refused(proxy, tenant, side, refusal).await.context(case)?;
-            }
+        let proxies = [tenant.host_proxy()?, tenant.virtual_proxy()?];
+        for refusals in rounds() {
+            let words = refusals.iter().flat_map(|refusal| refusal.words).collect::<Vec<_>>();
+            refused(proxies, tenant, refusals).await.with_context(|| format!("{words:?}"))?;
         }
         both.create_pod("web", json!({})).await?;
         both.runs("web").await.map(drop)
     })
 }
 
-async fn refused(proxy: &FaultProxy, tenant: &Tenant, side: &str, refusal: Refusal) -> Result<()> {
-    let Refusal { what, with: (code, reason), words } = refusal;
-    for matcher in what {
-        proxy.rule(matcher.answer(code, reason));
+async fn refused(proxies: [&FaultProxy; 2], tenant: &Tenant, refusals: [Refusal; 2]) -> Result<()> {
+    let mut expected = Vec::new();
+    for (proxy, Refusal { what, with: (code, reason), words }) in proxies.into_iter().zip(refusals) {
+        for matcher in what {
+            proxy.rule(matcher.answer(code, reason));
+        }
+        // A refusal does not end the watches that are open.
+        proxy.cut_connections();
+        expected.extend(words);
     }
-    // A refusal does not end the watches that are open.
-    proxy.cut_connections();
-    is_not_ready(tenant, &[&[side], words].concat()).await?;
-    proxy.clear();
+    is_not_ready(tenant, &expected).await?;
+    for proxy in proxies {
+        proxy.clear();
+    }
     becomes_ready(tenant).await
 }

@@ -3,5 +3,6 @@
 mod connections;
 mod hangs;
 mod health;
+mod proxy;
 mod replies;
 mod watches;

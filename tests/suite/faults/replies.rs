@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, Secret, Service};
-use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 use serde_json::{Value, json};
 use weft_tests::eventually::eventually;
@@ -14,7 +13,7 @@ use weft_tests::pairs::Identity;
 use weft_tests::shared::in_own_world;
 use weft_tests::world::{Options, World};
 
-use crate::planes::both::{Both, Namespaced, at, create, name_of, uid};
+use crate::planes::both::{Both, Namespaced, at, create, name_of, text, uid};
 
 /// How long it may take to heal: the longest pause after failures, and room.
 const HEALED: Duration = Duration::from_mins(1);
@@ -34,25 +33,37 @@ fn on_host() -> Vec<Matcher> {
 
 /// Each write that it takes on the virtual side.
 fn on_virtual() -> Vec<Matcher> {
-    vec![posts("serviceaccounts/token"), posts("pods/binding"), patches("pods/status"), deletes("pods")]
+    [status_and_token(), vec![posts("pods/binding"), deletes("pods")]].concat()
+}
+
+/// Those whose conflicts are tried again. A conflict of the others says that there is another object or another binding,
+/// and a watch event follows it.
+fn status_and_token() -> Vec<Matcher> {
+    vec![posts("serviceaccounts/token"), patches("pods/status")]
 }
 
 /// A fault that hits each of the writes once, or several times.
 struct Case {
     name: &'static str,
     fault: fn(Matcher) -> Rule,
+    on_virtual: fn() -> Vec<Matcher>,
 }
 
 const CASES: &[Case] = &[
-    Case { name: "reply-lost", fault: |write| write.first(1).cut_after_effect() },
-    Case { name: "request-lost", fault: |write| write.first(1).cut_before_effect() },
-    Case { name: "second-reply-lost", fault: |write| write.nth(2).cut_after_effect() },
-    Case { name: "conflicts", fault: |write| write.first(2).answer(409, "Conflict") },
-    Case { name: "errors", fault: |write| write.first(3).answer(500, "InternalError") },
-    Case { name: "unavailable", fault: |write| write.first(3).answer(503, "ServiceUnavailable") },
+    Case { name: "reply-lost", fault: |write| write.first(1).cut_after_effect(), on_virtual },
+    Case { name: "request-lost", fault: |write| write.first(1).cut_before_effect(), on_virtual },
+    Case { name: "second-reply-lost", fault: |write| write.nth(2).cut_after_effect(), on_virtual },
+    Case {
+        name: "conflicts",
+        fault: |write| write.first(2).answer(409, "Conflict"),
+        on_virtual: status_and_token,
+    },
+    Case { name: "errors", fault: |write| write.first(3).answer(500, "InternalError"), on_virtual },
+    Case { name: "unavailable", fault: |write| write.first(3).answer(503, "ServiceUnavailable"), on_virtual },
     Case {
         name: "too-many",
         fault: |write| write.first(1).answer_with_retry_after(429, "TooManyRequests", 1),
+        on_virtual,
     },
 ];
 
@@ -79,7 +90,7 @@ async fn begin(world: &World, namespace: &str) -> Result<Both> {
 /// Everything of the namespace on the host, without what differs from run to run.
 async fn host_state(both: &Both) -> Result<BTreeMap<String, Value>> {
     let mut state = BTreeMap::new();
-    add::<Pod>(both, &mut state, &["/status/phase", "/spec/volumes"]).await?;
+    add::<Pod>(both, &mut state, &["/status/phase", "/spec/volumes/0", "/spec/volumes/1"]).await?;
     add::<ConfigMap>(both, &mut state, &["/data"]).await?;
     add::<Secret>(both, &mut state, &["/data/a"]).await?;
     add::<Service>(both, &mut state, &["/spec/ports", "/spec/type"]).await?;
@@ -91,13 +102,11 @@ async fn add<K: Namespaced>(both: &Both, state: &mut BTreeMap<String, Value>, sh
         let Some(identity) = Identity::of(&object).filter(|found| found.namespace == both.namespace()) else {
             continue;
         };
-        let (uid, object) = (object.uid().unwrap_or_default(), serde_json::to_value(object)?);
+        let object = serde_json::to_value(object)?;
         let fields: Vec<String> = shown.iter().map(|pointer| at(&object, pointer).to_string()).collect();
-        let key = format!("{} {}", identity.kind, identity.name);
-        let text = fields.join(" ").replace(both.namespace(), "<namespace>");
-        // Names of token Secrets have what a hash makes of the pod's.
-        let text = text.split('-').filter(|part| !part.contains(&uid)).collect::<Vec<_>>().join("-");
-        ensure!(state.insert(key.clone(), text.into()).is_none(), "the host has {key} twice");
+        let (key, shown) = (format!("{} {}", identity.kind, identity.name), fields.join(" "));
+        let shown = shown.replace(both.namespace(), "<namespace>");
+        ensure!(state.insert(key.clone(), shown.into()).is_none(), "the host has {key} twice");
     }
     Ok(())
 }
@@ -114,12 +123,23 @@ async fn virtual_state(both: &Both) -> Result<Vec<Value>> {
     pods.into_iter().map(shown).collect()
 }
 
+/// The Secret with the token of a pod, which has one.
+async fn token_secret(both: &Both, pod: &str) -> Result<String> {
+    let pod = both.host::<Pod>(pod).await?;
+    let name = text(&pod, "/spec/volumes/2/projected/sources/0/secret/name").to_owned();
+    let secret = serde_json::to_value(both.host_api::<Secret>().get(&name).await?)?;
+    let tokens = at(&secret, "/data").as_object().map_or(0, serde_json::Map::len);
+    ensure!(tokens == 1, "the Secret {name} has {tokens} tokens");
+    Ok(name)
+}
+
 /// What both sides show while the pods run, after a change, and in the end.
 async fn live(both: &Both) -> Result<[String; 2]> {
     for pod in ["one", "two"] {
         eventually("it runs", HEALED, async || both.runs(pod).await).await.with_context(|| pod.to_owned())?;
     }
     let first = uid(&both.host::<Pod>("one").await?).to_owned();
+    let token = eventually("the pod has its token", HEALED, async || token_secret(both, "one").await).await?;
     both.edit::<ConfigMap>("settings", json!({"data": {"a": "2"}})).await?;
     eventually("the host has the change", HEALED, async || {
         let host = both.host::<ConfigMap>("settings").await?;
@@ -133,6 +153,8 @@ async fn live(both: &Both) -> Result<[String; 2]> {
     both.delete::<Service>("web").await?;
     eventually("what was deleted is on neither side", HEALED, async || {
         ensure!(both.virtual_api::<Pod>().get_opt("one").await?.is_none(), "the virtual pod is there");
+        let token = both.host_api::<Secret>().get_opt(&token).await?;
+        ensure!(token.is_none(), "the token of the pod is there");
         let state = host_state(both).await?;
         ensure!(
             !state.keys().any(|key| key.ends_with("Pod one") || key.ends_with("Service web")),
@@ -152,7 +174,7 @@ fn a_write_that_is_lost_or_refused_ends_as_if_it_had_not_been() -> Result<()> {
         let (host, inner) = (tenant.host_proxy()?, tenant.virtual_proxy()?);
         tenant.start_syncer().await?;
         let undisturbed = live(&begin(&world, "undisturbed").await?).await?;
-        for Case { name, fault } in CASES {
+        for Case { name, fault, on_virtual } in CASES {
             let faults: Vec<_> = on_host()
                 .into_iter()
                 .map(|write| host.rule(fault(write)))

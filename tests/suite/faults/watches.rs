@@ -58,7 +58,9 @@ async fn disturbed(both: &Both, proxies: [&FaultProxy; 2], case: &Case) -> Resul
     if !case.lists_again {
         ensure!(all_lists() == listed, "pods were listed again");
     }
-    proxies.iter().for_each(|proxy| proxy.clear());
+    for proxy in proxies {
+        proxy.clear();
+    }
     Ok(())
 }
 
@@ -79,7 +81,7 @@ fn watches_that_break_repeat_or_expire_lose_nothing_and_make_nothing_twice() -> 
 }
 
 #[test]
-fn a_pod_waits_for_a_config_map_that_the_syncer_sees_later() -> Result<()> {
+fn a_config_map_that_the_syncer_sees_later_than_its_pod_arrives_and_holds_up_nobody() -> Result<()> {
     in_own_world(async {
         let world = World::without_syncer(Options::build().await?.through_proxies()).await?;
         let (tenant, both) = (world.tenant(), Both::of(&world, "default").await?);
@@ -94,7 +96,7 @@ fn a_pod_waits_for_a_config_map_that_the_syncer_sees_later() -> Result<()> {
         both.runs("other").await.context("a pod that needs no ConfigMap")?;
         proxy.clear();
         both.runs("late").await?;
-        let host = both.host::<ConfigMap>("late").await?;
+        let host = both.arrives::<ConfigMap>("late").await?;
         ensure!(at(&host, "/data/a") == "1", "{host}");
         let created = tenant.host_proxy()?.count(&posts("pods"));
         ensure!(created == 2, "{created} host pods were created");

@@ -33,6 +33,7 @@ impl<S: 'static> Watch<S> {
         let body = timeout(LATE * 2, self.api.start(api::get(&url))).await.map_err(|_| Error::Silent)??;
         // It may be another server that answers since the last watch ended.
         self.confirm_identity().await?;
+        watching.opened(Instant::now());
         if let Some(reporter) = &self.reporter {
             reporter.works();
         }
@@ -193,6 +194,33 @@ mod tests {
         running.until_watches(2).await;
         assert_eq!(running.watched_from(), ["7", "9"]);
         assert_eq!(running.changes(), ["+a@5", "+a@9", "+b@10"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn watches_that_break_after_a_while_or_a_frame_are_resumed_soon_and_those_that_break_at_once_are_not()
+     {
+        const BREAKS: usize = 6;
+        for (breaks_late, frames, resumes_soon) in [(true, 0, true), (false, 1, true), (false, 0, false)] {
+            let mut script = script();
+            for number in 0..BREAKS {
+                let frame = modified("a", &(9 + number).to_string());
+                let frames = if frames == 0 { Vec::new() } else { vec![frame] };
+                script = if breaks_late { script.watch(&frames) } else { script.broken_watch(&frames) };
+            }
+            let (running, started) = (Running::start(script), Instant::now());
+            for number in 1..=BREAKS {
+                running.until_watches(number).await;
+                if breaks_late {
+                    tokio::time::sleep(LIFETIME / 5).await;
+                    running.break_watches();
+                }
+            }
+            running.until_watches(BREAKS + 1).await;
+            let open = if breaks_late { LIFETIME / 5 * 6 } else { Duration::ZERO };
+            let took = started.elapsed();
+            let is_soon = took < open + Duration::from_secs(3);
+            assert_eq!(is_soon, resumes_soon, "{took:?}, of which open {open:?}: see Watching::step");
+        }
     }
 
     #[tokio::test(start_paused = true)]

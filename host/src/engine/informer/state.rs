@@ -23,6 +23,8 @@ use crate::engine::informer::wire::{Effect, Event, HeadMetadata, PageMetadata};
 const AUDIT: Duration = Duration::from_mins(5);
 /// Doubled once for each failure in a row, this is the pause after it.
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
+/// A watch that was open for so long went well, however it ended.
+const STEADY: Duration = Duration::from_secs(5);
 /// Longest pause after failures.
 const LAST_BACKOFF: Duration = Duration::from_secs(10);
 
@@ -86,7 +88,9 @@ pub(super) struct Watching {
     pub(super) version: ResourceVersion,
     /// Of the server when its list was begun.
     pub(super) epoch: u64,
+    /// In a row: neither frames nor time between them.
     failures: u32,
+    opened: Option<Instant>,
     next_audit: Instant,
 }
 
@@ -164,7 +168,7 @@ impl Listed {
             Ok(()) => {
                 let next_audit = now + AUDIT;
                 let Self { version, epoch, .. } = self;
-                State::Watching(Watching { version, epoch, failures: 0, next_audit })
+                State::Watching(Watching { version, epoch, failures: 0, opened: None, next_audit })
             }
             Err(error) => self.tries.failed(error),
         }
@@ -191,6 +195,11 @@ impl Tries {
 }
 
 impl Watching {
+    /// The server has begun to send events.
+    pub(super) fn opened(&mut self, now: Instant) {
+        self.opened = Some(now);
+    }
+
     /// After an event: moves to its version and says what it does to the store; fails if it ends the watch.
     pub(super) fn event<'a>(&mut self, event: Event<'a>) -> Result<Effect<'a>, Error> {
         let (version, effect) = match event {
@@ -211,11 +220,14 @@ impl Watching {
             }
         };
         self.version = ResourceVersion::new(&version);
+        self.failures = 0;
         Ok(effect)
     }
 
     /// After the watch has ended, as it was asked to or by a failure.
     pub(super) fn step(mut self, end: Result<(), Error>, now: Instant) -> State {
+        let lasted = self.opened.take().is_some_and(|opened| now - opened >= STEADY);
+        self.failures = if lasted { 0 } else { self.failures };
         match end {
             Ok(()) => self.failures = 0,
             Err(error) if error.is_expired() => return State::Expired,

@@ -257,6 +257,13 @@ impl Running {
         self.script.lock().unwrap().open.clear();
     }
 
+    /// The connections of all open watches break.
+    pub(super) fn break_watches(&self) {
+        for watch in self.script.lock().unwrap().open.drain(..) {
+            watch.try_send(Err(io::ErrorKind::ConnectionReset.into())).unwrap();
+        }
+    }
+
     /// The storage is at this version from now on.
     pub(super) fn set_storage_version(&self, version: u64) {
         self.script.lock().unwrap().storage_version = version;
