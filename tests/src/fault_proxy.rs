@@ -5,9 +5,9 @@
 //! request is recorded, so that a test can count writes:
 //!
 //! ```ignore
-//! let lost = world.host_proxy()?.rule(posts("pods").first(1).cut_after_effect());
+//! let lost = tenant.host_proxy()?.rule(posts("pods").first(1).cut_after_effect());
 //! both.create_pod("web", json!({})).await?;
-//! lost.applied(1).await?;
+//! lost.at_least(1).await?;
 //! ```
 
 mod connection;

@@ -105,3 +105,49 @@ async fn from_kubeconfig(
     let options = kube::config::KubeConfigOptions { context, ..Default::default() };
     kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(wrong)
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    fn connection(kubeconfig: &Path) -> Connection {
+        Connection { kubeconfig: Some(kubeconfig.to_owned()), context: None }
+    }
+
+    #[tokio::test]
+    async fn a_client_sends_what_its_kubeconfig_says_to_the_server_that_it_names() {
+        let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let config = serde_json::json!({
+            "current-context": "a", "contexts": [{"name": "a", "context": {"cluster": "a", "user": "a"}}],
+            "clusters": [{"name": "a", "cluster": {"server": format!("http://{}", server.local_addr().unwrap())}}],
+            "users": [{"name": "a", "user": {"token": "secret"}}],
+        });
+        std::fs::write(file.path(), config.to_string()).unwrap();
+        let answering = async {
+            let (mut client, _) = server.accept().await.unwrap();
+            let mut request = vec![0; 4096];
+            let read = client.read(&mut request).await.unwrap();
+            client.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+            String::from_utf8(request[..read].to_vec()).unwrap().to_lowercase()
+        };
+        let asking = async {
+            let client = client(&connection(file.path()), "host").await.unwrap();
+            client.send(http::Request::get("/livez").body(Body::empty()).unwrap()).await.unwrap()
+        };
+        let (request, response) = tokio::join!(answering, asking);
+        assert_eq!(response.status(), 204);
+        assert!(
+            request.starts_with("get /livez") && request.contains("authorization: bearer secret"),
+            "{request}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_kubeconfig_that_cannot_be_read_is_named_with_its_key() {
+        let error = client(&connection(Path::new("/nowhere")), "virtual").await.err().unwrap().to_string();
+        assert!(error.contains("/nowhere") && error.contains("`virtual.kubeconfig`"), "{error}");
+    }
+}

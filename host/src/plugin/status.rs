@@ -80,3 +80,18 @@ impl Shown {
         Self { name, version: None, digest: None, mappings: Vec::new(), problem, is_awaited }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_plugins_that_objects_wait_for_are_a_problem() {
+        let status = Status::default();
+        status.show(vec![Shown::refused("labels", "its file is damaged", false)]);
+        assert_eq!(status.awaited(), None, "its failure policy lets objects pass, or refuses them");
+        status.show(vec![Shown::refused("labels", "its file is damaged", true)]);
+        let expected = "objects wait for the plugin labels: its file is damaged";
+        assert_eq!(status.awaited().as_deref(), Some(expected));
+    }
+}
