@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_virtual_object_that_was_replaced_meanwhile_is_no_failure() {
+    async fn a_deletion_that_meets_a_conflict_is_tried_again_and_is_no_event() {
         let on_virtual = |asked: &Asked| match asked.method {
             Method::DELETE => Answer::failure(409, "Conflict"),
             _ => echo(asked),
@@ -352,7 +352,8 @@ mod tests {
         let bench = Bench::new(echo, on_virtual);
         bench.put_virtual("v1/Pod", ran_pod());
         let outcome = bench.syncer(Vec::new()).reconcile(&key("v1/Pod", "shop", "web")).await;
-        assert_eq!((outcome, bench.virtual_requests.lines()), (Outcome::Done, vec![VIRTUAL_POD.to_owned()]));
+        let requests = bench.virtual_requests.lines();
+        assert_eq!((outcome, requests), (Outcome::Failed(None), vec![VIRTUAL_POD.to_owned()]));
         assert_eq!(bench.reasons().await, Vec::<String>::new());
     }
 

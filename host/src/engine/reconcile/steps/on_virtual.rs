@@ -36,8 +36,9 @@ impl Steps {
     ) -> Result<(), Error> {
         self.companions.before_bind(&target.key.kind, node).await?;
         match self.writer.bind(target.resource(), name, uid, node).await {
-            // Bound already, by an earlier try whose answer was lost, or gone: the next watch event shows which.
-            Err(error) if error.code() == Some(409) || error.is_not_found() => {}
+            // Gone: the next watch event shows it. A conflict is tried again: it may be bound already, which the next decision
+            // sees, but nothing says so.
+            Err(error) if error.is_not_found() => {}
             result => {
                 result.map_err(target.failed_to(Side::Virtual, "bind"))?;
                 self.state.bindings.accepted(uid);
@@ -69,8 +70,6 @@ impl Steps {
         grace: i64,
     ) -> Result<(), Error> {
         match self.writer.delete_virtual(target.resource(), name, uid, grace).await {
-            // Another object of that name: the next watch event shows it.
-            Err(error) if error.is_conflict() => {}
             Err(error) => return Err(target.failed_to(Side::Virtual, "delete")(error).into()),
             Ok(None) => {}
             Ok(Some(object)) => self.state.virtual_answered(&target.key.kind, &object),
@@ -102,13 +101,13 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_pod_is_bound_once_and_a_binding_that_is_there_already_is_no_failure() {
+    async fn a_pod_is_bound_once_and_a_conflict_is_tried_again() {
         const BINDING: &str = "POST /api/v1/namespaces/shop/pods/web/binding";
         let (bench, outcome) = placed(echo).await;
         assert_eq!((outcome, bench.virtual_requests.lines()), (Outcome::Done, vec![BINDING.to_owned()]));
         assert!(bench.state.bindings.is_accepted("uid-1"), "until the store shows it");
         let (bench, outcome) = placed(|_| Answer::failure(409, "Conflict")).await;
-        assert_eq!(outcome, Outcome::Done);
+        assert_eq!(outcome, Outcome::Failed(None));
         assert_eq!(bench.virtual_requests.lines(), [BINDING, BINDING], "it is not taken for bound");
     }
 
