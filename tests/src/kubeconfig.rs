@@ -1,12 +1,13 @@
 //! Writes kubeconfig files that need no other file.
 
-use std::fs;
+use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::json;
+use tempfile::NamedTempFile;
 
 use crate::pki::Pair;
 
@@ -27,5 +28,9 @@ pub fn write(path: &Path, server: &str, authority: &str, client: &Pair) -> Resul
         }}],
     });
     let text = serde_json::to_string_pretty(&config)?;
-    fs::write(path, text).with_context(|| format!("failed to write {}", path.display()))
+    // At once: tests beside each other have users of the same name, and a reader must not see half a file.
+    let folder = path.parent().context("a kubeconfig is in a folder")?;
+    let mut file = NamedTempFile::new_in(folder)?;
+    file.write_all(text.as_bytes())?;
+    file.persist(path).map(drop).with_context(|| format!("failed to write {}", path.display()))
 }

@@ -3,6 +3,7 @@
 mod connections;
 mod hangs;
 mod health;
+mod neighbours;
 mod proxy;
 mod replies;
 mod watches;

@@ -21,7 +21,7 @@ use crate::server::{Pod, Server};
 
 /// As the documentation's examples have it.
 const CLUSTER: &str = "my-vcluster";
-const HOST_NAMESPACE: &str = "team-a";
+pub(crate) const HOST_NAMESPACE: &str = "team-a";
 const NAMESPACE: &str = "bench";
 const NODES: usize = 3;
 

@@ -24,13 +24,13 @@ const IDLE: Duration = Duration::from_secs(20);
 
 /// The latencies of one open loop, in milliseconds.
 #[derive(Debug)]
-struct Latencies {
+pub(crate) struct Latencies {
     /// From the server's reply to the client, to the host pod seen.
-    forward: Vec<f64>,
+    pub(crate) forward: Vec<f64>,
     /// The same from the moment the pod was due.
     forward_from_due: Vec<f64>,
     /// From the host pod seen ready to the virtual pod seen ready.
-    back: Vec<f64>,
+    pub(crate) back: Vec<f64>,
     /// From the moment the pod was due to the virtual pod seen ready.
     whole: Vec<f64>,
 }
@@ -38,16 +38,8 @@ struct Latencies {
 /// The open loop with the syncer, beside pairs that exist already.
 pub(crate) async fn measure(bench: &Bench, pods: u32, existing: u32, report: &mut Report) -> Result<()> {
     let syncer = bench.syncer()?;
-    let mut observation = bench.observe("loop", pods, Watched::Both).await?;
-    let ledger = Arc::clone(&observation.ledger);
     let (started, before) = (Instant::now(), usage::cpu(syncer)?);
-    bench.create(&ledger, PACE).await?;
-    observation.until("the pods are ready", |life| life.r#virtual.ready.is_some()).await?;
-    bench.agree(existing + pods).await?;
-    bench.delete(&ledger, PACE).await?;
-    observation
-        .until("the pods are gone", |life| life.r#virtual.gone.is_some() && life.host.gone.is_some())
-        .await?;
+    let latencies = open_loop(bench, "loop", pods, existing).await?;
     let (window, spent) = (started.elapsed(), usage::cpu(syncer)?.saturating_sub(before));
     let idle = idle(syncer, IDLE).await?.mul_f64(window.as_secs_f64() / IDLE.as_secs_f64());
     let cpu = per_pod_ms(spent.saturating_sub(idle), pods);
@@ -55,11 +47,24 @@ pub(crate) async fn measure(bench: &Bench, pods: u32, existing: u32, report: &mu
         "at 10 pods/s beside {existing} pairs: syncer CPU {cpu:.2} ms a pod life (idle {idle:.2?} in {window:.0?} \
          taken off)"
     ));
-    let latencies = Latencies::of(&ledger);
     latencies.report("the syncer", report);
     report.add(row("forward_ms", "10/s: create reply to host pod seen, ms", &latencies.forward, pods));
     report.add(row("back_ms", "10/s: host ready to virtual ready, ms", &latencies.back, pods));
     Ok(())
+}
+
+/// The open loop with the syncer: pods come and go at the pace.
+pub(crate) async fn open_loop(bench: &Bench, round: &str, pods: u32, existing: u32) -> Result<Latencies> {
+    let mut observation = bench.observe(round, pods, Watched::Both).await?;
+    let ledger = Arc::clone(&observation.ledger);
+    bench.create(&ledger, PACE).await?;
+    observation.until("the pods are ready", |life| life.r#virtual.ready.is_some()).await?;
+    bench.agree(existing + pods).await?;
+    bench.delete(&ledger, PACE).await?;
+    observation
+        .until("the pods are gone", |life| life.r#virtual.gone.is_some() && life.host.gone.is_some())
+        .await?;
+    Ok(Latencies::of(&ledger))
 }
 
 /// The open loop by hand: what the servers, the network and the client's own watches take anyway.

@@ -9,6 +9,7 @@ mod create;
 mod latency;
 mod ledger;
 mod load;
+mod noisy;
 mod plugins;
 mod pods;
 mod report;
@@ -81,6 +82,8 @@ enum Measurement {
     Restart,
     /// Requests of a pod's life.
     Requests,
+    /// Latency beside a namespace whose pods the host refuses, against the same without it.
+    Noisy,
 }
 
 #[tokio::main]
@@ -107,7 +110,7 @@ impl Arguments {
 }
 
 async fn measure(arguments: &Arguments) -> Result<Report> {
-    use Measurement::{Latency, Memory, Requests, Restart, Throughput};
+    use Measurement::{Latency, Memory, Noisy, Requests, Restart, Throughput};
     let mut report = Report::default();
     if arguments.what == What::Create {
         report.note(format!("load of the machine before the start: {}", usage::load()));
@@ -127,7 +130,7 @@ async fn measure(arguments: &Arguments) -> Result<Report> {
         of_plugins(arguments, &binaries, &mut report).await?;
         return Ok(report);
     }
-    if arguments.wants(&[Throughput, Latency, Memory, Restart]) {
+    if arguments.wants(&[Throughput, Latency, Memory, Restart, Noisy]) {
         timed(arguments, &binaries, &mut report).await?;
     }
     if arguments.wants(&[Requests, Restart]) {
@@ -148,7 +151,7 @@ async fn of_plugins(arguments: &Arguments, binaries: &Binaries, report: &mut Rep
 
 /// What is timed: nothing is logged beside it, and the processors are kept awake.
 async fn timed(arguments: &Arguments, binaries: &Binaries, report: &mut Report) -> Result<()> {
-    use Measurement::{Latency, Memory, Restart, Throughput};
+    use Measurement::{Latency, Memory, Noisy, Restart, Throughput};
     say("starting the planes");
     let bench = Bench::start(binaries, false).await?;
     let spinners = Spinners::start(&binaries.programs.planes, bench.dir()).await;
@@ -158,15 +161,18 @@ async fn timed(arguments: &Arguments, binaries: &Binaries, report: &mut Report) 
     if arguments.wants(&[Latency, Memory, Restart]) {
         settled(&bench, arguments, report).await?;
     }
-    if !arguments.wants(&[Latency, Throughput]) {
-        return Ok(());
+    if arguments.wants(&[Latency, Throughput]) {
+        let template = bench.template().await?;
+        if arguments.wants(&[Latency]) {
+            latency::floor(&bench, &template, LOOP_PODS, report).await?;
+        }
+        if arguments.wants(&[Throughput]) {
+            throughput::measure(&bench, &template, arguments.pods, arguments.rounds, report).await?;
+        }
     }
-    let template = bench.template().await?;
-    if arguments.wants(&[Latency]) {
-        latency::floor(&bench, &template, LOOP_PODS, report).await?;
-    }
-    if arguments.wants(&[Throughput]) {
-        throughput::measure(&bench, &template, arguments.pods, arguments.rounds, report).await?;
+    if arguments.wants(&[Noisy]) {
+        bench.start_syncer().await?;
+        noisy::measure(&bench, LOOP_PODS, report).await?;
     }
     Ok(())
 }
