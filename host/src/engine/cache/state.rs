@@ -1,6 +1,6 @@
 //! What the parts of the engine share: the stores of every kind, who refers to whom, and the facts.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
@@ -28,6 +28,8 @@ pub(crate) struct State {
     pub(crate) queue: Queue,
     /// Virtual Namespaces, for their labels.
     pub(crate) namespaces: Arc<Store<Virtual>>,
+    /// Which labels each of them had when its pods were last requeued.
+    namespace_labels: Mutex<HashMap<String, BTreeMap<String, String>>>,
     /// Virtual Nodes.
     pub(crate) nodes: Arc<Store<Virtual>>,
     /// Virtual PersistentVolumes that mirror the host's.
@@ -54,6 +56,7 @@ impl State {
             kinds: RwLock::default(),
             queue: Queue::default(),
             namespaces: Arc::default(),
+            namespace_labels: Mutex::default(),
             nodes: Arc::default(),
             volumes: Arc::default(),
             uses: Index::default(),
@@ -168,8 +171,8 @@ impl State {
         let is_its_name = |name: &VirtualName| self.names.host_name(name).as_str() == object.name();
         let name = self.names.virtual_name(object.name()).or_else(|| {
             // A hash cannot be read.
-            let all = self.synced(kind)?.r#virtual.names();
-            all.into_iter().map(|(namespace, name)| VirtualName::new(namespace, name)).find(is_its_name)
+            let names = self.synced(kind)?.r#virtual.names_in(namespace, "");
+            names.into_iter().map(|name| VirtualName::new(namespace, name)).find(is_its_name)
         })?;
         (name.namespace == namespace).then(|| Key { kind: kind.clone(), name })
     }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use weft_core::object::Object;
 
-use super::{Absence, Change, Entry, Name, Store, join, split};
+use super::names::{Name, join, split};
+use super::{Absence, Change, Entry, Store};
 use crate::engine::cache::version::{ResourceVersion, version_of};
 
 /// Namespace and name of an object that a list does not have, and the object.
