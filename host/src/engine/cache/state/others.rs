@@ -14,6 +14,9 @@ impl State {
     /// A virtual Namespace has changed: requeues its pods if its labels have, which is all that rules read of it.
     pub(crate) fn namespace_changed(&self, changed: &Changed<Virtual>) {
         let labels = changed.object.as_ref().map(|namespace| namespace.label_texts()).unwrap_or_default();
+        if changed.object.is_none() {
+            self.services.lock().unwrap_or_else(PoisonError::into_inner).remove(&changed.name);
+        }
         if self.set_namespace_labels(&changed.name, labels) {
             self.requeue_pods(&changed.name);
         }
@@ -76,7 +79,7 @@ mod tests {
     use crate::engine::testing::Bench;
 
     /// A change of the virtual Namespace `shop`.
-    fn shop(bench: &Bench, metadata: serde_json::Value) {
+    fn shop(bench: &Bench, metadata: &serde_json::Value) {
         let mut object = VirtualObject::from_json(json!({"metadata": metadata})).unwrap();
         object.metadata_mut().insert("name".to_owned(), "shop".into());
         bench.state.namespace_changed(&Changed::new(Arc::new(object)));
@@ -88,15 +91,15 @@ mod tests {
         for namespace in ["shop", "other"] {
             bench.put_virtual("v1/Pod", json!({"metadata": {"namespace": namespace, "name": "web"}}));
         }
-        shop(&bench, json!({"labels": {"team": "a"}}));
+        shop(&bench, &json!({"labels": {"team": "a"}}));
         assert_eq!(queued(&bench.state).await, ["Pod shop/web"]);
-        shop(&bench, json!({"labels": {"team": "a"}, "annotations": {"a": "b"}, "resourceVersion": "9"}));
+        shop(&bench, &json!({"labels": {"team": "a"}, "annotations": {"a": "b"}, "resourceVersion": "9"}));
         assert_eq!(queued(&bench.state).await, Vec::<String>::new(), "no rule reads what has changed");
-        shop(&bench, json!({"labels": {"team": "b"}}));
+        shop(&bench, &json!({"labels": {"team": "b"}}));
         assert_eq!(queued(&bench.state).await, ["Pod shop/web"]);
-        shop(&bench, json!({"labels": null}));
+        shop(&bench, &json!({"labels": null}));
         assert_eq!(queued(&bench.state).await, ["Pod shop/web"]);
-        shop(&bench, json!({}));
+        shop(&bench, &json!({}));
         assert_eq!(queued(&bench.state).await, Vec::<String>::new());
     }
 
@@ -108,7 +111,7 @@ mod tests {
             bench.put_virtual("v1/Pod", json!({"metadata": metadata}));
         }
         let pods = bench.state.synced(&Kind::new("v1/Pod")).unwrap().r#virtual.clone();
-        shop(&bench, json!({"labels": {"team": "a"}}));
+        shop(&bench, &json!({"labels": {"team": "a"}}));
         assert!(pods.visited() <= 1, "{} pods of other namespaces: see Store::names_in", pods.visited());
         let (namespace, name) = (String::new(), "shop".to_owned());
         bench.state.namespace_changed(&Changed { namespace, name, object: None, last: None });
