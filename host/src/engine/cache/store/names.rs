@@ -5,7 +5,6 @@ use std::sync::Arc;
 use weft_core::object::Object;
 
 use super::{Entry, State, Store};
-use crate::engine::cache::version::ResourceVersion;
 
 /// `namespace/name`, or `name`.
 pub(super) type Name = Box<str>;
@@ -30,13 +29,6 @@ impl<S> Store<S> {
         let prefix = join(namespace, prefix);
         let found = state.beginning_with(&prefix).map(|(name, _)| split(name));
         found.filter(|(found, _)| *found == namespace).map(|(_, name)| name.to_owned()).collect()
-    }
-
-    /// The names of the objects that are not newer than `version`, as `(namespace, name)`.
-    pub(crate) fn names_until(&self, version: &ResourceVersion) -> Vec<(String, String)> {
-        let state = self.lock();
-        let old = state.objects.iter().filter(|(_, entry)| !entry.version.is_newer_than(version));
-        old.map(|(name, _)| owned(name)).collect()
     }
 
     /// The names of all objects, as `(namespace, name)`.
@@ -72,7 +64,8 @@ pub(super) fn split(name: &str) -> (&str, &str) {
     name.split_once('/').unwrap_or(("", name))
 }
 
-fn owned(name: &Name) -> (String, String) {
+/// The same, owned.
+pub(super) fn owned(name: &Name) -> (String, String) {
     let (namespace, name) = split(name);
     (namespace.to_owned(), name.to_owned())
 }
