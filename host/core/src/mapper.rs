@@ -93,9 +93,14 @@ pub trait Patcher: Send + Sync {
     }
 
     /// The host object to try instead when the host refused the fields `refused` (its own notation,
-    /// such as `spec.clusterIPs`); `None` when there is nothing to leave to the host. `refused` is empty
-    /// when the host failed without naming a field.
+    /// such as `spec.clusterIPs`); `None` when there is nothing to leave to the host.
     fn relax(&self, _desired: &HostObject, _refused: &[String]) -> Option<HostObject> {
+        None
+    }
+
+    /// The same when the host failed: `desired` without what a host refuses by a failure that names no field;
+    /// `None` when there is nothing of the kind in it.
+    fn relax_unnamed(&self, _desired: &HostObject) -> Option<HostObject> {
         None
     }
 }

@@ -81,14 +81,17 @@ impl Error {
         }
     }
 
-    /// The fields that the server refused, in Kubernetes' notation: none of them by name when it says that
-    /// it failed, which is its answer to a taken `healthCheckNodePort`. `None` for all other errors.
+    /// The fields that the server refused, in Kubernetes' notation; `None` for errors that are no refusal of fields.
     pub fn refused_fields(&self) -> Option<&[String]> {
         match self {
             Self::Status { code: 422, fields, .. } => Some(fields),
-            Self::Status { code: 500, .. } => Some(&[]),
             _ => None,
         }
+    }
+
+    /// Whether the server says that it failed. It may do so again, or only once.
+    pub fn is_failure(&self) -> bool {
+        matches!(self, Self::Status { code: 500, reason, .. } if reason == "InternalError")
     }
 
     /// When it is worth trying again, if the server or the gate said so.

@@ -8,6 +8,7 @@
 mod failed;
 pub(crate) mod gate;
 mod request;
+mod trial;
 
 use std::sync::Arc;
 
@@ -25,6 +26,7 @@ pub(crate) use failed::{Failed, Side};
 use gate::Gate;
 pub(crate) use request::FIELD_MANAGER;
 use request::{APPLY_PATCH, JSON, MERGE_PATCH, binding, body, forced, patch_request, token_request, write};
+pub(crate) use trial::Trial;
 
 /// Writes to both clusters. On the host it knows one namespace.
 pub(crate) struct Writer {

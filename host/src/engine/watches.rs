@@ -43,10 +43,10 @@ impl Watches {
     /// `service` is the host Service that owns everything.
     pub(crate) fn start(&self, writer: &Arc<Writer>, service: &str, tasks: &mut Tasks) {
         let state = self.state.clone();
-        let relabelled = Arc::new(move |changed: Changed<Virtual>| state.requeue_pods(&changed.name));
+        let namespace_changed = Arc::new(move |changed: Changed<Virtual>| state.namespace_changed(&changed));
         let mirrored = format!("{}%3Dtrue", MIRRORED_LABEL.replace('/', "%2F"));
         let state = &self.state;
-        let namespaces = self.of_virtual(&namespaces(), state.namespaces.clone(), relabelled);
+        let namespaces = self.of_virtual(&namespaces(), state.namespaces.clone(), namespace_changed);
         let nodes = self.of_virtual(&nodes(), state.nodes.clone(), Arc::new(|_| {}));
         let of_claims = self.state.clone();
         let mirrored_changed = Arc::new(move |changed: Changed<Virtual>| of_claims.volume_changed(&changed));

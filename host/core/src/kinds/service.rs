@@ -122,6 +122,10 @@ impl Patcher for Service {
     fn relax(&self, desired: &HostObject, refused: &[String]) -> Option<HostObject> {
         allocation::relax(desired, refused)
     }
+
+    fn relax_unnamed(&self, desired: &HostObject) -> Option<HostObject> {
+        allocation::relax_health_port(desired)
+    }
 }
 
 /// Whether this is the virtual API server's own Service, which the engine moves to the address of the

@@ -23,7 +23,7 @@ pub(super) fn write(
     content_type: &'static str,
     value: &impl Serialize,
 ) -> Request<Vec<u8>> {
-    api::request(method, &format!("{path}?fieldManager={FIELD_MANAGER}"), Some(content_type), body(value))
+    write_with("", method, path, content_type, value)
 }
 
 /// The same; fields that others own become ours.
@@ -33,12 +33,29 @@ pub(super) fn forced(
     content_type: &'static str,
     value: &impl Serialize,
 ) -> Request<Vec<u8>> {
-    api::request(
-        method,
-        &format!("{path}?fieldManager={FIELD_MANAGER}&force=true"),
-        Some(content_type),
-        body(value),
-    )
+    write_with("&force=true", method, path, content_type, value)
+}
+
+/// A write with these parameters beside our name.
+fn write_with(
+    parameters: &str,
+    method: Method,
+    path: &str,
+    content_type: &'static str,
+    value: &impl Serialize,
+) -> Request<Vec<u8>> {
+    let url = format!("{path}?fieldManager={FIELD_MANAGER}{parameters}");
+    api::request(method, &url, Some(content_type), body(value))
+}
+
+/// What a server answers to a write of `value` without carrying it out.
+pub(super) fn dry_run(
+    method: Method,
+    path: &str,
+    content_type: &'static str,
+    value: &impl Serialize,
+) -> Request<Vec<u8>> {
+    write_with("&dryRun=All", method, path, content_type, value)
 }
 
 pub(super) fn body(value: &impl Serialize) -> Vec<u8> {
@@ -48,6 +65,17 @@ pub(super) fn body(value: &impl Serialize) -> Vec<u8> {
 
 /// A change of an object that must have this UID.
 pub(super) fn patch_request(path: &str, uid: &str, change: &Change) -> Request<Vec<u8>> {
+    let (content_type, body) = patch_body(uid, change);
+    write(Method::PATCH, path, content_type, &body)
+}
+
+/// What a server answers to the same without carrying it out.
+pub(super) fn patch_dry_run(path: &str, uid: &str, change: &Change) -> Request<Vec<u8>> {
+    let (content_type, body) = patch_body(uid, change);
+    dry_run(Method::PATCH, path, content_type, &body)
+}
+
+fn patch_body(uid: &str, change: &Change) -> (&'static str, Value) {
     let content_type = match change.format {
         PatchFormat::Merge => MERGE_PATCH,
         PatchFormat::Strategic => STRATEGIC_PATCH,
@@ -57,7 +85,7 @@ pub(super) fn patch_request(path: &str, uid: &str, change: &Change) -> Request<V
     if let Some(fields) = body.as_object_mut() {
         weft_core::object::child_mut(fields, "metadata").insert("uid".into(), uid.into());
     }
-    write(Method::PATCH, path, content_type, &body)
+    (content_type, body)
 }
 
 /// The body that binds a pod to a node.
@@ -94,5 +122,8 @@ mod tests {
         assert_eq!(body, json!({"metadata": {"uid": "uid-1", "labels": {"a": "b"}}}));
         let request = forced(Method::PATCH, "/api/v1/pods/web", APPLY_PATCH, &body);
         assert_eq!(request.uri().query(), Some("fieldManager=weft&force=true"));
+        let request = patch_dry_run("/api/v1/pods/web", "uid-1", &change);
+        assert_eq!(request.uri().query(), Some("fieldManager=weft&dryRun=All"));
+        assert_eq!(serde_json::from_slice::<Value>(request.body()).unwrap(), body);
     }
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Semaphore;
 use weft_core::mapper::Mapper;
+use weft_core::names::Names;
 use weft_core::object::{Host, Key, Kind, ResourceType, Virtual};
 
 use crate::engine::cache::store::Store;
@@ -185,14 +186,29 @@ impl SyncedKind {
     }
 
     /// Whether `key` can be reconciled; if not, [`Self::take_early`] returns it once it can.
-    pub(crate) fn is_ready_for(&self, key: &Key) -> bool {
+    pub(crate) fn is_ready_for(&self, key: &Key, names: &Names) -> bool {
         if self.is_synced() {
             return true;
         }
         let mut early = self.early.lock().unwrap_or_else(PoisonError::into_inner);
-        early.insert(key.clone());
+        // What no store has yet is queued when one gets it, and a kind that the host lacks may wait for ever.
+        if self.has_object(key, names) {
+            early.insert(key.clone());
+        } else {
+            early.remove(key);
+        }
         // The last list may have become complete meanwhile, and found nothing here.
-        self.is_synced()
+        let is_ready = self.is_synced();
+        if is_ready {
+            early.remove(key);
+        }
+        is_ready
+    }
+
+    /// Whether there is an object on either side.
+    fn has_object(&self, key: &Key, names: &Names) -> bool {
+        self.r#virtual.contains(&key.name.namespace, &key.name.name)
+            || self.host.contains(names.namespace(), names.host_name(&key.name).as_str())
     }
 
     /// The keys that came out of the queue too early, once both stores are complete.
@@ -207,9 +223,12 @@ impl SyncedKind {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use weft_core::object::VirtualName;
+    use serde_json::json;
+    use weft_core::object::{Object, VirtualName};
     use weft_core::spec::KindSpec;
 
+    use crate::engine::cache::store::Absence;
+    use crate::engine::cache::version::ResourceVersion;
     use crate::engine::testing::Plain;
 
     fn resource(kind: &'static str) -> ResourceType {
@@ -281,15 +300,45 @@ mod tests {
         assert_eq!(summary(&difference), ["", "", "Two", "", "Three"]);
     }
 
+    /// A kind without a list, a key of it, and how names are made.
+    fn early() -> (Arc<SyncedKind>, Key, Names) {
+        let (kinds, _) = Kinds::default().under(&rules(&[&mapper("One", &[])]), 1);
+        let kind = Kind::new("v1/One");
+        let synced = kinds.synced(&kind).unwrap().clone();
+        (synced, Key { kind, name: VirtualName::new("a", "b") }, Names::new("vc", "team-a").unwrap())
+    }
+
+    fn object<S>(namespace: &str, name: &str) -> Arc<Object<S>> {
+        let metadata = json!({"namespace": namespace, "name": name, "resourceVersion": "5"});
+        Arc::new(Object::from_json(json!({"metadata": metadata})).unwrap())
+    }
+
     #[test]
     fn keys_that_come_out_early_are_kept_until_both_stores_are_complete() {
-        let (kinds, _) = Kinds::default().under(&rules(&[&mapper("One", &[])]), 1);
-        let synced = kinds.synced(&Kind::new("v1/One")).unwrap();
-        let key = Key { kind: Kind::new("v1/One"), name: VirtualName::new("a", "b") };
+        let (synced, key, names) = early();
+        synced.r#virtual.put(object("a", "b"));
         synced.r#virtual.set_synced();
-        assert!(!synced.is_ready_for(&key) && synced.take_early().is_empty());
+        assert!(!synced.is_ready_for(&key, &names) && synced.take_early().is_empty());
         synced.host.set_synced();
         assert_eq!(synced.take_early(), [key.clone()].into());
-        assert!(synced.is_ready_for(&key));
+        assert!(synced.is_ready_for(&key, &names));
+    }
+
+    #[test]
+    fn keys_that_come_out_early_are_forgotten_once_no_side_has_them() {
+        let (synced, key, names) = early();
+        let host_name = names.host_name(&key.name);
+        let kept = || {
+            assert!(!synced.is_ready_for(&key, &names));
+            synced.early.lock().unwrap().len()
+        };
+        assert_eq!(kept(), 0, "it is queued when a list has it");
+        synced.r#virtual.put(object("a", "b"));
+        assert_eq!(kept(), 1);
+        synced.host.put(object("team-a", host_name.as_str()));
+        synced.r#virtual.remove("a", "b", ResourceVersion::new("9"), Absence::Deleted);
+        assert_eq!(kept(), 1, "the host still has it");
+        synced.host.remove("team-a", host_name.as_str(), ResourceVersion::new("9"), Absence::Deleted);
+        assert_eq!(kept(), 0, "a kind that the host lacks may never be complete");
     }
 }

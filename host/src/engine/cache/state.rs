@@ -1,6 +1,6 @@
 //! What the parts of the engine share: the stores of every kind, who refers to whom, and the facts.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
@@ -28,6 +28,8 @@ pub(crate) struct State {
     pub(crate) queue: Queue,
     /// Virtual Namespaces, for their labels.
     pub(crate) namespaces: Arc<Store<Virtual>>,
+    /// Which labels each of them had when its pods were last requeued.
+    namespace_labels: Mutex<HashMap<String, BTreeMap<String, String>>>,
     /// Virtual Nodes.
     pub(crate) nodes: Arc<Store<Virtual>>,
     /// Virtual PersistentVolumes that mirror the host's.
@@ -43,7 +45,7 @@ pub(crate) struct State {
     facts: RwLock<Arc<Facts>>,
     /// Ends one wait when the host Service that owns everything has been replaced, or deleted.
     pub(crate) owner_changed: Notify,
-    /// Services by virtual namespace, as pods learn of them; dropped when one changes.
+    /// Services by virtual namespace, as pods learn of them; dropped when one of them changes in that, and with the namespace.
     pub(crate) services: Mutex<HashMap<String, Arc<[ServiceFact]>>>,
 }
 
@@ -54,6 +56,7 @@ impl State {
             kinds: RwLock::default(),
             queue: Queue::default(),
             namespaces: Arc::default(),
+            namespace_labels: Mutex::default(),
             nodes: Arc::default(),
             volumes: Arc::default(),
             uses: Index::default(),
@@ -168,8 +171,8 @@ impl State {
         let is_its_name = |name: &VirtualName| self.names.host_name(name).as_str() == object.name();
         let name = self.names.virtual_name(object.name()).or_else(|| {
             // A hash cannot be read.
-            let all = self.synced(kind)?.r#virtual.names();
-            all.into_iter().map(|(namespace, name)| VirtualName::new(namespace, name)).find(is_its_name)
+            let names = self.synced(kind)?.r#virtual.names_in(namespace, "");
+            names.into_iter().map(|name| VirtualName::new(namespace, name)).find(is_its_name)
         })?;
         (name.namespace == namespace).then(|| Key { kind: kind.clone(), name })
     }
@@ -189,12 +192,25 @@ impl State {
         if key.kind.as_str() != "v1/Service" {
             return;
         }
-        self.services.lock().unwrap_or_else(PoisonError::into_inner).remove(&key.name.namespace);
+        self.forget_services_without(key);
         if *key == dns_service() {
             let dns = self.shared_addresses(key);
             if self.facts().dns != dns {
                 self.update_facts(|facts| facts.dns = dns);
             }
+        }
+    }
+
+    /// Has the Services of a namespace read anew if what pods learn of the one that has changed is not in the cache.
+    fn forget_services_without(&self, key: &Key) {
+        let VirtualName { namespace, name } = &key.name;
+        let mut cache = self.services.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(services) = cache.get(namespace) else { return };
+        let known = services.binary_search_by(|service| service.name.cmp(name)).ok();
+        let known = known.and_then(|index| services.get(index));
+        let service = self.synced(&key.kind).and_then(|synced| synced.r#virtual.peek(namespace, name));
+        if known != service.and_then(|service| ServiceFact::of(&service)).as_ref() {
+            cache.remove(namespace);
         }
     }
 
@@ -229,6 +245,25 @@ mod tests {
         changed(&bench, "v1/Service", service("shop", "web", "10.0.0.1"));
         let cached: Vec<String> = bench.state.services.lock().unwrap().keys().cloned().collect();
         assert_eq!(cached, ["other"], "see State::service_changed");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn services_are_read_anew_only_when_pods_would_learn_something_else() {
+        let bench = Bench::echoing();
+        let web = service("shop", "web", "10.0.0.1");
+        let stored = bench.put_virtual("v1/Service", web.clone());
+        let facts: Arc<[ServiceFact]> = ServiceFact::of(&stored).into_iter().collect();
+        bench.state.services.lock().unwrap().insert("shop".to_owned(), facts);
+        let is_cached = || bench.state.services.lock().unwrap().contains_key("shop");
+        let mut balanced = web.clone();
+        balanced["metadata"]["resourceVersion"] = "6".into();
+        balanced["status"] = serde_json::json!({"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}});
+        changed(&bench, "v1/Service", balanced);
+        assert!(is_cached(), "no pod learns of a status: see forget_services_without");
+        let mut moved = service("shop", "web", "10.0.0.2");
+        moved["metadata"]["resourceVersion"] = "7".into();
+        changed(&bench, "v1/Service", moved);
+        assert!(!is_cached());
     }
 
     #[tokio::test(start_paused = true)]

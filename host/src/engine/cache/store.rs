@@ -5,13 +5,15 @@
 //! afterwards: a tree takes fifty times the memory.
 
 mod listed;
+mod names;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use weft_core::object::Object;
 
 use crate::engine::cache::packed::{Packed, Packer};
+use crate::engine::cache::store::names::{Name, join};
 use crate::engine::cache::tombstones::Tombstones;
 use crate::engine::cache::version::{ResourceVersion, version_of};
 
@@ -36,17 +38,18 @@ pub(crate) struct Store<S> {
 }
 
 struct State<S> {
-    objects: HashMap<Name, Entry<S>>,
+    /// In the order of the names, so that those of a namespace are beside each other.
+    objects: BTreeMap<Name, Entry<S>>,
     /// Names of the trees, oldest first.
     trees: VecDeque<Name>,
     packer: Packer,
     tombstones: Tombstones,
     /// In which epoch of the server the last complete list was begun.
     synced: Option<u64>,
+    /// How many objects were visited to find those of some names.
+    #[cfg(test)]
+    visited: std::cell::Cell<usize>,
 }
-
-/// `namespace/name`, or `name`.
-type Name = Box<str>;
 
 struct Entry<S> {
     version: ResourceVersion,
@@ -64,11 +67,13 @@ impl<S> Default for Store<S> {
     fn default() -> Self {
         Self {
             state: Mutex::new(State {
-                objects: HashMap::new(),
+                objects: BTreeMap::new(),
                 trees: VecDeque::new(),
                 packer: Packer::default(),
                 tombstones: Tombstones::default(),
                 synced: None,
+                #[cfg(test)]
+                visited: std::cell::Cell::default(),
             }),
         }
     }
@@ -94,7 +99,6 @@ impl<S> Store<S> {
     }
 
     /// Whether there is an object of this name.
-    #[cfg(test)]
     pub(crate) fn contains(&self, namespace: &str, name: &str) -> bool {
         self.lock().objects.contains_key(&join(namespace, name))
     }
@@ -167,37 +171,6 @@ impl<S> Store<S> {
         self.lock().tombstones.confirm(join(namespace, name));
     }
 
-    /// Calls `visit` with each object of a namespace, or with all for an empty one.
-    pub(crate) fn each(&self, namespace: &str, visit: &mut dyn FnMut(&Arc<Object<S>>)) {
-        // Trees made for this visit only are not kept.
-        let names: Vec<Name> = {
-            let state = self.lock();
-            let wanted = |name: &&Name| namespace.is_empty() || split(name).0 == namespace;
-            state.objects.keys().filter(wanted).cloned().collect()
-        };
-        for name in names {
-            let object = self.lock().objects.get(&name).and_then(Entry::peek);
-            if let Some(object) = object {
-                visit(&object);
-            }
-        }
-    }
-
-    /// The names of the objects that are not newer than `version`, as `(namespace, name)`.
-    pub(crate) fn names_until(&self, version: &ResourceVersion) -> Vec<(String, String)> {
-        let state = self.lock();
-        let old = state.objects.iter().filter(|(_, entry)| !entry.version.is_newer_than(version));
-        old.map(|(name, _)| split(name))
-            .map(|(namespace, name)| (namespace.to_owned(), name.to_owned()))
-            .collect()
-    }
-
-    /// The names of all objects, as `(namespace, name)`.
-    pub(crate) fn names(&self) -> Vec<(String, String)> {
-        let owned = |name: &Name| (split(name).0.to_owned(), split(name).1.to_owned());
-        self.lock().objects.keys().map(owned).collect()
-    }
-
     /// Packs the older half of what is not packed.
     pub(crate) fn pack_older(&self) {
         let mut state = self.lock();
@@ -265,14 +238,6 @@ impl<S> Entry<S> {
             self.body = Body::Packed(packed);
         }
     }
-}
-
-fn join(namespace: &str, name: &str) -> Name {
-    if namespace.is_empty() { name.into() } else { format!("{namespace}/{name}").into() }
-}
-
-fn split(name: &str) -> (&str, &str) {
-    name.split_once('/').unwrap_or(("", name))
 }
 
 #[cfg(test)]

@@ -68,7 +68,10 @@ impl Lookup for View {
         }
         found.sort_by(|a, b| a.name.cmp(&b.name));
         let services: Arc<[ServiceFact]> = found.into();
-        cache.insert(namespace.to_owned(), services.clone());
+        // What is cached goes with its namespace, so for one that is gone nothing is.
+        if self.state.namespaces.contains("", namespace) {
+            cache.insert(namespace.to_owned(), services.clone());
+        }
         services
     }
 
@@ -118,6 +121,8 @@ mod tests {
 
     use super::*;
     use crate::engine::cache::changed::Changed;
+    use crate::engine::cache::store::Absence;
+    use crate::engine::cache::version::ResourceVersion;
     use crate::engine::queue::Outcome;
     use crate::engine::testing::{Bench, key};
     use crate::registry::Rules;
@@ -217,6 +222,8 @@ mod tests {
         let names = || -> Vec<String> {
             view(&bench).services("shop").iter().map(|service| service.name.clone()).collect()
         };
+        let shop = VirtualObject::from_json(json!({"metadata": {"name": "shop"}})).unwrap();
+        bench.state.namespaces.put(Arc::new(shop));
         bench.put_virtual("v1/Service", service("web", "10.0.0.2"));
         bench.put_virtual("v1/Service", service("db", "10.0.0.1"));
         bench.put_virtual("v1/Service", service("headless", "None"));
@@ -226,6 +233,22 @@ mod tests {
         bench.state.virtual_changed(&Kind::new("v1/Service"), &Changed::new(late));
         assert_eq!(names(), ["db", "late", "web"]);
         assert!(view(&bench).into_reads().is_empty());
+    }
+
+    #[tokio::test]
+    async fn services_are_not_cached_for_a_namespace_that_is_gone() {
+        let bench = Bench::echoing();
+        let shop = Arc::new(VirtualObject::from_json(json!({"metadata": {"name": "shop"}})).unwrap());
+        bench.state.namespaces.put(shop);
+        bench.put_virtual("v1/Service", service("web", "10.0.0.2"));
+        let cached = || bench.state.services.lock().unwrap().len();
+        assert_eq!((view(&bench).services("shop").len(), cached()), (1, 1));
+        bench.state.namespaces.remove("", "shop", ResourceVersion::new("9"), Absence::Deleted);
+        let (namespace, name) = (String::new(), "shop".to_owned());
+        bench.state.namespace_changed(&Changed { namespace, name, object: None, last: None });
+        assert_eq!(cached(), 0, "see State::namespace_changed");
+        // A pod whose deletion is not seen yet.
+        assert_eq!((view(&bench).services("shop").len(), cached()), (1, 0), "see View::services");
     }
 
     #[tokio::test]

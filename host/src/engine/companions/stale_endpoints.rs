@@ -95,15 +95,15 @@ fn is_controllers<S>(object: &Object<S>) -> bool {
 /// The Endpoints or slices that controllers have made of a Service on one side.
 fn made_by_controllers<S>(store: &Store<S>, service: &Object<S>) -> Vec<Arc<Object<S>>> {
     let prefix: String = format!("{}-", service.name()).chars().take(GENERATED_PREFIX).collect();
-    let is_near = |(namespace, name): &(String, String)| {
-        namespace == service.namespace() && (name == service.name() || name.starts_with(&prefix))
-    };
     let is_of = |object: &Arc<Object<S>>| {
         is_controllers(object)
             && object.label(endpoint_slice::SERVICE_LABEL).unwrap_or(object.name()) == service.name()
     };
-    let near = store.names().into_iter().filter(is_near);
-    near.filter_map(|(namespace, name)| store.get(&namespace, &name)).filter(is_of).collect()
+    let mut near = store.names_in(service.namespace(), &prefix);
+    if !service.name().starts_with(&prefix) {
+        near.push(service.name().to_owned());
+    }
+    near.iter().filter_map(|name| store.get(service.namespace(), name)).filter(is_of).collect()
 }
 
 #[cfg(test)]
@@ -162,6 +162,45 @@ mod tests {
     #[tokio::test]
     async fn what_controllers_have_left_of_a_service_without_selector_is_deleted() {
         assert_eq!(deleted(endpoints(), slice(), |_| {}).await, [OF_ENDPOINTS, OF_SLICE]);
+    }
+
+    #[tokio::test]
+    async fn endpoints_of_other_services_are_not_visited() {
+        let bench = Bench::echoing();
+        for kind in [ENDPOINTS, SLICES] {
+            for number in 0..300 {
+                let name = format!("other-{number}");
+                let metadata = json!({"namespace": "shop", "name": name, "resourceVersion": "5"});
+                bench.put_virtual(kind, json!({"metadata": metadata}));
+                bench.put_host(kind, host_object(kind, "shop", &name, "uid"));
+            }
+        }
+        let (source, host) = services(&json!({}));
+        let companion = StaleEndpoints::new(bench.state.clone(), bench.writer.clone());
+        companion.ensure(&source, &host).await.unwrap();
+        for kind in [ENDPOINTS, SLICES].map(Kind::new) {
+            let synced = bench.state.synced(&kind).unwrap();
+            let visited = synced.r#virtual.visited() + synced.host.visited();
+            assert!(visited <= 2, "{visited} of {kind}: see made_by_controllers");
+        }
+    }
+
+    #[tokio::test]
+    async fn endpoints_of_a_service_with_the_longest_name_are_found() {
+        let long = "s".repeat(63);
+        let store: Store<weft_core::object::Virtual> = Store::default();
+        let slice = format!("{}abcde", &long[..GENERATED_PREFIX]);
+        for name in [&long, &slice, &"s".repeat(62)] {
+            let labels = json!({MANAGED_BY: "endpoint-controller", endpoint_slice::SERVICE_LABEL: long});
+            let labels = if name.len() == 62 { json!({}) } else { labels };
+            let metadata =
+                json!({"namespace": "shop", "name": name, "resourceVersion": "5", "labels": labels});
+            store.put(Arc::new(VirtualObject::from_json(json!({"metadata": metadata})).unwrap()));
+        }
+        let service = json!({"metadata": {"namespace": "shop", "name": long}});
+        let found = made_by_controllers(&store, &VirtualObject::from_json(service).unwrap());
+        let names: Vec<&str> = found.iter().map(|object| object.name()).collect();
+        assert_eq!(names, [&*slice, &*long], "and each once");
     }
 
     #[tokio::test]

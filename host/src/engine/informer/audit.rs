@@ -13,10 +13,11 @@ impl<S: 'static> Watch<S> {
     /// One page of the audit.
     pub(super) async fn audit(&self, mut auditing: Auditing) -> State {
         let finding = self.compare_page(&mut auditing).await;
-        if matches!(finding, Ok(Finding::Missed)) {
+        let state = auditing.step(finding);
+        if matches!(state, State::Expired) {
             warn!(kind = %self.resource.kind, "the watch has missed something; listing again");
         }
-        auditing.step(finding)
+        state
     }
 
     async fn compare_page(&self, auditing: &mut Auditing) -> Result<Finding, Error> {
@@ -41,11 +42,12 @@ impl<S: 'static> Watch<S> {
             }
             auditing.names.insert((metadata.namespace.into_owned(), metadata.name.into_owned()));
         }
-        let is_last = metadata.next.is_empty();
-        if is_last && !self.store.names_until(seen).iter().all(|name| auditing.names.contains(name)) {
-            return Ok(Finding::Missed);
+        if !metadata.next.is_empty() {
+            return Ok(Finding::Same { next: metadata.next });
         }
-        Ok(Finding::Same { next: metadata.next })
+        let is_listed =
+            |namespace: &str, name: &str| auditing.names.contains(&(namespace.to_owned(), name.to_owned()));
+        Ok(Finding::Complete(self.store.unlisted(&is_listed, seen)))
     }
 }
 
@@ -54,7 +56,7 @@ mod tests {
     use std::time::Duration;
 
     use crate::api::scripted::Answer;
-    use crate::engine::informer::testing::{Running, Script};
+    use crate::engine::informer::testing::{Running, Script, config_map, frame, modified};
 
     const BETWEEN_AUDITS: Duration = Duration::from_mins(5);
 
@@ -65,10 +67,16 @@ mod tests {
 
     /// Runs until the time of an audit has come, and a moment longer.
     async fn audited(script: Script) -> Running {
+        audited_before(script, &[]).await
+    }
+
+    /// The same; the watch after the audit sends these frames.
+    async fn audited_before(script: Script, frames: &[String]) -> Running {
         let running = Running::start(script);
         running.until_watches(1).await;
         tokio::time::sleep(BETWEEN_AUDITS).await;
         running.end_watches();
+        running.queue_watch(frames);
         tokio::time::sleep(Duration::from_secs(2)).await;
         running
     }
@@ -97,8 +105,49 @@ mod tests {
     async fn what_the_watch_has_missed_makes_for_a_new_list() {
         assert_eq!(repaired("9", &[("a", "5"), ("b", "6"), ("c", "7")]).await, ["+c@7"], "an object");
         assert_eq!(repaired("9", &[("a", "5"), ("b", "7")]).await, ["+b@7"], "a change");
-        assert_eq!(repaired("9", &[("a", "5")]).await, ["-b"], "a deletion");
         assert_eq!(repaired("4", &[("a", "2"), ("b", "3")]).await, ["+a@2", "+b@3"], "a restored server");
+    }
+
+    /// Ends the watch after an audit, and waits a moment.
+    async fn next_watch_ended(running: &Running) {
+        running.end_watches();
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deletion_that_the_next_watch_does_not_show_was_missed() {
+        let without = [("a", "5")];
+        let running = audited(script().list("9", &without).list("9", &without).list("9", &without)).await;
+        assert_eq!(
+            running.pages().len(),
+            2,
+            "it may have been deleted after our place: see Auditing::complete"
+        );
+        assert_eq!(running.changes(), ["+a@5", "+b@6"]);
+        next_watch_ended(&running).await;
+        assert_eq!(running.pages().len(), 4, "an audit, and the list that it makes for");
+        assert_eq!(running.changes(), ["+a@5", "+b@6", "-b"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn plain_churn_makes_for_no_list() {
+        let frames = [frame("DELETED", &config_map("b", "8")), modified("c", "12")];
+        let script = script().list("9", &[("a", "5")]).list("14", &[("a", "5"), ("c", "12")]);
+        let running = audited_before(script, &frames).await;
+        assert_eq!(running.pages().len(), 2, "one list, and an audit");
+        next_watch_ended(&running).await;
+        assert_eq!(running.pages().len(), 3, "another audit, to see what became of `b`, and no list");
+        assert_eq!(running.record(), ["+a@5", "+b@6", "listed", "-b", "+c@12"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn objects_that_come_and_go_between_audits_are_not_taken_for_one_that_was_missed() {
+        let frames = [frame("DELETED", &config_map("b", "8")), modified("b", "10")];
+        let script = script().list("9", &[("a", "5")]).list("14", &[("a", "5")]);
+        let running = audited_before(script, &frames).await;
+        next_watch_ended(&running).await;
+        assert_eq!(running.pages().len(), 3, "it is another `b` that is unlisted: see Auditing::complete");
+        assert_eq!(running.record(), ["+a@5", "+b@6", "listed", "-b", "+b@10"]);
     }
 
     #[tokio::test(start_paused = true)]

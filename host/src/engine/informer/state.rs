@@ -8,6 +8,8 @@
 //! any failure ───► BackingOff ───► Listing, or Watching once there was a list
 //! ```
 
+mod auditing;
+
 use std::collections::HashSet;
 use std::time::Duration;
 
@@ -17,6 +19,7 @@ use crate::api;
 use crate::engine::cache::store::Absence;
 use crate::engine::cache::version::ResourceVersion;
 use crate::engine::informer::error::Error;
+pub(super) use crate::engine::informer::state::auditing::{Auditing, Finding, Unlisted};
 use crate::engine::informer::wire::{Effect, Event, HeadMetadata, PageMetadata};
 
 /// How often names and versions are compared with the server's.
@@ -92,25 +95,8 @@ pub(super) struct Watching {
     failures: u32,
     opened: Option<Instant>,
     next_audit: Instant,
-}
-
-/// How far an audit has come.
-#[derive(Debug)]
-pub(super) struct Auditing {
-    /// Where the watch goes on afterwards.
-    pub(super) watching: Watching,
-    /// Token of the page that comes next; empty before the first.
-    pub(super) next: String,
-    pub(super) names: Names,
-}
-
-/// What a page of an audit shows.
-#[derive(Debug)]
-pub(super) enum Finding {
-    /// The store has what the page has; `next` is the token of the page after it, empty after the last.
-    Same { next: String },
-    /// The store lacks something, or has it in another version.
-    Missed,
+    /// What the last audit did not find, to be asked again after a watch that could show why.
+    unlisted: Unlisted,
 }
 
 /// A failure, and what is tried again after a pause.
@@ -168,7 +154,8 @@ impl Listed {
             Ok(()) => {
                 let next_audit = now + AUDIT;
                 let Self { version, epoch, .. } = self;
-                State::Watching(Watching { version, epoch, failures: 0, opened: None, next_audit })
+                let unlisted = Unlisted::new();
+                State::Watching(Watching { version, epoch, failures: 0, opened: None, next_audit, unlisted })
             }
             Err(error) => self.tries.failed(error),
         }
@@ -239,31 +226,11 @@ impl Watching {
                 return State::BackingOff(Backoff { what: "failed to watch", error, failures, then });
             }
         }
-        if now < self.next_audit {
+        if now < self.next_audit && self.unlisted.is_empty() {
             return State::Watching(self);
         }
         self.next_audit = now + AUDIT;
         State::Auditing(Auditing { watching: self, next: String::new(), names: Names::new() })
-    }
-}
-
-impl Auditing {
-    /// After a page was compared, or was not to be had: the next audit will do.
-    pub(super) fn step(self, page: Result<Finding, Error>) -> State {
-        match page {
-            Ok(Finding::Missed) => State::Expired,
-            Ok(Finding::Same { next }) if next.is_empty() => State::Watching(self.watching),
-            Ok(Finding::Same { next }) => State::Auditing(Self { next, ..self }),
-            Err(error) => {
-                let then = Box::new(State::Watching(self.watching));
-                State::BackingOff(Backoff {
-                    what: "failed to check what is cached",
-                    error,
-                    failures: 1,
-                    then,
-                })
-            }
-        }
     }
 }
 
@@ -376,7 +343,7 @@ mod tests {
         let State::Auditing(audit) = watching(state).step(Ok(()), start + AUDIT) else {
             panic!("the audit is due and the watch ended well")
         };
-        let place = watching(audit.step(Ok(Finding::Same { next: String::new() })));
+        let place = watching(audit.step(Ok(Finding::Complete(Unlisted::new()))));
         watching(place.step(Ok(()), start + AUDIT * 2 - Duration::from_secs(1)));
     }
 

@@ -257,6 +257,12 @@ impl Running {
         self.script.lock().unwrap().open.clear();
     }
 
+    /// The next watch sends these pieces and stays open.
+    pub(super) fn queue_watch(&self, pieces: &[String]) {
+        let mut script = self.script.lock().unwrap();
+        *script = std::mem::take(&mut *script).watch(pieces);
+    }
+
     /// The connections of all open watches break.
     pub(super) fn break_watches(&self) {
         for watch in self.script.lock().unwrap().open.drain(..) {

@@ -59,7 +59,7 @@ impl Syncer {
             self.state.set_reads(key, BTreeSet::new());
             return Outcome::Done;
         };
-        if !synced.is_ready_for(key) {
+        if !synced.is_ready_for(key, &self.state.names) {
             return Outcome::Done;
         }
         let observed = match self.observe(key, synced).await {

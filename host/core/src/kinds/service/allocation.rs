@@ -66,11 +66,15 @@ pub(super) fn relax(desired: &HostObject, refused: &[String]) -> Option<HostObje
     for field in refused {
         relax_field(result.spec_mut(), field);
     }
-    if refused.is_empty() {
-        // The one allocation whose refusal names no field: the server says that it failed.
-        result.spec_mut().remove(HEALTH_PORT);
-    }
     (result != *desired).then_some(result)
+}
+
+/// `desired` without its health check port, if it asks for one: the one allocation whose refusal names no field, because
+/// the server says that it failed.
+pub(super) fn relax_health_port(desired: &HostObject) -> Option<HostObject> {
+    let mut result = desired.clone();
+    result.spec_mut().remove(HEALTH_PORT)?;
+    Some(result)
 }
 
 /// The addresses in `clusterIPs`, or the one in `clusterIP` of an object that is older than the list.
@@ -213,7 +217,11 @@ mod tests {
         assert_eq!(relaxed("spec.clusterIPs").unwrap().get("clusterIP"), None);
         assert_eq!(relaxed("spec.healthCheckNodePort").unwrap().get("healthCheckNodePort"), None);
         assert_eq!(relaxed("spec.selector"), None);
-        assert_eq!(relax(&desired, &[]).unwrap().pointer("/spec/healthCheckNodePort"), None);
+        assert_eq!(relax(&desired, &[]), None, "a refusal without a field says nothing of any");
+        let relaxed = relax_health_port(&desired).unwrap();
+        assert_eq!(relaxed.pointer("/spec/healthCheckNodePort"), None);
+        assert_eq!(relaxed.pointer("/spec/clusterIPs"), desired.pointer("/spec/clusterIPs"));
+        assert_eq!(relax_health_port(&relaxed), None);
     }
 
     #[test]

@@ -139,7 +139,7 @@ impl State {
     pub(crate) fn requeue_pods(&self, namespace: &str) {
         let kind = Kind::new("v1/Pod");
         let Some(synced) = self.synced(&kind) else { return };
-        for (_, name) in synced.r#virtual.names().into_iter().filter(|(found, _)| found == namespace) {
+        for name in synced.r#virtual.names_in(namespace, "") {
             self.queue.add(Key { kind: kind.clone(), name: VirtualName::new(namespace, name) });
         }
     }

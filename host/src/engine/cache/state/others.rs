@@ -1,4 +1,8 @@
-//! What a change of something queues that is no pair: a mirrored volume, the Secret with a pod's tokens, our owner.
+//! What a change of something queues that is no pair: a Namespace, a mirrored volume, the Secret with a pod's tokens,
+//! our owner.
+
+use std::collections::BTreeMap;
+use std::sync::PoisonError;
 
 use weft_core::keys::NAMESPACE_LABEL;
 use weft_core::object::{Host, HostObject, Key, Kind, Virtual, VirtualName};
@@ -7,6 +11,30 @@ use crate::engine::cache::changed::Changed;
 use crate::engine::cache::state::State;
 
 impl State {
+    /// A virtual Namespace has changed: requeues its pods if its labels have, which is all that rules read of it.
+    pub(crate) fn namespace_changed(&self, changed: &Changed<Virtual>) {
+        let labels = changed.object.as_ref().map(|namespace| namespace.label_texts()).unwrap_or_default();
+        if changed.object.is_none() {
+            self.services.lock().unwrap_or_else(PoisonError::into_inner).remove(&changed.name);
+        }
+        if self.set_namespace_labels(&changed.name, labels) {
+            self.requeue_pods(&changed.name);
+        }
+    }
+
+    /// Records the labels of a virtual Namespace; none when it is gone, as pods read it. Whether they are others than before.
+    fn set_namespace_labels(&self, namespace: &str, labels: BTreeMap<String, String>) -> bool {
+        let mut known = self.namespace_labels.lock().unwrap_or_else(PoisonError::into_inner);
+        if labels.is_empty() {
+            return known.remove(namespace).is_some();
+        }
+        if known.get(namespace) == Some(&labels) {
+            return false;
+        }
+        known.insert(namespace.to_owned(), labels);
+        true
+    }
+
     /// A mirrored volume has changed: requeues its claim, which completes it, or makes it again.
     pub(crate) fn volume_changed(&self, changed: &Changed<Virtual>) {
         let Some(volume) = changed.object.as_ref().or(changed.last.as_ref()) else { return };
@@ -49,6 +77,46 @@ mod tests {
     use super::*;
     use crate::engine::cache::testing::{host_version, queued};
     use crate::engine::testing::Bench;
+
+    /// A change of the virtual Namespace `shop`.
+    fn shop(bench: &Bench, metadata: &serde_json::Value) {
+        let mut object = VirtualObject::from_json(json!({"metadata": metadata})).unwrap();
+        object.metadata_mut().insert("name".to_owned(), "shop".into());
+        bench.state.namespace_changed(&Changed::new(Arc::new(object)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_namespace_requeues_its_pods_when_its_labels_change_and_not_otherwise() {
+        let bench = Bench::echoing();
+        for namespace in ["shop", "other"] {
+            bench.put_virtual("v1/Pod", json!({"metadata": {"namespace": namespace, "name": "web"}}));
+        }
+        shop(&bench, &json!({"labels": {"team": "a"}}));
+        assert_eq!(queued(&bench.state).await, ["Pod shop/web"]);
+        shop(&bench, &json!({"labels": {"team": "a"}, "annotations": {"a": "b"}, "resourceVersion": "9"}));
+        assert_eq!(queued(&bench.state).await, Vec::<String>::new(), "no rule reads what has changed");
+        shop(&bench, &json!({"labels": {"team": "b"}}));
+        assert_eq!(queued(&bench.state).await, ["Pod shop/web"]);
+        shop(&bench, &json!({"labels": null}));
+        assert_eq!(queued(&bench.state).await, ["Pod shop/web"]);
+        shop(&bench, &json!({}));
+        assert_eq!(queued(&bench.state).await, Vec::<String>::new());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_namespace_costs_its_own_pods_and_nothing_once_it_is_gone() {
+        let bench = Bench::echoing();
+        for number in 0..500 {
+            let metadata = json!({"namespace": format!("n-{number}"), "name": "web"});
+            bench.put_virtual("v1/Pod", json!({"metadata": metadata}));
+        }
+        let pods = bench.state.synced(&Kind::new("v1/Pod")).unwrap().r#virtual.clone();
+        shop(&bench, &json!({"labels": {"team": "a"}}));
+        assert!(pods.visited() <= 1, "{} pods of other namespaces: see Store::names_in", pods.visited());
+        let (namespace, name) = (String::new(), "shop".to_owned());
+        bench.state.namespace_changed(&Changed { namespace, name, object: None, last: None });
+        assert!(bench.state.namespace_labels.lock().unwrap().is_empty(), "labels must not pile up");
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_mirrored_volume_queues_its_claim_when_it_comes_and_when_it_goes() {

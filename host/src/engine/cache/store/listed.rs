@@ -1,10 +1,12 @@
 //! What a list says about a store: which objects there are, which are gone, and whether the server went back.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use weft_core::object::Object;
 
-use super::{Absence, Change, Entry, Name, Store, join, split};
+use super::names::{Name, join, owned, split};
+use super::{Absence, Change, Entry, Store};
 use crate::engine::cache::version::{ResourceVersion, version_of};
 
 /// Namespace and name of an object that a list does not have, and the object.
@@ -40,6 +42,17 @@ impl<S> Store<S> {
         let state = self.lock();
         let unlisted = state.objects.iter().filter(|gone| is_unlisted(*gone, listed, version));
         (unlisted.count(), state.objects.len())
+    }
+
+    /// What a complete list does not have of the objects up to version `version`: namespace, name and version of each.
+    pub(crate) fn unlisted(
+        &self,
+        listed: &dyn Fn(&str, &str) -> bool,
+        version: &ResourceVersion,
+    ) -> HashMap<(String, String), ResourceVersion> {
+        let state = self.lock();
+        let unlisted = state.objects.iter().filter(|gone| is_unlisted(*gone, listed, version));
+        unlisted.map(|(name, entry)| (owned(name), entry.version.clone())).collect()
     }
 
     /// Removes what a complete list of version `version` does not have; returns it, as
@@ -142,8 +155,10 @@ mod tests {
         let store = Store::default();
         store.put(object("10"));
         assert_eq!(store.retain(&|_, _| false, &ResourceVersion::new("9")), []);
-        assert_eq!(store.names_until(&ResourceVersion::new("9")), []);
-        assert_eq!(store.names_until(&ResourceVersion::new("10")), [("a".to_owned(), "b".to_owned())]);
+        let unlisted = |version| store.unlisted(&|_, _| false, &ResourceVersion::new(version));
+        assert_eq!(unlisted("9"), HashMap::new());
+        let object = (("a".to_owned(), "b".to_owned()), ResourceVersion::new("10"));
+        assert_eq!(unlisted("10"), [object].into());
     }
 
     #[test]
