@@ -35,8 +35,9 @@ use pool::Pool;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// A server that has not answered the smallest question by then is away, or the connection to it is dead.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(3);
-/// No object that etcd takes is larger than 1.5 MiB; a page of a list may be.
-const MAX_REPLY: usize = 256 * 1024 * 1024;
+/// Four times the largest object there can be, with all its escapes: etcd takes 1.5 MiB. A page of a list that is larger is
+/// asked for again at half its size, so this is what a list takes of memory.
+pub(crate) const MAX_REPLY: usize = 64 * 1024 * 1024;
 
 /// A connection to the API server of side `S`.
 pub struct Api<S> {

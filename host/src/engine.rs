@@ -226,6 +226,7 @@ impl Shared {
             guard: self.guard.clone(),
             supervisor: self.supervisor.clone(),
             failures: self.failures.clone(),
+            recorder: self.recorder.clone(),
         };
         watches.start(&self.writers.cached, service, tasks);
         let (state, writer) = (self.state.clone(), self.writers.cached.clone());

@@ -1,7 +1,8 @@
 //! Keeps a store in step with one kind on one API server.
 //!
 //! [`state`] says in which states a watch can be and what leads from one to the next; [`run`] drives it, with the
-//! requests of each state in [`list`], [`follow`] and [`audit`]. [`watch`] is what is watched, [`identity`] the guard
+//! requests of each state in [`list`], [`follow`] and [`audit`]; [`page`] reads what is too large in smaller pages, and
+//! [`unreadable`] is for objects that cannot be decoded. [`watch`] is what is watched, [`identity`] the guard
 //! that is asked before anything leaves the store. [`heartbeat`] notices that a server is away, and [`failures`] is what
 //! readiness reports.
 
@@ -13,10 +14,12 @@ mod frames;
 pub(crate) mod heartbeat;
 pub(crate) mod identity;
 mod list;
-mod request;
+mod page;
+pub(crate) mod request;
 mod run;
 mod state;
 #[cfg(test)]
 mod testing;
+mod unreadable;
 pub(crate) mod watch;
 mod wire;

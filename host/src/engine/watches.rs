@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use weft_core::keys::{CLUSTER_LABEL, MIRRORED_LABEL};
-use weft_core::object::{Host, Kind, ResourceType, Virtual};
+use weft_core::object::{Host, Key, Kind, ResourceType, Virtual, VirtualObject};
 
 use crate::api::Api;
 use crate::engine::apply::Writer;
@@ -14,14 +14,20 @@ use crate::engine::cache::kinds::{LookedUp, SyncedKind};
 use crate::engine::cache::state::State;
 use crate::engine::cache::store::Store;
 use crate::engine::events::mirror::{self, Events};
+use crate::engine::events::reason::Reason;
+use crate::engine::events::recorder::{EventRecorder, ObjectEvent};
 use crate::engine::informer::failures::Failures;
 use crate::engine::informer::identity::IdentityGuard;
+use crate::engine::informer::request::PageLimits;
 use crate::engine::informer::watch::Watch;
 use crate::engine::resources::{events, namespaces, nodes, persistent_volumes, services};
 use crate::engine::supervisor::{Supervisor, Tasks};
 
 /// Pods are what people wait for: a watch of them that died is noticed soonest.
 const POD_WATCH: Duration = Duration::from_secs(10);
+/// What the owner of an object is to do that cannot be decoded.
+const UNREADABLE: &str = "this version of the object is not synced, because it is nested more than 127 levels deep or is no valid \
+                          object; its host object stays as it is: make it flatter";
 /// How long other watches last.
 const OTHER_WATCH: Duration = Duration::from_secs(55);
 
@@ -33,6 +39,7 @@ pub(crate) struct Watches {
     pub(crate) guard: Arc<IdentityGuard>,
     pub(crate) supervisor: Supervisor,
     pub(crate) failures: Arc<Failures>,
+    pub(crate) recorder: EventRecorder,
 }
 
 /// Called with every change of a store.
@@ -114,8 +121,10 @@ impl Watches {
             may_lack: false,
             guard: None,
             reporter: None,
+            limits: PageLimits::default(),
             store,
             changed,
+            unreadable: Arc::new(|_| {}),
             listed: Arc::new(|| {}),
         }
     }
@@ -137,10 +146,30 @@ impl Watches {
             may_lack: false,
             guard: Some(self.guard.clone()),
             reporter: None,
+            limits: PageLimits::default(),
             store,
             changed,
+            unreadable: self.unreadable(resource.kind()),
             listed: Arc::new(|| {}),
         }
+    }
+
+    /// Records an event on an object of this kind that cannot be decoded.
+    fn unreadable(&self, kind: Kind) -> Arc<dyn Fn(VirtualObject) + Send + Sync> {
+        let (recorder, reason) = (self.recorder.clone(), Reason::Unreadable);
+        Arc::new(move |object| {
+            let event = ObjectEvent {
+                key: Key { kind: kind.clone(), name: object.virtual_name() },
+                object: Arc::new(object),
+                by: None,
+                is_warning: reason.is_warning(),
+                reason: reason.as_str().to_owned(),
+                message: UNREADABLE.to_owned(),
+                is_known_by_reason: true,
+            };
+            // One that finds no room comes again with the next version.
+            recorder.record(event);
+        })
     }
 
     fn listed(&self, kind: &Kind) -> Arc<dyn Fn() + Send + Sync> {
@@ -179,7 +208,7 @@ mod tests {
     use serde_json::json;
 
     use crate::api::scripted::{Answer, Asked};
-    use crate::engine::testing::{Bench, echo, host_object, settle};
+    use crate::engine::testing::{Bench, echo, host_object, key, settle};
 
     fn watches(bench: &Bench) -> Watches {
         Watches {
@@ -189,6 +218,7 @@ mod tests {
             guard: Arc::new(IdentityGuard::new(bench.r#virtual.clone())),
             supervisor: Supervisor::default(),
             failures: Arc::default(),
+            recorder: bench.recorder(),
         }
     }
 
@@ -288,6 +318,44 @@ mod tests {
         assert_eq!(
             (&written[0]["metadata"]["name"], &written[0]["reason"]),
             (&json!("web.1"), &json!("Pulled"))
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_object_that_cannot_be_read_is_an_event_on_it_and_keeps_its_host_object() {
+        let bench = Bench::new(refusing, |asked: &Asked| match asked.path.as_str() {
+            _ if asked.has("watch=1") => Answer::Silence,
+            "/api/v1/services" => {
+                let spec = (0..140).fold(json!(1), |inner, _| json!([inner]));
+                let metadata =
+                    json!({"namespace": "shop", "name": "web", "uid": "uid-1", "resourceVersion": "2"});
+                let item = json!({"metadata": metadata, "spec": spec});
+                Answer::ok(json!({"metadata": {"resourceVersion": "3"}, "items": [item]}))
+            }
+            _ if asked.method == http::Method::GET => Answer::failure(403, "Forbidden"),
+            _ => echo(asked),
+        });
+        let kind = Kind::new("v1/Service");
+        let synced = bench.state.synced(&kind).unwrap();
+        let watch = watches(&bench).of_virtual(
+            &synced.mapper.spec().resource,
+            synced.r#virtual.clone(),
+            Arc::new(|_| {}),
+        );
+        let mut tasks = Supervisor::default().tasks();
+        tasks.spawn(Watch { guard: None, ..watch }.run());
+        let events = bench.events().await;
+        assert_eq!(events.len(), 1, "{:?}", bench.virtual_requests.lines());
+        assert_eq!(
+            (&events[0]["reason"], &events[0]["involvedObject"]["uid"]),
+            (&json!("ObjectUnreadable"), &json!("uid-1"))
+        );
+        bench.put_host("v1/Service", host_object("v1/Service", "shop", "web", "uid-1"));
+        bench.syncer(Vec::new()).reconcile(&key("v1/Service", "shop", "web")).await;
+        assert_eq!(
+            bench.host_requests.bodies(&http::Method::DELETE).len(),
+            0,
+            "see SyncedKind::is_ready_for"
         );
     }
 }

@@ -185,10 +185,11 @@ impl SyncedKind {
         self.r#virtual.is_synced() && self.host.is_synced()
     }
 
-    /// Whether `key` can be reconciled; if not, [`Self::take_early`] returns it once it can.
+    /// Whether `key` can be reconciled; if not, [`Self::take_early`] returns it once it can. A virtual object of which nothing
+    /// could be read is no sign of anything until it changes.
     pub(crate) fn is_ready_for(&self, key: &Key, names: &Names) -> bool {
         if self.is_synced() {
-            return true;
+            return !self.r#virtual.is_unread(&key.name.namespace, &key.name.name);
         }
         let mut early = self.early.lock().unwrap_or_else(PoisonError::into_inner);
         // What no store has yet is queued when one gets it, and a kind that the host lacks may wait for ever.

@@ -114,9 +114,7 @@ impl<S> Store<S> {
         let name = join(object.namespace(), object.name());
         let version = version_of(&object);
         let mut state = self.lock();
-        let old = state.objects.get(&name).map(|entry| &entry.version);
-        let old = old.or_else(|| state.tombstones.version(&name));
-        if old.is_some_and(|old| !version.is_newer_than(old)) {
+        if !state.is_new(&name, &version) {
             return Change::Known;
         }
         state.objects.insert(name.clone(), Entry { version, body: Body::Tree(object) });
@@ -205,6 +203,13 @@ impl<S> Store<S> {
 }
 
 impl<S> State<S> {
+    /// Whether neither this version of an object, nor a newer one, is here or was deleted.
+    fn is_new(&self, name: &Name, version: &ResourceVersion) -> bool {
+        let old = self.objects.get(name).map(|entry| &entry.version);
+        let old = old.or_else(|| self.tombstones.version(name));
+        old.is_none_or(|old| version.is_newer_than(old))
+    }
+
     /// Records that the object of this name is a tree now; packs the oldest for it.
     fn keep_tree(&mut self, name: Name) {
         self.trees.push_back(name);

@@ -32,6 +32,9 @@ pub(crate) enum Reason {
     /// `Warning  MapperPanicked`: the mapper of the kind, or the syncer itself, has a bug and did not finish its work on the object.
     /// Report it with the syncer's log and the object.
     Panicked,
+    /// `Warning  ObjectUnreadable`: this version of the object cannot be read, because it is nested more than 127 levels deep or is no
+    /// valid object, so it is not synced; its host object stays as it is. Make the object flatter.
+    Unreadable,
     /// `Normal  DefinitionRespected`: this `CustomResourceDefinition` was not installed by weft, so it is not changed
     /// and may differ from the host's. Delete it to get the host's instead.
     DefinitionRespected,
@@ -53,6 +56,7 @@ impl Reason {
         Self::HostContested,
         Self::VirtualContested,
         Self::Panicked,
+        Self::Unreadable,
         Self::DefinitionRespected,
         Self::DefinitionKept,
     ];
@@ -68,6 +72,7 @@ impl Reason {
             Self::HostContested => "HostObjectContested",
             Self::VirtualContested => "StatusContested",
             Self::Panicked => "MapperPanicked",
+            Self::Unreadable => "ObjectUnreadable",
             Self::DefinitionRespected => "DefinitionRespected",
             Self::DefinitionKept => "DefinitionNotUpdated",
         }

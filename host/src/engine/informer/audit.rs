@@ -21,18 +21,15 @@ impl<S: 'static> Watch<S> {
     }
 
     async fn compare_page(&self, auditing: &mut Auditing) -> Result<Finding, Error> {
-        let url = self.selection().list_url(&auditing.next);
-        let Page { metadata, items } = {
-            let body = self.api.send(api::get_metadata(&url)).await?;
-            serde_json::from_slice(&body).map_err(Error::Frame)?
-        };
+        let body = self.read_page(&self.limits.audits, &auditing.next, api::get_metadata).await?;
+        let Page { metadata, items } = serde_json::from_slice(&body).map_err(Error::Page)?;
         let seen = &auditing.watching.version;
         // A server that was restored to an older state counts from there again.
         if seen.is_newer_than(&ResourceVersion::new(&metadata.version)) {
             return Ok(Finding::Missed);
         }
         for item in &items {
-            let Head { metadata } = serde_json::from_str(item.get()).map_err(Error::Frame)?;
+            let Head { metadata } = serde_json::from_str(item.get()).map_err(Error::Page)?;
             let version = ResourceVersion::new(&metadata.version);
             // What is newer than our place in the watch is still to come.
             if !version.is_newer_than(seen)
@@ -45,6 +42,7 @@ impl<S: 'static> Watch<S> {
         if !metadata.next.is_empty() {
             return Ok(Finding::Same { next: metadata.next });
         }
+        self.limits.audits.double();
         let is_listed =
             |namespace: &str, name: &str| auditing.names.contains(&(namespace.to_owned(), name.to_owned()));
         Ok(Finding::Complete(self.store.unlisted(&is_listed, seen)))
@@ -164,5 +162,17 @@ mod tests {
         let watches = running.watched_from();
         assert_eq!(watches.last().map(String::as_str), Some("7"));
         assert_eq!(running.record(), ["+a@5", "+b@6", "listed"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_page_of_an_audit_that_is_too_large_is_asked_for_again_and_changes_no_list() {
+        let same = script().too_large().page("9", "two", &[("a", "5")]).page("9", "", &[("b", "7")]);
+        let running = audited(same.list("9", &[("a", "5"), ("b", "7")])).await;
+        assert_eq!(
+            running.limits(),
+            [500, 500, 250, 250, 500],
+            "audits have a limit of their own: see PageLimits"
+        );
+        assert_eq!(running.changes(), ["+a@5", "+b@6", "+b@7"], "what it found makes for a new list");
     }
 }

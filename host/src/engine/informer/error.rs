@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::api;
+use weft_core::object::Kind;
+
+use crate::api::{self, MAX_REPLY};
 use crate::engine::informer::identity;
 use crate::engine::informer::wire::MAX_FRAME;
 
@@ -14,6 +16,12 @@ pub(super) enum Error {
     /// The server lacks the kind or hides it, and that is nothing unusual.
     #[error(transparent)]
     Absent(api::Error),
+    #[error("failed to read a page of the list")]
+    Page(#[source] serde_json::Error),
+    #[error(
+        "an object of {kind} alone is larger than {MAX_REPLY} bytes, so the kind cannot be listed; remove it, or data of it"
+    )]
+    ObjectTooLarge { kind: Kind },
     #[error("failed to read a watch event")]
     Frame(#[source] serde_json::Error),
     #[error("a watch event is larger than {MAX_FRAME} bytes")]

@@ -47,14 +47,17 @@ impl<S: 'static> Watch<S> {
             };
             let Some(line) = line else { return Ok(()) };
             let effect = watching.event(Event::read(&line).map_err(Error::Frame)?)?;
-            self.carry_out(effect, &watching.version)?;
+            self.carry_out(effect, &watching.version);
         }
     }
 
-    fn carry_out(&self, effect: Effect<'_>, version: &ResourceVersion) -> Result<(), Error> {
+    fn carry_out(&self, effect: Effect<'_>, version: &ResourceVersion) {
         match effect {
-            Effect::Put { namespace, name, object } if !self.store.knows(&namespace, &name, version) => {
-                self.put(api::decode(object.as_bytes())?);
+            Effect::Put { head, object } if !self.store.knows(&head.namespace, &head.name, version) => {
+                match api::decode(object.as_bytes()) {
+                    Ok(object) => self.put(object),
+                    Err(error) => self.pass_over(&head, &error, version),
+                }
             }
             Effect::Remove { namespace, name, absence } => {
                 let last = self.store.remove(&namespace, &name, version.clone(), absence);
@@ -63,7 +66,6 @@ impl<S: 'static> Watch<S> {
             }
             Effect::Put { .. } | Effect::Nothing => {}
         }
-        Ok(())
     }
 }
 
@@ -75,7 +77,7 @@ mod tests {
     use crate::api::scripted::Answer;
     use crate::engine::cache::store::Absence;
     use crate::engine::informer::testing::{
-        LIFETIME, Running, Script, bookmark, config_map, error_frame, frame, modified,
+        LIFETIME, Running, Script, bookmark, config_map, error_frame, frame, modified, nested,
     };
     use crate::engine::informer::wire::MAX_FRAME;
 
@@ -295,11 +297,26 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_object_that_cannot_be_decoded_is_passed_over() {
-        let bad = undecodable("ADDED", "b", "10");
-        let running = Running::start(script().watch(&[bad]).watch(&[modified("c", "11")]));
-        running.until_changes(2).await;
-        assert_eq!(running.watched_from(), ["7", "10"], "resumed before it, the watch never gets past it");
-        assert_eq!(running.changes(), ["+a@5", "+c@11"]);
+    async fn an_object_that_cannot_be_decoded_is_reported_once_and_the_watch_goes_on() {
+        let deep = |name: &str, version: &str| frame("MODIFIED", &nested(name, version));
+        let bad = [deep("a", "9"), undecodable("ADDED", "b", "10"), deep("a", "9"), modified("c", "11")];
+        let running = Running::start(script().watch(&bad));
+        running.until("what comes later", |running| running.version("c").is_some()).await;
+        assert_eq!(running.changes(), ["+a@5", "?a@9", "?b@10", "+c@11"], "see Watch::pass_over");
+        assert_eq!(running.version("a").as_deref(), Some("5"), "what was read stays");
+        running.end_watches();
+        running.until_watches(2).await;
+        assert_eq!(running.watched_from(), ["7", "11"], "one watch: an object does not end it");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_object_that_could_not_be_decoded_is_stored_when_it_can_be_and_removed_when_it_is_gone() {
+        let deep = |name: &str, version: &str| frame("ADDED", &nested(name, version));
+        let deleted = frame("DELETED", &nested("b", "11"));
+        let events = [deep("a", "8"), deep("b", "9"), modified("a", "10"), deleted];
+        let running = Running::start(script().watch(&events));
+        running.until_changes(5).await;
+        assert_eq!(running.changes(), ["+a@5", "?a@8", "?b@9", "+a@10", "-b"]);
+        assert!(!running.store.is_unread("shop", "b"));
     }
 }

@@ -13,7 +13,7 @@ use crate::engine::cache::version::ResourceVersion;
 use crate::engine::informer::error::Error;
 use crate::engine::informer::state::{Listed, Listing, Names, State};
 use crate::engine::informer::watch::Watch;
-use crate::engine::informer::wire::{Page, PageMetadata};
+use crate::engine::informer::wire::{Head, Page, PageMetadata};
 
 /// More than these, and more than a tenth of a kind, leave a store only after a second reading.
 const FEW: usize = 20;
@@ -32,10 +32,8 @@ impl<S: 'static> Watch<S> {
         // Before the question: what is written while it is answered is newer, and no sign of anything. All pages of a list
         // are of one version.
         let newest = if next.is_empty() { self.store.newest() } else { ResourceVersion::default() };
-        let Page { metadata, items } = {
-            let body = self.api.send(api::get(&self.selection().list_url(next))).await?;
-            serde_json::from_slice(&body).map_err(Error::Frame)?
-        };
+        let body = self.read_page(&self.limits.lists, next, api::get).await?;
+        let Page { metadata, items } = serde_json::from_slice(&body).map_err(Error::Page)?;
         self.confirm_identity().await?;
         let version = ResourceVersion::new(&metadata.version);
         if newest.is_newer_than(&version) {
@@ -43,12 +41,26 @@ impl<S: 'static> Watch<S> {
             self.store.forget_versions();
         }
         for item in items {
-            let mut object: Object<S> = api::decode(item.get().as_bytes())?;
-            self.set_type(&mut object);
-            listed.insert((object.namespace().to_owned(), object.name().to_owned()));
-            self.put_listed(object, &version);
+            listed.insert(self.store_item(item.get(), &version)?);
         }
         Ok(metadata)
+    }
+
+    /// Stores an item of a list of this version; returns its name. What cannot be decoded counts as listed too: it is there.
+    fn store_item(&self, item: &str, version: &ResourceVersion) -> Result<(String, String), Error> {
+        match api::decode(item.as_bytes()) {
+            Ok(mut object) => {
+                self.set_type(&mut object);
+                let name = (object.namespace().to_owned(), object.name().to_owned());
+                self.put_listed(object, version);
+                Ok(name)
+            }
+            Err(error) => {
+                let Head { metadata } = serde_json::from_str(item).map_err(Error::Page)?;
+                self.pass_over(&metadata, &error, version);
+                Ok((metadata.namespace.into_owned(), metadata.name.into_owned()))
+            }
+        }
     }
 
     /// Stores an item of a list. Up to the version of the list, the list is right about every object.
@@ -75,6 +87,7 @@ impl<S: 'static> Watch<S> {
             if listed.was_absent() {
                 self.report_present();
             }
+            self.limits.lists.double();
             self.store.set_synced_in(listed.epoch);
             (self.listed)();
         }

@@ -197,10 +197,8 @@ impl Watching {
                 return Err(Error::WentBack);
             }
             Event::Bookmark(head) => (head.version, Effect::Nothing),
-            Event::Stored(HeadMetadata { namespace, name, version, .. }, object) => {
-                (version, Effect::Put { namespace, name, object })
-            }
-            Event::Removed(HeadMetadata { namespace, name, version, deleted }) => {
+            Event::Stored(head, object) => (head.version.clone(), Effect::Put { head, object }),
+            Event::Removed(HeadMetadata { namespace, name, version, deleted, .. }) => {
                 // An object that only stopped matching our selector was not being deleted.
                 let absence = if deleted.is_some() { Absence::Deleted } else { Absence::Unseen };
                 (version, Effect::Remove { namespace, name, absence })

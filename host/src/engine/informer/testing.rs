@@ -10,13 +10,16 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use weft_core::object::{Kind, ResourceType, Virtual};
+use weft_core::object::{Kind, Object, ResourceType, Virtual};
 
+use crate::api::MAX_REPLY;
 use crate::api::scripted::{Answer, Asked, Requests, scripted};
 use crate::engine::cache::changed::Changed;
 use crate::engine::cache::store::Store;
+use crate::engine::cache::version::version_of;
 use crate::engine::informer::failures::Failures;
 use crate::engine::informer::identity::IdentityGuard;
+use crate::engine::informer::request::PageLimits;
 use crate::engine::informer::watch::Watch;
 use crate::engine::testing::identity_answer;
 
@@ -60,10 +63,22 @@ impl Script {
         self.list_answer(Answer::ok(json!({"metadata": metadata, "items": items})))
     }
 
+    /// A list of one page, with these objects.
+    pub(super) fn items(self, version: &str, items: &[Value]) -> Self {
+        self.list_answer(Answer::ok(json!({"metadata": {"resourceVersion": version}, "items": items})))
+    }
+
     /// Any other answer to the request for a list.
     pub(super) fn list_answer(mut self, answer: Answer) -> Self {
         self.lists.push_back(answer);
         self
+    }
+
+    /// A page that is larger than is read.
+    pub(super) fn too_large(self) -> Self {
+        let (sender, answer) = Answer::stream();
+        sender.try_send(Ok(vec![b' '; MAX_REPLY + 1].into())).unwrap();
+        self.list_answer(answer)
     }
 
     /// A watch that sends these pieces and stays open.
@@ -154,7 +169,7 @@ impl Running {
     pub(super) fn start(script: Script) -> Self {
         let store: Arc<Store<Virtual>> = Arc::default();
         if let Some((name, version)) = script.stored {
-            let object = weft_core::object::Object::from_json(config_map(name, version)).unwrap();
+            let object = Object::from_json(config_map(name, version)).unwrap();
             store.put(Arc::new(object));
             store.set_synced();
         }
@@ -167,6 +182,7 @@ impl Running {
         let failures = Arc::<Failures>::default();
         let record = Arc::new(Mutex::new(Vec::new()));
         let (changes, lists, seen) = (record.clone(), record.clone(), store.clone());
+        let unread = record.clone();
         let watch = Watch {
             api,
             server: "virtual",
@@ -177,8 +193,12 @@ impl Running {
             may_lack,
             guard: Some(Arc::new(guard)),
             reporter: Some(failures.reporter("virtual", Some(Kind::new("v1/ConfigMap")))),
+            limits: PageLimits::default(),
             store: store.clone(),
             changed: Arc::new(move |changed| changes.lock().unwrap().push(line(&changed))),
+            unreadable: Arc::new(move |object: Object<Virtual>| {
+                unread.lock().unwrap().push(format!("?{}@{}", object.name(), version_of(&object).as_str()));
+            }),
             listed: Arc::new(move || {
                 assert!(seen.is_synced(), "`listed` is called once the store is complete");
                 lists.lock().unwrap().push("listed".to_owned());
@@ -215,7 +235,7 @@ impl Running {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 
-    /// What was done to the store, in order: `+a@7` stored, `-a` removed.
+    /// What was done to the store, in order: `+a@7` stored, `-a` removed, `?a@7` not to be decoded.
     pub(super) fn changes(&self) -> Vec<String> {
         self.record().into_iter().filter(|line| line != "listed").collect()
     }
@@ -239,12 +259,18 @@ impl Running {
 
     /// The `continue` token of each request for a page, in order; empty for a first page.
     pub(super) fn pages(&self) -> Vec<String> {
-        let pages = self
-            .requests
-            .all()
-            .into_iter()
-            .filter(|asked| asked.path == "/api/v1/configmaps" && !is_watch(asked));
-        pages.map(|asked| parameter(&asked, "continue").unwrap_or_default()).collect()
+        self.of_pages("continue")
+    }
+
+    /// How many objects each page was asked to have, in order.
+    pub(super) fn limits(&self) -> Vec<usize> {
+        self.of_pages("limit").iter().map(|limit| limit.parse().unwrap()).collect()
+    }
+
+    fn of_pages(&self, name: &str) -> Vec<String> {
+        let is_page = |asked: &Asked| asked.path == "/api/v1/configmaps" && !is_watch(asked);
+        let pages = self.requests.all().into_iter().filter(is_page);
+        pages.map(|asked| parameter(&asked, name).unwrap_or_default()).collect()
     }
 
     /// How often the identity guard asked.
@@ -294,6 +320,13 @@ impl Running {
 /// A ConfigMap in the namespace `shop`.
 pub(super) fn config_map(name: &str, version: &str) -> Value {
     json!({"metadata": {"namespace": "shop", "name": name, "resourceVersion": version}})
+}
+
+/// The same with data that is nested deeper than is read.
+pub(super) fn nested(name: &str, version: &str) -> Value {
+    let mut object = config_map(name, version);
+    object["data"] = (0..140).fold(json!("bottom"), |inner, _| json!({"in": inner}));
+    object
 }
 
 /// A frame of a watch, such as `("ADDED", config_map("a", "7"))`.

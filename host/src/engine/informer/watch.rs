@@ -11,7 +11,7 @@ use crate::engine::cache::store::{Change, Store};
 use crate::engine::informer::error::Error;
 use crate::engine::informer::failures::Reporter;
 use crate::engine::informer::identity::IdentityGuard;
-use crate::engine::informer::request::Selection;
+use crate::engine::informer::request::{PageLimits, Selection};
 
 /// What is watched, and where it goes.
 pub(crate) struct Watch<S> {
@@ -31,9 +31,12 @@ pub(crate) struct Watch<S> {
     pub(crate) guard: Option<Arc<IdentityGuard>>,
     /// Reports a watch that fails for a while; none for what readiness does not depend on.
     pub(crate) reporter: Option<Reporter>,
+    pub(crate) limits: PageLimits,
     pub(crate) store: Arc<Store<S>>,
     /// Called after each change of the store.
     pub(crate) changed: Arc<dyn Fn(Changed<S>) + Send + Sync>,
+    /// Called with the metadata of an object that cannot be decoded, once for each version of it.
+    pub(crate) unreadable: Arc<dyn Fn(Object<S>) + Send + Sync>,
     /// Called after each complete list.
     pub(crate) listed: Arc<dyn Fn() + Send + Sync>,
 }

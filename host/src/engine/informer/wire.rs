@@ -10,11 +10,12 @@ use crate::engine::cache::store::Absence;
 /// Larger than any object that etcd takes (1.5 MiB) with all its escapes.
 pub(super) const MAX_FRAME: usize = 16 * 1024 * 1024;
 
+/// A page of a list. Its items are parts of its body, so that each can be decoded by itself.
 #[derive(Deserialize)]
-pub(super) struct Page {
+pub(super) struct Page<'a> {
     pub(super) metadata: PageMetadata,
-    #[serde(default)]
-    pub(super) items: Vec<Box<RawValue>>,
+    #[serde(borrow, default)]
+    pub(super) items: Vec<&'a RawValue>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -43,8 +44,7 @@ pub(super) enum Effect<'a> {
     Nothing,
     /// Stores an object, which is decoded only if the store does not have this version of it.
     Put {
-        namespace: Cow<'a, str>,
-        name: Cow<'a, str>,
+        head: HeadMetadata<'a>,
         object: &'a str,
     },
     /// Removes an object.
@@ -70,7 +70,7 @@ pub(super) struct Head<'a> {
     pub(super) metadata: HeadMetadata<'a>,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 pub(super) struct HeadMetadata<'a> {
     #[serde(borrow, default)]
     pub(super) namespace: Cow<'a, str>,
@@ -78,6 +78,8 @@ pub(super) struct HeadMetadata<'a> {
     pub(super) name: Cow<'a, str>,
     #[serde(borrow, rename = "resourceVersion", default)]
     pub(super) version: Cow<'a, str>,
+    #[serde(borrow, default)]
+    pub(super) uid: Cow<'a, str>,
     #[serde(rename = "deletionTimestamp")]
     pub(super) deleted: Option<serde::de::IgnoredAny>,
 }

@@ -199,6 +199,7 @@ mod tests {
             guard: Arc::new(IdentityGuard::new(bench.r#virtual.clone())),
             supervisor: Supervisor::default(),
             failures: Arc::default(),
+            recorder: bench.recorder(),
         };
         let (_, ready) = signal::channel(true);
         Reconfigurer::new(bench.state.clone(), bench.writer.clone(), watches, ready, 4)

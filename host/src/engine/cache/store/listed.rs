@@ -6,7 +6,7 @@ use std::sync::Arc;
 use weft_core::object::Object;
 
 use super::names::{Name, join, owned, split};
-use super::{Absence, Change, Entry, Store};
+use super::{Absence, Body, Change, Entry, State, Store};
 use crate::engine::cache::version::{ResourceVersion, version_of};
 
 /// Namespace and name of an object that a list does not have, and the object.
@@ -17,20 +17,38 @@ impl<S> Store<S> {
     /// where the store has a later one of them: that belongs to a past which the server has lost.
     pub(crate) fn put_listed(&self, object: Arc<Object<S>>, version: &ResourceVersion) -> Change {
         let name = join(object.namespace(), object.name());
-        {
-            let mut state = self.lock();
-            if let Some(entry) = state.objects.get_mut(&name) {
-                if entry.version == version_of(&object) {
-                    return Change::Known;
-                }
-                if !entry.version.is_newer_than(version) {
-                    entry.version = ResourceVersion::default();
-                }
-            } else if state.tombstones.version(&name).is_some_and(|gone| !gone.is_newer_than(version)) {
-                state.tombstones.revoke(&name);
-            }
+        let followed = self.lock().follow_list(&name, &version_of(&object), version);
+        match followed {
+            Change::Known => Change::Known,
+            Change::Stored => self.put(object),
         }
-        self.put(object)
+    }
+
+    /// Records an object whose content cannot be read, in a list or an event of version `seen`. It is there, in this version; what
+    /// was read of an older one stays.
+    pub(crate) fn put_unreadable(
+        &self,
+        namespace: &str,
+        name: &str,
+        version: ResourceVersion,
+        seen: &ResourceVersion,
+    ) -> Change {
+        let name = join(namespace, name);
+        let mut state = self.lock();
+        if state.follow_list(&name, &version, seen) == Change::Known || !state.is_new(&name, &version) {
+            return Change::Known;
+        }
+        match state.objects.get_mut(&name) {
+            Some(entry) => entry.version = version,
+            None => drop(state.objects.insert(name, Entry { version, body: Body::Forgotten })),
+        }
+        Change::Stored
+    }
+
+    /// Whether an object is there of which nothing was ever read.
+    pub(crate) fn is_unread(&self, namespace: &str, name: &str) -> bool {
+        let state = self.lock();
+        state.objects.get(&join(namespace, name)).is_some_and(|entry| matches!(entry.body, Body::Forgotten))
     }
 
     /// How many objects a complete list of version `version` does not have, and how many there are.
@@ -106,6 +124,23 @@ impl<S> Store<S> {
     }
 }
 
+impl<S> State<S> {
+    /// Prepares for `version` of an object in a list of version `list`; says whether it is known already.
+    fn follow_list(&mut self, name: &Name, version: &ResourceVersion, list: &ResourceVersion) -> Change {
+        if let Some(entry) = self.objects.get_mut(name) {
+            if entry.version == *version {
+                return Change::Known;
+            }
+            if !entry.version.is_newer_than(list) {
+                entry.version = ResourceVersion::default();
+            }
+        } else if self.tombstones.version(name).is_some_and(|gone| !gone.is_newer_than(list)) {
+            self.tombstones.revoke(name);
+        }
+        Change::Stored
+    }
+}
+
 fn is_unlisted<S>(
     (name, entry): (&Name, &Entry<S>),
     listed: &dyn Fn(&str, &str) -> bool,
@@ -159,6 +194,25 @@ mod tests {
         assert_eq!(unlisted("9"), HashMap::new());
         let object = (("a".to_owned(), "b".to_owned()), ResourceVersion::new("10"));
         assert_eq!(unlisted("10"), [object].into());
+    }
+
+    #[test]
+    fn an_object_that_cannot_be_read_is_there_in_its_version_with_what_was_read_before() {
+        let store = Store::default();
+        let put = |version: &str| {
+            let version = ResourceVersion::new(version);
+            store.put_unreadable("a", "b", version.clone(), &version)
+        };
+        assert_eq!((put("5"), put("5"), put("4")), (Change::Stored, Change::Known, Change::Known));
+        assert!(store.is_unread("a", "b") && store.get("a", "b").is_none());
+        assert_eq!(store.put(object("6")), Change::Stored);
+        assert_eq!(put("7"), Change::Stored);
+        assert!(!store.is_unread("a", "b"));
+        assert_eq!(store.get("a", "b"), Some(object("6")), "what was read stays");
+        let seven = ResourceVersion::new("7");
+        assert!(store.agrees("a", "b", &seven, &seven), "an audit misses nothing");
+        store.remove("a", "b", ResourceVersion::new("8"), Absence::Deleted);
+        assert_eq!((put("7"), put("9")), (Change::Known, Change::Stored), "it was deleted, and made again");
     }
 
     #[test]
