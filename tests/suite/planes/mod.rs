@@ -39,4 +39,5 @@ mod services;
 mod starts;
 mod storage;
 mod stores;
+mod unreadable;
 mod widgets;
