@@ -29,8 +29,8 @@ struct InFlight {
 
 struct Creation {
     begun: Instant,
-    /// Closed when it is over.
-    over: watch::Receiver<()>,
+    /// Whether the node is there; closed when the creation is over.
+    made: watch::Receiver<bool>,
 }
 
 /// A creation that somebody waits for.
@@ -38,12 +38,12 @@ enum Joined {
     /// Begun by the one who waits, who gets its result.
     Own(Instant, oneshot::Receiver<Result<(), Error>>),
     /// Begun by another.
-    Other(Instant, watch::Receiver<()>),
+    Other(Instant, watch::Receiver<bool>),
 }
 
 impl Creations {
-    /// Waits a little for the creation of `node` that is in flight, or begins one by `create`. Returns whether it has
-    /// ended, and an error to the one who began it.
+    /// Waits a little for the creation of `node` that is in flight, or begins one by `create`. Returns whether the
+    /// node is there, and an error to the one who began it.
     pub(super) async fn join<C>(&self, node: &str, create: impl FnOnce() -> C) -> Result<bool, Error>
     where
         C: Future<Output = Result<(), Error>> + Send + 'static,
@@ -53,8 +53,11 @@ impl Creations {
                 Ok(Ok(result)) => result.map(|()| true),
                 Ok(Err(_)) | Err(_) => Ok(false),
             },
-            // What closes the channel is the end of the creation.
-            Joined::Other(begun, mut over) => Ok(timeout_at(begun + PATIENCE, over.changed()).await.is_ok()),
+            Joined::Other(begun, mut made) => {
+                // Until it is made, or is over, or takes too long.
+                let waited = timeout_at(begun + PATIENCE, made.wait_for(|made| *made)).await;
+                Ok(matches!(waited, Ok(Ok(_))))
+            }
         }
     }
 
@@ -63,21 +66,21 @@ impl Creations {
         C: Future<Output = Result<(), Error>> + Send + 'static,
     {
         let mut in_flight = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
-        in_flight.by_node.retain(|_, creation| creation.over.has_changed().is_ok());
+        in_flight.by_node.retain(|_, creation| creation.made.has_changed().is_ok());
         while in_flight.tasks.try_join_next().is_some() {}
         if let Some(creation) = in_flight.by_node.get(node) {
-            return Joined::Other(creation.begun, creation.over.clone());
+            return Joined::Other(creation.begun, creation.made.clone());
         }
         let (begun, (result_sender, result)) = (Instant::now(), oneshot::channel());
-        let (over_sender, over) = watch::channel(());
-        in_flight.by_node.insert(node.to_owned(), Creation { begun, over });
+        let (made_sender, made) = watch::channel(false);
+        in_flight.by_node.insert(node.to_owned(), Creation { begun, made });
         let (creation, node) = (create(), node.to_owned());
         in_flight.tasks.spawn(async move {
             let result = creation.await;
+            made_sender.send_replace(result.is_ok());
             if let Err(Err(error)) = result_sender.send(result) {
                 warn!(%node, error = &error as &dyn std::error::Error, "failed to create a node; trying again");
             }
-            drop(over_sender);
         });
         Joined::Own(begun, result)
     }
@@ -135,6 +138,19 @@ mod tests {
             },
         );
         assert!([first, second, other].into_iter().all(|joined| joined.unwrap()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_a_creation_that_fails_has_no_node() {
+        let counted = Counted::default();
+        let failing = async {
+            settle().await;
+            Err(Error::Timeout)
+        };
+        let (own, other) =
+            tokio::join!(counted.join("node-1", failing), counted.join("node-1", async { Ok(()) }));
+        assert!(matches!(own, Err(Error::Timeout)));
+        assert!(!other.unwrap(), "a pod would be bound to a node that is not there");
     }
 
     #[tokio::test(start_paused = true)]
