@@ -22,6 +22,14 @@ pub(crate) struct Observed {
     pub(crate) host: Option<Arc<HostObject>>,
 }
 
+impl Observed {
+    /// Whether either object is being deleted.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.source.as_ref().is_some_and(|source| source.is_terminating())
+            || self.host.as_ref().is_some_and(|host| host.is_terminating())
+    }
+}
+
 /// What was decided.
 pub(crate) struct Decision {
     pub(crate) plan: Plan,

@@ -54,6 +54,8 @@ pub(crate) struct Paced {
     pub(crate) outcome: Outcome,
     /// On which side another client seems to change what we write, where that is worth an event.
     pub(crate) fight: Option<Side>,
+    /// What the patches that are left write, by side.
+    writes: Vec<(Side, String)>,
 }
 
 impl Default for Lately {
@@ -63,15 +65,22 @@ impl Default for Lately {
 }
 
 impl Pace {
-    /// Leaves out the patches of `plan` for which it is too early. What they would have written is decided about again.
-    pub(crate) fn limit(&self, key: &Key, plan: &mut Plan) -> Paced {
-        let mut paced = Paced { outcome: Outcome::Done, fight: None };
+    /// Leaves out the patches of `plan` for which it is too early. What they would have written is decided about again; of a pair
+    /// that is ending, there may be no other time.
+    pub(crate) fn limit(&self, key: &Key, plan: &mut Plan, is_ending: bool) -> Paced {
+        let mut paced = Paced { outcome: Outcome::Done, fight: None, writes: Vec::new() };
+        if is_ending {
+            return paced;
+        }
         for side in [Side::Host, Side::Virtual] {
             let Some(written) = written(plan, side) else { continue };
             let mut lately = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             let now = Instant::now();
             let patches = lately.of(key, side, now);
-            let Some(early) = patches.take(side, written, now) else { continue };
+            let Some(early) = patches.early(side, &written, now) else {
+                paced.writes.push((side, written));
+                continue;
+            };
             plan.steps.retain(|step| patched(step) != Some(side));
             paced.outcome = paced.outcome.and(Outcome::Again(early.time));
             if early.is_fight && patches.is_worth_an_event(now) {
@@ -79,6 +88,14 @@ impl Pace {
             }
         }
         paced
+    }
+
+    /// Counts what was written: a patch that fails is tried again, which is nobody's fight.
+    pub(crate) fn wrote(&self, key: &Key, paced: &Paced) {
+        let (mut lately, now) = (self.state.lock().unwrap_or_else(PoisonError::into_inner), Instant::now());
+        for (side, written) in &paced.writes {
+            lately.of(key, *side, now).take(*side, written, now);
+        }
     }
 }
 
@@ -112,16 +129,29 @@ impl Default for Patches {
 }
 
 impl Patches {
-    /// Counts a patch that writes this; says by how much it is too early, if it is.
-    fn take(&mut self, side: Side, written: String, now: Instant) -> Option<Early> {
-        let is_fight = self.written == written;
-        let bucket = if is_fight { &mut self.corrections } else { &mut self.changes };
-        // What the tenant changes is written as often as it does: each costs it a request too.
-        if (!is_fight && side == Side::Host) || bucket.take(now) {
-            self.written = written;
-            return None;
+    /// By how much a patch that writes this is too early, if it is.
+    fn early(&mut self, side: Side, written: &str, now: Instant) -> Option<Early> {
+        let (bucket, is_fight) = self.bucket(side, written)?;
+        let time = bucket.next().saturating_duration_since(now);
+        (!bucket.has_any(now)).then_some(Early { time, is_fight })
+    }
+
+    /// Counts a patch that has written this.
+    fn take(&mut self, side: Side, written: &str, now: Instant) {
+        if let Some((bucket, _)) = self.bucket(side, written) {
+            bucket.take(now);
         }
-        Some(Early { time: bucket.next().saturating_duration_since(now), is_fight })
+        written.clone_into(&mut self.written);
+    }
+
+    /// What a patch that writes this counts towards, and whether somebody has changed it back. What the tenant changes is written
+    /// as often as it does: each change costs it a request too.
+    fn bucket(&mut self, side: Side, written: &str) -> Option<(&mut Bucket, bool)> {
+        match (self.written == written, side) {
+            (true, _) => Some((&mut self.corrections, true)),
+            (false, Side::Host) => None,
+            (false, Side::Virtual) => Some((&mut self.changes, false)),
+        }
     }
 
     fn is_worth_an_event(&mut self, now: Instant) -> bool {
@@ -143,15 +173,21 @@ impl Patches {
 /// The digest of what the patches of one side write, if there are any: of the host object, all of it, for another client may change
 /// one field today and another tomorrow.
 fn written(plan: &Plan, side: Side) -> Option<String> {
-    let bodies = plan.steps.iter().filter(|step| patched(step) == Some(side)).map(|step| match step {
-        Step::PatchHost { change, .. } | Step::PatchVirtual { change, .. } => &change.body,
-        _ => &Value::Null,
-    });
-    let bodies: Vec<&Value> = bodies.collect();
-    let desired = plan.desired.as_ref().filter(|_| side == Side::Host).map(HostObject::fields);
-    (!bodies.is_empty()).then(|| match desired {
-        Some(fields) => digest::of_value(&json!(fields)),
-        None => digest::of_value(&json!(bodies)),
+    let patches: Vec<(&str, &Value)> = plan
+        .steps
+        .iter()
+        .filter(|step| patched(step) == Some(side))
+        .filter_map(|step| match step {
+            Step::PatchHost { uid, change, .. } | Step::PatchVirtual { uid, change, .. } => {
+                Some((uid.as_str(), &change.body))
+            }
+            _ => None,
+        })
+        .collect();
+    let (uid, _) = patches.first()?;
+    Some(match plan.desired.as_ref().filter(|_| side == Side::Host).map(HostObject::fields) {
+        Some(fields) => digest::of_value(&json!([uid, fields])),
+        None => digest::of_value(&json!(patches)),
     })
 }
 
@@ -196,7 +232,9 @@ mod tests {
         let (mut writes, mut events) = (0, 0);
         for number in 0..600 {
             let mut plan = plan(side, value(number));
-            let paced = pace.limit(&key("v1/Pod", "shop", "web"), &mut plan);
+            let key = key("v1/Pod", "shop", "web");
+            let paced = pace.limit(&key, &mut plan, false);
+            pace.wrote(&key, &paced);
             events += usize::from(paced.fight == Some(side));
             if plan.steps.is_empty() {
                 assert!(matches!(paced.outcome, Outcome::Again(_)), "it is decided about again");
@@ -224,7 +262,7 @@ mod tests {
         assert!((120..=125).contains(&writes) && events == 0, "{writes} writes, {events} events");
         tokio::time::advance(SECOND).await;
         let mut last = plan(Side::Virtual, 600);
-        pace.limit(&key("v1/Pod", "shop", "web"), &mut last);
+        pace.limit(&key("v1/Pod", "shop", "web"), &mut last, false);
         assert!(!last.steps.is_empty(), "the last state is written");
     }
 
@@ -235,10 +273,28 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn what_fails_is_nobodys_fight_and_what_ends_is_written_at_once() {
+        let (pace, key) = (Pace::default(), key("v1/Pod", "shop", "web"));
+        for _ in 0..100 {
+            let mut failing = plan(Side::Virtual, 1);
+            let paced = pace.limit(&key, &mut failing, false);
+            assert!(paced.fight.is_none() && !failing.steps.is_empty(), "it was never written");
+        }
+        for number in 0..100 {
+            let mut last = plan(Side::Virtual, number);
+            let paced = pace.limit(&key, &mut last, true);
+            pace.wrote(&key, &paced);
+            assert!(!last.steps.is_empty());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn objects_that_rest_are_forgotten() {
         let pace = Pace::default();
         for number in 0..10_000 {
-            pace.limit(&key("v1/Pod", "shop", &number.to_string()), &mut plan(Side::Virtual, 1));
+            let key = key("v1/Pod", "shop", &number.to_string());
+            let paced = pace.limit(&key, &mut plan(Side::Virtual, 1), false);
+            pace.wrote(&key, &paced);
             tokio::time::advance(SECOND / 10).await;
         }
         assert!(pace.state.lock().unwrap().objects.len() <= FEW * 2);

@@ -89,8 +89,9 @@ impl Syncer {
             Some(source) => self.publisher.publish(key, &*synced.mapper, source, &plan, notes),
             None => Outcome::Done,
         };
-        let paced = self.pace.limit(key, &mut plan);
+        let paced = self.pace.limit(key, &mut plan, observed.is_ending());
         let outcome = self.steps.carry_out(key, synced, observed, plan).await?;
+        self.pace.wrote(key, &paced);
         if let (Some(side), Some(source)) = (paced.fight, &observed.source) {
             self.publish_fight(side, key, synced, source).await;
         }
