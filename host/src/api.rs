@@ -87,7 +87,7 @@ impl<S> Api<S> {
     /// Waits while the server is away; fails while it wants to be left alone, so that whoever waits can do something else.
     async fn pass(&self, request: &Request<Vec<u8>>) -> Result<Scope, Error> {
         self.gate.pass().await;
-        let scope = Scope::of(request.uri().path());
+        let scope = Scope::of(request.method(), request.uri().path());
         match self.gate.rest(&scope) {
             Some(rest) => Err(Error::Resting(rest)),
             None => Ok(scope),

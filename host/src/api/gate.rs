@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use http::Method;
 use tokio::time::Instant;
 
 /// First pause after a request found no server; doubled with each further one.
@@ -30,13 +31,14 @@ struct State {
     rests: HashMap<Scope, Instant>,
 }
 
-/// A kind, by the first segments of its path, in one namespace or in none.
+/// Reads or writes of a kind, by the first segments of its path, in one namespace or in none.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Scope(String);
 
 impl Scope {
-    /// What a request to this path is about: `/api/v1/namespaces/shop/pods` for all pods there and their subresources.
-    pub(super) fn of(path: &str) -> Self {
+    /// What a request is about: `/api/v1/namespaces/shop/pods` for all pods there and their subresources. An admission webhook
+    /// sees only writes, so what it wants is no reason not to read.
+    pub(super) fn of(method: &Method, path: &str) -> Self {
         let mut segments = path.split('/').skip(1).peekable();
         let root = if segments.peek() == Some(&"apis") { 3 } else { 2 };
         let mut kept: Vec<&str> = segments.by_ref().take(root).collect();
@@ -47,7 +49,8 @@ impl Scope {
             [plural, ..] => kept.push(plural),
             [] => {}
         }
-        Self(kept.join("/"))
+        let verb = if *method == Method::GET { "read" } else { "write" };
+        Self(format!("{verb} {}", kept.join("/")))
     }
 }
 
@@ -108,7 +111,7 @@ mod tests {
 
     #[test]
     fn a_scope_is_a_kind_in_a_namespace() {
-        let scope = |path: &str| Scope::of(path).0;
+        let scope = |path: &str| Scope::of(&Method::PATCH, path).0.replacen("write ", "", 1);
         for (path, expected) in [
             ("/api/v1/namespaces/shop/pods", "api/v1/namespaces/shop/pods"),
             ("/api/v1/namespaces/shop/pods/web/status", "api/v1/namespaces/shop/pods"),
@@ -126,12 +129,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_rest_holds_for_its_scope_and_for_its_time() {
-        let (gate, pods) = (Gate::default(), Scope::of("/api/v1/namespaces/shop/pods"));
+        let (gate, pods) = (Gate::default(), Scope::of(&Method::POST, "/api/v1/namespaces/shop/pods"));
         gate.asked_for_rest(pods.clone(), Duration::from_secs(5));
         assert_eq!(gate.rest(&pods), Some(Duration::from_secs(5)));
         for other in ["/api/v1/namespaces/shop/services", "/api/v1/namespaces/other/pods", "/version"] {
-            assert_eq!(gate.rest(&Scope::of(other)), None, "{other}");
+            assert_eq!(gate.rest(&Scope::of(&Method::POST, other)), None, "{other}");
         }
+        let reads = Scope::of(&Method::GET, "/api/v1/namespaces/shop/pods");
+        assert_eq!(gate.rest(&reads), None, "what a webhook wants is no reason not to watch");
         tokio::time::advance(Duration::from_secs(5)).await;
         assert_eq!(gate.rest(&pods), None);
     }
