@@ -186,6 +186,11 @@ impl<S> Store<S> {
         self.lock().synced.is_none_or(|synced| synced == epoch)
     }
 
+    /// As if there had been no complete list.
+    pub(crate) fn forget_list(&self) {
+        self.lock().synced = None;
+    }
+
     /// Records that there was a complete list, begun in this epoch of the server.
     pub(crate) fn set_synced_in(&self, epoch: u64) {
         self.lock().synced = Some(epoch);

@@ -92,6 +92,8 @@ impl IdentityGuard {
 
     /// The identity of the virtual cluster as it answers now.
     pub(crate) async fn identity(&self) -> Result<String, Error> {
+        // One at a time: two answers that overtake each other look like a storage that went back.
+        let _asking = self.asking.lock().await;
         let (found, version) = self.ask().await?;
         self.learn(&found, version);
         Ok(found)

@@ -27,10 +27,12 @@ impl<S: 'static> Watch<S> {
                 Err(error @ (api::Error::TooLarge | api::Error::Timeout)) => error,
                 other => return Ok(other?),
             };
-            if let (api::Error::Timeout, Some(reporter)) = (&error, &self.reporter) {
+            let is_late = matches!(error, api::Error::Timeout);
+            if let (true, Some(reporter)) = (is_late, &self.reporter) {
                 reporter.failed(Instant::now(), &error);
             }
-            if !limit.halve() {
+            let has_smaller = if is_late { limit.halve_for_time() } else { limit.halve() };
+            if !has_smaller {
                 return Err(self.failure_of_one(error));
             }
             let error = &error as &dyn StdError;

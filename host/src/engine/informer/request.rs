@@ -10,6 +10,8 @@ use crate::engine::cache::version::ResourceVersion;
 
 /// Objects a page at most: large enough to be quick, small enough not to hold a whole kind in memory twice.
 const PAGE: usize = 500;
+/// A page of so few objects that comes too late does so for another reason than its size.
+const FEWEST_FOR_TIME: usize = 50;
 
 /// How many objects the pages of a watch are to have, by what has gone well so far.
 #[derive(Default)]
@@ -45,9 +47,18 @@ impl PageLimit {
 
     /// After a page that was too large; returns whether there are smaller ones.
     pub(super) fn halve(&self) -> bool {
+        self.halve_to(1)
+    }
+
+    /// After a page that came too late: that may be its size, or the server's bad hour. Returns whether there are smaller ones.
+    pub(super) fn halve_for_time(&self) -> bool {
+        self.halve_to(FEWEST_FOR_TIME)
+    }
+
+    fn halve_to(&self, fewest: usize) -> bool {
         let limit = self.get();
-        self.0.store((limit / 2).max(1), Ordering::Relaxed);
-        limit > 1
+        self.0.store((limit / 2).max(fewest.min(limit)), Ordering::Relaxed);
+        limit > fewest
     }
 
     /// After a whole list that went well.
@@ -96,6 +107,15 @@ mod tests {
         assert_eq!(limit.get(), 1, "a page of no objects is a page of all");
         let doubles: Vec<usize> = (0..10).map(|_| (limit.double(), limit.get()).1).collect();
         assert_eq!(doubles, [2, 4, 8, 16, 32, 64, 128, 256, 500, 500]);
+        let mut late = vec![limit.get()];
+        while limit.halve_for_time() {
+            late.push(limit.get());
+        }
+        assert_eq!(
+            late,
+            [500, 250, 125, 62, 50],
+            "a server that is slow for long costs no page for each object"
+        );
     }
 
     #[test]

@@ -63,6 +63,8 @@ impl<S: 'static> Watch<S> {
         if !absent.is_known {
             self.report_absent(&absent.error);
         }
+        // What it has is of a list that says nothing any more, and writes must not wait for another one.
+        self.store.forget_list();
         tokio::time::sleep(jittered(ABSENT)).await;
         absent.step()
     }

@@ -5,7 +5,7 @@
 //!                ▲                         │             │
 //!                └──────── Expired ◄───────┴─────────────┘
 //!
-//! any failure ───► BackingOff ───► Listing, or Watching once there was a list
+//! Absent also follows a watch that is refused; any other failure ───► BackingOff ───► Listing, or Watching once there was a list
 //! ```
 
 mod auditing;
@@ -216,8 +216,11 @@ impl Watching {
         match end {
             Ok(()) => self.failures = 0,
             Err(error) if error.is_expired() => return State::Expired,
-            // The list that follows will find the same, and report it.
-            Err(Error::Absent(_)) => return State::Expired,
+            // The list after the pause finds the same and reports it, or finds that only the watch is refused.
+            Err(Error::Absent(error)) => {
+                let tries = Tries { is_absent: true, ..Tries::default() };
+                return State::Absent(Absent { error, is_known: false, tries });
+            }
             Err(error) => {
                 self.failures += 1;
                 let (failures, then) = (self.failures, Box::new(State::Watching(self)));
@@ -346,11 +349,11 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_watch_of_a_kind_that_is_gone_lists_again() {
+    async fn a_watch_of_a_kind_that_is_gone_waits_before_it_lists_again() {
         let now = Instant::now();
         let place = watching(listed(Listing::default()).step(Ok(()), now));
         let state = place.step(Err(absent()), now);
-        assert!(matches!(state, State::Expired), "{state:?}");
+        assert!(matches!(state, State::Absent(Absent { is_known: false, .. })), "{state:?}");
     }
 
     #[test]

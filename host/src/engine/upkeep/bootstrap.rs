@@ -74,15 +74,16 @@ impl Bootstrap {
 
     /// Repeats the bootstrap for ever; sets `ready` to whether it succeeded.
     pub(crate) async fn keep(self, ready: tokio::sync::watch::Sender<bool>) {
-        let mut reported = None;
+        let (mut reported, mut has_failed) = (None, false);
         loop {
-            let pause = if *ready.borrow() { PERIOD } else { RETRY };
+            let pause = if *ready.borrow() && !has_failed { PERIOD } else { RETRY };
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = self.guard.doubted(), if *ready.borrow() => {}
                 () = self.state.owner_changed.notified() => {}
             }
             let result = self.run().await;
+            has_failed = result.is_err();
             match &result {
                 Ok(()) => reported = None,
                 // A server that is away is not another server.

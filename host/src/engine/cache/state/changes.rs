@@ -103,7 +103,12 @@ impl State {
     pub(crate) fn virtual_answered(&self, kind: &Kind, object: &Arc<VirtualObject>) {
         let Some(synced) = self.synced(kind) else { return };
         if synced.r#virtual.put(object.clone()) == Change::Stored {
-            self.answered(&synced, Key { kind: kind.clone(), name: object.virtual_name() });
+            let key = Key { kind: kind.clone(), name: object.virtual_name() };
+            // The watch event of it is none any more: the store knows it.
+            if kind.as_str() == "v1/Pod" {
+                self.pod_placed(&key, &Changed::new(object.clone()));
+            }
+            self.answered(&synced, key);
         }
     }
 

@@ -24,6 +24,11 @@ impl Steps {
         if bound.is_err() {
             self.state.bindings.failed(uid);
         }
+        // The pod may have gone meanwhile, and nothing else will say so.
+        let pod = target.synced.r#virtual.peek(&name.namespace, &name.name);
+        if pod.is_none_or(|pod| pod.uid() != uid) {
+            self.state.bindings.shown(uid);
+        }
         bound
     }
 
