@@ -90,18 +90,19 @@ fn a_volume_that_is_full_damaged_or_emptied_is_named_with_what_to_do() -> Result
         disk.shell("rm filler").await?;
 
         stop(&cluster, &person).await?;
-        disk.shell("cp kine.db ../good; head -c 4096 /dev/urandom > kine.db").await?;
+        // With its journal: a store that had no room to the end has not emptied it.
+        disk.shell("mkdir ../good; cp kine.db* ../good; head -c 4096 /dev/urandom > kine.db").await?;
         start(&cluster, &person).await?;
         says(&cluster, &person, "status", "is damaged: restore it from a backup, or delete the volume")
             .await?;
         // The first page without its head, which is how a file is recognised as a database; and no journal, which may have
         // the page as well.
-        disk.shell("rm -f kine.db-*; cp ../good kine.db; dd if=/dev/zero of=kine.db bs=1 seek=100 count=3996 conv=notrunc")
+        disk.shell("rm -f kine.db-*; cp ../good/kine.db kine.db; dd if=/dev/zero of=kine.db bs=1 seek=100 count=3996 conv=notrunc")
             .await?;
         restart(&cluster, &person).await?;
         says(&cluster, &person, "status", "restore all files of the volume from a backup").await?;
         stop(&cluster, &person).await?;
-        disk.shell("rm -f kine.db-*; cp ../good kine.db").await?;
+        disk.shell("rm -f kine.db*; cp ../good/kine.db* .").await?;
         start(&cluster, &person).await?;
         cluster.works("undamaged").await.context("after the backup was restored")?;
 
