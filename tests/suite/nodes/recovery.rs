@@ -84,14 +84,18 @@ fn a_volume_that_is_full_damaged_or_emptied_is_named_with_what_to_do() -> Result
         says(&cluster, &person, "check", "nothing has been stored for").await?;
         disk.shell("rm filler").await?;
         cluster.works("space").await.context("after there was space again")?;
+        // The backup is of a store that was well, with its journal.
+        stop(&cluster, &person).await?;
+        disk.shell("mkdir ../good; cp kine.db* ../good").await?;
+        start(&cluster, &person).await?;
+        cluster.works("saved").await?;
         disk.fill().await?;
         restart(&cluster, &person).await?;
         says(&cluster, &person, "status", "the volume of the storage is full").await?;
         disk.shell("rm filler").await?;
 
         stop(&cluster, &person).await?;
-        // With its journal: a store that had no room to the end has not emptied it.
-        disk.shell("mkdir ../good; cp kine.db* ../good; head -c 4096 /dev/urandom > kine.db").await?;
+        disk.shell("head -c 4096 /dev/urandom > kine.db").await?;
         start(&cluster, &person).await?;
         says(&cluster, &person, "status", "is damaged: restore it from a backup, or delete the volume")
             .await?;
