@@ -86,7 +86,7 @@ fn a_volume_that_is_full_damaged_or_emptied_is_named_with_what_to_do() -> Result
         cluster.works("space").await.context("after there was space again")?;
         // The backup is of a store that was well, with its journal.
         stop(&cluster, &person).await?;
-        disk.shell("mkdir ../good; cp kine.db* ../good").await?;
+        disk.shell("mkdir ../good; cp -p kine.db* ../good").await?;
         start(&cluster, &person).await?;
         cluster.works("saved").await?;
         disk.fill().await?;
@@ -101,13 +101,16 @@ fn a_volume_that_is_full_damaged_or_emptied_is_named_with_what_to_do() -> Result
             .await?;
         // The first page without its head, which is how a file is recognised as a database; and no journal, which may have
         // the page as well.
-        disk.shell("rm -f kine.db-*; cp ../good/kine.db kine.db; dd if=/dev/zero of=kine.db bs=1 seek=100 count=3996 conv=notrunc")
+        disk.shell("rm -f kine.db-*; cp -p ../good/kine.db kine.db; dd if=/dev/zero of=kine.db bs=1 seek=100 count=3996 conv=notrunc")
             .await?;
         restart(&cluster, &person).await?;
         says(&cluster, &person, "status", "restore all files of the volume from a backup").await?;
         stop(&cluster, &person).await?;
+        // As somebody restores it who is not the user of the pod.
         disk.shell("rm -f kine.db*; cp ../good/kine.db* .").await?;
         start(&cluster, &person).await?;
+        says(&cluster, &person, "status", "/kine.db cannot be written by the user 65532").await?;
+        disk.shell("chown 65532 kine.db*").await?;
         cluster.works("undamaged").await.context("after the backup was restored")?;
 
         disk.shell("rm -f kine.db* kubernetes-version").await?;

@@ -5,6 +5,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use nix::sys::statvfs::statvfs;
+use nix::unistd::{AccessFlags, Uid, access};
 
 use crate::config::control_plane::StorageType;
 use crate::control::files::write_private;
@@ -30,6 +31,17 @@ pub enum Error {
     Unwritable {
         /// Which.
         folder: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A file of the store cannot be written.
+    #[error("{file} cannot be written by the user {user}, as which the pod runs: make that user its owner (files that were \
+             restored from a backup may belong to another one)", file = file.display())]
+    OfAnother {
+        /// Which.
+        file: PathBuf,
+        /// Its number.
+        user: Uid,
         /// What the system says.
         source: io::Error,
     },
@@ -82,6 +94,7 @@ pub(super) fn check(folder: &Path, wanted: StorageType, version: &str) -> Result
     if is_damaged(&sqlite) {
         return Err(Error::Damaged { file: sqlite });
     }
+    check_files(folder)?;
     let file = folder.join(VERSION_FILE);
     version::step(fs::read_to_string(&file).ok().as_ref(), version)?;
     write_private(&file, version).map_err(unwritable)
@@ -92,6 +105,28 @@ fn check_space(folder: &Path) -> Result<(), Error> {
     let Ok(stat) = statvfs(folder) else { return Ok(()) };
     let free = stat.blocks_available().saturating_mul(stat.fragment_size());
     if free < ENOUGH { Err(Error::Full { free }) } else { Ok(()) }
+}
+
+/// Passes if every file of the stores can be written: SQLite opens one that cannot, and then answers no request.
+fn check_files(folder: &Path) -> Result<(), Error> {
+    let of_another =
+        |file: &Path, source| Error::OfAnother { file: file.to_owned(), user: Uid::current(), source };
+    let of_sqlite =
+        ["-shm", "-wal", "-journal", ""].map(|suffix| folder.join(format!("{SQLITE_FILE}{suffix}")));
+    let mut left = vec![folder.join(ETCD_FOLDER)];
+    left.extend(of_sqlite);
+    while let Some(file) = left.pop() {
+        if !file.exists() {
+            continue;
+        }
+        access(&file, AccessFlags::W_OK).map_err(|error| of_another(&file, error.into()))?;
+        if file.is_dir() {
+            for entry in file.read_dir().map_err(|error| of_another(&file, error))? {
+                left.push(entry.map_err(|error| of_another(&file, error))?.path());
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Whether there is a file that SQLite would refuse; an empty one is a new database.
