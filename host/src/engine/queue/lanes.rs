@@ -1,5 +1,5 @@
-//! Keys that are ready, in turn by virtual namespace and kind; of each namespace and of each kind only so many may be in
-//! flight at once.
+//! Keys that are ready, in turn by virtual namespace and kind; of each namespace, of each kind and of each kind in a namespace
+//! only so many may be in flight at once.
 //!
 //! A worker waits for what it has asked a server, and a server may not answer: an admission webhook hangs, in one namespace or
 //! for one kind. Rules that may take long are waited for as well. A lane whose namespace or kind has enough in flight is
@@ -16,6 +16,8 @@ pub(crate) struct Limits {
     pub(crate) namespace: usize,
     /// Of a kind.
     pub(crate) kind: usize,
+    /// Of a kind in a namespace.
+    pub(crate) lane: usize,
     /// Of each of these kinds, whose rules may take long.
     pub(crate) kinds: BTreeMap<Kind, usize>,
     /// Of all those together.
@@ -24,7 +26,8 @@ pub(crate) struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { namespace: usize::MAX, kind: usize::MAX, kinds: BTreeMap::new(), together: usize::MAX }
+        let all = usize::MAX;
+        Self { namespace: all, kind: all, lane: all, kinds: BTreeMap::new(), together: all }
     }
 }
 
@@ -53,6 +56,8 @@ struct Lane {
 enum Bound {
     Namespace(String),
     Kind(Kind),
+    /// A kind in a namespace.
+    Lane(Lane),
     /// All kinds whose rules may take long.
     Together,
 }
@@ -180,7 +185,8 @@ impl Lane {
 impl Limits {
     /// What a key of this lane counts towards.
     fn bounds(&self, lane: &Lane) -> Vec<Bound> {
-        let mut bounds = vec![Bound::Namespace(lane.namespace.clone()), Bound::Kind(lane.kind.clone())];
+        let (namespace, kind) = (lane.namespace.clone(), lane.kind.clone());
+        let mut bounds = vec![Bound::Namespace(namespace), Bound::Kind(kind), Bound::Lane(lane.clone())];
         if self.kinds.contains_key(&lane.kind) {
             bounds.push(Bound::Together);
         }
@@ -191,6 +197,7 @@ impl Limits {
         match bound {
             Bound::Namespace(_) => self.namespace,
             Bound::Kind(kind) => self.kinds.get(kind).copied().unwrap_or(self.kind),
+            Bound::Lane(_) => self.lane,
             Bound::Together => self.together,
         }
     }
@@ -297,6 +304,18 @@ mod tests {
     }
 
     #[test]
+    fn a_kind_whose_keys_do_not_come_back_leaves_room_for_others_of_its_namespace() {
+        let mut lanes = Lanes::default();
+        lanes.limit(Limits { namespace: 3, lane: 2, ..Limits::default() }, std::iter::empty());
+        (0..9).for_each(|number| lanes.push(key("v1/Slow", "a", &number.to_string())));
+        assert_eq!(std::iter::from_fn(|| take(&mut lanes)).count(), 2);
+        lanes.push(key("v1/Pod", "a", "web"));
+        assert_eq!([take(&mut lanes), take(&mut lanes)], [Some("a/web".to_owned()), None]);
+        lanes.release(&key("v1/Slow", "a", "0"));
+        assert_eq!([take(&mut lanes), take(&mut lanes)], [Some("a/2".to_owned()), None]);
+    }
+
+    #[test]
     fn a_kind_whose_keys_do_not_come_back_leaves_room_for_others() {
         let mut lanes = bounded(9, 3);
         (0..9).for_each(|number| lanes.push(key("v1/Pod", &format!("ns-{number}"), "web")));
@@ -328,6 +347,7 @@ mod tests {
     fn every_key_comes_out_in_whatever_order_keys_come_back() {
         for seed in 0..500_usize {
             let mut lanes = bounded(1 + seed % 3, 1 + seed % 4);
+            lanes.limits.lane = 1 + seed % 2;
             let (mut random, mut held, mut seen) = (seed, Vec::new(), 0);
             for number in 0..60_usize {
                 let kind = ["v1/Pod", "v1/Service", "v1/Secret"][number % 3];

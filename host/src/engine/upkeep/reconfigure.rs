@@ -146,12 +146,15 @@ fn threads(workers: usize) -> usize {
     (workers / 2).min(processors * THREADS_A_PROCESSOR).max(1)
 }
 
-/// What takes long leaves workers to others: a namespace to two more that hang, a kind to one more, and rules to each other.
+/// What takes long leaves workers to others: a namespace to two more that hang, a kind to one more, a kind in a namespace to
+/// the others there, and rules to each other.
 fn limits(kinds: &Kinds, workers: usize) -> Limits {
     let lengthy = kinds.each_synced().filter(|(_, synced)| synced.mapper.spec().may_block);
     let each = (workers / 2).max(1);
+    let namespace = (workers / 3).max(1);
     Limits {
-        namespace: (workers / 3).max(1),
+        namespace,
+        lane: (namespace * 2 / 3).max(1),
         kind: (workers - workers / 3).max(1),
         kinds: lengthy.map(|(kind, _)| (kind.clone(), each)).collect(),
         together: (workers - workers / 4).max(1),
@@ -275,7 +278,7 @@ mod tests {
         let (kinds, _) = Kinds::default().under(&rules(&[&blocking, &mapper("One", &[])], &[]), 1);
         let limits = limits(&kinds, 16);
         assert_eq!((limits.kinds.len(), limits.kinds.get(&Kind::new("v1/Slow"))), (1, Some(&8)));
-        assert_eq!((limits.together, limits.namespace, limits.kind), (12, 5, 11));
+        assert_eq!((limits.together, limits.namespace, limits.kind, limits.lane), (12, 5, 11, 3));
         assert!(threads(1) >= 1 && threads(64) <= 32);
     }
 }
