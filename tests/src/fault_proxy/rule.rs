@@ -1,6 +1,6 @@
 //! Says which requests get which fault, and how often.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -220,24 +220,32 @@ struct Active {
     applied: watch::Sender<usize>,
     /// Closed when the rule is removed.
     removed: watch::Sender<()>,
+    /// Shared with each request that is on its way.
+    on_its_way: Arc<()>,
 }
 
-/// How often a rule was applied.
+/// How often a rule was applied, and to how many requests at the moment.
 #[derive(Debug, Clone)]
-pub struct Applied(watch::Receiver<usize>);
+pub struct Applied {
+    times: watch::Receiver<usize>,
+    on_its_way: Weak<()>,
+}
 
 /// A fault for one request, and when its rule is removed.
 #[derive(Debug)]
 pub(super) struct Turn {
     pub(super) fault: Fault,
     removed: watch::Receiver<()>,
+    _on_its_way: Arc<()>,
 }
 
 impl Rules {
     pub(super) fn add(&self, rule: Rule) -> Applied {
-        let (applied, receiver) = watch::channel(0);
-        self.active().push(Active { rule, matched: 0, applied, removed: watch::Sender::new(()) });
-        Applied(receiver)
+        let (applied, times) = watch::channel(0);
+        let on_its_way = Arc::new(());
+        let handle = Applied { times, on_its_way: Arc::downgrade(&on_its_way) };
+        self.active().push(Active { rule, matched: 0, applied, removed: watch::Sender::new(()), on_its_way });
+        handle
     }
 
     pub(super) fn clear(&self) {
@@ -266,7 +274,8 @@ impl Active {
             return None;
         }
         self.applied.send_modify(|applied| *applied += 1);
-        Some(Turn { fault: fault.clone(), removed: self.removed.subscribe() })
+        let removed = self.removed.subscribe();
+        Some(Turn { fault: fault.clone(), removed, _on_its_way: self.on_its_way.clone() })
     }
 }
 
@@ -278,14 +287,20 @@ impl Turn {
 
     #[cfg(test)]
     pub(super) fn of_removed_rule() -> Self {
-        Self { fault: Fault::Hang(Place::BeforeEffect), removed: watch::Sender::new(()).subscribe() }
+        let (fault, removed) = (Fault::Hang(Place::BeforeEffect), watch::Sender::new(()).subscribe());
+        Self { fault, removed, _on_its_way: Arc::default() }
     }
 }
 
 impl Applied {
     /// How often so far.
     pub fn times(&self) -> usize {
-        *self.0.borrow()
+        *self.times.borrow()
+    }
+
+    /// How many requests have the fault now: those that hang, for one. None once the rule is removed.
+    pub fn now(&self) -> usize {
+        self.on_its_way.strong_count().saturating_sub(1)
     }
 
     /// Waits until it was applied so often: a fault that never happened shows nothing.

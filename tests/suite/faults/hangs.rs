@@ -1,6 +1,6 @@
 //! Requests that are never answered: everything else goes on, and what hung is finished afterwards.
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::api::Api;
 use serde_json::json;
@@ -27,6 +27,7 @@ async fn hangs(world: &World, proxy: &FaultProxy, name: &str, write: Matcher) ->
     hung.at_least(1).await?;
     let second = begin(world, &format!("{name}-second")).await?;
     second.runs("web").await.context("another pod waits for the request that hangs")?;
+    ensure!(hung.now() == 1, "the other pod has waited until the request was given up");
     proxy.clear();
     first.runs("web").await.context("the request that hung is not tried again")?;
 
