@@ -7,7 +7,7 @@ use weft_tests::eventually::eventually;
 use weft_tests::guests::rust::root;
 use weft_tests::node::Node;
 use weft_tests::node::images::{BUSYBOX, PROBE};
-use weft_tests::shared::on_shared_node;
+use weft_tests::shared::{alone_on_shared_node, on_shared_node};
 
 use super::cluster::LONG;
 use super::steps::{apply, exec, get, ready};
@@ -98,7 +98,7 @@ fn the_nginx_example_serves_pages() -> Result<()> {
 #[test]
 #[ignore = "needs root and a real node: cargo verify nodes"]
 fn a_pod_comes_back_after_a_reboot_and_goes_on_while_the_kubelet_restarts() -> Result<()> {
-    on_shared_node(async |node, namespace| {
+    alone_on_shared_node(async |node, namespace| {
         apply(node, namespace, &WITH_SETTINGS.replace("IMAGE", PROBE)).await?;
         ready(node, namespace, "pod/web", LONG).await?;
         let before = get(node, namespace, "pod/web", STATE).await?;
