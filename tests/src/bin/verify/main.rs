@@ -75,6 +75,8 @@ async fn attempt(part: &Part, builds: &mut Builds, failures: &mut Failures) -> R
     builds.done(part).await?;
     let mut command = cargo::command();
     command.args(part.arguments).envs(part.environment.iter().copied()).kill_on_drop(true);
+    // An error names what failed and why; where RUST_BACKTRACE is set, its backtrace would bury that.
+    command.env("RUST_LIB_BACKTRACE", "0");
     let status = failures::run(&mut command, failures).await?;
     if part.needs_node {
         node::sweep()?;
