@@ -28,6 +28,8 @@ pub(super) enum Error {
     FrameSize,
     #[error("the server ended the watch: {code} {message}")]
     Ended { code: u16, message: String },
+    #[error("the server ended the watch as soon as it had begun")]
+    TooShort,
     #[error("the watch is silent past its end")]
     Silent,
     #[error("the server's identity is not confirmed, so nothing that it shows is believed")]

@@ -150,6 +150,16 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn watches_that_the_server_ends_at_once_are_resumed_after_pauses_that_grow() {
+        const WATCHES: usize = 20;
+        let script = (0..WATCHES).fold(script(), |script, _| script.ended_watch(&[bookmark("7")]));
+        let running = Running::start(script);
+        let started = Instant::now();
+        running.until_watches(5).await;
+        assert!(started.elapsed() > Duration::from_millis(500), "{:?}", started.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_version_that_the_server_has_forgotten_makes_for_a_new_list() {
         let expired = Answer::failure(410, "Expired");
         for script in [script().ended_watch(&[error_frame(410)]), script().watch_answer(expired)] {

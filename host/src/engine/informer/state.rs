@@ -94,6 +94,8 @@ pub(super) struct Watching {
     /// In a row: neither frames nor time between them.
     failures: u32,
     opened: Option<Instant>,
+    /// Whether the version has moved since the watch was opened.
+    has_moved: bool,
     next_audit: Instant,
     /// What the last audit did not find, to be asked again after a watch that could show why.
     unlisted: Unlisted,
@@ -155,7 +157,16 @@ impl Listed {
                 let next_audit = now + AUDIT;
                 let Self { version, epoch, .. } = self;
                 let unlisted = Unlisted::new();
-                State::Watching(Watching { version, epoch, failures: 0, opened: None, next_audit, unlisted })
+                let (failures, opened, has_moved) = (0, None, false);
+                State::Watching(Watching {
+                    version,
+                    epoch,
+                    failures,
+                    opened,
+                    has_moved,
+                    next_audit,
+                    unlisted,
+                })
             }
             Err(error) => self.tries.failed(error),
         }
@@ -204,29 +215,42 @@ impl Watching {
                 (version, Effect::Remove { namespace, name, absence })
             }
         };
-        self.version = ResourceVersion::new(&version);
-        self.failures = 0;
+        let version = ResourceVersion::new(&version);
+        if version != self.version {
+            (self.version, self.has_moved, self.failures) = (version, true, 0);
+        }
         Ok(effect)
     }
 
     /// After the watch has ended, as it was asked to or by a failure.
     pub(super) fn step(mut self, end: Result<(), Error>, now: Instant) -> State {
         let lasted = self.opened.take().is_some_and(|opened| now - opened >= STEADY);
+        let was_of_use = std::mem::take(&mut self.has_moved) || lasted;
         self.failures = if lasted { 0 } else { self.failures };
         match end {
-            Ok(()) => self.failures = 0,
+            Ok(()) if was_of_use => self.failures = 0,
+            // A server, or what is before it, may end every watch at once: without a pause they would follow each other
+            // as fast as it can.
+            Ok(()) => return self.back_off(Error::TooShort, |watching| watching.next(now)),
             Err(error) if error.is_expired() => return State::Expired,
             // The list after the pause finds the same and reports it, or finds that only the watch is refused.
             Err(Error::Absent(error)) => {
                 let tries = Tries { is_absent: true, ..Tries::default() };
                 return State::Absent(Absent { error, is_known: false, tries });
             }
-            Err(error) => {
-                self.failures += 1;
-                let (failures, then) = (self.failures, Box::new(State::Watching(self)));
-                return State::BackingOff(Backoff { what: "failed to watch", error, failures, then });
-            }
+            Err(error) => return self.back_off(error, State::Watching),
         }
+        self.next(now)
+    }
+
+    fn back_off(mut self, error: Error, then: impl FnOnce(Self) -> State) -> State {
+        self.failures += 1;
+        let (failures, then) = (self.failures, Box::new(then(self)));
+        State::BackingOff(Backoff { what: "failed to watch", error, failures, then })
+    }
+
+    /// The next watch, or the audit if it is due.
+    fn next(mut self, now: Instant) -> State {
         if now < self.next_audit && self.unlisted.is_empty() {
             return State::Watching(self);
         }
@@ -298,6 +322,12 @@ mod tests {
         }
     }
 
+    /// After a watch that was open for long.
+    fn ended_well(mut place: Watching, now: Instant) -> State {
+        place.opened(now - STEADY);
+        place.step(Ok(()), now)
+    }
+
     #[tokio::test(start_paused = true)]
     async fn failures_in_a_row_are_counted_until_something_goes_well() {
         let (state, first) = failed(Listing::default().step(Err(failure())));
@@ -307,7 +337,7 @@ mod tests {
         let place = watching(listed(listing(state)).step(Ok(()), Instant::now()));
         let (state, first) = failed(place.step(Err(failure()), Instant::now()));
         let (state, second) = failed(watching(state).step(Err(failure()), Instant::now()));
-        let place = watching(watching(state).step(Ok(()), Instant::now()));
+        let place = watching(ended_well(watching(state), Instant::now()));
         let (_, after) = failed(place.step(Err(failure()), Instant::now()));
         assert_eq!([first, second, after], [1, 2, 1], "a watch counts anew after each that ended well");
     }
@@ -339,13 +369,13 @@ mod tests {
     async fn an_audit_waits_for_its_time_and_for_a_watch_that_ended_well() {
         let start = Instant::now();
         let place = watching(listed(Listing::default()).step(Ok(()), start));
-        let place = watching(place.step(Ok(()), start + AUDIT - Duration::from_secs(1)));
+        let place = watching(ended_well(place, start + AUDIT - Duration::from_secs(1)));
         let (state, _) = failed(place.step(Err(failure()), start + AUDIT));
-        let State::Auditing(audit) = watching(state).step(Ok(()), start + AUDIT) else {
+        let State::Auditing(audit) = ended_well(watching(state), start + AUDIT) else {
             panic!("the audit is due and the watch ended well")
         };
         let place = watching(audit.step(Ok(Finding::Complete(Unlisted::new()))));
-        watching(place.step(Ok(()), start + AUDIT * 2 - Duration::from_secs(1)));
+        watching(ended_well(place, start + AUDIT * 2 - Duration::from_secs(1)));
     }
 
     #[tokio::test(start_paused = true)]
