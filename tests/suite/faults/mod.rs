@@ -3,6 +3,8 @@
 mod connections;
 mod hangs;
 mod health;
+mod kills;
+mod life;
 mod neighbours;
 mod proxy;
 mod replies;

@@ -1,0 +1,70 @@
+//! A syncer that is killed at a write, before or after it took effect, and started again: the end is that of an
+//! undisturbed run.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use weft_tests::fault_proxy::{Applied, Matcher, Rule};
+use weft_tests::shared::in_own_world;
+use weft_tests::tenant::Tenant;
+use weft_tests::world::{Options, World};
+
+use super::life::{at_each_write, live};
+
+/// How often it is looked whether a write hangs.
+const POLL: Duration = Duration::from_millis(20);
+
+/// Which of the writes of a kind hangs until the syncer is killed.
+struct Case {
+    name: &'static str,
+    fault: fn(Matcher) -> Rule,
+}
+
+const CASES: &[Case] = &[
+    Case { name: "after-the-first", fault: |write| write.first(1).hang_after_effect() },
+    Case { name: "before-the-first", fault: |write| write.first(1).hang_before_effect() },
+    Case { name: "after-the-second", fault: |write| write.nth(2).hang_after_effect() },
+];
+
+/// Kills the syncer whenever a write hangs, and starts it again.
+async fn kill_at(tenant: &Tenant, faults: &[Applied]) -> Result<Infallible> {
+    loop {
+        if faults.iter().any(|fault| fault.now() > 0) {
+            tenant.kill_syncer()?;
+            while faults.iter().any(|fault| fault.now() > 0) {
+                tokio::time::sleep(POLL).await;
+            }
+            tenant.launch_syncer()?;
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+#[test]
+fn a_syncer_that_is_killed_at_any_write_finishes_it_after_a_restart() -> Result<()> {
+    in_own_world(async {
+        let world = World::without_syncer(Options::build().await?.through_proxies()).await?;
+        let tenant = world.tenant();
+        let proxies = [tenant.host_proxy()?, tenant.virtual_proxy()?];
+        tenant.start_syncer().await?;
+        let undisturbed = live(&world, "undisturbed").await?;
+        for Case { name, fault } in CASES {
+            let faults = at_each_write(proxies, fault);
+            let killed = tokio::select! {
+                ended = live(&world, name) => ended.context(*name)?,
+                Err(error) = kill_at(tenant, &faults) => return Err(error.context(*name)),
+            };
+            for (now, before) in killed.iter().zip(&undisturbed) {
+                ensure!(now == before, "{name}: the end is {now}, undisturbed it is {before}");
+            }
+            let kills = faults.iter().filter(|applied| applied.times() > 0).count();
+            ensure!(kills >= faults.len() / 2, "{name}: only {kills} of {} writes were met", faults.len());
+            for proxy in proxies {
+                proxy.clear();
+            }
+            tenant.syncer_ready().await?;
+        }
+        Ok(())
+    })
+}
