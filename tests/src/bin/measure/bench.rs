@@ -22,7 +22,7 @@ use crate::server::{Pod, Server};
 /// As the documentation's examples have it.
 const CLUSTER: &str = "my-vcluster";
 pub(crate) const HOST_NAMESPACE: &str = "team-a";
-const NAMESPACE: &str = "bench";
+pub(crate) const NAMESPACE: &str = "bench";
 const NODES: usize = 3;
 
 /// How long both sides may take to become empty.

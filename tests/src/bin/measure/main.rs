@@ -14,6 +14,7 @@ mod plugins;
 mod pods;
 mod report;
 mod requests;
+mod scale;
 mod server;
 mod settled;
 mod spinners;
@@ -41,7 +42,7 @@ const COUNTED_PODS: u32 = 100;
 /// Measures the release build of the syncer on control planes of its own.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// What is measured: the syncer, what plugins cost, what each store bears, or a whole virtual cluster.
+    /// What is measured: the syncer, what plugins cost, what each store bears, a large cluster, or how one is created.
     #[arg(value_enum, default_value = "syncer")]
     what: What,
     /// Prints one JSON object on standard output; the table goes to standard error.
@@ -66,6 +67,8 @@ enum What {
     Plugins,
     /// Writes a second, latency, errors and CPU of SQLite and etcd under 1 to 200 writers.
     Storage,
+    /// Whether a pod costs more in a large cluster: 10,000 pairs, 3,000 namespaces, 2,000 Services.
+    Scale,
     /// Time to create and to delete a virtual cluster on a real node, and what an idle one costs. Needs root.
     Create,
 }
@@ -128,6 +131,11 @@ async fn measure(arguments: &Arguments) -> Result<Report> {
     report.note(format!("load of the machine before the start: {}", usage::load()));
     if arguments.what == What::Plugins {
         of_plugins(arguments, &binaries, &mut report).await?;
+        return Ok(report);
+    }
+    if arguments.what == What::Scale {
+        say("starting the planes");
+        scale::measure(&Bench::start(&binaries, false).await?, &mut report).await?;
         return Ok(report);
     }
     if arguments.wants(&[Throughput, Latency, Memory, Restart, Noisy]) {

@@ -148,7 +148,7 @@ impl Server {
         Ok(())
     }
 
-    /// Creates an object of the whole cluster, unless it is there.
+    /// Creates an object in a list of the core API, such as `nodes`, unless it is there.
     pub(crate) async fn ensure(&self, plural: &str, object: &Value) -> Result<()> {
         let path = format!("/api/v1/{plural}");
         match self.try_send("POST", &path, JSON, object.to_string().into()).await {
