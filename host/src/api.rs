@@ -104,6 +104,11 @@ impl<S> Api<S> {
         asked.await.map(drop)
     }
 
+    /// How often the server could not be reached so far: between two times at which that is the same, it was not restarted.
+    pub fn outages(&self) -> u64 {
+        self.gate.outages()
+    }
+
     /// What one request learns of the server holds for all, or for all of its scope. That it got no reply in time says nothing
     /// of others: a webhook may hang.
     fn learn<T>(&self, scope: Scope, result: Result<T, Error>) -> Result<T, Error> {

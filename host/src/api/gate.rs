@@ -28,6 +28,7 @@ pub(super) struct Gate {
 struct State {
     closed_until: Option<Instant>,
     failures: u32,
+    outages: u64,
     rests: HashMap<Scope, Instant>,
 }
 
@@ -93,7 +94,13 @@ impl Gate {
         }
         let pause = FIRST_PAUSE.saturating_mul(1 << state.failures.min(10)).min(LAST_PAUSE);
         state.failures += 1;
+        state.outages += 1;
         state.closed_until = Some(now + pause);
+    }
+
+    /// How often the server could not be reached so far.
+    pub(super) fn outages(&self) -> u64 {
+        self.lock().outages
     }
 
     fn closed_until(&self) -> Option<Instant> {

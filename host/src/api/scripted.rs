@@ -2,7 +2,6 @@
 //!
 //! It stands behind the real client: requests, replies, errors and streams are those of production.
 
-use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -50,6 +49,8 @@ pub(crate) enum Answer {
     Stream(mpsc::Receiver<Result<Bytes, std::io::Error>>),
     /// No answer, ever.
     Silence,
+    /// No server.
+    Away,
 }
 
 impl Answer {
@@ -112,13 +113,13 @@ pub(crate) fn scripted<S>(answer: impl Fn(&Asked) -> Answer + Send + Sync + 'sta
             };
             let answer = answer(&asked);
             seen.0.lock().unwrap().push(asked);
-            Ok::<_, Infallible>(respond(answer).await)
+            respond(answer).await
         }
     });
     (Api::of(Pool::of(kube::Client::new(service, "default"))), requests)
 }
 
-async fn respond(answer: Answer) -> Response<ReplyBody> {
+async fn respond(answer: Answer) -> std::io::Result<Response<ReplyBody>> {
     let (status, body) = match answer {
         Answer::Reply(status, value) => {
             let whole = http_body_util::Full::new(Bytes::from(serde_json::to_vec(&value).unwrap()));
@@ -132,8 +133,9 @@ async fn respond(answer: Answer) -> Response<ReplyBody> {
             (StatusCode::OK, StreamBody::new(pieces).boxed_unsync())
         }
         Answer::Silence => std::future::pending().await,
+        Answer::Away => return Err(std::io::ErrorKind::ConnectionRefused.into()),
     };
     let mut response = Response::new(body);
     *response.status_mut() = status;
-    response
+    Ok(response)
 }

@@ -11,9 +11,10 @@ use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
 use kube::api::DeleteParams;
 use serde_json::json;
 use weft_tests::eventually::{always, eventually};
+use weft_tests::fault_proxy::any;
 use weft_tests::planes::{Component, Plane};
 use weft_tests::shared::in_own_world;
-use weft_tests::world::World;
+use weft_tests::world::{Options, World};
 
 use super::both::{Both, at, edit, uid};
 
@@ -21,6 +22,8 @@ use super::both::{Both, at, edit, uid};
 const LONG_ENOUGH: Duration = Duration::from_secs(10);
 /// How long it may take to heal: the longest pause after failures, and room.
 const HEALED: Duration = Duration::from_mins(1);
+/// More than is written while a pod and a ConfigMap are created and change.
+const WRITTEN_SINCE: usize = 200;
 /// On the host Service of the virtual API server: whose objects are on the host.
 const IDENTITY: &str = "weft.dev/virtual-cluster-uid";
 
@@ -113,6 +116,17 @@ fn an_emptied_storage_deletes_nothing_on_the_host_and_heals_both_ways() -> Resul
     })
 }
 
+/// The host has what the storage had before, and nothing of the lost time.
+async fn is_where_the_storage_is(both: &Both) -> Result<()> {
+    eventually("the host is where the storage is", HEALED, async || {
+        host_has(both, "kept", "before").await?;
+        let later = both.find_host::<Pod>("later").await?;
+        ensure!(later.is_none(), "a pod of the lost time is there");
+        Ok(())
+    })
+    .await
+}
+
 #[test]
 fn a_storage_that_went_back_is_followed_back() -> Result<()> {
     in_own_world(async {
@@ -133,13 +147,7 @@ fn a_storage_that_went_back_is_followed_back() -> Result<()> {
         both.runs("later").await?;
         exchange_data(inner, Some(&snapshot)).await?;
 
-        eventually("the host is where the storage is", HEALED, async || {
-            host_has(&both, "kept", "before").await?;
-            let later = both.find_host::<Pod>("later").await?;
-            ensure!(later.is_none(), "a pod of the lost time is there");
-            Ok(())
-        })
-        .await?;
+        is_where_the_storage_is(&both).await?;
         let kept = both.host::<Pod>("kept").await?;
         ensure!(uid(&kept) == uid(&pod), "a pod that is in the snapshot was replaced");
         both.virtual_api::<Pod>()
@@ -147,5 +155,34 @@ fn a_storage_that_went_back_is_followed_back() -> Result<()> {
             .await
             .context("it is followed still")?;
         both.leaves::<Pod>("kept").await
+    })
+}
+
+/// Its version is no longer older than what the syncer has seen.
+#[test]
+fn a_storage_that_went_back_and_has_written_more_since_is_followed_back() -> Result<()> {
+    in_own_world(async {
+        let world = World::without_syncer(Options::build().await?.through_proxies()).await?;
+        let (tenant, both) = (world.tenant(), Both::of(&world, "default").await?);
+        let (inner, way) = (tenant.virtual_plane(), tenant.virtual_proxy()?);
+        tenant.start_syncer().await?;
+        create_used(&both, "kept", "before").await?;
+        both.runs("kept").await?;
+        let snapshot = exchange_data(inner, None).await?;
+        exchange_data(inner, Some(&snapshot)).await?;
+        tenant.syncer_ready().await?;
+        both.edit::<ConfigMap>("kept", json!({"data": {"a": "lost"}})).await?;
+        eventually("the host has the change", HEALED, async || host_has(&both, "kept", "lost").await).await?;
+        create_used(&both, "later", "lost").await?;
+        both.runs("later").await?;
+
+        way.rule(any("*").cut_before_effect());
+        way.cut_connections();
+        exchange_data(inner, Some(&snapshot)).await?;
+        for number in 0..WRITTEN_SINCE {
+            both.create::<ConfigMap>(json!({"metadata": {"name": format!("since-{number}")}})).await?;
+        }
+        way.clear();
+        is_where_the_storage_is(&both).await
     })
 }

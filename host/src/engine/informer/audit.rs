@@ -54,7 +54,9 @@ mod tests {
     use std::time::Duration;
 
     use crate::api::scripted::Answer;
-    use crate::engine::informer::testing::{Running, Script, config_map, frame, modified};
+    use crate::engine::informer::testing::{
+        LIFETIME, Running, Script, bookmark, config_map, frame, modified,
+    };
 
     const BETWEEN_AUDITS: Duration = Duration::from_mins(5);
 
@@ -153,6 +155,18 @@ mod tests {
         let running = audited(script().list("12", &[("a", "11"), ("b", "6"), ("c", "12")])).await;
         assert_eq!(running.pages().len(), 2, "its events are still to come: see compare_page");
         assert_eq!(running.changes(), ["+a@5", "+b@6"], "an audit stores nothing");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_was_away_is_audited_when_the_next_watch_has_ended() {
+        let older = [("a", "5"), ("b", "4")];
+        let script = script().ended_watch(&[bookmark("8")]).watch_answer(Answer::Away);
+        let running = Running::start(script.list("9", &older).list("9", &older));
+        running.until_watches(3).await;
+        tokio::time::sleep(LIFETIME / 2).await;
+        running.end_watches();
+        running.until_watches(4).await;
+        assert_eq!(running.changes().split_off(2), ["+b@4"], "see Watching::opened");
     }
 
     #[tokio::test(start_paused = true)]

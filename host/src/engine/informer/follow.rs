@@ -33,7 +33,7 @@ impl<S: 'static> Watch<S> {
         let body = timeout(LATE * 2, self.api.start(api::get(&url))).await.map_err(|_| Error::Silent)??;
         // It may be another server that answers since the last watch ended.
         self.confirm_identity().await?;
-        watching.opened(Instant::now());
+        watching.opened(self.api.outages(), Instant::now());
         if let Some(reporter) = &self.reporter {
             reporter.works();
         }

@@ -96,6 +96,8 @@ pub(super) struct Watching {
     opened: Option<Instant>,
     /// Whether the version has moved since the watch was opened.
     has_moved: bool,
+    /// When the watch was opened last.
+    outages: Option<u64>,
     next_audit: Instant,
     /// What the last audit did not find, to be asked again after a watch that could show why.
     unlisted: Unlisted,
@@ -153,21 +155,7 @@ impl Listed {
     /// After everything else has left the store, or the server was not confirmed: then the list begins anew.
     pub(super) fn step(self, removed: Result<(), Error>, now: Instant) -> State {
         match removed {
-            Ok(()) => {
-                let next_audit = now + AUDIT;
-                let Self { version, epoch, .. } = self;
-                let unlisted = Unlisted::new();
-                let (failures, opened, has_moved) = (0, None, false);
-                State::Watching(Watching {
-                    version,
-                    epoch,
-                    failures,
-                    opened,
-                    has_moved,
-                    next_audit,
-                    unlisted,
-                })
-            }
+            Ok(()) => State::Watching(Watching::since(self.version, self.epoch, now + AUDIT)),
             Err(error) => self.tries.failed(error),
         }
     }
@@ -193,9 +181,19 @@ impl Tries {
 }
 
 impl Watching {
-    /// The server has begun to send events.
-    pub(super) fn opened(&mut self, now: Instant) {
+    fn since(version: ResourceVersion, epoch: u64, next_audit: Instant) -> Self {
+        let unlisted = Unlisted::new();
+        let (opened, outages) = (None, None);
+        Self { version, epoch, failures: 0, opened, has_moved: false, outages, next_audit, unlisted }
+    }
+
+    /// The server has begun to send events; it could not be reached so often so far.
+    pub(super) fn opened(&mut self, outages: u64, now: Instant) {
         self.opened = Some(now);
+        // It may be back with an older state, and have written more since than it lost: then its version shows nothing.
+        if self.outages.replace(outages).is_some_and(|before| before != outages) {
+            self.next_audit = now;
+        }
     }
 
     /// After an event: moves to its version and says what it does to the store; fails if it ends the watch.
@@ -229,8 +227,7 @@ impl Watching {
         self.failures = if lasted { 0 } else { self.failures };
         match end {
             Ok(()) if was_of_use => self.failures = 0,
-            // A server, or what is before it, may end every watch at once: without a pause they would follow each other
-            // as fast as it can.
+            // A server, or what is before it, may end every watch at once.
             Ok(()) => return self.back_off(Error::TooShort, |watching| watching.next(now)),
             Err(error) if error.is_expired() => return State::Expired,
             // The list after the pause finds the same and reports it, or finds that only the watch is refused.
@@ -324,7 +321,7 @@ mod tests {
 
     /// After a watch that was open for long.
     fn ended_well(mut place: Watching, now: Instant) -> State {
-        place.opened(now - STEADY);
+        place.opened(0, now - STEADY);
         place.step(Ok(()), now)
     }
 
