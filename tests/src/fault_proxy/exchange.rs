@@ -20,7 +20,7 @@ type Reply = Response<ReplyBody>;
 
 /// Answers a request; an error cuts its connection.
 pub(super) async fn exchange(shared: Arc<Shared>, request: http::Request<Incoming>) -> Result<Reply> {
-    let seen = Request::read(request.method(), request.uri());
+    let seen = Request::read(request.method(), request.uri(), request.headers());
     let turn = shared.rules.turn(&seen);
     let number = shared.record(seen);
     let forward = forward(&shared, request);

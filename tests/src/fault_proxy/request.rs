@@ -2,7 +2,8 @@
 
 use std::time::Instant;
 
-use http::{Method, Uri};
+use http::header::ACCEPT;
+use http::{HeaderMap, Method, Uri};
 
 /// What is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,6 +12,8 @@ pub enum Verb {
     Get,
     /// Reads many.
     List,
+    /// Reads names and versions of many.
+    ListMetadata,
     /// Follows the changes of many.
     Watch,
     /// POST.
@@ -46,12 +49,17 @@ pub struct Request {
 
 impl Request {
     /// Reads the head of a request.
-    pub(super) fn read(method: &Method, uri: &Uri) -> Self {
+    pub(super) fn read(method: &Method, uri: &Uri, headers: &HeaderMap) -> Self {
         let Target { resource, namespace, name } = Target::read(uri.path());
+        let accepted = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let verb = match verb(method, uri, &name, &resource) {
+            Verb::List if accepted.contains("PartialObjectMetadataList") => Verb::ListMetadata,
+            verb => verb,
+        };
         Self {
             number: 0,
             at: Instant::now(),
-            verb: verb(method, uri, &name, &resource),
+            verb,
             path: uri.path_and_query().map(ToString::to_string).unwrap_or_default(),
             resource,
             namespace,
@@ -138,7 +146,7 @@ mod tests {
             (Method::GET, "/api/v1/pods?allowWatchBookmarks=true&watch=1", Verb::Watch, ["pods", "", ""]),
             (Method::GET, "/version", Verb::Get, ["", "", ""]),
         ] {
-            let request = Request::read(&method, &path.parse().unwrap());
+            let request = Request::read(&method, &path.parse().unwrap(), &HeaderMap::new());
             assert_eq!(request.verb, verb, "{path}");
             assert_eq!([request.resource, request.namespace, request.name], about, "{path}");
         }

@@ -319,7 +319,7 @@ mod tests {
     use http::Method;
 
     fn request(path: &str) -> Request {
-        Request::read(&Method::POST, &path.parse().unwrap())
+        Request::read(&Method::POST, &path.parse().unwrap(), &http::HeaderMap::new())
     }
 
     #[test]
