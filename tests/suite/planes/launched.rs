@@ -144,7 +144,7 @@ impl Launched {
         Ok(())
     }
 
-    /// Starts everything, each when what it needs is there.
+    /// Starts the control plane, each program when what it needs is there.
     async fn start(&mut self) -> Result<()> {
         let (weft, file) =
             (self.weft.display().to_string(), self.path("shared/launch.json").display().to_string());
@@ -160,8 +160,11 @@ impl Launched {
         // It would wait for the API server at the port that it has in a pod.
         let printed = self.weft(&["launch", "controllers", "--print", "--file", &file]).await?;
         let command: Vec<String> = printed.lines().map(str::to_owned).collect();
-        self.run("controllers", &command)?;
-        let config = self.path("weft.yaml").display().to_string();
+        self.run("controllers", &command)
+    }
+
+    fn start_syncer(&mut self) -> Result<()> {
+        let (weft, config) = (self.weft.display().to_string(), self.path("weft.yaml").display().to_string());
         self.run("syncer", &[&weft, "syncer", "--config", &config].map(str::to_owned))
     }
 
@@ -256,6 +259,8 @@ fn a_dual_stack_cluster_gets_both_ranges_and_new_certificates_while_it_runs() ->
         launched.start().await?;
         let client = launched.client(FORMER).await?;
         client.list_api_groups().await.context("the certificate of before is served")?;
+        // It renews certificates at once.
+        launched.start_syncer()?;
         controllers_work(&launched, "before").await?;
         both_ranges_are_used(&launched).await?;
 
@@ -267,10 +272,11 @@ fn a_dual_stack_cluster_gets_both_ranges_and_new_certificates_while_it_runs() ->
         })
         .await?;
         launched.client("localhost").await?.list_api_groups().await?;
-        ensure!(
-            launched.stored("controllers.crt")? != controllers.0,
-            "that of the controllers was not renewed"
-        );
+        eventually("the controllers have a new certificate", RENEWED, async || {
+            ensure!(launched.stored("controllers.crt")? != controllers.0, "it is the one of before");
+            Ok(())
+        })
+        .await?;
         controllers_work(&launched, "after").await?;
         launched.are_running()
     })
