@@ -104,7 +104,7 @@ impl<S> Api<S> {
         asked.await.map(drop)
     }
 
-    /// How often the server could not be reached so far: between two times at which that is the same, it was not restarted.
+    /// How often a request could not reach the server so far; those that fail together count once.
     pub fn outages(&self) -> u64 {
         self.gate.outages()
     }

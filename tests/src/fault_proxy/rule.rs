@@ -220,15 +220,15 @@ struct Active {
     applied: watch::Sender<usize>,
     /// Closed when the rule is removed.
     removed: watch::Sender<()>,
-    /// Shared with each request that is on its way.
-    on_its_way: Arc<()>,
+    /// Shared with each request that hangs.
+    hanging: Arc<()>,
 }
 
-/// How often a rule was applied, and to how many requests at the moment.
+/// How often a rule was applied, and how many requests hang by it.
 #[derive(Debug, Clone)]
 pub struct Applied {
     times: watch::Receiver<usize>,
-    on_its_way: Weak<()>,
+    hanging: Weak<()>,
 }
 
 /// A fault for one request, and when its rule is removed.
@@ -236,15 +236,15 @@ pub struct Applied {
 pub(super) struct Turn {
     pub(super) fault: Fault,
     removed: watch::Receiver<()>,
-    _on_its_way: Arc<()>,
+    hanging: Weak<()>,
 }
 
 impl Rules {
     pub(super) fn add(&self, rule: Rule) -> Applied {
         let (applied, times) = watch::channel(0);
-        let on_its_way = Arc::new(());
-        let handle = Applied { times, on_its_way: Arc::downgrade(&on_its_way) };
-        self.active().push(Active { rule, matched: 0, applied, removed: watch::Sender::new(()), on_its_way });
+        let hanging = Arc::new(());
+        let handle = Applied { times, hanging: Arc::downgrade(&hanging) };
+        self.active().push(Active { rule, matched: 0, applied, removed: watch::Sender::new(()), hanging });
         handle
     }
 
@@ -275,20 +275,21 @@ impl Active {
         }
         self.applied.send_modify(|applied| *applied += 1);
         let removed = self.removed.subscribe();
-        Some(Turn { fault: fault.clone(), removed, _on_its_way: self.on_its_way.clone() })
+        Some(Turn { fault: fault.clone(), removed, hanging: Arc::downgrade(&self.hanging) })
     }
 }
 
 impl Turn {
     /// Waits until the rule is removed.
     pub(super) async fn removed(&mut self) {
+        let _hanging = self.hanging.upgrade();
         while self.removed.changed().await.is_ok() {}
     }
 
     #[cfg(test)]
     pub(super) fn of_removed_rule() -> Self {
         let (fault, removed) = (Fault::Hang(Place::BeforeEffect), watch::Sender::new(()).subscribe());
-        Self { fault, removed, _on_its_way: Arc::default() }
+        Self { fault, removed, hanging: Weak::new() }
     }
 }
 
@@ -298,9 +299,9 @@ impl Applied {
         *self.times.borrow()
     }
 
-    /// How many requests have the fault now: those that hang, for one. None once the rule is removed.
-    pub fn now(&self) -> usize {
-        self.on_its_way.strong_count().saturating_sub(1)
+    /// How many requests hang, after they took effect if they were to.
+    pub fn hanging(&self) -> usize {
+        self.hanging.strong_count().saturating_sub(1)
     }
 
     /// Waits until it was applied so often: a fault that never happened shows nothing.

@@ -176,6 +176,7 @@ fn a_storage_that_went_back_and_has_written_more_since_is_followed_back() -> Res
         create_used(&both, "later", "lost").await?;
         both.runs("later").await?;
 
+        let logged = fs::read_to_string(tenant.syncer_log())?.len();
         way.rule(any("*").cut_before_effect());
         way.cut_connections();
         exchange_data(inner, Some(&snapshot)).await?;
@@ -183,6 +184,10 @@ fn a_storage_that_went_back_and_has_written_more_since_is_followed_back() -> Res
             both.create::<ConfigMap>(json!({"metadata": {"name": format!("since-{number}")}})).await?;
         }
         way.clear();
-        is_where_the_storage_is(&both).await
+        is_where_the_storage_is(&both).await?;
+        let log = fs::read_to_string(tenant.syncer_log())?;
+        let log = log.get(logged..).unwrap_or_default();
+        ensure!(!log.contains("went back to an older state"), "its version has shown it");
+        Ok(())
     })
 }

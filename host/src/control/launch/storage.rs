@@ -35,7 +35,7 @@ pub enum Error {
         source: io::Error,
     },
     /// A file of the store cannot be written.
-    #[error("{file} cannot be written by the user {user}, as which the pod runs: make that user its owner (files that were \
+    #[error("{file} cannot be written by the user {user}, as which the pod runs: make that user the owner of every file there (those that were \
              restored from a backup may belong to another one)", file = file.display())]
     OfAnother {
         /// Which.
@@ -113,7 +113,7 @@ fn check_files(folder: &Path) -> Result<(), Error> {
         |file: &Path, source| Error::OfAnother { file: file.to_owned(), user: Uid::current(), source };
     let of_sqlite =
         ["-shm", "-wal", "-journal", ""].map(|suffix| folder.join(format!("{SQLITE_FILE}{suffix}")));
-    let mut left = vec![folder.join(ETCD_FOLDER)];
+    let mut left = vec![folder.join(ETCD_FOLDER), folder.join(VERSION_FILE)];
     left.extend(of_sqlite);
     while let Some(file) = left.pop() {
         if !file.exists() {

@@ -1,5 +1,6 @@
 //! Audits a store: compares names and versions with the server's, for what a lost watch frame hid.
 
+use tokio::time::Instant;
 use tracing::warn;
 
 use crate::api;
@@ -13,7 +14,7 @@ impl<S: 'static> Watch<S> {
     /// One page of the audit.
     pub(super) async fn audit(&self, mut auditing: Auditing) -> State {
         let finding = self.compare_page(&mut auditing).await;
-        let state = auditing.step(finding);
+        let state = auditing.step(finding, Instant::now());
         if matches!(state, State::Expired) {
             warn!(kind = %self.resource.kind, "the watch has missed something; listing again");
         }

@@ -22,7 +22,7 @@ impl<S: 'static> Watch<S> {
     /// One page of the list.
     pub(super) async fn list(&self, mut listing: Listing) -> State {
         if listing.next.is_empty() {
-            listing.epoch = self.epoch();
+            (listing.epoch, listing.outages) = (self.epoch(), self.api.outages());
         }
         let page = self.store_page(&listing.next, &mut listing.names).await;
         listing.step(page.map_err(|error| error.where_kind(self.may_lack)))

@@ -5,7 +5,7 @@
 //!                ▲                         │             │
 //!                └──────── Expired ◄───────┴─────────────┘
 //!
-//! Absent also follows a watch that is refused; any other failure ───► BackingOff ───► Listing, or Watching once there was a list
+//! Absent also follows a watch that is refused; any other failure ───► BackingOff ───► Listing, or Watching (Auditing) after a list
 //! ```
 
 mod auditing;
@@ -59,8 +59,9 @@ pub(super) struct Listing {
     /// Token of the page that comes next; empty before the first.
     pub(super) next: String,
     pub(super) names: Names,
-    /// Of the server when the list was begun.
+    /// Of the server when the list was begun, and how often it could not be reached until then.
     pub(super) epoch: u64,
+    pub(super) outages: u64,
     tries: Tries,
 }
 
@@ -71,6 +72,7 @@ pub(super) struct Listed {
     /// Of the server when the list was made.
     pub(super) version: ResourceVersion,
     pub(super) epoch: u64,
+    outages: u64,
     tries: Tries,
 }
 
@@ -96,8 +98,8 @@ pub(super) struct Watching {
     opened: Option<Instant>,
     /// Whether the version has moved since the watch was opened.
     has_moved: bool,
-    /// When the watch was opened last.
-    outages: Option<u64>,
+    /// How often the server could not be reached until the list was begun, or the last watch.
+    outages: u64,
     next_audit: Instant,
     /// What the last audit did not find, to be asked again after a watch that could show why.
     unlisted: Unlisted,
@@ -140,7 +142,8 @@ impl Listing {
             Ok(PageMetadata { next, .. }) if !next.is_empty() => State::Listing(Self { next, ..self }),
             Ok(PageMetadata { version, .. }) => {
                 let version = ResourceVersion::new(&version);
-                State::Listed(Listed { names: self.names, version, epoch: self.epoch, tries: self.tries })
+                let Self { names, epoch, outages, tries, .. } = self;
+                State::Listed(Listed { names, version, epoch, outages, tries })
             }
             Err(Error::Absent(error)) => {
                 let tries = Tries { is_absent: true, ..self.tries };
@@ -155,7 +158,7 @@ impl Listed {
     /// After everything else has left the store, or the server was not confirmed: then the list begins anew.
     pub(super) fn step(self, removed: Result<(), Error>, now: Instant) -> State {
         match removed {
-            Ok(()) => State::Watching(Watching::since(self.version, self.epoch, now + AUDIT)),
+            Ok(()) => State::Watching(Watching::since(self, now)),
             Err(error) => self.tries.failed(error),
         }
     }
@@ -181,9 +184,8 @@ impl Tries {
 }
 
 impl Watching {
-    fn since(version: ResourceVersion, epoch: u64, next_audit: Instant) -> Self {
-        let unlisted = Unlisted::new();
-        let (opened, outages) = (None, None);
+    fn since(Listed { version, epoch, outages, .. }: Listed, now: Instant) -> Self {
+        let (opened, next_audit, unlisted) = (None, now + AUDIT, Unlisted::new());
         Self { version, epoch, failures: 0, opened, has_moved: false, outages, next_audit, unlisted }
     }
 
@@ -191,8 +193,8 @@ impl Watching {
     pub(super) fn opened(&mut self, outages: u64, now: Instant) {
         self.opened = Some(now);
         // It may be back with an older state, and have written more since than it lost: then its version shows nothing.
-        if self.outages.replace(outages).is_some_and(|before| before != outages) {
-            self.next_audit = now;
+        if self.outages != outages {
+            (self.outages, self.next_audit) = (outages, now);
         }
     }
 
@@ -247,11 +249,10 @@ impl Watching {
     }
 
     /// The next watch, or the audit if it is due.
-    fn next(mut self, now: Instant) -> State {
+    fn next(self, now: Instant) -> State {
         if now < self.next_audit && self.unlisted.is_empty() {
             return State::Watching(self);
         }
-        self.next_audit = now + AUDIT;
         State::Auditing(Auditing { watching: self, next: String::new(), names: Names::new() })
     }
 }
@@ -371,7 +372,11 @@ mod tests {
         let State::Auditing(audit) = ended_well(watching(state), start + AUDIT) else {
             panic!("the audit is due and the watch ended well")
         };
-        let place = watching(audit.step(Ok(Finding::Complete(Unlisted::new()))));
+        let (state, _) = failed(audit.step(Err(failure()), start + AUDIT));
+        let State::Auditing(audit) = ended_well(watching(state), start + AUDIT) else {
+            panic!("an audit that has failed is still due")
+        };
+        let place = watching(audit.step(Ok(Finding::Complete(Unlisted::new())), start + AUDIT));
         watching(ended_well(place, start + AUDIT * 2 - Duration::from_secs(1)));
     }
 

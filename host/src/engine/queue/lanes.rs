@@ -2,7 +2,7 @@
 //! only so many may be in flight at once.
 //!
 //! A worker waits for what it has asked a server, and a server may not answer: an admission webhook hangs, in one namespace or
-//! for one kind. Rules that may take long are waited for as well. A lane whose namespace or kind has enough in flight is
+//! for one kind. Rules that may take long are waited for as well. A lane that has enough in flight, or whose namespace or kind has, is
 //! parked: it cannot take every worker, and its keys cost nothing while they wait.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};

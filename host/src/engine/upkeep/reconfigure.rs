@@ -147,7 +147,7 @@ fn threads(workers: usize) -> usize {
 }
 
 /// What takes long leaves workers to others: a namespace to two more that hang, a kind to one more, a kind in a namespace to
-/// the others there, and rules to each other.
+/// the others there (with six workers or more), and rules to each other.
 fn limits(kinds: &Kinds, workers: usize) -> Limits {
     let lengthy = kinds.each_synced().filter(|(_, synced)| synced.mapper.spec().may_block);
     let each = (workers / 2).max(1);

@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
-use super::{Backoff, Names, State, Watching};
+use tokio::time::Instant;
+
+use super::{AUDIT, Backoff, Names, State, Watching};
 use crate::engine::cache::version::ResourceVersion;
 use crate::engine::informer::error::Error;
 
@@ -31,11 +33,11 @@ pub(in crate::engine::informer) enum Finding {
 }
 
 impl Auditing {
-    /// After a page was compared, or was not to be had: the next audit will do.
-    pub(in crate::engine::informer) fn step(self, page: Result<Finding, Error>) -> State {
+    /// After a page was compared, or was not to be had: then the audit begins anew after the next watch.
+    pub(in crate::engine::informer) fn step(self, page: Result<Finding, Error>, now: Instant) -> State {
         match page {
             Ok(Finding::Same { next }) => State::Auditing(Self { next, ..self }),
-            Ok(Finding::Complete(unlisted)) => self.complete(unlisted),
+            Ok(Finding::Complete(unlisted)) => self.complete(unlisted, now),
             Ok(Finding::Missed) => State::Expired,
             Err(error) => {
                 let then = Box::new(State::Watching(self.watching));
@@ -51,11 +53,11 @@ impl Auditing {
 
     /// What was deleted after our place in the watch is unlisted too, and its event still to come. So what is unlisted is
     /// missed only if it is so again after one more watch, while the store has it in the very same version.
-    fn complete(self, unlisted: Unlisted) -> State {
+    fn complete(self, unlisted: Unlisted, now: Instant) -> State {
         let was_unlisted = |(name, version)| self.watching.unlisted.get(name) == Some(version);
         if unlisted.iter().any(was_unlisted) {
             return State::Expired;
         }
-        State::Watching(Watching { unlisted, ..self.watching })
+        State::Watching(Watching { unlisted, next_audit: now + AUDIT, ..self.watching })
     }
 }
