@@ -4,23 +4,18 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
-use weft_tests::fault_proxy::{Applied, Matcher, Rule};
+use anyhow::{Context as _, Result};
+use weft_tests::fault_proxy::Applied;
 use weft_tests::shared::in_own_world;
 use weft_tests::tenant::Tenant;
 use weft_tests::world::{Options, World};
 
-use super::life::{at_each_write, live};
+use super::life::{Case, at_each_write, ends_as, live};
 
 /// How often it is looked whether a write hangs.
 const POLL: Duration = Duration::from_millis(20);
 
 /// Which of the writes of a kind hangs until the syncer is killed.
-struct Case {
-    name: &'static str,
-    fault: fn(Matcher) -> Rule,
-}
-
 const CASES: &[Case] = &[
     Case { name: "after-the-first", fault: |write| write.first(1).hang_after_effect() },
     Case { name: "before-the-first", fault: |write| write.first(1).hang_before_effect() },
@@ -59,11 +54,7 @@ fn a_syncer_that_is_killed_at_any_write_finishes_it_after_a_restart() -> Result<
             if tenant.syncer().is_err() {
                 tenant.launch_syncer()?;
             }
-            for (now, before) in killed.iter().zip(&undisturbed) {
-                ensure!(now == before, "{name}: the end is {now}, undisturbed it is {before}");
-            }
-            let kills = faults.iter().filter(|applied| applied.times() > 0).count();
-            ensure!(kills >= faults.len() / 2, "{name}: only {kills} of {} writes were met", faults.len());
+            ends_as(&undisturbed, &killed, &faults).context(*name)?;
             for proxy in proxies {
                 proxy.clear();
             }

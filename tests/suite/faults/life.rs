@@ -35,6 +35,22 @@ fn on_virtual() -> Vec<Matcher> {
     vec![posts("serviceaccounts/token"), patches("pods/status"), posts("pods/binding"), deletes("pods")]
 }
 
+/// A fault of the writes of a kind.
+pub(super) struct Case {
+    pub(super) name: &'static str,
+    pub(super) fault: fn(Matcher) -> Rule,
+}
+
+/// Fails unless a disturbed life was as the undisturbed one, and at least half of the faults happened.
+pub(super) fn ends_as(undisturbed: &[String; 2], disturbed: &[String; 2], faults: &[Applied]) -> Result<()> {
+    for (now, before) in disturbed.iter().zip(undisturbed) {
+        ensure!(now == before, "the end is {now}, undisturbed it is {before}");
+    }
+    let happened = faults.iter().filter(|applied| applied.times() > 0).count();
+    ensure!(happened >= faults.len() / 2, "only {happened} of {} faults happened", faults.len());
+    Ok(())
+}
+
 /// A fault for each write of a life, on either side.
 pub(super) fn at_each_write(
     [host, inner]: [&FaultProxy; 2],

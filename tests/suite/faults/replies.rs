@@ -1,18 +1,12 @@
 //! Writes whose reply or request is lost, or that are refused for a while: the end is that of an undisturbed run.
 
-use anyhow::{Context as _, Result, ensure};
-use weft_tests::fault_proxy::{Matcher, Rule};
+use anyhow::{Context as _, Result};
 use weft_tests::shared::in_own_world;
 use weft_tests::world::{Options, World};
 
-use super::life::{at_each_write, live};
+use super::life::{Case, at_each_write, ends_as, live};
 
-/// A fault that hits each of the writes once, or several times.
-struct Case {
-    name: &'static str,
-    fault: fn(Matcher) -> Rule,
-}
-
+/// Faults that hit each of the writes once, or several times.
 const CASES: &[Case] = &[
     Case { name: "reply-lost", fault: |write| write.first(1).cut_after_effect() },
     Case { name: "request-lost", fault: |write| write.first(1).cut_before_effect() },
@@ -37,15 +31,7 @@ fn a_write_that_is_lost_or_refused_ends_as_if_it_had_not_been() -> Result<()> {
         for Case { name, fault } in CASES {
             let faults = at_each_write(proxies, fault);
             let disturbed = live(&world, name).await.context(*name)?;
-            for (now, before) in disturbed.iter().zip(&undisturbed) {
-                ensure!(now == before, "{name}: the end is {now}, undisturbed it is {before}");
-            }
-            let happened = faults.iter().filter(|applied| applied.times() > 0).count();
-            ensure!(
-                happened >= faults.len() / 2,
-                "{name}: only {happened} of {} faults happened",
-                faults.len()
-            );
+            ends_as(&undisturbed, &disturbed, &faults).context(*name)?;
             for proxy in proxies {
                 proxy.clear();
             }

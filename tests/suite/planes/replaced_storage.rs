@@ -116,6 +116,14 @@ fn an_emptied_storage_deletes_nothing_on_the_host_and_heals_both_ways() -> Resul
     })
 }
 
+/// What a snapshot of before does not have, and the host has.
+async fn write_what_is_lost(both: &Both) -> Result<()> {
+    both.edit::<ConfigMap>("kept", json!({"data": {"a": "lost"}})).await?;
+    eventually("the host has the change", HEALED, async || host_has(both, "kept", "lost").await).await?;
+    create_used(both, "later", "lost").await?;
+    both.runs("later").await.map(drop)
+}
+
 /// The host has what the storage had before, and nothing of the lost time.
 async fn is_where_the_storage_is(both: &Both) -> Result<()> {
     eventually("the host is where the storage is", HEALED, async || {
@@ -141,10 +149,7 @@ fn a_storage_that_went_back_is_followed_back() -> Result<()> {
         exchange_data(inner, Some(&snapshot)).await?;
         tenant.syncer_ready().await?;
 
-        both.edit::<ConfigMap>("kept", json!({"data": {"a": "lost"}})).await?;
-        eventually("the host has the change", HEALED, async || host_has(&both, "kept", "lost").await).await?;
-        create_used(&both, "later", "lost").await?;
-        both.runs("later").await?;
+        write_what_is_lost(&both).await?;
         exchange_data(inner, Some(&snapshot)).await?;
 
         is_where_the_storage_is(&both).await?;
@@ -171,10 +176,7 @@ fn a_storage_that_went_back_and_has_written_more_since_is_followed_back() -> Res
         let snapshot = exchange_data(inner, None).await?;
         exchange_data(inner, Some(&snapshot)).await?;
         tenant.syncer_ready().await?;
-        both.edit::<ConfigMap>("kept", json!({"data": {"a": "lost"}})).await?;
-        eventually("the host has the change", HEALED, async || host_has(&both, "kept", "lost").await).await?;
-        create_used(&both, "later", "lost").await?;
-        both.runs("later").await?;
+        write_what_is_lost(&both).await?;
 
         let logged = fs::read_to_string(tenant.syncer_log())?.len();
         way.rule(any("*").cut_before_effect());
