@@ -7,6 +7,7 @@
 mod listed;
 mod names;
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -103,10 +104,11 @@ impl<S> Store<S> {
         self.lock().objects.contains_key(&join(namespace, name))
     }
 
-    /// Whether the store has an object in this version already, or in a newer one.
-    pub(crate) fn knows(&self, namespace: &str, name: &str, version: &ResourceVersion) -> bool {
+    /// How this version of an object compares with the one that the store has; it is greater than none.
+    pub(crate) fn order(&self, namespace: &str, name: &str, version: &ResourceVersion) -> Ordering {
         let state = self.lock();
-        state.objects.get(&join(namespace, name)).is_some_and(|entry| !version.is_newer_than(&entry.version))
+        let stored = state.objects.get(&join(namespace, name));
+        stored.map_or(Ordering::Greater, |entry| version.order(&entry.version))
     }
 
     /// Stores an object, unless a newer version of it is here or was deleted.
@@ -303,6 +305,7 @@ mod tests {
         store.put(object("10"));
         store.forget_content("a", "b");
         assert_eq!(store.get("a", "b"), None);
-        assert!(store.contains("a", "b") && store.knows("a", "b", &ResourceVersion::new("10")));
+        assert!(store.contains("a", "b"));
+        assert_eq!(store.order("a", "b", &ResourceVersion::new("10")), Ordering::Equal);
     }
 }

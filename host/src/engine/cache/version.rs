@@ -1,5 +1,7 @@
 //! A server's version of an object, and how two of them are compared.
 
+use std::cmp::Ordering;
+
 use weft_core::object::Object;
 
 /// A server's version of an object: digits, compared as numbers of any length.
@@ -22,8 +24,13 @@ impl ResourceVersion {
 
     /// Whether this version is newer than `other`.
     pub(crate) fn is_newer_than(&self, other: &Self) -> bool {
+        self.order(other) == Ordering::Greater
+    }
+
+    /// The newer one is the greater.
+    pub(crate) fn order(&self, other: &Self) -> Ordering {
         let (ours, others) = (self.0.trim_start_matches('0'), other.0.trim_start_matches('0'));
-        (ours.len(), ours) > (others.len(), others)
+        (ours.len(), ours).cmp(&(others.len(), others))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Watches a kind: brings each event of the server into the store.
 
+use std::cmp::Ordering;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
@@ -12,7 +13,7 @@ use crate::engine::informer::error::Error;
 use crate::engine::informer::frames::Frames;
 use crate::engine::informer::state::{State, Watching};
 use crate::engine::informer::watch::Watch;
-use crate::engine::informer::wire::{Effect, Event};
+use crate::engine::informer::wire::{Effect, Event, HeadMetadata};
 
 /// How much later than asked a server may end a watch before it counts as dead.
 const LATE: Duration = Duration::from_secs(5);
@@ -53,18 +54,27 @@ impl<S: 'static> Watch<S> {
 
     fn carry_out(&self, effect: Effect<'_>, version: &ResourceVersion) {
         match effect {
-            Effect::Put { head, object } if !self.store.knows(&head.namespace, &head.name, version) => {
-                match api::decode(object.as_bytes()) {
+            Effect::Put { head, object } => match self.store.order(&head.namespace, &head.name, version) {
+                Ordering::Greater => match api::decode(object.as_bytes()) {
                     Ok(object) => self.put(object),
                     Err(error) => self.pass_over(&head, &error, version),
-                }
-            }
+                },
+                // The answer to a write or a read of ours was quicker: what others have changed before it came with it unseen.
+                Ordering::Less => self.requeue(&head),
+                Ordering::Equal => {}
+            },
             Effect::Remove { namespace, name, absence } => {
                 let last = self.store.remove(&namespace, &name, version.clone(), absence);
                 let (namespace, name) = (namespace.into_owned(), name.into_owned());
                 (self.changed)(Changed { namespace, name, object: None, last });
             }
-            Effect::Put { .. } | Effect::Nothing => {}
+            Effect::Nothing => {}
+        }
+    }
+
+    fn requeue(&self, head: &HeadMetadata<'_>) {
+        if let Some(object) = self.store.peek(&head.namespace, &head.name) {
+            (self.changed)(Changed::new(object));
         }
     }
 }
@@ -261,16 +271,12 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_older_event_changes_nothing() {
+    async fn an_older_event_requeues_and_changes_nothing() {
         let deleted = frame("DELETED", &config_map("a", "8"));
         let running = Running::start(script().watch(&[modified("a", "9"), modified("a", "6"), deleted]));
-        running.until_changes(3).await;
+        running.until_changes(4).await;
         assert_eq!(running.version("a").as_deref(), Some("9"), "an older version replaced a newer one");
-        assert_eq!(
-            running.changes(),
-            ["+a@5", "+a@9", "-a"],
-            "an older DELETED requeues, and removes nothing"
-        );
+        assert_eq!(running.changes(), ["+a@5", "+a@9", "+a@9", "-a"], "see carry_out");
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,5 +1,6 @@
 //! Lists a kind: stores every object there is, page by page, then removes what the list does not have.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use tokio::time::Instant;
@@ -9,7 +10,7 @@ use weft_core::object::Object;
 use crate::api;
 use crate::engine::cache::changed::Changed;
 use crate::engine::cache::store::Change;
-use crate::engine::cache::version::ResourceVersion;
+use crate::engine::cache::version::{ResourceVersion, version_of};
 use crate::engine::informer::error::Error;
 use crate::engine::informer::state::{Listed, Listing, Names, State};
 use crate::engine::informer::watch::Watch;
@@ -63,10 +64,13 @@ impl<S: 'static> Watch<S> {
         }
     }
 
-    /// Stores an item of a list. Up to the version of the list, the list is right about every object.
+    /// Stores an item of a list. Up to the version of the list, the list is right about every object. One that is known already
+    /// counts as changed too: it may have come as the answer to a write of ours, with changes of others that no event shows now.
     fn put_listed(&self, object: Object<S>, version: &ResourceVersion) {
         let object = Arc::new(object);
-        if self.store.put_listed(object.clone(), version) == Change::Stored {
+        let is_stored = self.store.put_listed(object.clone(), version) == Change::Stored;
+        let order = self.store.order(object.namespace(), object.name(), &version_of(&object));
+        if is_stored || order == Ordering::Equal {
             (self.changed)(Changed::new(object));
         }
     }
@@ -146,7 +150,7 @@ mod tests {
         assert_eq!(running.pages(), ["", "two", ""], "a token that has expired is not asked for again");
         assert_eq!(
             running.record(),
-            ["+a@1", "+b@2", "-a", "listed"],
+            ["+a@1", "+b@2", "+b@2", "-a", "listed"],
             "what the failed list had does not count: see Tries::failed"
         );
     }

@@ -120,10 +120,9 @@ impl Steps {
         if self.state.key_of(&found, &target.key.kind).as_ref() != Some(target.key) {
             return Err(Error::NameTaken(HostName::of(object).to_string()));
         }
-        // Ours, and not in the cache yet: decide again with it in view.
+        // Ours, and not in the cache yet: it is decided again with it in view.
         let found = Arc::new(found);
-        target.synced.host.readmit(found.clone());
-        self.state.queue.add(target.key.clone());
+        self.state.host_found(&target.key.kind, &found);
         Ok(found)
     }
 
@@ -198,8 +197,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_object_of_ours_that_the_cache_does_not_show_is_adopted_and_requeued() {
         let bench = taken(host_object("v1/Service", "shop", "web", "uid-1"));
+        let reader = key("v1/Pod", "shop", "reader");
+        bench.state.set_reads(&reader, [web()].into());
         assert_eq!(bench.syncer(Vec::new()).reconcile(&web()).await, Outcome::Done);
         assert!(bench.state.synced(&web().kind).unwrap().host.contains("team-a", "web-x-shop-x-vc"));
+        assert_eq!(bench.state.queue.next().await, Some(reader), "see State::host_found");
         assert_eq!(bench.state.queue.next().await, Some(web()), "it is decided about again");
     }
 

@@ -99,6 +99,15 @@ impl State {
         }
     }
 
+    /// Stores a host object that the host was asked for because the cache did not show it, and queues what the watch would have
+    /// queued: its event of this object is none any more, for the store knows it.
+    pub(crate) fn host_found(&self, kind: &Kind, object: &Arc<HostObject>) {
+        let Some(synced) = self.synced(kind) else { return };
+        if synced.host.readmit(object.clone()) == Change::Stored {
+            self.host_changed(kind, &Changed::new(object.clone()));
+        }
+    }
+
     /// Stores the virtual API server's answer to a write of ours, as if the watch had shown it.
     pub(crate) fn virtual_answered(&self, kind: &Kind, object: &Arc<VirtualObject>) {
         let Some(synced) = self.synced(kind) else { return };
