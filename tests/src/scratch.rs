@@ -1,5 +1,6 @@
 //! Folders for test planes that do not pile up, even when a process was killed.
 
+use std::cell::RefCell;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
@@ -9,6 +10,16 @@ use anyhow::{Context as _, Result};
 const KEEP: &str = "WEFT_KEEP";
 const LOCK: &str = ".lock";
 const KEPT: &str = ".keep";
+
+tokio::task_local! {
+    /// The folders that one test has made.
+    static NOTED: RefCell<Vec<PathBuf>>;
+}
+
+/// Runs a test, and returns the folders that it has made as well: what they contain says why it has failed.
+pub async fn noting_folders<T>(test: impl Future<Output = T>) -> (T, Vec<PathBuf>) {
+    NOTED.scope(RefCell::default(), async { (test.await, NOTED.with(RefCell::take)) }).await
+}
 
 /// The folder of one world.
 ///
@@ -31,6 +42,8 @@ impl Scratch {
         if keep() {
             File::create(path.join(KEPT))?;
         }
+        // Most tests are not asked for their folders.
+        let _ = NOTED.try_with(|noted| noted.borrow_mut().push(path.clone()));
         Ok(Self { path, _lock: lock })
     }
 

@@ -16,7 +16,10 @@ use tokio::sync::{OnceCell, RwLock, Semaphore};
 
 use crate::installed::node_options;
 use crate::node::Node;
+use crate::process::tail;
 use crate::progress::Progress;
+use crate::scratch::noting_folders;
+use crate::tenant::syncer_logs;
 use crate::world::World;
 
 /// How many worlds beside the shared one may run at a time: each takes half a gigabyte or more.
@@ -89,12 +92,16 @@ async fn start_node() -> Result<Node> {
     Ok(node)
 }
 
-/// Runs a test that starts planes of its own.
+/// Runs a test that starts planes of its own. If it fails, it says with which words its syncers' logs end.
 pub fn in_own_world(test: impl Future<Output = Result<()>>) -> Result<()> {
     static ROOM: Semaphore = Semaphore::const_new(OWN_WORLDS);
     in_runtime(async {
         let _place = ROOM.acquire().await?;
-        test.await
+        let (outcome, folders) = noting_folders(test).await;
+        if outcome.is_err() {
+            folders.iter().flat_map(|folder| syncer_logs(folder)).for_each(|log| eprintln!("{}", tail(&log)));
+        }
+        outcome
     })
 }
 

@@ -31,6 +31,14 @@ const READY: Duration = Duration::from_secs(30);
 const GRACE: Duration = Duration::from_secs(10);
 /// The syncer's user in the virtual cluster.
 const VIRTUAL_USER: &str = "weft-syncer";
+/// The file of a syncer's output.
+const LOG: &str = "weft.log";
+
+/// The output of every syncer in the folder of a world.
+pub(crate) fn syncer_logs(world: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(world).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path().join(LOG)).filter(|log| log.exists()).collect()
+}
 
 /// What a [`Tenant`] is made from.
 #[derive(Debug, Clone)]
@@ -145,7 +153,7 @@ impl Tenant {
 
     /// The syncer's output.
     pub fn syncer_log(&self) -> PathBuf {
-        self.options.dir.join("weft.log")
+        self.options.dir.join(LOG)
     }
 
     /// The syncer's user on the host.

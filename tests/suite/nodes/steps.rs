@@ -49,7 +49,9 @@ pub(super) async fn get(node: &Node, namespace: &str, object: &str, path: &str) 
 pub(super) async fn objects(person: &Person, namespace: &str) -> Result<BTreeSet<String>> {
     let kinds = "all,configmaps,secrets,serviceaccounts,persistentvolumeclaims,roles,rolebindings,endpointslices,leases";
     let listed = person.run("kubectl", &["get", kinds, "-n", namespace, "-o", "name"], "").await?;
-    Ok(listed.lines().map(str::to_owned).collect())
+    // Kubernetes puts these into every namespace, a little later.
+    let is_given = |line: &&str| ["configmap/kube-root-ca.crt", "serviceaccount/default"].contains(line);
+    Ok(listed.lines().filter(|line| !is_given(line)).map(str::to_owned).collect())
 }
 
 /// Copies the sources of a package or a chart, without what was built from them.

@@ -87,9 +87,13 @@ fn user_of(config_map: &str) -> Value {
     json!({"volumes": [{"name": "v", "configMap": {"name": config_map}}]})
 }
 
+/// Creates a ConfigMap and a pod that uses it, and waits until both are on the host: a test may count pods there then.
 async fn create_used(both: &Both, name: &str) -> Result<()> {
-    both.create::<ConfigMap>(json!({"metadata": {"name": name}, "data": {"a": "1"}})).await?;
+    let data = json!({"a": "1"});
+    both.create::<ConfigMap>(json!({"metadata": {"name": name}, "data": data})).await?;
     both.create_pod(name, user_of(name)).await?;
+    follows(both, name, &data).await?;
+    both.runs(name).await?;
     Ok(())
 }
 
@@ -107,7 +111,6 @@ fn what_happens_while_a_server_is_away_is_caught_up_with() -> Result<()> {
         let (inner, host) = (tenant.virtual_plane(), tenant.host_plane());
         jobs(&both, &["first", "second", "gone"]).await?;
         create_used(&both, "settings").await?;
-        follows(&both, "settings", &json!({"a": "1"})).await?;
         let before = host_pods(&both).await?;
         let (first, second) = (both.host::<Pod>("first").await?, both.host::<Pod>("second").await?);
 
@@ -164,7 +167,6 @@ fn servers_that_freeze_and_go_on_find_the_syncer_where_it_was() -> Result<()> {
         let (inner, host) = (tenant.virtual_plane(), tenant.host_plane());
         jobs(&both, &["first", "second"]).await?;
         create_used(&both, "settings").await?;
-        follows(&both, "settings", &json!({"a": "1"})).await?;
         let (before, first) = (host_pods(&both).await?, both.host::<Pod>("first").await?);
 
         inner.pause(Component::ApiServer)?;
@@ -199,7 +201,6 @@ fn servers_that_have_forgotten_the_place_in_a_watch_are_listed_again() -> Result
         tenant.start_syncer().await?;
         jobs(&both, &["first", "gone"]).await?;
         create_used(&both, "settings").await?;
-        follows(&both, "settings", &json!({"a": "1"})).await?;
         let first = both.host::<Pod>("first").await?;
 
         // A server begins to remember when it starts: what changed before, under a sleeping syncer's
@@ -230,7 +231,6 @@ fn a_permission_that_is_removed_stops_one_kind_until_it_is_granted_again() -> Re
         let world = World::start().await?;
         let (tenant, both) = (world.tenant(), Both::of(&world, "default").await?);
         create_used(&both, "settings").await?;
-        follows(&both, "settings", &json!({"a": "1"})).await?;
         let roles = both.host_api::<Role>();
         let role = serde_json::to_value(roles.get(&tenant.host_user()).await?)?;
         let mut less = role["rules"].clone();

@@ -1,5 +1,6 @@
-//! What failing tests have said, kept while a part runs so that it can be read again under the table.
+//! What failing tests have said and which they are, kept while a part runs: it is read again under the table.
 
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::pin::pin;
 use std::process::{ExitStatus, Stdio};
@@ -23,14 +24,37 @@ const LEFT_OVER: Duration = Duration::from_secs(5);
 #[derive(Debug, Default)]
 pub(crate) struct Failures {
     lines: Vec<String>,
-    inside: bool,
+    inside: Inside,
+    failed: BTreeSet<String>,
+    passed: BTreeSet<String>,
+}
+
+/// Which of the two blocks about failing tests is being read.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Inside {
+    #[default]
+    Neither,
+    Messages,
+    Names,
 }
 
 impl Failures {
     /// Takes the next line of the output.
     fn read(&mut self, line: &str) {
-        self.inside = (self.inside || line == BEGIN) && !line.starts_with(END);
-        if self.inside && self.lines.len() < MOST_LINES {
+        self.inside = match (line, self.inside) {
+            (BEGIN, Inside::Neither) => Inside::Messages,
+            (BEGIN, _) => Inside::Names,
+            _ if line.starts_with(END) => Inside::Neither,
+            (_, inside) => inside,
+        };
+        match self.inside {
+            Inside::Names if line != BEGIN && !line.is_empty() => {
+                self.failed.insert(line.trim().to_owned());
+            }
+            Inside::Neither => self.passed.extend(passed(line).map(str::to_owned)),
+            _ => {}
+        }
+        if self.inside != Inside::Neither && self.lines.len() < MOST_LINES {
             self.lines.push(line.to_owned());
         }
     }
@@ -39,6 +63,21 @@ impl Failures {
     pub(crate) fn lines(&self) -> &[String] {
         &self.lines
     }
+
+    /// The names of the tests that have failed.
+    pub(crate) fn failed(&self) -> &BTreeSet<String> {
+        &self.failed
+    }
+
+    /// Whether every one of these tests has run, and has not failed.
+    pub(crate) fn has_passed(&self, tests: &BTreeSet<String>) -> bool {
+        self.passed.is_superset(tests) && self.failed.is_empty()
+    }
+}
+
+/// The name of the test that has passed by this line of libtest.
+fn passed(line: &str) -> Option<&str> {
+    line.strip_prefix("test ")?.strip_suffix(" ... ok")
 }
 
 /// Runs a command, with its output on ours, and keeps what failing tests have said.
@@ -69,24 +108,39 @@ async fn copy(output: ChildStdout, failures: &mut Failures) -> Result<()> {
 mod tests {
     use super::*;
 
-    fn of(output: &str) -> Vec<String> {
+    fn of(output: &str) -> Failures {
         let mut failures = Failures::default();
         output.lines().for_each(|line| failures.read(line));
-        failures.lines().to_vec()
+        failures
+    }
+
+    fn names(names: &[&str]) -> BTreeSet<String> {
+        names.iter().copied().map(str::to_owned).collect()
     }
 
     #[test]
     fn the_messages_and_names_of_failing_tests_are_kept() {
         let output = "running 2 tests\ntest a ... ok\ntest b ... FAILED\n\nfailures:\n\n---- b stdout ----\nError: no\n\n\
-                      failures:\n    b\n\ntest result: FAILED. 1 passed\n\nrunning 1 test\ntest result: ok.";
+                      Caused by:\n    it\n\nfailures:\n    b\n\ntest result: FAILED. 1 passed\n\nrunning 1 test\ntest result: ok.";
         let kept = of(output);
-        assert_eq!(kept.first().map(String::as_str), Some("failures:"));
-        assert!(kept.contains(&"Error: no".to_owned()) && kept.contains(&"    b".to_owned()), "{kept:?}");
-        assert!(!kept.iter().any(|line| line.contains("test ")), "{kept:?}");
+        assert_eq!(kept.lines().first().map(String::as_str), Some("failures:"));
+        assert!(kept.lines().contains(&"Error: no".to_owned()) && kept.lines().contains(&"    b".to_owned()));
+        assert!(!kept.lines().iter().any(|line| line.contains("test ")), "{kept:?}");
+        assert_eq!(*kept.failed(), names(&["b"]));
     }
 
     #[test]
     fn output_without_failures_leaves_nothing_to_read_again() {
-        assert!(of("running 1 test\ntest a ... ok\n\ntest result: ok.").is_empty());
+        let kept = of("running 1 test\ntest a ... ok\n\ntest result: ok.");
+        assert!(kept.lines().is_empty() && kept.failed().is_empty(), "{kept:?}");
+    }
+
+    #[test]
+    fn tests_have_passed_only_if_each_of_them_has_run() {
+        let kept = of("running 1 test\ntest a ... ok\n\ntest result: ok. 1 passed");
+        assert!(kept.has_passed(&names(&["a"])));
+        assert!(!kept.has_passed(&names(&["a", "b"])), "`b` has not run");
+        let failed = of("test a ... ok\n\nfailures:\n\nfailures:\n    b\n\ntest result: FAILED.");
+        assert!(!failed.has_passed(&names(&["a"])), "something else has failed");
     }
 }

@@ -4,10 +4,11 @@ mod failures;
 mod parts;
 mod screen;
 
-use std::process::ExitCode;
+use std::collections::BTreeSet;
+use std::process::{ExitCode, ExitStatus};
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Parser;
 use tokio::task::JoinHandle;
 use weft_tests::arguments::arguments;
@@ -16,7 +17,7 @@ use weft_tests::binaries::modules::{self, Program};
 use weft_tests::{cargo, node};
 
 use crate::failures::Failures;
-use crate::parts::{Outcome, PARTS, Part, go_is_usable};
+use crate::parts::{AGAIN, FEW, Kind, Outcome, PARTS, Part, go_is_usable};
 
 /// Checks and tests everything; what this machine cannot run is skipped with a reason.
 #[derive(Debug, Parser)]
@@ -65,24 +66,49 @@ async fn run(part: &'static Part, builds: &mut Builds) -> Outcome {
     let started = Instant::now();
     let mut failures = Failures::default();
     let result = match part.obstacle().await {
-        Some(reason) => Ok(Some(reason)),
-        None => attempt(part, builds, &mut failures).await.map(|()| None),
+        Some(reason) => Kind::Skipped(reason),
+        None => match attempt(part, builds, &mut failures).await {
+            Ok(kind) => kind,
+            Err(error) => Kind::Failed(format!("{error:#}")),
+        },
     };
-    Outcome::new(part, started.elapsed(), result, failures)
+    Outcome { part, took: started.elapsed(), result, failures }
 }
 
-async fn attempt(part: &Part, builds: &mut Builds, failures: &mut Failures) -> Result<()> {
+async fn attempt(part: &Part, builds: &mut Builds, failures: &mut Failures) -> Result<Kind> {
     builds.done(part).await?;
+    let status = run_cargo(part, part.arguments, failures).await?;
+    if status.success() {
+        return Ok(Kind::Passed);
+    }
+    if part.tries_again
+        && (1..=FEW).contains(&failures.failed().len())
+        && again(part, failures.failed()).await?
+    {
+        return Ok(Kind::PassedAgain);
+    }
+    bail!("cargo {} ended with {status}", part.arguments.join(" "))
+}
+
+/// Whether these tests pass when they run once more, one after the other.
+async fn again(part: &Part, tests: &BTreeSet<String>) -> Result<bool> {
+    screen::second_try(tests);
+    let names = tests.iter().map(String::as_str);
+    let arguments: Vec<&str> = AGAIN.iter().copied().chain(names).collect();
+    let mut failures = Failures::default();
+    Ok(run_cargo(part, &arguments, &mut failures).await?.success() && failures.has_passed(tests))
+}
+
+async fn run_cargo(part: &Part, arguments: &[&str], failures: &mut Failures) -> Result<ExitStatus> {
     let mut command = cargo::command();
-    command.args(part.arguments).envs(part.environment.iter().copied()).kill_on_drop(true);
+    command.args(arguments).envs(part.environment.iter().copied()).kill_on_drop(true);
     // An error names what failed and why; where RUST_BACKTRACE is set, its backtrace would bury that.
     command.env("RUST_LIB_BACKTRACE", "0");
     let status = failures::run(&mut command, failures).await?;
     if part.needs_node {
         node::sweep()?;
     }
-    anyhow::ensure!(status.success(), "cargo {} ended with {status}", part.arguments.join(" "));
-    Ok(())
+    Ok(status)
 }
 
 /// The builds of Go programs, running beside the other parts.

@@ -1,6 +1,7 @@
 //! Prints how the verification goes.
 #![expect(clippy::print_stdout, reason = "printing is this module's work")]
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use crate::parts::{Kind, Outcome, Part};
@@ -10,10 +11,19 @@ pub(crate) fn heading(part: &Part) {
     println!("\n=== {} === cargo {}", part.name, part.arguments.join(" "));
 }
 
+/// Said before tests that have failed are tried again.
+pub(crate) fn second_try(tests: &BTreeSet<String>) {
+    println!("\n=== again, one after the other === {}", names(tests));
+}
+
+fn names(tests: &BTreeSet<String>) -> String {
+    tests.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
+}
+
 /// What failing tests have said, once more, the table of all parts, and the line that counts them.
 pub(crate) fn closing(outcomes: &[Outcome]) -> ExitCode {
-    for outcome in outcomes.iter().filter(|outcome| outcome.failed()) {
-        println!("\n=== {} === failed", outcome.part.name);
+    for outcome in outcomes.iter().filter(|outcome| !outcome.failures.lines().is_empty()) {
+        println!("\n=== {} === what has failed", outcome.part.name);
         outcome.failures.lines().iter().for_each(|line| println!("{line}"));
     }
     println!();
@@ -23,6 +33,10 @@ pub(crate) fn closing(outcomes: &[Outcome]) -> ExitCode {
             Kind::Passed => {
                 passed += 1;
                 "passed".to_owned()
+            }
+            Kind::PassedAgain => {
+                passed += 1;
+                format!("passed at the second try, a race to be mended: {}", names(outcome.failures.failed()))
             }
             Kind::Skipped(reason) => {
                 skipped += 1;
