@@ -1,10 +1,10 @@
-//! One change of a store, as its informer emits it.
+//! One change of a store, as its informer emits it, or the chance of one.
 
 use std::sync::Arc;
 
 use weft_core::object::Object;
 
-/// One change of a store.
+/// One change of a store, or what may have changed without an event of its own.
 pub(crate) struct Changed<S> {
     pub(crate) namespace: String,
     pub(crate) name: String,
@@ -15,7 +15,7 @@ pub(crate) struct Changed<S> {
 }
 
 impl<S> Changed<S> {
-    /// An object that is new or newer.
+    /// An object that is there, most often new or newer.
     pub(crate) fn new(object: Arc<Object<S>>) -> Self {
         let (namespace, name) = (object.namespace().to_owned(), object.name().to_owned());
         Self { namespace, name, object: Some(object), last: None }

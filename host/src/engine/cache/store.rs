@@ -55,6 +55,8 @@ struct State<S> {
 struct Entry<S> {
     version: ResourceVersion,
     body: Body<S>,
+    /// Whether it came as the answer to a request of ours, and neither the watch nor a list has shown this version.
+    is_unshown: bool,
 }
 
 enum Body<S> {
@@ -104,31 +106,39 @@ impl<S> Store<S> {
         self.lock().objects.contains_key(&join(namespace, name))
     }
 
-    /// How this version of an object compares with the one that the store has; it is greater than none.
-    pub(crate) fn order(&self, namespace: &str, name: &str, version: &ResourceVersion) -> Ordering {
-        let state = self.lock();
-        let stored = state.objects.get(&join(namespace, name));
-        stored.map_or(Ordering::Greater, |entry| version.order(&entry.version))
+    /// The watch shows this version of an object: how it compares with the one that the store has. It is greater than none.
+    pub(crate) fn shown(&self, namespace: &str, name: &str, version: &ResourceVersion) -> Ordering {
+        let mut state = self.lock();
+        let Some(entry) = state.objects.get_mut(&join(namespace, name)) else { return Ordering::Greater };
+        let order = version.order(&entry.version);
+        entry.is_unshown &= order != Ordering::Equal;
+        order
     }
 
-    /// Stores an object, unless a newer version of it is here or was deleted.
-    pub(crate) fn put(&self, object: Arc<Object<S>>) -> Change {
-        let name = join(object.namespace(), object.name());
-        let version = version_of(&object);
+    /// The object of this name, once, if it came as an answer that nothing has shown since. With it may have come changes of others
+    /// whose events a list takes the place of.
+    pub(crate) fn take_unshown(&self, namespace: &str, name: &str) -> Option<Arc<Object<S>>> {
         let mut state = self.lock();
-        if !state.is_new(&name, &version) {
-            return Change::Known;
-        }
-        state.objects.insert(name.clone(), Entry { version, body: Body::Tree(object) });
-        state.keep_tree(name);
-        Change::Stored
+        let entry = state.objects.get_mut(&join(namespace, name))?;
+        if std::mem::take(&mut entry.is_unshown) { entry.peek() } else { None }
+    }
+
+    /// Stores an object that the server shows, unless a newer version of it is here or was deleted.
+    pub(crate) fn put(&self, object: Arc<Object<S>>) -> Change {
+        self.lock().put(object, false)
+    }
+
+    /// Stores the answer to a request of ours, unless a newer version of the object is here or was deleted.
+    pub(crate) fn put_answer(&self, object: Arc<Object<S>>) -> Change {
+        self.lock().put(object, true)
     }
 
     /// Stores an object that the server was asked for because it is not in view: that it left the view
     /// does not make it gone, so its version may be the one at which it left.
     pub(crate) fn readmit(&self, object: Arc<Object<S>>) -> Change {
-        self.lock().tombstones.lift(&join(object.namespace(), object.name()));
-        self.put(object)
+        let mut state = self.lock();
+        state.tombstones.lift(&join(object.namespace(), object.name()));
+        state.put(object, true)
     }
 
     /// Removes an object that the server says is gone as of `version`; returns what was there.
@@ -215,6 +225,17 @@ impl<S> State<S> {
         let old = self.objects.get(name).map(|entry| &entry.version);
         let old = old.or_else(|| self.tombstones.version(name));
         old.is_none_or(|old| version.is_newer_than(old))
+    }
+
+    fn put(&mut self, object: Arc<Object<S>>, is_unshown: bool) -> Change {
+        let name = join(object.namespace(), object.name());
+        let version = version_of(&object);
+        if !self.is_new(&name, &version) {
+            return Change::Known;
+        }
+        self.objects.insert(name.clone(), Entry { version, body: Body::Tree(object), is_unshown });
+        self.keep_tree(name);
+        Change::Stored
     }
 
     /// Records that the object of this name is a tree now; packs the oldest for it.
@@ -306,6 +327,6 @@ mod tests {
         store.forget_content("a", "b");
         assert_eq!(store.get("a", "b"), None);
         assert!(store.contains("a", "b"));
-        assert_eq!(store.order("a", "b", &ResourceVersion::new("10")), Ordering::Equal);
+        assert_eq!(store.shown("a", "b", &ResourceVersion::new("10")), Ordering::Equal);
     }
 }

@@ -106,9 +106,11 @@ async fn complete(state: Arc<State>, writer: Arc<Writer>, name: String) -> Resul
             created => created?,
         },
     };
-    state.nodes.put(node.clone());
+    state.nodes.put_answer(node.clone());
     if let Some(change) = untaint(&node) {
-        state.nodes.put(writer.patch_virtual(&nodes(), &node.virtual_name(), node.uid(), &change).await?);
+        state
+            .nodes
+            .put_answer(writer.patch_virtual(&nodes(), &node.virtual_name(), node.uid(), &change).await?);
     }
     Ok(())
 }

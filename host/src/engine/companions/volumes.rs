@@ -72,7 +72,7 @@ impl Volumes {
         let bound = Change::merge_in("status", json!({"status": {"phase": "Bound"}}));
         let name = shown.virtual_name();
         let bound = self.writer.patch_virtual(&persistent_volumes(), &name, shown.uid(), &bound).await?;
-        self.state.volumes.put(bound.clone());
+        self.state.volumes.put_answer(bound.clone());
         Ok(bound)
     }
 
@@ -85,7 +85,7 @@ impl Volumes {
         let change = Change::merge(json!({"spec": {"capacity": capacity(volume)}}));
         let name = shown.virtual_name();
         let grown = self.writer.patch_virtual(&persistent_volumes(), &name, shown.uid(), &change).await?;
-        self.state.volumes.put(grown);
+        self.state.volumes.put_answer(grown);
         Ok(())
     }
 

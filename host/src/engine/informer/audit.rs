@@ -104,12 +104,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_the_watch_has_missed_makes_for_a_new_list() {
-        assert_eq!(
-            repaired("9", &[("a", "5"), ("b", "6"), ("c", "7")]).await,
-            ["+a@5", "+b@6", "+c@7"],
-            "an object"
-        );
-        assert_eq!(repaired("9", &[("a", "5"), ("b", "7")]).await, ["+a@5", "+b@7"], "a change");
+        assert_eq!(repaired("9", &[("a", "5"), ("b", "6"), ("c", "7")]).await, ["+c@7"], "an object");
+        assert_eq!(repaired("9", &[("a", "5"), ("b", "7")]).await, ["+b@7"], "a change");
         assert_eq!(repaired("4", &[("a", "2"), ("b", "3")]).await, ["+a@2", "+b@3"], "a restored server");
     }
 
@@ -131,7 +127,7 @@ mod tests {
         assert_eq!(running.changes(), ["+a@5", "+b@6"]);
         next_watch_ended(&running).await;
         assert_eq!(running.pages().len(), 4, "an audit, and the list that it makes for");
-        assert_eq!(running.changes(), ["+a@5", "+b@6", "+a@5", "-b"]);
+        assert_eq!(running.changes(), ["+a@5", "+b@6", "-b"]);
     }
 
     #[tokio::test(start_paused = true)]
@@ -171,7 +167,7 @@ mod tests {
         tokio::time::sleep(LIFETIME / 2).await;
         running.end_watches();
         running.until_watches(4).await;
-        assert_eq!(running.changes().split_off(2), ["+a@5", "+b@4"], "see Watching::opened");
+        assert_eq!(running.changes().split_off(2), ["+b@4"], "see Watching::opened");
     }
 
     #[tokio::test(start_paused = true)]
@@ -192,6 +188,6 @@ mod tests {
             [500, 500, 250, 250, 500],
             "audits have a limit of their own: see PageLimits"
         );
-        assert_eq!(running.changes(), ["+a@5", "+b@6", "+a@5", "+b@7"], "what it found makes for a new list");
+        assert_eq!(running.changes(), ["+a@5", "+b@6", "+b@7"], "what it found makes for a new list");
     }
 }

@@ -1,6 +1,5 @@
 //! Lists a kind: stores every object there is, page by page, then removes what the list does not have.
 
-use std::cmp::Ordering;
 use std::sync::Arc;
 
 use tokio::time::Instant;
@@ -10,7 +9,7 @@ use weft_core::object::Object;
 use crate::api;
 use crate::engine::cache::changed::Changed;
 use crate::engine::cache::store::Change;
-use crate::engine::cache::version::{ResourceVersion, version_of};
+use crate::engine::cache::version::ResourceVersion;
 use crate::engine::informer::error::Error;
 use crate::engine::informer::state::{Listed, Listing, Names, State};
 use crate::engine::informer::watch::Watch;
@@ -64,14 +63,13 @@ impl<S: 'static> Watch<S> {
         }
     }
 
-    /// Stores an item of a list. Up to the version of the list, the list is right about every object. One that is known already
-    /// counts as changed too: it may have come as the answer to a write of ours, with changes of others that no event shows now.
+    /// Stores an item of a list. Up to the version of the list, the list is right about every object.
     fn put_listed(&self, object: Object<S>, version: &ResourceVersion) {
         let object = Arc::new(object);
-        let is_stored = self.store.put_listed(object.clone(), version) == Change::Stored;
-        let order = self.store.order(object.namespace(), object.name(), &version_of(&object));
-        if is_stored || order == Ordering::Equal {
+        if self.store.put_listed(object.clone(), version) == Change::Stored {
             (self.changed)(Changed::new(object));
+        } else if let Some(answer) = self.store.take_unshown(object.namespace(), object.name()) {
+            (self.changed)(Changed::new(answer));
         }
     }
 
@@ -120,9 +118,14 @@ impl<S: 'static> Watch<S> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use serde_json::json;
+    use weft_core::object::Object;
+
     use crate::api::scripted::Answer;
     use crate::engine::cache::store::Absence;
-    use crate::engine::informer::testing::{Running, Script};
+    use crate::engine::informer::testing::{LIFETIME, Running, Script, config_map};
 
     #[tokio::test(start_paused = true)]
     async fn a_list_is_read_page_by_page_and_complete_after_the_last() {
@@ -140,6 +143,32 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_list_wakes_what_came_as_an_answer_and_nothing_else() {
+        // Before the list begins, and while it is read.
+        for answered in ["5", "80"] {
+            let (sender, page) = Answer::stream();
+            let script = Script::default().list("7", &[("a", "4"), ("b", "2")]).watch(&[]);
+            let script = script.watch_answer(Answer::failure(410, "Expired"));
+            let running = Running::start(script.page("70", "two", &[("b", "2")]).list_answer(page));
+            running.until_watches(1).await;
+            tokio::time::sleep(LIFETIME / 2).await;
+            let answer = || Arc::new(Object::from_json(config_map("a", answered)).unwrap());
+            if answered == "5" {
+                running.store.put_answer(answer());
+            }
+            running.end_watches();
+            running.until("the second page", |running| running.pages().len() == 3).await;
+            running.store.put_answer(answer());
+            let page = json!({"metadata": {"resourceVersion": "70"}, "items": [config_map("a", "5")]});
+            sender.send(Ok(page.to_string().into())).await.unwrap();
+            drop(sender);
+            running.until_watches(3).await;
+            let woken = format!("+a@{answered}");
+            assert_eq!(running.changes(), ["+a@4", "+b@2", woken.as_str()], "see Store::take_unshown");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn an_expired_token_in_the_middle_of_a_list_begins_it_anew() {
         let script = Script::default()
             .page("7", "two", &[("a", "1"), ("b", "2")])
@@ -150,7 +179,7 @@ mod tests {
         assert_eq!(running.pages(), ["", "two", ""], "a token that has expired is not asked for again");
         assert_eq!(
             running.record(),
-            ["+a@1", "+b@2", "+b@2", "-a", "listed"],
+            ["+a@1", "+b@2", "-a", "listed"],
             "what the failed list had does not count: see Tries::failed"
         );
     }

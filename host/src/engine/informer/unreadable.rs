@@ -47,7 +47,7 @@ mod tests {
         running.until_watches(2).await;
         assert_eq!(
             running.record(),
-            ["?a@60", "?b@61", "+c@62", "listed", "+c@62", "listed"],
+            ["?a@60", "?b@61", "+c@62", "listed", "listed"],
             "the list goes on, and nothing is removed or reported again: see Watch::store_item"
         );
         assert_eq!(running.version("a").as_deref(), Some("50"), "what was read stays");

@@ -33,7 +33,7 @@ pub(crate) struct Watch<S> {
     pub(crate) reporter: Option<Reporter>,
     pub(crate) limits: PageLimits,
     pub(crate) store: Arc<Store<S>>,
-    /// Called after each change of the store.
+    /// Called after each change of the store, and for what may have changed unseen.
     pub(crate) changed: Arc<dyn Fn(Changed<S>) + Send + Sync>,
     /// Called with the metadata of an object that cannot be decoded, once for each version of it.
     pub(crate) unreadable: Arc<dyn Fn(Object<S>) + Send + Sync>,
@@ -50,6 +50,13 @@ impl<S: 'static> Watch<S> {
     pub(super) fn put(&self, object: Object<S>) {
         let object = Arc::new(object);
         if self.store.put(object.clone()) == Change::Stored {
+            (self.changed)(Changed::new(object));
+        }
+    }
+
+    /// Emits what the store has of an object once more: something of it may have changed without an event that counted.
+    pub(super) fn changed_unseen(&self, namespace: &str, name: &str) {
+        if let Some(object) = self.store.peek(namespace, name) {
             (self.changed)(Changed::new(object));
         }
     }

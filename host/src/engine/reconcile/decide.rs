@@ -45,6 +45,7 @@ pub(crate) async fn decide(
     observed: &Observed,
     notes: Notes,
 ) -> Decision {
+    let facts = state.facts();
     let (decision, reads) = if synced.mapper.spec().may_block {
         decide_blocking(state.clone(), kinds.clone(), synced.clone(), key.clone(), observed.clone(), notes)
             .await
@@ -52,6 +53,10 @@ pub(crate) async fn decide(
         plan_with(state, View::new(state.clone(), kinds.clone()), synced, key, observed, notes)
     };
     state.set_reads(key, reads);
+    // They may have changed on the way, before it was known that this depends on them.
+    if !Arc::ptr_eq(&facts, &state.facts()) {
+        state.queue.add(key.clone());
+    }
     decision
 }
 

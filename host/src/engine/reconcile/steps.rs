@@ -122,7 +122,7 @@ impl Steps {
         }
         // Ours, and not in the cache yet: it is decided again with it in view.
         let found = Arc::new(found);
-        self.state.host_found(&target.key.kind, &found);
+        self.state.host_found(target.synced, &found);
         Ok(found)
     }
 

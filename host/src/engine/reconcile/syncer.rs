@@ -128,7 +128,7 @@ impl Syncer {
         match self.host.get(&synced.mapper.spec().resource, namespace, name.as_str()).await {
             Ok(object) => {
                 let is_marked = object.label(CLUSTER_LABEL) == Some(self.state.names.cluster());
-                self.state.host_found(&key.kind, &Arc::new(object));
+                self.state.host_found(synced, &Arc::new(object));
                 match self.state.host_object(synced, key) {
                     // Ours by its label, though not by its identity: too much to take the pod for lost.
                     None if is_marked => Err(Error::NameTaken(name.to_string())),

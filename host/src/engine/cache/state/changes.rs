@@ -92,7 +92,7 @@ impl State {
     /// Stores the host's answer to a write of ours, as if the watch had shown it.
     pub(crate) fn host_answered(&self, kind: &Kind, object: &Arc<HostObject>) {
         let Some(synced) = self.synced(kind) else { return };
-        if synced.host.put(object.clone()) == Change::Stored
+        if synced.host.put_answer(object.clone()) == Change::Stored
             && let Some(key) = self.key_of(object, kind)
         {
             self.answered(&synced, key);
@@ -101,17 +101,16 @@ impl State {
 
     /// Stores a host object that the host was asked for because the cache did not show it, and queues what the watch would have
     /// queued: its event of this object is none any more, for the store knows it.
-    pub(crate) fn host_found(&self, kind: &Kind, object: &Arc<HostObject>) {
-        let Some(synced) = self.synced(kind) else { return };
+    pub(crate) fn host_found(&self, synced: &SyncedKind, object: &Arc<HostObject>) {
         if synced.host.readmit(object.clone()) == Change::Stored {
-            self.host_changed(kind, &Changed::new(object.clone()));
+            self.host_changed(&synced.mapper.spec().resource.kind(), &Changed::new(object.clone()));
         }
     }
 
     /// Stores the virtual API server's answer to a write of ours, as if the watch had shown it.
     pub(crate) fn virtual_answered(&self, kind: &Kind, object: &Arc<VirtualObject>) {
         let Some(synced) = self.synced(kind) else { return };
-        if synced.r#virtual.put(object.clone()) == Change::Stored {
+        if synced.r#virtual.put_answer(object.clone()) == Change::Stored {
             let key = Key { kind: kind.clone(), name: object.virtual_name() };
             // The watch event of it is none any more: the store knows it.
             if kind.as_str() == "v1/Pod" {

@@ -38,9 +38,10 @@ impl<S> Store<S> {
         if state.follow_list(&name, &version, seen) == Change::Known || !state.is_new(&name, &version) {
             return Change::Known;
         }
-        match state.objects.get_mut(&name) {
-            Some(entry) => entry.version = version,
-            None => drop(state.objects.insert(name, Entry { version, body: Body::Forgotten })),
+        if let Some(entry) = state.objects.get_mut(&name) {
+            entry.version = version;
+        } else {
+            state.objects.insert(name, Entry { version, body: Body::Forgotten, is_unshown: false });
         }
         Change::Stored
     }

@@ -77,7 +77,11 @@ impl Steps {
         match self.writer.delete_virtual(target.resource(), name, uid, grace).await {
             Err(error) => return Err(target.failed_to(Side::Virtual, "delete")(error).into()),
             Ok(None) => {}
-            Ok(Some(object)) => self.state.virtual_answered(&target.key.kind, &object),
+            Ok(Some(object)) => {
+                self.state.virtual_answered(&target.key.kind, &object);
+                // It may be deleted by its tenant with less grace already: then the answer is that version, unchanged.
+                self.state.queue.add(target.key.clone());
+            }
         }
         Ok(())
     }
