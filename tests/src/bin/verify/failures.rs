@@ -13,8 +13,10 @@ use tokio::time::timeout;
 
 /// The line with which libtest begins the messages of failing tests, and then their names.
 const BEGIN: &str = "failures:";
-/// The line after both.
-const END: &str = "test result:";
+/// The line after both, and how it goes on.
+const END: &str = "test result: ";
+/// The line with which a test binary begins.
+const RUNNING: &str = "running ";
 /// More would bury the table.
 const MOST_LINES: usize = 300;
 /// How long output may still come after the command has ended.
@@ -27,6 +29,10 @@ pub(crate) struct Failures {
     inside: Inside,
     failed: BTreeSet<String>,
     passed: BTreeSet<String>,
+    /// How many test binaries have begun and not ended.
+    running: usize,
+    /// How many tests have failed by their own count.
+    counted: usize,
 }
 
 /// Which of the two blocks about failing tests is being read.
@@ -44,9 +50,14 @@ impl Failures {
         self.inside = match (line, self.inside) {
             (BEGIN, Inside::Neither) => Inside::Messages,
             (BEGIN, _) => Inside::Names,
-            _ if line.starts_with(END) => Inside::Neither,
+            _ if line.starts_with(END) => {
+                self.running = self.running.saturating_sub(1);
+                self.counted += failed(line);
+                Inside::Neither
+            }
             (_, inside) => inside,
         };
+        self.running += usize::from(self.inside == Inside::Neither && line.starts_with(RUNNING));
         match self.inside {
             Inside::Names if line != BEGIN && !line.is_empty() => {
                 self.failed.insert(line.trim().to_owned());
@@ -64,15 +75,31 @@ impl Failures {
         &self.lines
     }
 
+    /// Adds what was said at a second try.
+    pub(crate) fn add(&mut self, second: Self) {
+        self.lines.extend(second.lines);
+    }
+
     /// The names of the tests that have failed.
     pub(crate) fn failed(&self) -> &BTreeSet<String> {
         &self.failed
+    }
+
+    /// Whether these are all that went wrong: every test binary has come to its end, and counts as many.
+    pub(crate) fn is_all(&self) -> bool {
+        self.running == 0 && self.counted == self.failed.len()
     }
 
     /// Whether every one of these tests has run, and has not failed.
     pub(crate) fn has_passed(&self, tests: &BTreeSet<String>) -> bool {
         self.passed.is_superset(tests) && self.failed.is_empty()
     }
+}
+
+/// How many tests have failed by the line at the end of a test binary.
+fn failed(line: &str) -> usize {
+    let count = line.split("; ").find_map(|part| part.strip_suffix(" failed"));
+    count.and_then(|count| count.parse().ok()).unwrap_or_default()
 }
 
 /// The name of the test that has passed by this line of libtest.
@@ -121,12 +148,22 @@ mod tests {
     #[test]
     fn the_messages_and_names_of_failing_tests_are_kept() {
         let output = "running 2 tests\ntest a ... ok\ntest b ... FAILED\n\nfailures:\n\n---- b stdout ----\nError: no\n\n\
-                      Caused by:\n    it\n\nfailures:\n    b\n\ntest result: FAILED. 1 passed\n\nrunning 1 test\ntest result: ok.";
+                      Caused by:\n    it\n\nfailures:\n    b\n\ntest result: FAILED. 1 passed; 1 failed; 0 ignored\n\nrunning 1 test\ntest result: ok. 1 passed; 0 failed; 0 ignored";
         let kept = of(output);
         assert_eq!(kept.lines().first().map(String::as_str), Some("failures:"));
         assert!(kept.lines().contains(&"Error: no".to_owned()) && kept.lines().contains(&"    b".to_owned()));
         assert!(!kept.lines().iter().any(|line| line.contains("test ")), "{kept:?}");
         assert_eq!(*kept.failed(), names(&["b"]));
+        assert!(kept.is_all());
+    }
+
+    #[test]
+    fn a_binary_that_does_not_end_or_counts_more_failures_is_no_matter_of_single_tests() {
+        let failed =
+            "running 1 test\n\nfailures:\n\nfailures:\n    b\n\ntest result: FAILED. 0 passed; 1 failed\n";
+        assert!(of(failed).is_all());
+        assert!(!of(&format!("{failed}running 9 tests\ntest c ... ok")).is_all(), "it was killed");
+        assert!(!of(&failed.replace("1 failed", "2 failed")).is_all(), "a name was not understood");
     }
 
     #[test]

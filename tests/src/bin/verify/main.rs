@@ -4,7 +4,6 @@ mod failures;
 mod parts;
 mod screen;
 
-use std::collections::BTreeSet;
 use std::process::{ExitCode, ExitStatus};
 use std::time::Instant;
 
@@ -81,22 +80,23 @@ async fn attempt(part: &Part, builds: &mut Builds, failures: &mut Failures) -> R
     if status.success() {
         return Ok(Kind::Passed);
     }
-    if part.tries_again
-        && (1..=FEW).contains(&failures.failed().len())
-        && again(part, failures.failed()).await?
-    {
+    let is_few = failures.is_all() && (1..=FEW).contains(&failures.failed().len());
+    if part.tries_again && is_few && again(part, failures).await? {
         return Ok(Kind::PassedAgain);
     }
     bail!("cargo {} ended with {status}", part.arguments.join(" "))
 }
 
 /// Whether these tests pass when they run once more, one after the other.
-async fn again(part: &Part, tests: &BTreeSet<String>) -> Result<bool> {
+async fn again(part: &Part, failures: &mut Failures) -> Result<bool> {
+    let tests = failures.failed();
     screen::second_try(tests);
     let names = tests.iter().map(String::as_str);
     let arguments: Vec<&str> = AGAIN.iter().copied().chain(names).collect();
-    let mut failures = Failures::default();
-    Ok(run_cargo(part, &arguments, &mut failures).await?.success() && failures.has_passed(tests))
+    let mut second = Failures::default();
+    let is_success = run_cargo(part, &arguments, &mut second).await?.success() && second.has_passed(tests);
+    failures.add(second);
+    Ok(is_success)
 }
 
 async fn run_cargo(part: &Part, arguments: &[&str], failures: &mut Failures) -> Result<ExitStatus> {
