@@ -34,6 +34,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use weft_core::causes::chain;
 
 use crate::config::Config;
 use crate::{run, telemetry};
@@ -123,7 +124,7 @@ pub fn main() -> ExitCode {
         Command::Translate(arguments) => translate::translate(&arguments),
     };
     done.unwrap_or_else(|error| {
-        output::note(&format!("{error:#}"));
+        output::note(&chain(error.as_ref()));
         ExitCode::FAILURE
     })
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use clap::Args;
 use tokio::time::{Instant, timeout_at};
+use weft_core::causes::chain;
 
 use crate::cli::host::{self, ClusterFlags};
 use crate::cli::output::{self, Format, bad, faint, good, strong};
@@ -47,7 +48,7 @@ pub(super) fn check(arguments: &Check) -> ExitCode {
     });
     // What cannot be checked is an error too, and its code must not be that of warnings.
     ExitCode::from(shown.unwrap_or_else(|error| {
-        output::note(&format!("{error:#}"));
+        output::note(&chain(error.as_ref()));
         ERRORS
     }))
 }

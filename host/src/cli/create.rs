@@ -10,6 +10,7 @@ use clap::Args;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::ResourceExt as _;
 use serde_json::Value;
+use weft_core::causes::chain;
 
 use crate::cli::connect;
 use crate::cli::host::{self, HostFlags, Interrupts};
@@ -288,7 +289,10 @@ impl Creation<'_> {
         }
         output::note("removing what was begun; `--keep` keeps it");
         if let Err(failed) = self.remove(helm, begun).await {
-            output::note(&format!("failed to remove it: {failed:#}; try `weft delete {name}`"));
+            output::note(&format!(
+                "failed to remove it: {}; try `weft delete {name}`",
+                chain(failed.as_ref())
+            ));
         }
         error
     }

@@ -9,6 +9,7 @@ use futures::future::{LocalBoxFuture, join_all};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use serde::Serialize;
 use tokio::time::{Instant, timeout_at};
+use weft_core::causes::chain;
 
 use crate::cluster::Place;
 use crate::cluster::connection::Connection;
@@ -96,7 +97,7 @@ async fn virtual_side(host: &Host, place: &Place, deadline: Instant) -> Vec<Find
     };
     checks.await.unwrap_or_else(|error| {
         let hint = format!("`weft status {}` shows what it waits for", place.name);
-        let outcome = Outcome::error(format!("{error:#}"), hint);
+        let outcome = Outcome::error(chain(error.as_ref()), hint);
         vec![finding("virtual", "connection", outcome)]
     })
 }

@@ -1,6 +1,6 @@
 //! Finds virtual clusters on a host, by the labels of their StatefulSets.
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use kube::api::{Api, ListParams};
 use kube::{Error, ResourceExt};
@@ -24,15 +24,15 @@ pub async fn all(host: &Host, namespace: Option<&str>) -> Result<(Vec<StatefulSe
         match list(&Api::all(host.client.clone()), &selector).await {
             Err(Error::Api(status)) if status.code == 403 => {}
             sets => {
-                let sets =
-                    sets.with_context(|| format!("failed to list StatefulSets of {}", host.describe()))?;
-                return Ok((sets, Scope::All));
+                let action = format!("list the virtual clusters (StatefulSets) of {}", host.describe());
+                return Ok((sets.map_err(|error| host.failed_to(&action, error))?, Scope::All));
             }
         }
     }
     let namespace = namespace.unwrap_or(&host.namespace);
     let sets = list(&Api::namespaced(host.client.clone(), namespace), &selector).await;
-    let sets = sets.with_context(|| format!("failed to list StatefulSets in namespace {namespace}"))?;
+    let action = format!("list the virtual clusters (StatefulSets) in namespace {namespace}");
+    let sets = sets.map_err(|error| host.failed_to(&action, error))?;
     Ok((sets, Scope::Namespace(namespace.to_owned())))
 }
 

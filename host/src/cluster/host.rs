@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
@@ -26,6 +26,8 @@ pub struct Host {
     pub namespace: String,
     /// The kubeconfig files.
     pub files: Files,
+    /// Address of the API server.
+    server: String,
 }
 
 impl Host {
@@ -49,13 +51,31 @@ impl Host {
         };
         config.connect_timeout = Some(CONNECT_TIMEOUT);
         config.default_retry = false;
-        let namespace = config.default_namespace.clone();
+        let (namespace, server) = (config.default_namespace.clone(), config.cluster_url.to_string());
         let client = |read_timeout| {
             let mut config = config.clone();
             config.read_timeout = read_timeout;
             Client::try_from(config).context("failed to prepare the connection to the host cluster")
         };
-        Ok(Self { client: client(Some(READ_TIMEOUT))?, streams: client(None)?, context, namespace, files })
+        Ok(Self {
+            client: client(Some(READ_TIMEOUT))?,
+            streams: client(None)?,
+            context,
+            namespace,
+            files,
+            server,
+        })
+    }
+
+    /// A request that has failed: says what was to be done, or that there is no answer from the host at all.
+    pub fn failed_to(&self, action: &str, error: kube::Error) -> anyhow::Error {
+        let text = match &error {
+            kube::Error::Service(_) => {
+                format!("failed to reach {} at {}; is it running?", self.describe(), self.server)
+            }
+            _ => format!("failed to {action}"),
+        };
+        anyhow::Error::from(error).context(text)
     }
 
     /// The host cluster in a sentence.
@@ -92,8 +112,9 @@ async fn from_kubeconfig(kubeconfig: Kubeconfig, name: &str, files: &Files) -> R
 }
 
 fn in_cluster(files: &Files) -> Result<Config> {
-    Config::incluster().with_context(|| {
-        format!("there is no kubeconfig at {files}, and this is no pod; give `--kubeconfig FILE`")
+    // What a pod would have says nothing to somebody at a desk.
+    Config::incluster().map_err(|_| {
+        anyhow!("there is no kubeconfig at {files}, and this is no pod; set KUBECONFIG or give `--kubeconfig FILE`")
     })
 }
 

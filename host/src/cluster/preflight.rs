@@ -11,6 +11,7 @@ use k8s_openapi::api::storage::v1::StorageClass;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams, PostParams};
 use serde_json::{Value, json};
+use weft_core::declared::check::is_dns_label;
 use weft_core::keys::CREATED_NAMESPACE;
 use weft_core::names::Names;
 
@@ -25,6 +26,12 @@ const DEFAULT_CLASS: &str = "storageclass.kubernetes.io/is-default-class";
 pub fn check_name(place: &Place) -> Result<()> {
     let names = Names::new(&place.name, &place.namespace);
     names.with_context(|| format!("{:?} cannot be the name of a virtual cluster", place.name))?;
+    if !is_dns_label(&place.namespace) {
+        bail!(
+            "{:?} cannot be the name of a namespace: it must have 1 to 63 lower-case letters, digits and '-', and begin and end with a letter or digit",
+            place.namespace
+        );
+    }
     Ok(())
 }
 
@@ -47,7 +54,7 @@ pub async fn check(
     release: impl Future<Output = Result<Option<Release>>>,
 ) -> Result<Findings> {
     let version = host.client.apiserver_version().await;
-    let version = version.with_context(|| format!("failed to reach {}", host.describe()))?.git_version;
+    let version = version.map_err(|error| host.failed_to("read the host's version", error))?.git_version;
     let (namespace, permissions, taken, secrets, class, release) = tokio::join!(
         standing(host, &place.namespace),
         permissions::missing(host, &place.namespace, permissions::INSTALLATION),

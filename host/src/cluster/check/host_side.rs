@@ -11,6 +11,8 @@ use kube::ResourceExt as _;
 use kube::api::{Api, ListParams};
 
 use super::{Check, Outcome, named};
+use weft_core::causes::chain;
+
 use crate::cluster::host::Host;
 use crate::cluster::preflight::permissions::{self, Permission};
 use crate::cluster::status::{Container, Status};
@@ -63,7 +65,7 @@ async fn permissions(host: &Host, place: &Place) -> Outcome {
         Ok(missing) => {
             Outcome::warning(missing.join("; "), "ask for a Role with these permissions in the namespace")
         }
-        Err(error) => Outcome::error(format!("{error:#}"), "check your credentials for the host cluster"),
+        Err(error) => Outcome::error(chain(error.as_ref()), "check your credentials for the host cluster"),
     }
 }
 
