@@ -95,6 +95,8 @@ async fn start_node() -> Result<Node> {
 /// Runs a test that starts planes of its own. If it fails, it says with which words its syncers' logs end.
 pub fn in_own_world(test: impl Future<Output = Result<()>>) -> Result<()> {
     static ROOM: Semaphore = Semaphore::const_new(OWN_WORLDS);
+    // Such futures are large, and each layer around them would be another copy on the stack.
+    let test = Box::pin(test);
     in_runtime(async {
         let _place = ROOM.acquire().await?;
         let (outcome, folders) = noting_folders(test).await;
