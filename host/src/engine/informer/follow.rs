@@ -74,6 +74,13 @@ impl<S: 'static> Watch<S> {
             Effect::Nothing => {}
         }
     }
+
+    /// Emits what the store has of an object once more: something of it may have changed without an event that counted.
+    fn changed_unseen(&self, namespace: &str, name: &str) {
+        if let Some(object) = self.store.peek(namespace, name) {
+            (self.changed)(Changed::new(object));
+        }
+    }
 }
 
 #[cfg(test)]

@@ -54,13 +54,6 @@ impl<S: 'static> Watch<S> {
         }
     }
 
-    /// Emits what the store has of an object once more: something of it may have changed without an event that counted.
-    pub(super) fn changed_unseen(&self, namespace: &str, name: &str) {
-        if let Some(object) = self.store.peek(namespace, name) {
-            (self.changed)(Changed::new(object));
-        }
-    }
-
     /// Fails if the server is not the one whose objects the store has, or could not say within the last second.
     pub(super) async fn confirm_identity(&self) -> Result<(), Error> {
         match &self.guard {
