@@ -20,6 +20,7 @@ pub mod logs;
 pub mod preflight;
 pub mod progress;
 pub mod removal;
+pub mod rendered;
 pub mod smoke;
 pub mod status;
 pub mod values;

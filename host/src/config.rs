@@ -219,7 +219,8 @@ impl Config {
         Self::parse(path, &text)
     }
 
-    fn parse(path: &Path, text: &str) -> Result<Self, Error> {
+    /// The same for `text`, which is or would be in the file at `path`.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, Error> {
         let parse_error = |why| Error::Parse { path: path.into(), why };
         let value: Value = yaml::read(text).map_err(parse_error)?;
         let list = schema::unknown_keys(&Self::schema(), &value);

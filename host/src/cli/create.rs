@@ -23,8 +23,10 @@ use crate::cluster::host::Host;
 use crate::cluster::preflight::{self, Findings, admission};
 use crate::cluster::progress::{Seen, Step};
 use crate::cluster::removal::{self, Removal};
+use crate::cluster::rendered;
 use crate::cluster::values::Values;
 use crate::cluster::{Place, cause};
+use crate::config::Config;
 
 /// Between two looks at the pod.
 const INTERVAL: Duration = Duration::from_millis(250);
@@ -137,7 +139,7 @@ impl Creation<'_> {
         if self.arguments.connect {
             return connect::to(&self.host, &self.place).await;
         }
-        output::note(&format!("connect to it with `weft connect {name}`"));
+        output::note(&format!("connect to it with `weft connect {name} -n {}`", self.place.namespace));
         Ok(ExitCode::SUCCESS)
     }
 
@@ -151,6 +153,7 @@ impl Creation<'_> {
     ) -> Result<()> {
         steps.waiting("checks", None);
         let objects = self.objects(helm).await?;
+        let config = self.configuration(&objects)?;
         let findings = tokio::select! {
             findings = preflight::check(&self.host, &self.place, &objects, helm.release(&self.place)) => findings?,
             _ = interrupts.next() => bail!("interrupted"),
@@ -166,20 +169,38 @@ impl Creation<'_> {
         if is_fresh {
             self.create_release(helm, steps, begun).await?;
         } else {
-            self.refuse_loss(&objects).await?;
+            self.refuse_loss(helm, &objects, config.as_ref()).await?;
             steps.waiting("Helm release", None);
             helm.upgrade(&self.place, self.chart.folder(), &self.values).await?;
         }
         steps.done("Helm release");
         let deadline = started + self.arguments.timeout;
         tokio::select! {
-            ready = self.wait(steps, has_dns(&objects), deadline) => ready,
+            ready = self.wait(steps, config.is_none_or(|config| config.dns.enabled), deadline) => ready,
             _ = interrupts.next() => bail!("interrupted"),
         }
     }
 
-    /// Fails if an upgrade would take the storage away, with all that is in it.
-    async fn refuse_loss(&self, objects: &[Value]) -> Result<()> {
+    /// The configuration that the chart renders. Of another chart it is what we understand of it.
+    fn configuration(&self, objects: &[Value]) -> Result<Option<Config>> {
+        match rendered::configuration(objects) {
+            Err(_) if self.arguments.chart.is_some() => Ok(None),
+            rendered => Ok(rendered?),
+        }
+    }
+
+    /// Fails if an upgrade would take the storage away, with all that is in it, or not find it.
+    async fn refuse_loss(&self, helm: &Helm, objects: &[Value], config: Option<&Config>) -> Result<()> {
+        let installed = chart::objects(&helm.manifest(&self.place).await?)?;
+        // What an older version has written may not be understood any more.
+        let installed = rendered::configuration(&installed).ok().flatten();
+        if let Some([from, to]) = rendered::storage_change(installed.as_ref(), config) {
+            let (from, to) = (from.name(), to.name());
+            bail!(
+                "{} keeps its objects in {from}; with `controlPlane.storage.type={to}` it would not find them: leave the type as it is, or create another virtual cluster",
+                self.place
+            );
+        }
         let before = claims::of(&self.host, &self.place).await?;
         let Some(claim) = before.first().filter(|_| !objects.iter().any(claims::is_claim)) else {
             return Ok(());
@@ -306,15 +327,6 @@ impl Creation<'_> {
     }
 }
 
-/// Whether the rendered configuration has a DNS in the virtual cluster.
-fn has_dns(objects: &[Value]) -> bool {
-    let configurations = objects.iter().filter_map(|object| object.pointer("/data/weft.yaml")?.as_str());
-    let configurations = configurations.filter_map(|text| serde_saphyr::from_str::<Value>(text).ok());
-    let mut enabled =
-        configurations.map(|config| config.pointer("/dns/enabled") != Some(&Value::Bool(false)));
-    enabled.next().unwrap_or(true)
-}
-
 /// A version as numbers, for comparison.
 fn numbers(version: &str) -> Vec<u64> {
     version.split(['.', '-', '+']).take(3).map_while(|part| part.parse().ok()).collect()
@@ -322,19 +334,10 @@ fn numbers(version: &str) -> Vec<u64> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
     fn versions_are_compared_as_numbers() {
         assert!(numbers("0.10.0") > numbers("0.9.3") && numbers("1.0.0-rc.1") == numbers("1.0.0"));
-    }
-
-    #[test]
-    fn dns_is_waited_for_unless_the_configuration_turns_it_off() {
-        let config = |text: &str| [json!({"kind": "ConfigMap", "data": {"weft.yaml": text}})];
-        assert!(has_dns(&config("cluster: {name: a}")) && has_dns(&[]));
-        assert!(!has_dns(&config("dns: {enabled: false}")));
     }
 }

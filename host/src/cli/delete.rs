@@ -75,7 +75,7 @@ impl Delete {
                 return Ok(place);
             }
         }
-        bail!("there is no virtual cluster {:?} in {}; `weft list -A` lists them", self.name, host.describe())
+        bail!(find::not_found(host, &self.name, self.namespace.as_deref()))
     }
 
     async fn run(&self, host: &Host, helm: &Helm, place: &Place, keep: BTreeSet<String>) -> Result<()> {

@@ -59,8 +59,12 @@ pub(super) fn list(arguments: &List) -> Result<ExitCode> {
         match arguments.output {
             Format::Json | Format::Yaml => output::print_value(&entries, arguments.output)?,
             Format::Text | Format::Wide if entries.is_empty() => {
+                let place = match &scope {
+                    Scope::All => String::new(),
+                    Scope::Namespace(namespace) => format!("namespace {namespace} of "),
+                };
                 output::note(&format!(
-                    "no virtual clusters in {}; `weft create NAME` creates one",
+                    "no virtual clusters in {place}{}; `weft create NAME` creates one",
                     host.describe()
                 ));
             }

@@ -72,7 +72,8 @@ async fn list(api: &Api<StatefulSet>, selector: &str) -> kube::Result<Vec<Statef
     Ok(api.list(&ListParams::default().labels(selector)).await?.items)
 }
 
-fn not_found(host: &Host, name: &str, namespace: Option<&str>) -> String {
+/// Says that there is none of this name, there or in any namespace.
+pub fn not_found(host: &Host, name: &str, namespace: Option<&str>) -> String {
     let place = namespace.map_or(String::new(), |namespace| format!(" in namespace {namespace}"));
     format!("there is no virtual cluster {name:?}{place} in {}; `weft list -A` lists them", host.describe())
 }

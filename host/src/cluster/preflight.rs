@@ -176,27 +176,34 @@ async fn taken_secrets(host: &Host, place: &Place) -> Vec<String> {
 
 /// A claim without a class waits for ever where no class is the default.
 async fn storage_class(host: &Host, objects: &[Value]) -> Option<String> {
-    if !objects.iter().any(needs_default_class) {
-        return None;
-    }
+    let claim = objects.iter().find(|object| claims::is_claim(object))?;
     let classes: Api<StorageClass> = Api::all(host.client.clone());
     // Who may not list the classes finds out from the claim's events.
     let classes = classes.list(&ListParams::default()).await.ok()?.items;
+    lacking_class(claim, &classes)
+}
+
+/// What is wrong with the class of a claim where there are these classes.
+fn lacking_class(claim: &Value, classes: &[StorageClass]) -> Option<String> {
     let is_default =
         |class: &StorageClass| class.annotations().get(DEFAULT_CLASS).is_some_and(|value| value == "true");
-    if classes.iter().any(is_default) {
-        return None;
-    }
     let names: Vec<String> = classes.iter().map(ResourceExt::name_any).collect();
     let choice =
         if names.is_empty() { "there is none".to_owned() } else { format!("there are {}", names.join(", ")) };
+    match claim.pointer("/spec/storageClassName").and_then(Value::as_str) {
+        // The empty name is for volumes that an administrator has made.
+        Some(name) if name.is_empty() || names.iter().any(|known| known == name) => return None,
+        Some(name) => {
+            return Some(format!(
+                "the host cluster has no StorageClass {name} ({choice}); name one of these with `--set persistence.storageClass=NAME`"
+            ));
+        }
+        None if classes.iter().any(is_default) => return None,
+        None => {}
+    }
     Some(format!(
         "the host cluster has no default StorageClass ({choice}); name one with `--set persistence.storageClass=NAME`, or do without a volume, and lose the virtual cluster's state with its pod, with `--set persistence.enabled=false`"
     ))
-}
-
-fn needs_default_class(object: &Value) -> bool {
-    claims::is_claim(object) && object.pointer("/spec/storageClassName").is_none()
 }
 
 #[cfg(test)]
@@ -227,10 +234,18 @@ mod tests {
     }
 
     #[test]
-    fn only_a_claim_without_a_class_needs_a_default() {
-        let claim = |spec: Value| json!({"kind": "PersistentVolumeClaim", "spec": spec});
-        assert!(needs_default_class(&claim(json!({}))));
-        assert!(!needs_default_class(&claim(json!({"storageClassName": "fast"}))));
-        assert!(!needs_default_class(&json!({"kind": "Service", "spec": {}})));
+    fn a_class_has_to_be_there_and_without_one_a_default() {
+        let lacking = |spec: Value, is_default: &str| {
+            let metadata = json!({"name": "fast", "annotations": {DEFAULT_CLASS: is_default}});
+            let class = serde_json::from_value(json!({"metadata": metadata, "provisioner": "p"})).unwrap();
+            lacking_class(&json!({"kind": "PersistentVolumeClaim", "spec": spec}), &[class])
+        };
+        for (class, is_default) in [(json!({}), "true"), (json!({"storageClassName": "fast"}), "false")] {
+            assert_eq!(lacking(class, is_default), None);
+        }
+        assert_eq!(lacking(json!({"storageClassName": ""}), "false"), None, "volumes made by hand");
+        assert!(lacking(json!({}), "false").unwrap().contains("no default StorageClass (there are fast)"));
+        let error = lacking(json!({"storageClassName": "slow"}), "true").unwrap();
+        assert!(error.contains("no StorageClass slow (there are fast)"), "{error}");
     }
 }

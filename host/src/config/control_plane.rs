@@ -74,6 +74,16 @@ pub enum StorageType {
     Etcd,
 }
 
+impl StorageType {
+    /// As the configuration names it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sqlite => "sqlite",
+            Self::Etcd => "etcd",
+        }
+    }
+}
+
 /// One component of the control plane.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]

@@ -73,6 +73,10 @@ fn etcd_stores_it_as_well_and_helm_3_installs_tests_and_upgrades_it() -> Result<
         })
         .await?;
         assert_eq!(cluster.started().await?, started, "a change of the log level restarts nothing");
+        let other =
+            ["create", "vc", "-n", namespace, "--upgrade", "--set", "controlPlane.storage.type=sqlite"];
+        let said = person.refused(&other).await?;
+        ensure!(said.contains("keeps its objects in etcd"), "{said}");
         upgrade(&person, namespace, "controlPlane.api.extraArgs={--event-ttl=2h}").await?;
         eventually("the pod is a new one", LONG, async || {
             ensure!(cluster.started().await? != started);

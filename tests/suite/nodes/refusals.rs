@@ -27,6 +27,13 @@ const NEWER: &str = "999.0.0";
 fn what_the_host_would_not_run_is_refused_before_helm_runs() -> Result<()> {
     alone_on_shared_node(async |node, namespace| {
         let person = Person::new(node, namespace, Program::Helm4).await?;
+        for (value, word) in [
+            ("controlPlane.version=1.20", "\"1.20\" is not a version such as"),
+            ("persistence.size=abc", "/persistence/size"),
+            ("persistence.storageClass=nope", "no StorageClass nope (there are local-path)"),
+        ] {
+            refuses(&person, namespace, &["--set", value], &[word]).await?;
+        }
         let default = |value: &'static str| {
             let annotation = format!("storageclass.kubernetes.io/is-default-class={value}");
             async move {
