@@ -93,6 +93,7 @@ pub(super) fn create(arguments: &Create) -> Result<ExitCode> {
 
 async fn print(arguments: &Create, place: &Place, chart: &Chart, values: &Values) -> Result<ExitCode> {
     let manifests = Helm::find(None).await?.template(place, chart.folder(), values).await?;
+    configuration(arguments, &chart::objects(&manifests)?)?;
     if arguments.namespace.is_none() {
         output::print(&format!("---\n{}", serde_saphyr::to_string(&preflight::namespace(place))?));
     }
@@ -153,7 +154,7 @@ impl Creation<'_> {
     ) -> Result<()> {
         steps.waiting("checks", None);
         let objects = self.objects(helm).await?;
-        let config = self.configuration(&objects)?;
+        let config = configuration(self.arguments, &objects)?;
         let findings = tokio::select! {
             findings = preflight::check(&self.host, &self.place, &objects, helm.release(&self.place)) => findings?,
             _ = interrupts.next() => bail!("interrupted"),
@@ -169,46 +170,47 @@ impl Creation<'_> {
         if is_fresh {
             self.create_release(helm, steps, begun).await?;
         } else {
-            self.refuse_loss(helm, &objects, config.as_ref()).await?;
+            Box::pin(self.refuse_loss(helm, &objects, config.as_ref())).await?;
             steps.waiting("Helm release", None);
             helm.upgrade(&self.place, self.chart.folder(), &self.values).await?;
         }
         steps.done("Helm release");
         let deadline = started + self.arguments.timeout;
         tokio::select! {
-            ready = self.wait(steps, config.is_none_or(|config| config.dns.enabled), deadline) => ready,
+            ready = self.wait(steps, rendered::has_dns(&objects), deadline) => ready,
             _ = interrupts.next() => bail!("interrupted"),
-        }
-    }
-
-    /// The configuration that the chart renders. Of another chart it is what we understand of it.
-    fn configuration(&self, objects: &[Value]) -> Result<Option<Config>> {
-        match rendered::configuration(objects) {
-            Err(_) if self.arguments.chart.is_some() => Ok(None),
-            rendered => Ok(rendered?),
         }
     }
 
     /// Fails if an upgrade would take the storage away, with all that is in it, or not find it.
     async fn refuse_loss(&self, helm: &Helm, objects: &[Value], config: Option<&Config>) -> Result<()> {
-        let installed = chart::objects(&helm.manifest(&self.place).await?)?;
-        // What an older version has written may not be understood any more.
-        let installed = rendered::configuration(&installed).ok().flatten();
-        if let Some([from, to]) = rendered::storage_change(installed.as_ref(), config) {
-            let (from, to) = (from.name(), to.name());
-            bail!(
-                "{} keeps its objects in {from}; with `controlPlane.storage.type={to}` it would not find them: leave the type as it is, or create another virtual cluster",
-                self.place
-            );
-        }
         let before = claims::of(&self.host, &self.place).await?;
-        let Some(claim) = before.first().filter(|_| !objects.iter().any(claims::is_claim)) else {
+        let Some(claim) = before.first() else { return Ok(()) };
+        Box::pin(self.refuse_other_store(helm, config)).await?;
+        if objects.iter().any(claims::is_claim) {
             return Ok(());
-        };
+        }
         bail!(
             "{} has its storage in the volume claim {}, which `persistence.enabled=false` would delete; create another virtual cluster without persistence instead",
             self.place,
             claim.name_any()
+        )
+    }
+
+    /// Fails if a store that works would be replaced by another one. One that does not work may be what this mends.
+    async fn refuse_other_store(&self, helm: &Helm, config: Option<&Config>) -> Result<()> {
+        let seen = Seen::read(&self.host, &self.place).await;
+        if !seen.is_ready("store") {
+            return Ok(());
+        }
+        // What an older version has written may not be understood any more.
+        let installed = chart::objects(&helm.manifest(&self.place).await?).ok();
+        let installed = installed.and_then(|objects| rendered::configuration(&objects).ok().flatten());
+        let Some([from, to]) = rendered::storage_change(installed.as_ref(), config) else { return Ok(()) };
+        let (from, to) = (from.name(), to.name());
+        bail!(
+            "{} keeps its objects in {from}; with `controlPlane.storage.type={to}` it would not find them: leave the type as it is, or create another virtual cluster",
+            self.place
         )
     }
 
@@ -324,6 +326,14 @@ impl Creation<'_> {
             removal.run(&self.host, helm, |_| {}).await?;
         }
         removal::delete_namespace(&self.host, &self.place, UNDO).await.map(drop)
+    }
+}
+
+/// The configuration that the chart renders. Of another chart it is what we understand of it.
+fn configuration(arguments: &Create, objects: &[Value]) -> Result<Option<Config>> {
+    match rendered::configuration(objects) {
+        Err(_) if arguments.chart.is_some() => Ok(None),
+        rendered => rendered.context("the values make a configuration that cannot be used"),
     }
 }
 

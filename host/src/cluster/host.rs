@@ -71,7 +71,11 @@ impl Host {
     pub fn failed_to(&self, action: &str, error: kube::Error) -> anyhow::Error {
         let text = match &error {
             kube::Error::Service(_) => {
-                format!("failed to reach {} at {}; is it running?", self.describe(), self.server)
+                format!(
+                    "failed to reach {} at {}; is it running, and this its address?",
+                    self.describe(),
+                    self.server
+                )
             }
             _ => format!("failed to {action}"),
         };

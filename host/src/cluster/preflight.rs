@@ -6,7 +6,7 @@ pub mod permissions;
 use anyhow::{Context as _, Result, bail};
 use futures::future::join_all;
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{Namespace, Secret, Service};
+use k8s_openapi::api::core::v1::{Namespace, PersistentVolume, Secret, Service};
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams, PostParams};
@@ -60,7 +60,7 @@ pub async fn check(
         permissions::missing(host, &place.namespace, permissions::INSTALLATION),
         taken(host, place),
         taken_secrets(host, place),
-        storage_class(host, objects),
+        storage_class(host, place, objects),
         release,
     );
     let (namespace, mut problems) = (namespace?, permissions?);
@@ -174,13 +174,29 @@ async fn taken_secrets(host: &Host, place: &Place) -> Vec<String> {
     others.collect()
 }
 
-/// A claim without a class waits for ever where no class is the default.
-async fn storage_class(host: &Host, objects: &[Value]) -> Option<String> {
+/// A new claim waits for ever where its class is not there, or where it names none and none is the default.
+async fn storage_class(host: &Host, place: &Place, objects: &[Value]) -> Option<String> {
     let claim = objects.iter().find(|object| claims::is_claim(object))?;
+    // One that is there has its volume, or says itself why not.
+    if !claims::of(host, place).await.ok()?.is_empty() {
+        return None;
+    }
     let classes: Api<StorageClass> = Api::all(host.client.clone());
     // Who may not list the classes finds out from the claim's events.
     let classes = classes.list(&ListParams::default()).await.ok()?.items;
-    lacking_class(claim, &classes)
+    let lacking = lacking_class(claim, &classes)?;
+    let Some(name) = class_name(claim) else { return Some(lacking) };
+    // A class may be no more than a name that volumes made by hand have in common.
+    let volumes: Api<PersistentVolume> = Api::all(host.client.clone());
+    let volumes = volumes.list(&ListParams::default()).await.ok()?.items;
+    let is_of_class = |volume: &PersistentVolume| {
+        volume.spec.as_ref().and_then(|spec| spec.storage_class_name.as_deref()) == Some(name)
+    };
+    (!volumes.iter().any(is_of_class)).then_some(lacking)
+}
+
+fn class_name(claim: &Value) -> Option<&str> {
+    claim.pointer("/spec/storageClassName").and_then(Value::as_str)
 }
 
 /// What is wrong with the class of a claim where there are these classes.
@@ -190,7 +206,7 @@ fn lacking_class(claim: &Value, classes: &[StorageClass]) -> Option<String> {
     let names: Vec<String> = classes.iter().map(ResourceExt::name_any).collect();
     let choice =
         if names.is_empty() { "there is none".to_owned() } else { format!("there are {}", names.join(", ")) };
-    match claim.pointer("/spec/storageClassName").and_then(Value::as_str) {
+    match class_name(claim) {
         // The empty name is for volumes that an administrator has made.
         Some(name) if name.is_empty() || names.iter().any(|known| known == name) => return None,
         Some(name) => {

@@ -12,8 +12,17 @@ use crate::config::{Config, Error};
 /// # Errors
 /// It cannot be used: the error names the key.
 pub fn configuration(objects: &[Value]) -> Result<Option<Config>, Error> {
-    let text = objects.iter().find_map(|object| object.pointer("/data/weft.yaml")?.as_str());
-    text.map(|text| Config::parse(Path::new("weft.yaml"), text)).transpose()
+    text(objects).map(|text| Config::parse(Path::new("weft.yaml"), text)).transpose()
+}
+
+/// Whether the configuration has a DNS in the virtual cluster, also where nothing else of it is understood.
+pub fn has_dns(objects: &[Value]) -> bool {
+    let config = text(objects).and_then(|text| serde_saphyr::from_str::<Value>(text).ok());
+    config.is_none_or(|config| config.pointer("/dns/enabled") != Some(&Value::Bool(false)))
+}
+
+fn text(objects: &[Value]) -> Option<&str> {
+    objects.iter().find_map(|object| object.pointer("/data/weft.yaml")?.as_str())
 }
 
 /// The stores before and after, if they differ: then the objects of the virtual cluster would not be found again.
@@ -43,6 +52,13 @@ mod tests {
         let error = of("controlPlane: {version: '1.20'}").unwrap_err().to_string();
         assert!(error.contains("controlPlane.version") && error.contains("1.20"), "{error}");
         assert!(configuration(&[json!({"kind": "Service"})]).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_dns_is_there_unless_it_is_turned_off() {
+        let config = |text: &str| [json!({"kind": "ConfigMap", "data": {"weft.yaml": text}})];
+        assert!(has_dns(&config("cluster: {name: a}")) && has_dns(&[]));
+        assert!(!has_dns(&config("{dns: {enabled: false}, newer: 1}")));
     }
 
     #[test]

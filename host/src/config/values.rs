@@ -106,7 +106,7 @@ pub struct Persistence {
     /// delete the claim, and `weft create --upgrade` refuses to.
     pub enabled: bool,
     /// Its size, as a quantity such as `5Gi`.
-    #[schemars(regex(pattern = r"^[0-9]+(\.[0-9]+)?([KMGTPE]i|[kMGTPE]|[eE][0-9]+)?$"))]
+    #[schemars(regex(pattern = r"^\+?([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[kMGTPE]|[eE]\+?[0-9]+)?$"))]
     pub size: String,
     /// Storage class of the host; its default class where there is none.
     pub storage_class: Option<String>,

@@ -79,8 +79,10 @@ impl Steps {
             Ok(None) => {}
             Ok(Some(object)) => {
                 self.state.virtual_answered(&target.key.kind, &object);
-                // It may be deleted by its tenant with less grace already: then the answer is that version, unchanged.
-                self.state.queue.add(target.key.clone());
+                // Its tenant has deleted it with less already: the answer is that version, unchanged, and its event known.
+                if object.deletion_grace_seconds().is_some_and(|given| given < grace) {
+                    self.state.queue.add(target.key.clone());
+                }
             }
         }
         Ok(())
