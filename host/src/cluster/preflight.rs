@@ -208,18 +208,15 @@ fn lacking_class(claim: &Value, classes: &[StorageClass]) -> Option<String> {
         if names.is_empty() { "there is none".to_owned() } else { format!("there are {}", names.join(", ")) };
     match class_name(claim) {
         // The empty name is for volumes that an administrator has made.
-        Some(name) if name.is_empty() || names.iter().any(|known| known == name) => return None,
-        Some(name) => {
-            return Some(format!(
-                "the host cluster has no StorageClass {name} ({choice}); name one of these with `--set persistence.storageClass=NAME`"
-            ));
-        }
-        None if classes.iter().any(is_default) => return None,
-        None => {}
+        Some(name) if name.is_empty() || names.iter().any(|known| known == name) => None,
+        None if classes.iter().any(is_default) => None,
+        Some(name) => Some(format!(
+            "the host cluster has no StorageClass {name} ({choice}); name one of these with `--set persistence.storageClass=NAME`"
+        )),
+        None => Some(format!(
+            "the host cluster has no default StorageClass ({choice}); name one with `--set persistence.storageClass=NAME`, or do without a volume, and lose the virtual cluster's state with its pod, with `--set persistence.enabled=false`"
+        )),
     }
-    Some(format!(
-        "the host cluster has no default StorageClass ({choice}); name one with `--set persistence.storageClass=NAME`, or do without a volume, and lose the virtual cluster's state with its pod, with `--set persistence.enabled=false`"
-    ))
 }
 
 #[cfg(test)]

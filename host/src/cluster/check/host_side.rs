@@ -9,10 +9,9 @@ use k8s_openapi::api::rbac::v1::RoleBinding;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
 use kube::api::{Api, ListParams};
-
-use super::{Check, Outcome, named};
 use weft_core::causes::chain;
 
+use super::{Check, Outcome, named};
 use crate::cluster::host::Host;
 use crate::cluster::preflight::permissions::{self, Permission};
 use crate::cluster::status::{Container, Status};
