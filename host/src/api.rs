@@ -152,11 +152,20 @@ pub fn get(path: &str) -> Request<Vec<u8>> {
     request(Method::GET, path, None, Vec::new())
 }
 
-/// A GET request for the metadata of objects only.
+/// A GET request for a list of objects that has their metadata alone.
+/// Source: <https://kubernetes.io/docs/reference/using-api/api-concepts/#metadata-only-fetches>.
 pub fn get_metadata(path: &str) -> Request<Vec<u8>> {
-    const METADATA: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
+    get_as(path, "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1")
+}
+
+/// A GET request for a watch that shows the metadata of objects alone.
+pub fn watch_metadata(path: &str) -> Request<Vec<u8>> {
+    get_as(path, "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1")
+}
+
+fn get_as(path: &str, accepted: &'static str) -> Request<Vec<u8>> {
     let mut request = get(path);
-    request.headers_mut().insert(header::ACCEPT, header::HeaderValue::from_static(METADATA));
+    request.headers_mut().insert(header::ACCEPT, header::HeaderValue::from_static(accepted));
     request
 }
 

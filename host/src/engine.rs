@@ -51,6 +51,7 @@ use informer::heartbeat::Heartbeat;
 use informer::identity::{IdentityGuard, QUESTION};
 use reconcile::fight::Referee;
 use reconcile::lasting::Lasting;
+use reconcile::observe::Observer;
 use reconcile::pace::Pace;
 use reconcile::publish::Publisher;
 use reconcile::steps::Steps;
@@ -287,7 +288,11 @@ impl Shared {
         };
         Syncer {
             state: state.clone(),
-            host: self.host.clone(),
+            observer: Observer {
+                state: state.clone(),
+                host: self.host.clone(),
+                r#virtual: self.r#virtual.clone(),
+            },
             publisher: Publisher::new(state.clone(), self.recorder.clone()),
             steps,
             pace: Pace::default(),

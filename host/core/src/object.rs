@@ -88,6 +88,12 @@ impl<S> Object<S> {
         self.pointer(pointer)?.as_str()
     }
 
+    /// Whether a server gave the metadata alone, as a `PartialObjectMetadata`.
+    pub fn is_metadata_only(&self) -> bool {
+        self.text("/kind") == Some("PartialObjectMetadata")
+            && self.text("/apiVersion") == Some("meta.k8s.io/v1")
+    }
+
     /// `metadata.name`, empty when missing.
     pub fn name(&self) -> &str {
         self.text("/metadata/name").unwrap_or_default()

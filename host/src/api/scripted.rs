@@ -5,7 +5,7 @@
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, StreamBody};
 use kube::client::Body;
@@ -23,6 +23,8 @@ pub(crate) struct Asked {
     pub(crate) path: String,
     /// Query as it was sent: `watch=1&resourceVersion=7`; empty without one.
     pub(crate) query: String,
+    /// Whether it asked for metadata alone.
+    pub(crate) is_for_metadata: bool,
     /// The body; null without one.
     pub(crate) body: Value,
 }
@@ -109,6 +111,9 @@ pub(crate) fn scripted<S>(answer: impl Fn(&Asked) -> Answer + Send + Sync + 'sta
                 method: head.method,
                 path: head.uri.path().to_owned(),
                 query: head.uri.query().unwrap_or_default().to_owned(),
+                is_for_metadata: head.headers.get(header::ACCEPT).is_some_and(|accepted| {
+                    accepted.as_bytes().starts_with(b"application/json;as=PartialObjectMetadata")
+                }),
                 body: serde_json::from_slice(&body).unwrap_or_default(),
             };
             let answer = answer(&asked);

@@ -4,6 +4,7 @@ mod decide;
 mod error;
 pub(crate) mod fight;
 pub(crate) mod lasting;
+pub(crate) mod observe;
 pub(crate) mod pace;
 pub(crate) mod publish;
 pub(crate) mod steps;

@@ -26,6 +26,7 @@ use crate::engine::companions::{Companion, Companions};
 use crate::engine::events::recorder::EventRecorder;
 use crate::engine::reconcile::fight::Referee;
 use crate::engine::reconcile::lasting::Lasting;
+use crate::engine::reconcile::observe::Observer;
 use crate::engine::reconcile::pace::Pace;
 use crate::engine::reconcile::publish::Publisher;
 use crate::engine::reconcile::steps::Steps;
@@ -94,7 +95,11 @@ impl Bench {
         };
         Syncer {
             state: self.state.clone(),
-            host: self.host.clone(),
+            observer: Observer {
+                state: self.state.clone(),
+                host: self.host.clone(),
+                r#virtual: self.r#virtual.clone(),
+            },
             publisher: Publisher::new(self.state.clone(), self.recorder()),
             steps,
             pace: Pace::default(),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use weft_core::keys::{CLUSTER_LABEL, MIRRORED_LABEL};
 use weft_core::object::{Host, Key, Kind, ResourceType, Virtual, VirtualObject};
+use weft_core::spec::Selection;
 
 use crate::api::Api;
 use crate::engine::apply::Writer;
@@ -18,7 +19,7 @@ use crate::engine::events::reason::Reason;
 use crate::engine::events::recorder::{EventRecorder, ObjectEvent};
 use crate::engine::informer::failures::Failures;
 use crate::engine::informer::identity::IdentityGuard;
-use crate::engine::informer::request::PageLimits;
+use crate::engine::informer::request::{Content, PageLimits};
 use crate::engine::informer::watch::Watch;
 use crate::engine::resources::{events, namespaces, nodes, persistent_volumes, services};
 use crate::engine::supervisor::{Supervisor, Tasks};
@@ -86,7 +87,12 @@ impl Watches {
         // What a server may lack is no reason to be unready.
         let reporter = |server| (!may_lack).then(|| self.failures.reporter(server, Some(kind.clone())));
         let (on_virtual, on_host) = (reporter("virtual"), reporter("host"));
-        let r#virtual = Watch { may_lack, reporter: on_virtual, listed: listed.clone(), ..r#virtual };
+        let content = match synced.mapper.spec().policy.selection {
+            Selection::All => Content::Whole,
+            Selection::Used => Content::Metadata,
+        };
+        let r#virtual =
+            Watch { may_lack, content, reporter: on_virtual, listed: listed.clone(), ..r#virtual };
         watches.spawn(r#virtual.run());
         watches.spawn(Watch { may_lack, reporter: on_host, listed, ..host }.run());
         watches
@@ -121,6 +127,7 @@ impl Watches {
             may_lack: false,
             guard: None,
             reporter: None,
+            content: Content::Whole,
             limits: PageLimits::default(),
             store,
             changed,
@@ -146,6 +153,7 @@ impl Watches {
             may_lack: false,
             guard: Some(self.guard.clone()),
             reporter: None,
+            content: Content::Whole,
             limits: PageLimits::default(),
             store,
             changed,
@@ -260,6 +268,27 @@ mod tests {
         drop(running);
         tokio::time::sleep(OTHER_WATCH).await;
         assert_eq!(bench.host_requests.all().len(), 1, "the watches end with the set");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_what_is_synced_only_while_used_the_virtual_cluster_is_asked_for_metadata_alone() {
+        let on_virtual = |asked: &Asked| {
+            let empty = json!({"metadata": {"resourceVersion": "1"}, "items": []});
+            if asked.has("watch=1") { Answer::Silence } else { Answer::ok(empty) }
+        };
+        for (kind, is_for_metadata) in [("v1/ConfigMap", true), ("v1/Secret", true), ("v1/Service", false)] {
+            let bench = Bench::new(on_virtual, on_virtual);
+            let kind = Kind::new(kind);
+            let _running = watches(&bench).start_synced(&kind, &bench.state.synced(&kind).unwrap());
+            settle().await;
+            let asked = |requests: Vec<Asked>| -> Vec<bool> {
+                let of_kind = requests.into_iter().filter(|asked| !asked.path.ends_with("/namespaces"));
+                of_kind.map(|asked| asked.is_for_metadata).collect()
+            };
+            let list_and_watch = [is_for_metadata; 2];
+            assert_eq!(asked(bench.virtual_requests.all()), list_and_watch, "{kind}");
+            assert_eq!(asked(bench.host_requests.all()), [false; 2], "{kind}: what is on the host is ours");
+        }
     }
 
     #[tokio::test(start_paused = true)]

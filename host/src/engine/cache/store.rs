@@ -141,6 +141,20 @@ impl<S> Store<S> {
         state.put(object, true)
     }
 
+    /// Stores the whole of an object of which the store has the metadata; says whether it is a newer version.
+    pub(crate) fn put_whole(&self, object: Arc<Object<S>>) -> Change {
+        let name = join(object.namespace(), object.name());
+        let mut state = self.lock();
+        match state.objects.get_mut(&name) {
+            Some(entry) if entry.version == version_of(&object) => {
+                entry.body = Body::Tree(object);
+                state.keep_tree(name);
+                Change::Known
+            }
+            _ => state.put(object, true),
+        }
+    }
+
     /// Removes an object that the server says is gone as of `version`; returns what was there.
     pub(crate) fn remove(
         &self,
@@ -310,6 +324,25 @@ mod tests {
         assert_eq!(store.put(object("11")), Change::Known);
         assert_eq!(store.absence("a", "b"), Absence::Deleted);
         assert_eq!(store.put(object("13")), Change::Stored);
+    }
+
+    #[test]
+    fn the_whole_of_a_known_version_takes_the_place_of_its_metadata() {
+        let store = Store::default();
+        let whole = |version: &str| {
+            let mut whole = (*object(version)).clone();
+            whole.fields_mut().insert("data".to_owned(), json!({"a": version}));
+            Arc::new(whole)
+        };
+        store.put(object("10"));
+        store.pack_older();
+        assert_eq!(store.put_whole(whole("10")), Change::Known);
+        assert_eq!(store.get("a", "b"), Some(whole("10")));
+        assert_eq!(store.put_whole(whole("9")), Change::Known);
+        assert_eq!(store.get("a", "b"), Some(whole("10")), "an older one takes no place");
+        assert_eq!(store.put_whole(whole("11")), Change::Stored);
+        store.remove("a", "b", ResourceVersion::new("12"), Absence::Deleted);
+        assert_eq!((store.put_whole(whole("11")), store.get("a", "b")), (Change::Known, None));
     }
 
     #[test]

@@ -31,7 +31,9 @@ impl<S: 'static> Watch<S> {
 
     async fn read_events(&self, watching: &mut Watching) -> Result<(), Error> {
         let url = self.selection().watch_url(&watching.version, self.lifetime);
-        let body = timeout(LATE * 2, self.api.start(api::get(&url))).await.map_err(|_| Error::Silent)??;
+        let body = timeout(LATE * 2, self.api.start(self.content.watch()(&url)))
+            .await
+            .map_err(|_| Error::Silent)??;
         // It may be another server that answers since the last watch ended.
         self.confirm_identity().await?;
         watching.opened(self.api.outages(), Instant::now());

@@ -32,7 +32,7 @@ impl<S: 'static> Watch<S> {
         // Before the question: what is written while it is answered is newer, and no sign of anything. All pages of a list
         // are of one version.
         let newest = if next.is_empty() { self.store.newest() } else { ResourceVersion::default() };
-        let body = self.read_page(&self.limits.lists, next, api::get).await?;
+        let body = self.read_page(&self.limits.lists, next, self.content.list()).await?;
         let Page { metadata, items } = serde_json::from_slice(&body).map_err(Error::Page)?;
         self.confirm_identity().await?;
         let version = ResourceVersion::new(&metadata.version);

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use http::Request;
 use weft_core::object::ResourceType;
 
 use crate::api;
@@ -23,6 +24,34 @@ pub(crate) struct PageLimits {
 
 /// How many objects a page is to have.
 pub(super) struct PageLimit(AtomicUsize);
+
+/// How much of each object a watch reads.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Content {
+    /// All of it.
+    Whole,
+    /// Its metadata, as a `PartialObjectMetadata`: the content of what nobody uses, such as Helm's releases, would cost
+    /// memory and say nothing.
+    Metadata,
+}
+
+impl Content {
+    /// A request for a page of a list.
+    pub(super) fn list(self) -> fn(&str) -> Request<Vec<u8>> {
+        match self {
+            Self::Whole => api::get,
+            Self::Metadata => api::get_metadata,
+        }
+    }
+
+    /// A request for a watch.
+    pub(super) fn watch(self) -> fn(&str) -> Request<Vec<u8>> {
+        match self {
+            Self::Whole => api::get,
+            Self::Metadata => api::watch_metadata,
+        }
+    }
+}
 
 /// What is listed and watched.
 #[derive(Clone, Copy)]

@@ -19,7 +19,7 @@ use crate::engine::cache::store::Store;
 use crate::engine::cache::version::version_of;
 use crate::engine::informer::failures::Failures;
 use crate::engine::informer::identity::IdentityGuard;
-use crate::engine::informer::request::PageLimits;
+use crate::engine::informer::request::{Content, PageLimits};
 use crate::engine::informer::watch::Watch;
 use crate::engine::testing::identity_answer;
 
@@ -193,6 +193,7 @@ impl Running {
             may_lack,
             guard: Some(Arc::new(guard)),
             reporter: Some(failures.reporter("virtual", Some(Kind::new("v1/ConfigMap")))),
+            content: Content::Whole,
             limits: PageLimits::default(),
             store: store.clone(),
             changed: Arc::new(move |changed| changes.lock().unwrap().push(line(&changed))),

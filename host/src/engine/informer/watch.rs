@@ -11,7 +11,7 @@ use crate::engine::cache::store::{Change, Store};
 use crate::engine::informer::error::Error;
 use crate::engine::informer::failures::Reporter;
 use crate::engine::informer::identity::IdentityGuard;
-use crate::engine::informer::request::{PageLimits, Selection};
+use crate::engine::informer::request::{Content, PageLimits, Selection};
 
 /// What is watched, and where it goes.
 pub(crate) struct Watch<S> {
@@ -31,6 +31,7 @@ pub(crate) struct Watch<S> {
     pub(crate) guard: Option<Arc<IdentityGuard>>,
     /// Reports a watch that fails for a while; none for what readiness does not depend on.
     pub(crate) reporter: Option<Reporter>,
+    pub(crate) content: Content,
     pub(crate) limits: PageLimits,
     pub(crate) store: Arc<Store<S>>,
     /// Called after each change of the store, and for what may have changed unseen.

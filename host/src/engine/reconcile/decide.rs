@@ -7,33 +7,21 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use weft_core::context::{Ctx, Moment, Notes};
-use weft_core::object::{HostObject, Key, VirtualObject};
+use weft_core::object::Key;
 use weft_core::plan::{self, Plan, Seen};
 use weft_core::verdict::Hold;
 
 use crate::engine::cache::kinds::{Kinds, SyncedKind};
 use crate::engine::cache::state::State;
 use crate::engine::cache::view::View;
-
-/// What the caches show of a pair, held while it is decided about.
-#[derive(Clone)]
-pub(crate) struct Observed {
-    pub(crate) source: Option<Arc<VirtualObject>>,
-    pub(crate) host: Option<Arc<HostObject>>,
-}
-
-impl Observed {
-    /// Whether either object is being deleted.
-    pub(crate) fn is_ending(&self) -> bool {
-        self.source.as_ref().is_some_and(|source| source.is_terminating())
-            || self.host.as_ref().is_some_and(|host| host.is_terminating())
-    }
-}
+use crate::engine::reconcile::observe::Observed;
 
 /// What was decided.
 pub(crate) struct Decision {
     pub(crate) plan: Plan,
     pub(crate) notes: Notes,
+    /// Objects that it read without their content: it is to be made again with that.
+    pub(crate) lacking: BTreeSet<Key>,
 }
 
 /// Decides by the rules of `synced`, one of `kinds`. What rules have to report goes into `notes`.
@@ -50,7 +38,7 @@ pub(crate) async fn decide(
         decide_blocking(state.clone(), kinds.clone(), synced.clone(), key.clone(), observed.clone(), notes)
             .await
     } else {
-        plan_with(state, View::new(state.clone(), kinds.clone()), synced, key, observed, notes)
+        plan_with(state, View::new(state.clone(), kinds.clone()), synced, observed, notes)
     };
     state.set_reads(key, reads);
     // They may have changed on the way, before it was known that this depends on them.
@@ -72,8 +60,8 @@ async fn decide_blocking(
     // Never closed, so there is always an answer.
     let thread = synced.threads.clone().acquire_owned().await;
     let decision = tokio::task::spawn_blocking(move || {
-        let view = View::beside_changes(state.clone(), kinds.clone(), key.clone());
-        let decision = plan_with(&state, view, &synced, &key, &observed, notes);
+        let view = View::beside_changes(state.clone(), kinds.clone(), key);
+        let decision = plan_with(&state, view, &synced, &observed, notes);
         drop(thread);
         decision
     });
@@ -91,7 +79,6 @@ fn plan_with(
     state: &State,
     view: View,
     synced: &SyncedKind,
-    key: &Key,
     observed: &Observed,
     notes: Notes,
 ) -> (Decision, BTreeSet<Key>) {
@@ -107,7 +94,7 @@ fn plan_with(
     let seen = Seen {
         virtual_object: observed.source.as_deref(),
         host_object: observed.host.as_deref(),
-        used: state.is_used(key),
+        used: observed.is_used,
         was_placed: observed.source.as_deref().is_some_and(|source| state.was_placed(source)),
     };
     let plan = plan::plan(&ctx, &*synced.mapper, seen);
@@ -116,7 +103,8 @@ fn plan_with(
             view.note(awaited.clone());
         }
     }
-    (Decision { plan, notes }, view.into_reads())
+    let lacking = view.lacking();
+    (Decision { plan, notes, lacking }, view.into_reads())
 }
 
 /// The time, the same throughout one decision.
@@ -132,7 +120,7 @@ mod tests {
 
     use http::Method;
     use weft_core::mapper::Mapper;
-    use weft_core::object::Kind;
+    use weft_core::object::{HostObject, Kind, VirtualObject};
     use weft_core::spec::KindSpec;
     use weft_core::verdict::Verdict;
 

@@ -13,6 +13,9 @@ pub(crate) enum Error {
     /// Somebody else's object has our name.
     #[error("the host object {0} belongs to somebody else")]
     NameTaken(String),
+    /// A read answered with an older state than the watch has shown.
+    #[error("the virtual API server answered with an older version of {0} than it has shown before")]
+    Older(String),
     /// There is no decision, or it was not carried out to its end.
     #[error("failed to reconcile {0}: the mapper of its kind, or the syncer itself, has a bug and panicked")]
     Panicked(String),
@@ -24,6 +27,7 @@ impl Error {
         match self {
             Self::NameTaken(_) => Some(Reason::NameTaken),
             Self::Panicked(_) => Some(Reason::Panicked),
+            Self::Older(_) => None,
             Self::Failed(Failed { side, source, .. }) if source.is_refusal() => Some(match side {
                 Side::Host => Reason::HostRefused,
                 Side::Virtual => Reason::VirtualRefused,
@@ -39,7 +43,7 @@ impl Error {
     pub(crate) fn outcome(&self) -> Outcome {
         match self {
             Self::NameTaken(_) => Outcome::Refused,
-            Self::Panicked(_) => Outcome::Failed(None),
+            Self::Older(_) | Self::Panicked(_) => Outcome::Failed(None),
             Self::Failed(Failed { source, .. }) if source.is_refusal() => Outcome::Refused,
             Self::Failed(Failed { source, .. }) => Outcome::Failed(source.retry_after()),
         }

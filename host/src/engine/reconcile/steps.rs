@@ -17,8 +17,8 @@ use crate::engine::cache::kinds::SyncedKind;
 use crate::engine::cache::state::State;
 use crate::engine::companions::Companions;
 use crate::engine::queue::Outcome;
-use crate::engine::reconcile::decide::Observed;
 use crate::engine::reconcile::error::Error;
+use crate::engine::reconcile::observe::Observed;
 
 /// Carries out plans.
 pub(crate) struct Steps {

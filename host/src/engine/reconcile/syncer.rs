@@ -7,20 +7,17 @@ use std::sync::Arc;
 use futures::FutureExt as _;
 use tracing::{debug, warn};
 use weft_core::causes::causes;
-use weft_core::keys::CLUSTER_LABEL;
-use weft_core::object::{Host, HostObject, Key, VirtualObject};
-use weft_core::spec::Life;
+use weft_core::object::{Key, VirtualObject};
 
-use crate::api::Api;
 use crate::engine::apply::Side;
 use crate::engine::cache::kinds::{Kinds, SyncedKind};
 use crate::engine::cache::state::State;
-use crate::engine::cache::store::Absence;
 use crate::engine::queue::Outcome;
-use crate::engine::reconcile::decide::{self, Decision, Observed};
+use crate::engine::reconcile::decide::{self, Decision};
 use crate::engine::reconcile::error::Error;
 use crate::engine::reconcile::fight::Referee;
 use crate::engine::reconcile::lasting::Lasting;
+use crate::engine::reconcile::observe::{Observed, Observer};
 use crate::engine::reconcile::pace::Pace;
 use crate::engine::reconcile::publish::Publisher;
 use crate::engine::reconcile::steps::Steps;
@@ -28,7 +25,7 @@ use crate::engine::reconcile::steps::Steps;
 /// Keeps pairs in step, one key at a time.
 pub(crate) struct Syncer {
     pub(crate) state: Arc<State>,
-    pub(crate) host: Api<Host>,
+    pub(crate) observer: Observer,
     pub(crate) publisher: Publisher,
     pub(crate) steps: Steps,
     pub(crate) pace: Pace,
@@ -62,8 +59,9 @@ impl Syncer {
         if !synced.is_ready_for(key, &self.state.names) {
             return Outcome::Done;
         }
-        let observed = match self.observe(key, synced).await {
-            Ok(observed) => observed,
+        let observed = match self.observer.observe(key, synced).await {
+            Ok(Some(observed)) => observed,
+            Ok(None) => return Outcome::Done,
             Err(error) => {
                 let source = synced.r#virtual.get(&key.name.namespace, &key.name.name);
                 return self.failed(key, source.as_ref(), &error);
@@ -83,8 +81,11 @@ impl Syncer {
         observed: &Observed,
     ) -> Result<Outcome, Error> {
         let notes = self.publisher.notes(key, &*synced.mapper);
-        let Decision { mut plan, notes } =
+        let Decision { mut plan, notes, lacking } =
             decide::decide(&self.state, kinds, synced, key, observed, notes).await;
+        if !lacking.is_empty() {
+            return self.read_contents(key, &lacking).await;
+        }
         let published = match &observed.source {
             Some(source) => self.publisher.publish(key, &*synced.mapper, source, &plan, notes),
             None => Outcome::Done,
@@ -98,48 +99,23 @@ impl Syncer {
         Ok(outcome.and(published).and(paced.outcome))
     }
 
+    /// Reads what a decision has lacked, and queues the pair for the next one. What is gone is shown by its watch, which queues
+    /// the pair too.
+    async fn read_contents(&self, key: &Key, lacking: &BTreeSet<Key>) -> Result<Outcome, Error> {
+        let mut is_complete = true;
+        for lacking in lacking {
+            is_complete &= self.observer.read_content(lacking).await?.is_some();
+        }
+        if is_complete {
+            self.state.queue.add(key.clone());
+        }
+        Ok(Outcome::Done)
+    }
+
     async fn publish_fight(&self, side: Side, key: &Key, synced: &SyncedKind, source: &Arc<VirtualObject>) {
         let Some(fight) = self.referee.find(side, key, &synced.mapper.spec().resource).await else { return };
         if self.publisher.publish_reason(key, source, fight.reason, &fight.message) {
             warn!(%key, "{}", fight.message);
-        }
-    }
-
-    async fn observe(&self, key: &Key, synced: &SyncedKind) -> Result<Observed, Error> {
-        let source = synced.r#virtual.get(&key.name.namespace, &key.name.name);
-        let mut host = self.state.host_object(synced, key);
-        // The virtual pod would be deleted for want of a host pod, so the host itself is asked, unless it
-        // has shown that the pod was deleted.
-        let is_process = synced.mapper.spec().policy.life == Life::Process;
-        if let (Some(source), None, true) = (&source, &host, is_process)
-            && self.state.was_placed(source)
-        {
-            host = self.confirm(key, synced).await?;
-        }
-        Ok(Observed { source, host })
-    }
-
-    /// The host object that the cache does not show, if it is there after all.
-    async fn confirm(&self, key: &Key, synced: &SyncedKind) -> Result<Option<Arc<HostObject>>, Error> {
-        let (namespace, name) = (self.state.names.namespace(), self.state.names.host_name(&key.name));
-        if synced.host.absence(namespace, name.as_str()) == Absence::Deleted {
-            return Ok(None);
-        }
-        match self.host.get(&synced.mapper.spec().resource, namespace, name.as_str()).await {
-            Ok(object) => {
-                let is_marked = object.label(CLUSTER_LABEL) == Some(self.state.names.cluster());
-                self.state.host_found(synced, &Arc::new(object));
-                match self.state.host_object(synced, key) {
-                    // Ours by its label, though not by its identity: too much to take the pod for lost.
-                    None if is_marked => Err(Error::NameTaken(name.to_string())),
-                    found => Ok(found),
-                }
-            }
-            Err(error) if error.is_not_found() => {
-                synced.host.confirm_absent(namespace, name.as_str());
-                Ok(None)
-            }
-            Err(error) => Err(Side::Host.failed_to("read", key)(error).into()),
         }
     }
 
@@ -168,6 +144,7 @@ mod tests {
     use weft_core::object::Kind;
 
     use crate::api::scripted::{Answer, Asked};
+    use crate::engine::cache::store::Absence;
     use crate::engine::cache::version::ResourceVersion;
     use crate::engine::companions::stale_endpoints::StaleEndpoints;
     use crate::engine::testing::{Bench, echo, host_object, key, pod, service};

@@ -21,6 +21,7 @@ mod spinners;
 mod statistics;
 mod storage;
 mod throughput;
+mod unused;
 mod usage;
 
 use std::io::Write as _;
@@ -87,6 +88,8 @@ enum Measurement {
     Requests,
     /// Latency beside a namespace whose pods the host refuses, against the same without it.
     Noisy,
+    /// Memory and time of a restart beside content that no pod uses, against the same without it.
+    Unused,
 }
 
 #[tokio::main]
@@ -113,7 +116,7 @@ impl Arguments {
 }
 
 async fn measure(arguments: &Arguments) -> Result<Report> {
-    use Measurement::{Latency, Memory, Noisy, Requests, Restart, Throughput};
+    use Measurement::{Latency, Memory, Noisy, Requests, Restart, Throughput, Unused};
     let mut report = Report::default();
     if arguments.what == What::Create {
         report.note(format!("load of the machine before the start: {}", usage::load()));
@@ -138,7 +141,7 @@ async fn measure(arguments: &Arguments) -> Result<Report> {
         scale::measure(&Bench::start(&binaries, false).await?, &mut report).await?;
         return Ok(report);
     }
-    if arguments.wants(&[Throughput, Latency, Memory, Restart, Noisy]) {
+    if arguments.wants(&[Throughput, Latency, Memory, Restart, Noisy, Unused]) {
         timed(arguments, &binaries, &mut report).await?;
     }
     if arguments.wants(&[Requests, Restart]) {
@@ -159,7 +162,7 @@ async fn of_plugins(arguments: &Arguments, binaries: &Binaries, report: &mut Rep
 
 /// What is timed: nothing is logged beside it, and the processors are kept awake.
 async fn timed(arguments: &Arguments, binaries: &Binaries, report: &mut Report) -> Result<()> {
-    use Measurement::{Latency, Memory, Noisy, Restart, Throughput};
+    use Measurement::{Latency, Memory, Noisy, Restart, Throughput, Unused};
     say("starting the planes");
     let bench = Bench::start(binaries, false).await?;
     let spinners = Spinners::start(&binaries.programs.planes, bench.dir()).await;
@@ -181,6 +184,11 @@ async fn timed(arguments: &Arguments, binaries: &Binaries, report: &mut Report) 
     if arguments.wants(&[Noisy]) {
         bench.start_syncer().await?;
         noisy::measure(&bench, LOOP_PODS, report).await?;
+        bench.tenant.stop_syncer().await?;
+    }
+    if arguments.wants(&[Unused]) {
+        bench.start_syncer().await?;
+        unused::measure(&bench, report).await?;
     }
     Ok(())
 }

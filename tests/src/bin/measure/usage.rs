@@ -23,8 +23,17 @@ pub(crate) fn cpu_of_all(pids: impl IntoIterator<Item = i32>) -> Result<Duration
 
 /// Resident memory in bytes.
 pub(crate) fn resident(pid: i32) -> Result<u32> {
+    memory(pid, "VmRSS:")
+}
+
+/// The most that was resident at any time, in bytes.
+pub(crate) fn peak(pid: i32) -> Result<u32> {
+    memory(pid, "VmHWM:")
+}
+
+fn memory(pid: i32, field: &'static str) -> Result<u32> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field)).context(field)?;
     let kib: u32 = line.trim().trim_end_matches(" kB").parse()?;
     Ok(kib * 1024)
 }
