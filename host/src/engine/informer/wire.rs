@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use crate::engine::cache::store::Absence;
@@ -14,8 +14,13 @@ pub(super) const MAX_FRAME: usize = 16 * 1024 * 1024;
 #[derive(Deserialize)]
 pub(super) struct Page<'a> {
     pub(super) metadata: PageMetadata,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "null_as_none")]
     pub(super) items: Vec<&'a RawValue>,
+}
+
+/// An empty list of metadata has `null` for its items.
+fn null_as_none<'de: 'a, 'a, D: Deserializer<'de>>(items: D) -> Result<Vec<&'a RawValue>, D::Error> {
+    Ok(Option::deserialize(items)?.unwrap_or_default())
 }
 
 #[derive(Debug, Deserialize)]
@@ -138,6 +143,17 @@ mod tests {
         assert_eq!(read(&frame("DELETED", dying)), "removed 7 true");
         assert_eq!(read(&frame("ERROR", r#"{"code":410,"message":"too old"}"#)), "error 410 too old");
         assert_eq!(read(&frame("ERROR", "{}")), "error 0 ");
+    }
+
+    #[test]
+    fn a_list_of_nothing_is_written_in_three_ways() {
+        for items in ["", r#","items":[]"#, r#","items":null"#] {
+            let page = format!(r#"{{"metadata":{{"resourceVersion":"7"}}{items}}}"#);
+            let Page { metadata, items } = serde_json::from_str(&page).unwrap();
+            assert_eq!((metadata.version.as_str(), items.len()), ("7", 0), "{page}");
+        }
+        let page: Page<'_> = serde_json::from_str(r#"{"metadata":{},"items":[{"a": 1}]}"#).unwrap();
+        assert_eq!(page.items[0].get(), r#"{"a": 1}"#);
     }
 
     #[test]
