@@ -48,7 +48,7 @@ use events::recorder::EventRecorder;
 pub use health::Health;
 use informer::failures::Failures;
 use informer::heartbeat::Heartbeat;
-use informer::identity::{IdentityGuard, QUESTION};
+use informer::identity::{Guards, IdentityGuard, OF_VIRTUAL};
 use reconcile::fight::Referee;
 use reconcile::lasting::Lasting;
 use reconcile::observe::Observer;
@@ -123,7 +123,7 @@ struct Shared {
     writers: Writers,
     host: Api<Host>,
     r#virtual: Api<Virtual>,
-    guard: Arc<IdentityGuard>,
+    guards: Guards,
     failures: Arc<Failures>,
     recorder: EventRecorder,
     supervisor: Supervisor,
@@ -137,9 +137,11 @@ impl Engine {
         let Parts { host, r#virtual, names, rules, plugin_events, addons, facts, service, workers: count } =
             parts;
         let (ready_sender, ready) = signal::channel(false);
-        let guard = Arc::new(IdentityGuard::new(r#virtual.clone()));
         let state = Arc::new(State::new(names, facts));
-        let gate = Ready { guard: guard.clone(), ready: ready.clone() };
+        let of_host = IdentityGuard::of_host(host.clone(), state.names.namespace(), &service);
+        let of_virtual = IdentityGuard::of_virtual(r#virtual.clone());
+        let guards = Guards { host: Arc::new(of_host), r#virtual: Arc::new(of_virtual) };
+        let gate = Ready { guards: guards.clone(), ready: ready.clone() };
         let writer =
             |gate| Arc::new(Writer::new(host.clone(), r#virtual.clone(), state.names.namespace(), gate));
         let writers = Writers {
@@ -154,7 +156,7 @@ impl Engine {
             writers,
             host,
             r#virtual,
-            guard,
+            guards,
             failures,
             recorder,
             supervisor: supervisor.clone(),
@@ -165,7 +167,7 @@ impl Engine {
         tasks.spawn(recording);
         let object_of_host = object_path(&services(), shared.state.names.namespace(), &service, None);
         tasks.spawn(heartbeat("host", &shared.host, object_of_host, &shared.failures).run());
-        tasks.spawn(heartbeat("virtual", &shared.r#virtual, QUESTION.to_owned(), &shared.failures).run());
+        tasks.spawn(heartbeat("virtual", &shared.r#virtual, OF_VIRTUAL.to_owned(), &shared.failures).run());
         tasks.spawn(shared.plugin_events().run(plugin_events));
         shared.start_watches(&mut tasks, &service, rules.clone(), count);
         tasks.spawn(shared.crd_installer().keep(rules, shared.ready.clone()));
@@ -224,7 +226,7 @@ impl Shared {
             state: self.state.clone(),
             host: self.host.clone(),
             r#virtual: self.r#virtual.clone(),
-            guard: self.guard.clone(),
+            guards: self.guards.clone(),
             supervisor: self.supervisor.clone(),
             failures: self.failures.clone(),
             recorder: self.recorder.clone(),
@@ -257,7 +259,7 @@ impl Shared {
             writer: self.writers.open.clone(),
             host: self.host.clone(),
             r#virtual: self.r#virtual.clone(),
-            guard: self.guard.clone(),
+            guards: self.guards.clone(),
             service,
         }
     }

@@ -45,7 +45,7 @@ pub struct FaultProxy {
 /// What every connection works with.
 pub(crate) struct Shared {
     /// To the API server, as the syncer.
-    upstream: Client,
+    upstream: Mutex<Client>,
     rules: Rules,
     requests: Mutex<Vec<Request>>,
 }
@@ -104,6 +104,12 @@ impl FaultProxy {
         self.freezer.cut_open();
     }
 
+    /// Brings requests to another API server from now on, as a changed address does; the connections that there are are cut.
+    pub fn redirect(&self, upstream: Client) {
+        *self.shared.upstream.lock().unwrap_or_else(PoisonError::into_inner) = upstream;
+        self.cut_connections();
+    }
+
     /// The requests so far, in order.
     pub fn requests(&self) -> Vec<Request> {
         self.shared.requests().clone()
@@ -122,8 +128,12 @@ impl Drop for FaultProxy {
 }
 
 impl Shared {
+    pub(super) fn upstream(&self) -> Client {
+        self.upstream.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     fn new(upstream: Client) -> Self {
-        Self { upstream, rules: Rules::default(), requests: Mutex::default() }
+        Self { upstream: Mutex::new(upstream), rules: Rules::default(), requests: Mutex::default() }
     }
 
     /// Records a request, and returns its number.

@@ -230,7 +230,6 @@ mod tests {
 
     use super::gate::Ready;
     use crate::api::scripted::{Answer, Asked, Requests};
-    use crate::engine::informer::identity::IdentityGuard;
     use crate::engine::resources::{nodes, secrets};
     use crate::engine::testing::{Bench, echo, host_name};
 
@@ -360,10 +359,8 @@ mod tests {
     async fn nothing_is_sent_while_the_gate_is_closed() {
         let bench = Bench::echoing();
         let (host, r#virtual) = (bench.host.clone(), bench.r#virtual.clone());
-        let closed = Ready {
-            guard: Arc::new(IdentityGuard::new(r#virtual.clone())),
-            ready: tokio::sync::watch::Sender::new(false).subscribe(),
-        };
+        let closed =
+            Ready { guards: bench.guards(), ready: tokio::sync::watch::Sender::new(false).subscribe() };
         let writer = Writer::new(host, r#virtual, "team-a", Gate::Cached(closed, bench.state.clone()));
         let (name, host_name) = (VirtualName::new("shop", "web"), host_name("shop", "web"));
         let (object, host_object) = (VirtualObject::new(Fields::new()), HostObject::new(Fields::new()));

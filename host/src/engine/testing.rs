@@ -24,6 +24,7 @@ use crate::engine::cache::kinds::Kinds;
 use crate::engine::cache::state::State;
 use crate::engine::companions::{Companion, Companions};
 use crate::engine::events::recorder::EventRecorder;
+use crate::engine::informer::identity::{Guards, IdentityGuard};
 use crate::engine::reconcile::fight::Referee;
 use crate::engine::reconcile::lasting::Lasting;
 use crate::engine::reconcile::observe::Observer;
@@ -76,6 +77,14 @@ impl Bench {
     /// Caches whose servers echo what is written, as an API server does that has nothing to object.
     pub(crate) fn echoing() -> Self {
         Self::new(echo, echo)
+    }
+
+    /// The guards of both servers, which expect nothing yet.
+    pub(crate) fn guards(&self) -> Guards {
+        Guards {
+            host: Arc::new(IdentityGuard::of_host(self.host.clone(), "team-a", "vc")),
+            r#virtual: Arc::new(IdentityGuard::of_virtual(self.r#virtual.clone())),
+        }
     }
 
     /// A recorder whose events are written to the virtual API server.

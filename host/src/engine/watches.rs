@@ -18,7 +18,7 @@ use crate::engine::events::mirror::{self, Events};
 use crate::engine::events::reason::Reason;
 use crate::engine::events::recorder::{EventRecorder, ObjectEvent};
 use crate::engine::informer::failures::Failures;
-use crate::engine::informer::identity::IdentityGuard;
+use crate::engine::informer::identity::Guards;
 use crate::engine::informer::request::{Content, PageLimits};
 use crate::engine::informer::watch::Watch;
 use crate::engine::resources::{events, namespaces, nodes, persistent_volumes, services};
@@ -37,7 +37,7 @@ pub(crate) struct Watches {
     pub(crate) state: Arc<State>,
     pub(crate) host: Api<Host>,
     pub(crate) r#virtual: Api<Virtual>,
-    pub(crate) guard: Arc<IdentityGuard>,
+    pub(crate) guards: Guards,
     pub(crate) supervisor: Supervisor,
     pub(crate) failures: Arc<Failures>,
     pub(crate) recorder: EventRecorder,
@@ -66,9 +66,9 @@ impl Watches {
         let state = self.state.clone();
         let owner_changed = Arc::new(move |changed: Changed<Host>| state.owner_changed(&changed));
         let owner = self.of_host(&services(), Arc::default(), owner_changed);
-        // It need not have our label: no label selector, and a field selector behind it.
+        // It need not have our label: no label selector, and a field selector behind it. No guard: it is what the guard asks for.
         let selector = format!("&fieldSelector=metadata.name%3D{service}");
-        tasks.spawn(Watch { selector, ..owner }.run());
+        tasks.spawn(Watch { selector, guard: None, ..owner }.run());
         self.start_events(writer, tasks);
     }
 
@@ -125,7 +125,7 @@ impl Watches {
             selector: format!("{}%3D{}", CLUSTER_LABEL.replace('/', "%2F"), self.state.names.cluster()),
             lifetime: lifetime(resource),
             may_lack: false,
-            guard: None,
+            guard: Some(self.guards.host.clone()),
             reporter: None,
             content: Content::Whole,
             limits: PageLimits::default(),
@@ -151,7 +151,7 @@ impl Watches {
             selector: String::new(),
             lifetime: lifetime(resource),
             may_lack: false,
-            guard: Some(self.guard.clone()),
+            guard: Some(self.guards.r#virtual.clone()),
             reporter: None,
             content: Content::Whole,
             limits: PageLimits::default(),
@@ -223,7 +223,7 @@ mod tests {
             state: bench.state.clone(),
             host: bench.host.clone(),
             r#virtual: bench.r#virtual.clone(),
-            guard: Arc::new(IdentityGuard::new(bench.r#virtual.clone())),
+            guards: bench.guards(),
             supervisor: Supervisor::default(),
             failures: Arc::default(),
             recorder: bench.recorder(),

@@ -39,7 +39,7 @@ async fn forward(shared: &Shared, request: http::Request<Incoming>) -> Result<Re
         head.headers.remove(name);
     }
     let body = body.collect().await?.to_bytes().to_vec();
-    let reply = shared.upstream.send(http::Request::from_parts(head, Body::from(body))).await?;
+    let reply = shared.upstream().send(http::Request::from_parts(head, Body::from(body))).await?;
     Ok(reply.map(|body| body.map_err(anyhow::Error::from).boxed_unsync()))
 }
 

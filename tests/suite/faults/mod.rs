@@ -6,6 +6,7 @@ mod health;
 mod kills;
 mod life;
 mod neighbours;
+mod other_host;
 mod proxy;
 mod replies;
 mod watches;

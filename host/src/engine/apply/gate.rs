@@ -1,6 +1,6 @@
 //! What has to be true in the moment of a write: the gate that every write passes.
 //!
-//! A decision is made on caches, and carried out later; between the two the virtual API server may have become another
+//! A decision is made on caches, and carried out later; between the two an API server may have become another
 //! one, or a list may have begun anew. So it is the write that asks, and not a timer.
 
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use weft_core::causes::causes;
 
 use crate::api::Error;
 use crate::engine::cache::state::State;
-use crate::engine::informer::identity::IdentityGuard;
+use crate::engine::informer::identity::Guards;
 
 /// Lets writes pass, or says why nothing is written now.
 pub(crate) enum Gate {
@@ -22,10 +22,10 @@ pub(crate) enum Gate {
     Cached(Ready, Arc<State>),
 }
 
-/// Whether the virtual cluster is ready, and the one that is expected.
+/// Whether the virtual cluster is ready, and both servers are the ones that are expected.
 #[derive(Clone)]
 pub(crate) struct Ready {
-    pub(crate) guard: Arc<IdentityGuard>,
+    pub(crate) guards: Guards,
     pub(crate) ready: watch::Receiver<bool>,
 }
 
@@ -37,12 +37,10 @@ impl Gate {
         }
         match self {
             Self::Open => Ok(()),
-            Self::Ready(Ready { guard, .. }) => confirmed(guard).await,
-            Self::Cached(Ready { guard, .. }, state) => {
-                confirmed(guard).await?;
-                let epoch = *guard.epoch().borrow();
-                let is_current = state.is_current(epoch);
-                is_current.then_some(()).ok_or_else(|| {
+            Self::Ready(Ready { guards, .. }) => confirmed(guards).await,
+            Self::Cached(Ready { guards, .. }, state) => {
+                confirmed(guards).await?;
+                state.is_current(guards.epochs()).then_some(()).ok_or_else(|| {
                     Error::Withheld("the caches are of another state of the server".to_owned())
                 })
             }
@@ -62,8 +60,8 @@ impl Gate {
     }
 }
 
-async fn confirmed(guard: &IdentityGuard) -> Result<(), Error> {
-    guard.check().await.map_err(|error| Error::Withheld(causes(&*error)))
+async fn confirmed(guards: &Guards) -> Result<(), Error> {
+    guards.check().await.map_err(|error| Error::Withheld(causes(&*error)))
 }
 
 #[cfg(test)]
@@ -71,18 +69,20 @@ mod tests {
     use super::*;
 
     use serde_json::json;
+    use weft_core::keys::VIRTUAL_CLUSTER_UID;
 
-    use crate::api::scripted::{Answer, scripted};
-    use crate::engine::testing::Bench;
+    use crate::api::scripted::Answer;
+    use crate::engine::cache::version::Epochs;
+    use crate::engine::testing::{Bench, identity_answer};
 
-    fn ready(is_ready: bool, uid: &'static str) -> Ready {
-        let (api, _) = scripted(move |_| {
-            let item = json!({"metadata": {"uid": uid}});
-            Answer::ok(json!({"metadata": {"resourceVersion": "7"}, "items": [item]}))
-        });
-        let guard = IdentityGuard::new(api);
-        guard.expect("cluster-1");
-        Ready { guard: Arc::new(guard), ready: watch::Sender::new(is_ready).subscribe() }
+    /// A virtual cluster and a host that remembers one.
+    fn ready(is_ready: bool, r#virtual: &'static str, remembered: &'static str) -> Ready {
+        let service = json!({"metadata": {"uid": "u", "annotations": {VIRTUAL_CLUSTER_UID: remembered}}});
+        let of_host = json!({"metadata": {"resourceVersion": "7"}, "items": [service]});
+        let bench = Bench::new(move |_| Answer::ok(of_host.clone()), move |_| identity_answer(r#virtual, 7));
+        let guards = bench.guards();
+        guards.expect("cluster-1");
+        Ready { guards, ready: watch::Sender::new(is_ready).subscribe() }
     }
 
     #[tokio::test]
@@ -90,20 +90,31 @@ mod tests {
         let (complete, empty) = (Bench::echoing().state, Arc::new(Bench::empty_state()));
         let refusal = async |gate: Gate| gate.pass().await.err().map(|error| error.to_string());
         let cached = |ready: Ready, state: &Arc<State>| Gate::Cached(ready, state.clone());
+        let expected = |is_ready| ready(is_ready, "cluster-1", "cluster-1");
+        let other_cluster = || ready(true, "cluster-2", "cluster-1");
+        let other_host = || ready(true, "cluster-1", "cluster-2");
         assert_eq!(refusal(Gate::Open).await, None);
-        assert_eq!(refusal(Gate::Ready(ready(true, "cluster-1"))).await, None);
-        assert_eq!(refusal(cached(ready(true, "cluster-1"), &complete)).await, None);
+        assert_eq!(refusal(Gate::Ready(expected(true))).await, None);
+        assert_eq!(refusal(cached(expected(true), &complete)).await, None);
         for (gate, why) in [
-            (Gate::Ready(ready(false, "cluster-1")), "not ready"),
-            (Gate::Ready(ready(true, "cluster-2")), "another virtual cluster"),
-            (cached(ready(true, "cluster-1"), &empty), "lists are not complete"),
-            (cached(ready(true, "cluster-2"), &complete), "another virtual cluster"),
+            (Gate::Ready(expected(false)), "not ready"),
+            (Gate::Ready(other_cluster()), "another virtual cluster"),
+            (Gate::Ready(other_host()), "another host"),
+            (cached(expected(true), &empty), "lists are not complete"),
+            (cached(other_cluster(), &complete), "another virtual cluster"),
+            (cached(other_host(), &complete), "another host"),
         ] {
             let refused = refusal(gate).await.unwrap_or_default();
             assert!(refused.contains(why), "{refused:?}");
         }
-        complete.nodes.set_synced_in(7);
-        let refused = refusal(cached(ready(true, "cluster-1"), &complete)).await.unwrap_or_default();
+        let services = complete.synced(&weft_core::object::Kind::new("v1/Service")).unwrap();
+        services.host.set_synced_in(7);
+        let refused = refusal(cached(expected(true), &complete)).await.unwrap_or_default();
         assert!(refused.contains("another state"), "{refused:?}");
+        services.host.set_synced_in(0);
+        complete.nodes.set_synced_in(7);
+        let refused = refusal(cached(expected(true), &complete)).await.unwrap_or_default();
+        assert!(refused.contains("another state"), "{refused:?}");
+        assert!(!complete.is_current(Epochs { host: 7, r#virtual: 7 }));
     }
 }

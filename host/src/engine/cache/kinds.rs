@@ -9,6 +9,7 @@ use weft_core::names::Names;
 use weft_core::object::{Host, Key, Kind, ResourceType, Virtual};
 
 use crate::engine::cache::store::Store;
+use crate::engine::cache::version::Epochs;
 use crate::registry::Rules;
 
 /// The stores and rules of one kind.
@@ -138,10 +139,10 @@ impl Kinds {
         synced.or_else(|| self.looked_up.get(kind).map(|looked_up| &looked_up.store))
     }
 
-    /// Whether every complete list of the virtual cluster was begun in this epoch of its server.
-    pub(crate) fn is_current(&self, epoch: u64) -> bool {
-        self.synced.values().all(|kind| kind.r#virtual.is_current(epoch))
-            && self.looked_up.values().all(|kind| kind.store.is_current(epoch))
+    /// Whether every complete list was begun in this epoch of its server.
+    pub(crate) fn is_current(&self, Epochs { host, r#virtual }: Epochs) -> bool {
+        self.synced.values().all(|kind| kind.r#virtual.is_current(r#virtual) && kind.host.is_current(host))
+            && self.looked_up.values().all(|kind| kind.store.is_current(r#virtual))
     }
 
     /// Packs what was not read lately.

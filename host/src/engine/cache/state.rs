@@ -16,6 +16,7 @@ use crate::engine::cache::index::Index;
 use crate::engine::cache::kinds::{Kinds, SyncedKind};
 use crate::engine::cache::placement::Placement;
 use crate::engine::cache::store::Store;
+use crate::engine::cache::version::Epochs;
 use crate::engine::queue::Queue;
 
 mod changes;
@@ -142,10 +143,10 @@ impl State {
             && self.volumes.is_synced()
     }
 
-    /// Whether every complete list of the virtual cluster was begun in this epoch of its server.
-    pub(crate) fn is_current(&self, epoch: u64) -> bool {
+    /// Whether every complete list was begun in this epoch of its server.
+    pub(crate) fn is_current(&self, epochs: Epochs) -> bool {
         let stores = [&self.namespaces, &self.nodes, &self.volumes];
-        stores.iter().all(|store| store.is_current(epoch)) && self.kinds().is_current(epoch)
+        stores.iter().all(|store| store.is_current(epochs.r#virtual)) && self.kinds().is_current(epochs)
     }
 
     /// The host object of `key`, if there is one and it is ours.

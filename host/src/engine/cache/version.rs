@@ -39,6 +39,13 @@ pub(crate) fn version_of<S>(object: &Object<S>) -> ResourceVersion {
     ResourceVersion::new(object.text("/metadata/resourceVersion").unwrap_or_default())
 }
 
+/// How often what the caches have of each server has stopped being its past: it was another server, or its storage went back.
+#[derive(Clone, Copy)]
+pub(crate) struct Epochs {
+    pub(crate) host: u64,
+    pub(crate) r#virtual: u64,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,24 +1,29 @@
-//! The empty-cluster guard: is the virtual API server still the one whose objects are on the host, and no older?
+//! The empty-cluster guard: is an API server still the one that it was, and no older?
 //!
 //! A virtual API server that comes back with another storage, or with none, must not make us delete what
 //! runs. The virtual cluster's identity is the UID of its namespace `kube-system`, which is as old as its
-//! storage; the host remembers it. A storage that was restored to an older state keeps its identity, but its
-//! versions go back: then what the caches have is no longer the past of that server.
+//! storage; the host remembers it, as an annotation of the Service of the virtual API server. A host where this Service
+//! is missing, or remembers another virtual cluster, is another host: that it has none of our pods says nothing of them.
+//! A storage that was restored to an older state keeps its identity, but its versions go back: then what the caches have
+//! is no longer the past of that server.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures::try_join;
 use serde::Deserialize;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
 use tracing::warn;
-use weft_core::object::Virtual;
+use weft_core::keys::VIRTUAL_CLUSTER_UID;
+use weft_core::object::{Host, Virtual};
 
 use crate::api::{self, Api};
-use crate::engine::cache::version::ResourceVersion;
+use crate::engine::cache::version::{Epochs, ResourceVersion};
 
 /// Reads one namespace as a list, which has the version of the whole storage.
-pub(crate) const QUESTION: &str = "/api/v1/namespaces?fieldSelector=metadata.name%3Dkube-system";
+pub(crate) const OF_VIRTUAL: &str = "/api/v1/namespaces?fieldSelector=metadata.name%3Dkube-system";
 /// An answer holds for so long: many watches and writes ask at the same time.
 const FRESH: Duration = Duration::from_secs(1);
 /// The first who comes after so long asks anew, so that under load nobody else waits.
@@ -26,9 +31,51 @@ const RENEWED: Duration = Duration::from_millis(500);
 /// A server that has not answered by then cannot say who it is.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Compares the virtual cluster's identity with the one that is expected.
-pub(crate) struct IdentityGuard {
-    api: Api<Virtual>,
+/// The guards of both API servers.
+#[derive(Clone)]
+pub(crate) struct Guards {
+    pub(crate) host: Arc<IdentityGuard<Host>>,
+    pub(crate) r#virtual: Arc<IdentityGuard<Virtual>>,
+}
+
+impl Guards {
+    /// Fails if either server is another one than expected: see [`IdentityGuard::check`].
+    pub(crate) async fn check(&self) -> Result<(), Arc<Error>> {
+        try_join!(self.r#virtual.check(), self.host.check()).map(drop)
+    }
+
+    /// The epochs that both servers are in.
+    pub(crate) fn epochs(&self) -> Epochs {
+        Epochs { host: *self.host.epoch().borrow(), r#virtual: *self.r#virtual.epoch().borrow() }
+    }
+
+    /// Sets the virtual cluster that both are expected to be of.
+    pub(crate) fn expect(&self, identity: &str) {
+        self.r#virtual.expect(identity);
+        self.host.expect(identity);
+    }
+
+    /// Waits until either server was found to be another one.
+    pub(crate) async fn doubted(&self) {
+        tokio::select! {
+            () = self.r#virtual.doubted() => {}
+            () = self.host.doubted() => {}
+        }
+    }
+}
+
+/// What tells who a server is.
+enum Subject {
+    /// The virtual namespace `kube-system`, by its UID.
+    KubeSystem,
+    /// The host Service of the virtual API server, by the virtual cluster that it remembers.
+    Service { namespace: String, name: String },
+}
+
+/// Compares the virtual cluster that a server is of with the one that is expected.
+pub(crate) struct IdentityGuard<S> {
+    api: Api<S>,
+    subject: Subject,
     known: Mutex<Known>,
     /// Held while the server is asked: who comes meanwhile takes that answer.
     asking: tokio::sync::Mutex<()>,
@@ -44,17 +91,23 @@ struct Known {
     checked: Option<(Instant, Result<(), Arc<Error>>)>,
 }
 
-/// Why the virtual API server is not trusted.
+/// Why a server is not trusted.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error(
         "the virtual kube-system has the UID {found}, expected {expected}: this is another virtual cluster"
     )]
     OtherCluster { found: String, expected: String },
-    #[error("failed to read the virtual namespace kube-system")]
-    Api(#[source] api::Error),
+    #[error(
+        "the host Service {service} remembers the virtual cluster {found}, expected {expected}: this is another host"
+    )]
+    OtherHost { service: String, found: String, expected: String },
+    #[error("failed to read the {subject}")]
+    Api { subject: String, source: api::Error },
     #[error("the virtual cluster has no namespace kube-system yet")]
     NoNamespace,
+    #[error("the host has no Service {0} that remembers a virtual cluster: it may be another host")]
+    NoService(String),
 }
 
 #[derive(Deserialize)]
@@ -77,12 +130,79 @@ struct Item {
 #[derive(Deserialize)]
 struct ItemMetadata {
     uid: String,
+    #[serde(default)]
+    annotations: BTreeMap<String, String>,
 }
 
-impl IdentityGuard {
-    pub(crate) fn new(api: Api<Virtual>) -> Self {
+impl Subject {
+    fn url(&self) -> String {
+        match self {
+            Self::KubeSystem => OF_VIRTUAL.to_owned(),
+            Self::Service { namespace, name } => {
+                format!("/api/v1/namespaces/{namespace}/services?fieldSelector=metadata.name%3D{name}")
+            }
+        }
+    }
+
+    fn identity(&self, of: ItemMetadata) -> Option<String> {
+        match self {
+            Self::KubeSystem => Some(of.uid),
+            Self::Service { .. } => of.annotations.get(VIRTUAL_CLUSTER_UID).cloned(),
+        }
+    }
+
+    /// For the log: `host` or `virtual`.
+    fn server(&self) -> &'static str {
+        match self {
+            Self::KubeSystem => "virtual",
+            Self::Service { .. } => "host",
+        }
+    }
+
+    fn missing(&self) -> Error {
+        match self {
+            Self::KubeSystem => Error::NoNamespace,
+            Self::Service { namespace, name } => Error::NoService(format!("{namespace}/{name}")),
+        }
+    }
+
+    fn other(&self, found: String, expected: String) -> Error {
+        match self {
+            Self::KubeSystem => Error::OtherCluster { found, expected },
+            Self::Service { namespace, name } => {
+                Error::OtherHost { service: format!("{namespace}/{name}"), found, expected }
+            }
+        }
+    }
+
+    fn failed(&self, source: api::Error) -> Error {
+        let subject = match self {
+            Self::KubeSystem => "virtual namespace kube-system".to_owned(),
+            Self::Service { namespace, name } => format!("host Service {namespace}/{name}"),
+        };
+        Error::Api { subject, source }
+    }
+}
+
+impl IdentityGuard<Virtual> {
+    /// The guard of the virtual API server.
+    pub(crate) fn of_virtual(api: Api<Virtual>) -> Self {
+        Self::new(api, Subject::KubeSystem)
+    }
+}
+
+impl IdentityGuard<Host> {
+    /// The guard of the host, where `service` of `namespace` is that of the virtual API server.
+    pub(crate) fn of_host(api: Api<Host>, namespace: &str, service: &str) -> Self {
+        Self::new(api, Subject::Service { namespace: namespace.to_owned(), name: service.to_owned() })
+    }
+}
+
+impl<S> IdentityGuard<S> {
+    fn new(api: Api<S>, subject: Subject) -> Self {
         Self {
             api,
+            subject,
             known: Mutex::default(),
             asking: tokio::sync::Mutex::default(),
             epoch: watch::Sender::new(0),
@@ -90,7 +210,7 @@ impl IdentityGuard {
         }
     }
 
-    /// The identity of the virtual cluster as it answers now.
+    /// The virtual cluster that the server is of, as it answers now.
     pub(crate) async fn identity(&self) -> Result<String, Error> {
         // One at a time: two answers that overtake each other look like a storage that went back.
         let _asking = self.asking.lock().await;
@@ -108,7 +228,7 @@ impl IdentityGuard {
         }
     }
 
-    /// Fails if the virtual cluster is another one than expected, or could not say within the last second. Before one is
+    /// Fails if the server is of another virtual cluster than expected, or could not say within the last second. Before one is
     /// expected nothing is written, so that nobody needs to ask.
     pub(crate) async fn check(&self) -> Result<(), Arc<Error>> {
         if self.known().expected.is_none() {
@@ -154,9 +274,10 @@ impl IdentityGuard {
             let went_back = before == found && at.is_newer_than(&version);
             if went_back {
                 let (from, to) = (at.as_str(), version.as_str());
+                let server = self.subject.server();
                 warn!(
-                    from,
-                    to, "the virtual cluster's storage went back to an older state; listing everything again"
+                    server,
+                    from, to, "the server's storage went back to an older state; listing everything again"
                 );
             }
             before == found && !went_back
@@ -173,7 +294,7 @@ impl IdentityGuard {
             None => Ok(()),
             Some(expected) => {
                 self.doubted.notify_one();
-                Err(Arc::new(Error::OtherCluster { found, expected }))
+                Err(Arc::new(self.subject.other(found, expected)))
             }
         }
     }
@@ -187,12 +308,17 @@ impl IdentityGuard {
     }
 
     async fn ask(&self) -> Result<(String, ResourceVersion), Error> {
-        let reply = timeout(PATIENCE, self.api.send(api::get(QUESTION))).await;
-        let reply = reply.unwrap_or(Err(api::Error::Timeout)).map_err(Error::Api)?;
-        let answer = serde_json::from_slice(&reply).map_err(|error| Error::Api(api::Error::Decode(error)));
+        let reply = timeout(PATIENCE, self.api.send(api::get(&self.subject.url()))).await;
+        let reply = reply.unwrap_or(Err(api::Error::Timeout)).map_err(|error| self.subject.failed(error))?;
+        let answer =
+            serde_json::from_slice(&reply).map_err(|error| self.subject.failed(api::Error::Decode(error)));
         let Answer { metadata, items } = answer?;
-        let Some(item) = items.into_iter().next() else { return Err(Error::NoNamespace) };
-        Ok((item.metadata.uid, ResourceVersion::new(&metadata.version)))
+        let found = items.into_iter().next().and_then(|item| self.subject.identity(item.metadata));
+        let found = found.ok_or_else(|| {
+            self.doubted.notify_one();
+            self.subject.missing()
+        })?;
+        Ok((found, ResourceVersion::new(&metadata.version)))
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -210,7 +336,7 @@ mod tests {
     use crate::api::scripted::{Answer as Reply, Requests, scripted};
 
     /// A guard that expects `cluster-1`, and the version that its server is at; 0 is another cluster.
-    fn guard() -> (IdentityGuard, Requests, Arc<AtomicU64>) {
+    fn guard() -> (IdentityGuard<Virtual>, Requests, Arc<AtomicU64>) {
         let version = Arc::new(AtomicU64::new(50));
         let at = version.clone();
         let (api, requests) = scripted(move |_| {
@@ -219,7 +345,7 @@ mod tests {
             let item = json!({"metadata": {"uid": uid}});
             Reply::ok(json!({"metadata": {"resourceVersion": version.to_string()}, "items": [item]}))
         });
-        let guard = IdentityGuard::new(api);
+        let guard = IdentityGuard::of_virtual(api);
         guard.expect("cluster-1");
         (guard, requests, version)
     }
@@ -278,5 +404,35 @@ mod tests {
         guard.expect("cluster-2");
         assert_eq!(*guard.epoch().borrow(), 2);
         guard.check().await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_host_is_known_by_the_virtual_cluster_that_its_service_remembers() {
+        let remembers = |identity: &str| json!([{"metadata": {"uid": "u", "annotations": {VIRTUAL_CLUSTER_UID: identity}}}]);
+        let cases = [
+            (remembers("cluster-1"), None),
+            (remembers("cluster-2"), Some("this is another host")),
+            (json!([{"metadata": {"uid": "u"}}]), Some("it may be another host")),
+            (json!([]), Some("no Service team-a/vc")),
+        ];
+        for (items, expected) in cases {
+            let answer = json!({"metadata": {"resourceVersion": "7"}, "items": items});
+            let (api, requests) = scripted(move |_| Reply::ok(answer.clone()));
+            let guard = IdentityGuard::of_host(api, "team-a", "vc");
+            guard.expect("cluster-1");
+            let refused = guard.check().await.err().map(|error| error.to_string());
+            let asked = &requests.all()[0];
+            assert_eq!(
+                (asked.path.as_str(), asked.query.as_str()),
+                ("/api/v1/namespaces/team-a/services", "fieldSelector=metadata.name%3Dvc")
+            );
+            match expected {
+                None => assert_eq!(refused, None),
+                Some(why) => {
+                    assert!(refused.as_ref().is_some_and(|refused| refused.contains(why)), "{refused:?}");
+                    guard.doubted().await;
+                }
+            }
+        }
     }
 }

@@ -177,7 +177,7 @@ impl Running {
         let script = Arc::new(Mutex::new(script));
         let answering = script.clone();
         let (api, requests) = scripted::<Virtual>(move |asked| answering.lock().unwrap().answer(asked));
-        let guard = IdentityGuard::new(api.clone());
+        let guard = IdentityGuard::of_virtual(api.clone());
         guard.expect(IDENTITY);
         let failures = Arc::<Failures>::default();
         let record = Arc::new(Mutex::new(Vec::new()));

@@ -28,7 +28,7 @@ pub(crate) struct Watch<S> {
     /// Whether the server may lack the kind: custom resources can be defined later.
     pub(crate) may_lack: bool,
     /// Confirms the server's identity before anything that it shows replaces what the store has.
-    pub(crate) guard: Option<Arc<IdentityGuard>>,
+    pub(crate) guard: Option<Arc<IdentityGuard<S>>>,
     /// Reports a watch that fails for a while; none for what readiness does not depend on.
     pub(crate) reporter: Option<Reporter>,
     pub(crate) content: Content,

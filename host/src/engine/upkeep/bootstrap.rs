@@ -16,7 +16,7 @@ use weft_core::object::{Host, HostObject, Virtual, VirtualName, VirtualObject};
 use crate::api::{self, Api};
 use crate::engine::apply::Writer;
 use crate::engine::cache::state::{State, dns_service};
-use crate::engine::informer::identity::{self, IdentityGuard};
+use crate::engine::informer::identity::{self, Guards};
 use crate::engine::resources::services;
 use crate::engine::upkeep::placed;
 
@@ -31,7 +31,7 @@ pub(crate) struct Bootstrap {
     pub(crate) writer: Arc<Writer>,
     pub(crate) host: Api<Host>,
     pub(crate) r#virtual: Api<Virtual>,
-    pub(crate) guard: Arc<IdentityGuard>,
+    pub(crate) guards: Guards,
     /// Name of the host Service of the virtual API server.
     pub(crate) service: String,
 }
@@ -51,8 +51,8 @@ pub(crate) enum Error {
          from the host Service {service}"
     )]
     OtherCluster { found: String, expected: String, service: String },
-    #[error("the virtual cluster has no namespace kube-system yet")]
-    NoNamespace,
+    #[error(transparent)]
+    Identity(#[from] identity::Error),
     #[error("failed to {action}")]
     Api { action: &'static str, source: api::Error },
 }
@@ -79,7 +79,7 @@ impl Bootstrap {
             let pause = if *ready.borrow() && !has_failed { PERIOD } else { RETRY };
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                () = self.guard.doubted(), if *ready.borrow() => {}
+                () = self.guards.doubted(), if *ready.borrow() => {}
                 () = self.state.owner_changed.notified() => {}
             }
             let result = self.run().await;
@@ -87,7 +87,7 @@ impl Bootstrap {
             match &result {
                 Ok(()) => reported = None,
                 // A server that is away is not another server.
-                Err(Error::Api { .. }) => continue,
+                Err(Error::Api { .. } | Error::Identity(identity::Error::Api { .. })) => continue,
                 Err(error) => {
                     let text = Some(error.to_string());
                     if reported != text {
@@ -124,18 +124,12 @@ impl Bootstrap {
         })
     }
 
-    /// Sets the identity that the guard expects: that of the virtual cluster recorded on the host.
+    /// Sets the identity that the guards expect: that of the virtual cluster recorded on the host.
     async fn check_identity(&self, service: &HostObject) -> Result<(), Error> {
-        let found = self.guard.identity().await.map_err(|error| match error {
-            identity::Error::Api(source) => {
-                Error::Api { action: "read the virtual namespace kube-system", source }
-            }
-            identity::Error::OtherCluster { found, expected } => self.other_cluster(found, expected),
-            identity::Error::NoNamespace => Error::NoNamespace,
-        })?;
+        let found = self.guards.r#virtual.identity().await?;
         match service.annotation(VIRTUAL_CLUSTER_UID) {
             Some(expected) if expected == found => {
-                self.guard.expect(&found);
+                self.guards.expect(&found);
                 Ok(())
             }
             Some(expected) => Err(self.other_cluster(found, expected.to_owned())),
@@ -150,7 +144,7 @@ impl Bootstrap {
                     source,
                 };
                 patched.await.map_err(failed)?;
-                self.guard.expect(&found);
+                self.guards.expect(&found);
                 Ok(())
             }
         }
@@ -259,7 +253,7 @@ mod tests {
             writer: bench.writer.clone(),
             host: bench.host.clone(),
             r#virtual: bench.r#virtual.clone(),
-            guard: Arc::new(IdentityGuard::new(bench.r#virtual.clone())),
+            guards: bench.guards(),
             service: "vc".to_owned(),
         }
     }
@@ -308,7 +302,7 @@ mod tests {
             *metadata,
             json!({"uid": "uid-service", "annotations": {VIRTUAL_CLUSTER_UID: "cluster-1"}})
         );
-        first.guard.check().await.unwrap();
+        first.guards.r#virtual.check().await.unwrap();
 
         let marked = bench(Some(service()), "10.0.0.5", true);
         bootstrap(&marked).run().await.unwrap();

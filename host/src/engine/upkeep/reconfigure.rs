@@ -178,7 +178,6 @@ mod tests {
     use weft_core::object::ResourceType;
     use weft_core::spec::KindSpec;
 
-    use crate::engine::informer::identity::IdentityGuard;
     use crate::engine::supervisor::Supervisor;
     use crate::engine::testing::{Bench, Plain, key, service, settle};
 
@@ -199,7 +198,7 @@ mod tests {
             state: bench.state.clone(),
             host: bench.host.clone(),
             r#virtual: bench.r#virtual.clone(),
-            guard: Arc::new(IdentityGuard::new(bench.r#virtual.clone())),
+            guards: bench.guards(),
             supervisor: Supervisor::default(),
             failures: Arc::default(),
             recorder: bench.recorder(),
