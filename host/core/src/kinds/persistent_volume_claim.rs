@@ -10,6 +10,7 @@ use std::sync::LazyLock;
 use serde_json::Value;
 
 use crate::context::Ctx;
+use crate::host_controllers::is_of_volume_controllers;
 use crate::mapper::{Mapper, Patcher};
 use crate::object::{Fields, HostObject, Object, VirtualObject};
 use crate::references::Reference;
@@ -18,15 +19,14 @@ use crate::verdict::{By, Hold, Verdict};
 
 pub mod volume;
 
-/// Annotations of the host's volume controllers that show the tenant the state of the claim.
+/// Annotations of the host's volume controllers that show the tenant the state of the claim. That of the node which the
+/// scheduler chose is not among them, because it names a host node.
 const TAKEN: &[&str] = &[
     "pv.kubernetes.io/bind-completed",
     "pv.kubernetes.io/bound-by-controller",
     "volume.beta.kubernetes.io/storage-provisioner",
     "volume.kubernetes.io/storage-provisioner",
 ];
-/// Annotation: the node that the scheduler chose. Not taken back, because it names a host node.
-const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
 /// Where a claim says what its volume begins with.
 const SOURCES: &[&str] = &["dataSource", "dataSourceRef"];
 
@@ -49,9 +49,7 @@ impl Mapper for PersistentVolumeClaim {
     }
 
     fn to_host(&self, _ctx: &Ctx<'_>, source: &VirtualObject, mut draft: HostObject) -> Verdict<HostObject> {
-        for annotation in TAKEN.iter().chain([&SELECTED_NODE]) {
-            draft.annotations_mut().remove(*annotation);
-        }
+        draft.annotations_mut().retain(|key, _| !is_of_volume_controllers(key));
         let spec = draft.spec_mut();
         spec.remove("volumeName");
         for field in SOURCES {
