@@ -29,6 +29,11 @@ impl Reference {
         Self { path: path.to_owned(), kind: Kind::new(kind), namespace_field: None }
     }
 
+    /// The label `key`, whose value names an object of `kind` of the same namespace.
+    pub fn in_label((key, kind): (&str, &str)) -> Self {
+        Self::new(&format!("/metadata/labels/{}", paths::escape(key)), kind)
+    }
+
     /// Path to what holds the name, and the name's field.
     fn holder(&self) -> (&str, &str) {
         self.path.rsplit_once('/').unwrap_or(("", &self.path))
