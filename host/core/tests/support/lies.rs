@@ -102,6 +102,12 @@ pub(crate) fn lying(case: &Case, lie: Lie, writes: &str) -> Chain {
 /// `base` with a liar behind it that may write `writes`.
 pub(crate) fn behind(base: Arc<dyn Mapper>, lie: Lie, writes: &str) -> Chain {
     let mut chain = Chain::new(base);
+    chain.followed_by(liar(lie, writes));
+    chain
+}
+
+/// A liar that may write `writes`.
+pub(crate) fn liar(lie: Lie, writes: &str) -> Arc<Liar> {
     let terms = Terms {
         to_host: true,
         to_virtual: true,
@@ -109,8 +115,7 @@ pub(crate) fn behind(base: Arc<dyn Mapper>, lie: Lie, writes: &str) -> Chain {
         virtual_writes: vec![writes.to_owned()],
         on_failure: OnFailure::Hold,
     };
-    chain.followed_by(Arc::new(Liar { terms, lie }));
-    chain
+    Arc::new(Liar { terms, lie })
 }
 
 /// Sets the value at a pointer whose parent is there.
