@@ -25,6 +25,7 @@ use crate::verdict::{By, Hold, Verdict};
 /// Passes `result` if it may be written to the host in place of `draft`, what translation made before
 /// the mapper ran.
 pub fn confine(ctx: &Ctx<'_>, mapper: &dyn Mapper, draft: &HostObject, result: &HostObject) -> Verdict<()> {
+    known_name(ctx, draft)?;
     same_identity(draft, result)?;
     same_reserved_metadata(draft, result)?;
     confine_content(ctx, mapper.spec(), result)
@@ -138,6 +139,15 @@ fn well_formed_metadata(object: &HostObject) -> Verdict<()> {
     Ok(())
 }
 
+/// A virtual server that lies shows objects under names that no server gives, and their host names would lead elsewhere.
+fn known_name(ctx: &Ctx<'_>, draft: &HostObject) -> Verdict<()> {
+    if ctx.names.identity(draft).is_some_and(|_| ctx.names.is_ours(draft.name())) {
+        return Ok(());
+    }
+    let why = format!("{:?} comes of no name and namespace that the API takes (RFC 1123)", draft.name());
+    Err(refuse("/metadata/name", why))
+}
+
 fn same_identity(draft: &HostObject, result: &HostObject) -> Verdict<()> {
     for pointer in
         ["/apiVersion", "/kind", "/metadata/name", "/metadata/namespace", "/metadata/ownerReferences"]
@@ -188,6 +198,10 @@ fn same_reserved_metadata(draft: &HostObject, result: &HostObject) -> Verdict<()
 }
 
 fn known_references(ctx: &Ctx<'_>, references: &[Reference], result: &HostObject) -> Verdict<()> {
+    if let Some(place) = references::misplaced(references, result) {
+        let why = "a name belongs here, as a string: of anything else nobody knows what it names; remove it";
+        return Err(refuse(&place, why.to_owned()));
+    }
     for used in references::host_names(references, result) {
         if !ctx.names.is_ours(used.name) {
             return Err(foreign_name(used.path, used.name));
