@@ -68,7 +68,8 @@ fn draft(ctx: &Ctx<'_>, mapper: &dyn Mapper, source: &VirtualObject) -> HostObje
 fn draft_metadata(ctx: &Ctx<'_>, mapper: &dyn Mapper, source: &VirtualObject) -> Value {
     let names = ctx.names;
     let mut all_labels = source.labels().map(labels::map_to_host).unwrap_or_default();
-    if mapper.spec().resource.kind().as_str() == "v1/Pod" {
+    let is_pod = mapper.spec().resource.kind().as_str() == "v1/Pod";
+    if is_pod {
         for (key, value) in ctx.lookup.namespace_labels(source.namespace()).iter() {
             all_labels.insert(labels::namespace_label_key(key), value.as_str().into());
         }
@@ -90,7 +91,8 @@ fn draft_metadata(ctx: &Ctx<'_>, mapper: &dyn Mapper, source: &VirtualObject) ->
         "annotations": annotations,
     });
     if let (Some(owner), Some(metadata)) = (&ctx.facts.owner, metadata.as_object_mut()) {
-        metadata.insert("ownerReferences".into(), json!([owner.reference()]));
+        let reference = if is_pod { owner.controller_reference() } else { owner.reference() };
+        metadata.insert("ownerReferences".into(), json!([reference]));
     }
     metadata
 }
