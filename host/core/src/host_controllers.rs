@@ -1,6 +1,7 @@
 //! What controllers of the host act on: types of Secrets, annotations, and labels that name other objects.
 //!
-//! The built-in rules take away or rewrite what the guard refuses, by the same lists, so that the two cannot drift apart.
+//! What the built-in rules let through and what the guard refuses follows from the same lists, so that the two cannot drift
+//! apart.
 
 /// The type of a Secret that no controller acts on.
 pub const OPAQUE: &str = "Opaque";
@@ -19,8 +20,8 @@ const PASSIVE_TYPES: &[&str] = &[
 const SERVICE_ACCOUNT: &str = "kubernetes.io/service-account.";
 /// Begin the annotations by which scheduler, provisioners and volume controllers agree about a claim.
 const VOLUMES: &[&str] = &["pv.kubernetes.io/", "volume.beta.kubernetes.io/", "volume.kubernetes.io/"];
-/// An annotation of such a domain that is the tenant's to set: the class, before there was a field for it.
-const STORAGE_CLASS: &str = "volume.beta.kubernetes.io/storage-class";
+/// Annotation of such a domain that is the tenant's to set: the class of a claim, before there was a field for it.
+pub const STORAGE_CLASS: &str = "volume.beta.kubernetes.io/storage-class";
 
 /// Label: the Service that an `EndpointSlice` belongs to. kube-proxy sends the Service's traffic to what such slices hold.
 pub const SERVICE_LABEL: (&str, &str) = ("kubernetes.io/service-name", "v1/Service");

@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 use serde_json::Value;
 
 use crate::context::Ctx;
-use crate::host_controllers::is_of_volume_controllers;
+use crate::host_controllers::STORAGE_CLASS;
 use crate::mapper::{Mapper, Patcher};
 use crate::object::{Fields, HostObject, Object, VirtualObject};
 use crate::references::Reference;
@@ -38,6 +38,7 @@ static SPEC: LazyLock<KindSpec> = LazyLock::new(|| {
     // Sources of other kinds are refused, so these name claims whenever they matter.
     let source = |field: &&str| Reference::new(&format!("/spec/{field}/name"), "v1/PersistentVolumeClaim");
     KindSpec::core("PersistentVolumeClaim", "persistentvolumeclaims")
+        .only_keys(&[STORAGE_CLASS])
         .references(SOURCES.iter().map(source))
         .managed(["/spec/resources/requests", "/spec/volumeAttributesClassName"])
         .with_conditions()
@@ -49,7 +50,6 @@ impl Mapper for PersistentVolumeClaim {
     }
 
     fn to_host(&self, _ctx: &Ctx<'_>, source: &VirtualObject, mut draft: HostObject) -> Verdict<HostObject> {
-        draft.annotations_mut().retain(|key, _| !is_of_volume_controllers(key));
         let spec = draft.spec_mut();
         spec.remove("volumeName");
         for field in SOURCES {

@@ -1,11 +1,11 @@
-//! Secret: copied as it is, while something on the host uses it; of a type that controllers may act on, it becomes opaque.
+//! Secret: its data is copied as it is, while something on the host uses it; of a type that controllers may act on, it becomes opaque.
 
 use std::sync::LazyLock;
 
 use serde_json::Value;
 
 use crate::context::Ctx;
-use crate::host_controllers::{OPAQUE, is_passive_type, ties_to_service_account};
+use crate::host_controllers::{OPAQUE, is_passive_type};
 use crate::mapper::{Mapper, Patcher};
 use crate::object::{HostObject, VirtualObject};
 use crate::spec::KindSpec;
@@ -15,8 +15,9 @@ use crate::verdict::Verdict;
 #[derive(Debug)]
 pub struct Secret;
 
-static SPEC: LazyLock<KindSpec> =
-    LazyLock::new(|| KindSpec::core("Secret", "secrets").used().managed(["/data", "/immutable"]));
+static SPEC: LazyLock<KindSpec> = LazyLock::new(|| {
+    KindSpec::core("Secret", "secrets").used().only_keys(&[]).managed(["/data", "/immutable"])
+});
 
 impl Mapper for Secret {
     fn spec(&self) -> &KindSpec {
@@ -24,7 +25,6 @@ impl Mapper for Secret {
     }
 
     fn to_host(&self, _ctx: &Ctx<'_>, source: &VirtualObject, mut draft: HostObject) -> Verdict<HostObject> {
-        draft.annotations_mut().retain(|key, _| !ties_to_service_account(key));
         if source.text("/type").is_some_and(|kind| !is_passive_type(kind)) {
             draft.fields_mut().insert("type".to_owned(), OPAQUE.into());
         }
