@@ -7,6 +7,7 @@ mod connect;
 mod decode;
 mod error;
 mod gate;
+mod path;
 mod pool;
 #[cfg(test)]
 pub(crate) mod scripted;
@@ -28,6 +29,7 @@ pub use connect::ConnectError;
 pub use error::Error;
 use error::refusal;
 use gate::{Gate, Scope};
+pub use path::{list_path, object_path};
 pub use pool::Chunks;
 use pool::Pool;
 
@@ -178,38 +180,13 @@ pub fn request(
 ) -> Request<Vec<u8>> {
     let mut request = Request::new(body);
     *request.method_mut() = method;
-    // Paths are made of names that the API checked and of constants.
+    // Every segment that is no constant was encoded: see `path.rs`.
     *request.uri_mut() = path.parse().unwrap_or_default();
     request.headers_mut().insert(header::ACCEPT, header::HeaderValue::from_static("application/json"));
     if let Some(content_type) = content_type {
         request.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(content_type));
     }
     request
-}
-
-/// URL path of all objects of a kind, in one namespace or everywhere.
-pub fn list_path(resource: &ResourceType, namespace: &str) -> String {
-    let root = if resource.group.is_empty() { "/api" } else { "/apis" };
-    let (version, plural) = (resource.api_version(), &resource.plural);
-    if namespace.is_empty() {
-        format!("{root}/{version}/{plural}")
-    } else {
-        format!("{root}/{version}/namespaces/{namespace}/{plural}")
-    }
-}
-
-/// URL path of one object or of a subresource of it.
-pub fn object_path(
-    resource: &ResourceType,
-    namespace: &str,
-    name: &str,
-    subresource: Option<&str>,
-) -> String {
-    let path = format!("{}/{name}", list_path(resource, namespace));
-    match subresource {
-        Some(subresource) => format!("{path}/{subresource}"),
-        None => path,
-    }
 }
 
 /// Reads an object off a reply, without the fields that nobody here needs.

@@ -4,6 +4,8 @@
 //! object and nothing else, and whatever it names must be something this tenant can have.
 //! This file belongs to the trusted base: see ARCHITECTURE.md.
 
+mod content;
+mod pod;
 mod powers;
 mod selectors;
 
@@ -20,29 +22,10 @@ use crate::references::{self, Reference};
 use crate::spec::KindSpec;
 use crate::verdict::{By, Hold, Verdict};
 
-/// Volume sources that stay inside the pod or name objects in the reference table; `name` is no source but
-/// stands beside it. Those of [`powers::OUTSIDE_VOLUMES`] are known as well.
-const INSIDE_VOLUMES: &[&str] = &[
-    "configMap",
-    "downwardAPI",
-    "emptyDir",
-    "image",
-    "name",
-    "persistentVolumeClaim",
-    "projected",
-    "secret",
-];
-/// Sources of a projected volume. Tokens are missing: a host token must never reach a tenant.
-const PROJECTION_SOURCES: &[&str] = &["configMap", "downwardAPI", "secret"];
-/// Where an environment variable may come from.
-const ENV_SOURCES: &[&str] =
-    &["configMapKeyRef", "fieldRef", "fileKeyRef", "resourceFieldRef", "secretKeyRef"];
-/// Where a set of environment variables may come from; `prefix` is no source but stands beside it.
-const ENV_FROM_SOURCES: &[&str] = &["configMapRef", "prefix", "secretRef"];
-
 /// Passes `result` if it may be written to the host in place of `draft`, what translation made before
 /// the mapper ran.
 pub fn confine(ctx: &Ctx<'_>, mapper: &dyn Mapper, draft: &HostObject, result: &HostObject) -> Verdict<()> {
+    known_name(ctx, draft)?;
     same_identity(draft, result)?;
     same_reserved_metadata(draft, result)?;
     confine_content(ctx, mapper.spec(), result)
@@ -57,10 +40,7 @@ pub fn confine_content(ctx: &Ctx<'_>, spec: &KindSpec, result: &HostObject) -> V
             "it must select pods of this virtual cluster only: the host namespace may hold others".to_owned(),
         ));
     }
-    if spec.resource.kind().as_str() == "v1/Pod" {
-        known_pod(ctx, result)?;
-    }
-    Ok(())
+    content::judge(ctx, &spec.resource, result)
 }
 
 /// Passes if `after` still has each selector of `before` without which the host may select pods of others.
@@ -159,6 +139,15 @@ fn well_formed_metadata(object: &HostObject) -> Verdict<()> {
     Ok(())
 }
 
+/// A virtual server that lies shows objects under names that no server gives, and their host names would lead elsewhere.
+fn known_name(ctx: &Ctx<'_>, draft: &HostObject) -> Verdict<()> {
+    if ctx.names.identity(draft).is_some_and(|_| ctx.names.is_ours(draft.name())) {
+        return Ok(());
+    }
+    let why = format!("{:?} comes of no name and namespace that the API takes (RFC 1123)", draft.name());
+    Err(refuse("/metadata/name", why))
+}
+
 fn same_identity(draft: &HostObject, result: &HostObject) -> Verdict<()> {
     for pointer in
         ["/apiVersion", "/kind", "/metadata/name", "/metadata/namespace", "/metadata/ownerReferences"]
@@ -209,13 +198,13 @@ fn same_reserved_metadata(draft: &HostObject, result: &HostObject) -> Verdict<()
 }
 
 fn known_references(ctx: &Ctx<'_>, references: &[Reference], result: &HostObject) -> Verdict<()> {
+    if let Some(place) = references::misplaced(references, result) {
+        let why = "a name belongs here, as a string: of anything else nobody knows what it names; remove it";
+        return Err(refuse(&place, why.to_owned()));
+    }
     for used in references::host_names(references, result) {
         if !ctx.names.is_ours(used.name) {
-            let name = used.name;
-            return Err(refuse(
-                used.path,
-                format!("{name:?} is not the host name of an object of this virtual cluster"),
-            ));
+            return Err(foreign_name(used.path, used.name));
         }
         if let Some(namespace) = used.namespace.filter(|namespace| *namespace != ctx.names.namespace()) {
             return Err(refuse(
@@ -227,78 +216,13 @@ fn known_references(ctx: &Ctx<'_>, references: &[Reference], result: &HostObject
     Ok(())
 }
 
-fn known_pod(ctx: &Ctx<'_>, pod: &HostObject) -> Verdict<()> {
-    if pod.text("/spec/serviceAccountName") != Some(&ctx.facts.workload_service_account) {
-        let expected = &ctx.facts.workload_service_account;
-        return Err(refuse("/spec/serviceAccountName", format!("pods run as {expected:?} on the host")));
-    }
-    if pod.pointer("/spec/automountServiceAccountToken") != Some(&Value::Bool(false)) {
-        return Err(refuse(
-            "/spec/automountServiceAccountToken",
-            "must be false: a host token must not reach a tenant".into(),
-        ));
-    }
-    for field in ["resourceClaims", "workloadRef", "schedulingGroup"] {
-        if pod.pointer(&format!("/spec/{field}")).is_some_and(|value| !is_empty(value)) {
-            return Err(refuse(
-                &format!("/spec/{field}"),
-                "names an object that is not synced to the host".to_owned(),
-            ));
-        }
-    }
-    known_volumes(pod)?;
-    for list in ["initContainers", "containers", "ephemeralContainers"] {
-        known_env(pod, list)?;
-    }
-    Ok(())
-}
-
-fn known_volumes(pod: &HostObject) -> Verdict<()> {
-    for (index, volume) in items(pod.pointer("/spec/volumes")).enumerate() {
-        let path = format!("/spec/volumes/{index}");
-        only(&path, volume, INSIDE_VOLUMES, powers::OUTSIDE_VOLUMES)?;
-        for (source_index, source) in items(volume.pointer("/projected/sources")).enumerate() {
-            only(&format!("{path}/projected/sources/{source_index}"), source, PROJECTION_SOURCES, &[])?;
-        }
-    }
-    Ok(())
-}
-
-fn known_env(pod: &HostObject, list: &str) -> Verdict<()> {
-    for (index, container) in items(pod.pointer(&format!("/spec/{list}"))).enumerate() {
-        let path = format!("/spec/{list}/{index}");
-        for (env_index, env) in items(container.get("env")).enumerate() {
-            if let Some(source) = env.get("valueFrom") {
-                only(&format!("{path}/env/{env_index}/valueFrom"), source, ENV_SOURCES, &[])?;
-            }
-        }
-        for (env_index, source) in items(container.get("envFrom")).enumerate() {
-            only(&format!("{path}/envFrom/{env_index}"), source, ENV_FROM_SOURCES, &[])?;
-        }
-    }
-    Ok(())
-}
-
-/// Refuses every field of `value` that is in neither list.
-fn only(path: &str, value: &Value, known: &[&str], more: &[&str]) -> Verdict<()> {
-    let fields = value.as_object().into_iter().flatten();
-    for (name, value) in fields {
-        if !value.is_null() && !known.contains(&name.as_str()) && !more.contains(&name.as_str()) {
-            return Err(refuse(
-                &format!("{path}/{name}"),
-                "this source is not known here and could name objects of others; use another one".to_owned(),
-            ));
-        }
-    }
-    Ok(())
+/// Refuses a name of an object that is not this tenant's.
+fn foreign_name(pointer: &str, name: &str) -> Hold {
+    refuse(pointer, format!("{name:?} is not the host name of an object of this virtual cluster"))
 }
 
 fn items(value: Option<&Value>) -> impl Iterator<Item = &Value> {
     value.and_then(Value::as_array).into_iter().flatten()
-}
-
-fn is_empty(value: &Value) -> bool {
-    value.is_null() || value.as_array().is_some_and(Vec::is_empty)
 }
 
 fn refuse(pointer: &str, why: String) -> Hold {
@@ -308,11 +232,12 @@ fn refuse(pointer: &str, why: String) -> Hold {
 /// Kubernetes' notation of a pointer: `/spec/volumes/2/hostPath` is `spec.volumes[2].hostPath`.
 pub fn field_name(pointer: &str) -> String {
     let mut name = String::new();
-    for segment in pointer.split('/').skip(1) {
+    for segment in pointer.split('/').skip(1).map(paths::unescape) {
+        let is_key = segment.contains(['.', '/']);
         let is_index = segment == "*" || segment.bytes().all(|byte| byte.is_ascii_digit());
-        let (before, after) = if is_index { ("[", "]") } else { (".", "") };
+        let (before, after) = if is_index || is_key { ("[", "]") } else { (".", "") };
         // The first segment has nothing to be set apart from.
-        name.extend([if name.is_empty() { "" } else { before }, segment, after]);
+        name.extend([if name.is_empty() { "" } else { before }, &segment, after]);
     }
     name
 }
@@ -325,5 +250,7 @@ mod tests {
     fn a_pointer_reads_like_a_kubernetes_field() {
         assert_eq!(field_name("/spec/volumes/2/hostPath"), "spec.volumes[2].hostPath");
         assert_eq!(field_name("/spec/volumes/*/secret/secretName"), "spec.volumes[*].secret.secretName");
+        assert_eq!(field_name("/metadata/labels/app"), "metadata.labels.app");
+        assert_eq!(field_name("/metadata/labels/example.com~1a"), "metadata.labels[example.com/a]");
     }
 }

@@ -200,10 +200,20 @@ pub struct Owner {
 }
 
 impl Owner {
-    /// The owner reference as objects carry it. Not a controller reference: host tools would look
-    /// for a scale subresource on it.
+    /// The owner reference as objects carry it.
     pub fn reference(&self) -> Value {
         json!({"apiVersion": "v1", "kind": "Service", "name": self.name, "uid": self.uid})
+    }
+
+    /// The same as pods carry it: a `ReplicaSet` of the host adopts pods that its selector matches and that have no
+    /// controller, and deletes what it has too many of. A disruption budget that has to ask the controller for its
+    /// scale allows no eviction either way.
+    pub fn controller_reference(&self) -> Value {
+        let mut reference = self.reference();
+        if let Some(fields) = reference.as_object_mut() {
+            fields.insert("controller".to_owned(), true.into());
+        }
+        reference
     }
 }
 

@@ -4,6 +4,9 @@
 //! checked against the object it sits on; there is no table of names to keep or to lose.
 //! This file belongs to the trusted base: see ARCHITECTURE.md.
 
+mod rfc1123;
+mod virtual_text;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -12,6 +15,7 @@ use sha2::{Digest, Sha256};
 use crate::keys::IDENTITY;
 use crate::object::{HostObject, Key, Kind, VirtualName};
 use crate::text::truncate;
+pub use rfc1123::{is_dns_label, is_dns_subdomain, is_object_name};
 
 /// Labels, and the names that host controllers derive from ours, end at 63 bytes (RFC 1123).
 const MAX_NAME: usize = 63;
@@ -61,6 +65,15 @@ pub enum ClusterNameError {
     Separator,
 }
 
+/// What a host name of this virtual cluster is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Parts<'a> {
+    /// `<name>-x-<namespace>-x-<cluster>`
+    Readable { name: &'a str, namespace: &'a str },
+    /// `<prefix>-<hash>-x-<cluster>`
+    Hashed { prefix: &'a str },
+}
+
 /// Makes host names for one virtual cluster and recognises them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Names {
@@ -103,72 +116,39 @@ impl Names {
 
     /// The virtual name that a readable host name is made of; none for a hashed one, or one of somebody else.
     pub fn virtual_name(&self, host_name: &str) -> Option<VirtualName> {
-        let rest = host_name.strip_suffix(&self.cluster)?.strip_suffix(SEPARATOR)?;
-        let (name, namespace) = rest.split_once(SEPARATOR)?;
-        let name = VirtualName::new(namespace, name);
-        (self.host_name(&name).as_str() == host_name).then_some(name)
+        match self.parts(host_name)? {
+            Parts::Readable { name, namespace } => Some(VirtualName::new(namespace, name)),
+            Parts::Hashed { .. } => None,
+        }
     }
 
-    /// Whether `host_name` is a name that this tenant's objects can have.
+    /// Whether `host_name` is a name that this tenant's objects can have: one that [`Self::host_name`] or
+    /// [`Self::derived`] gives to something with a name that the API takes.
     pub fn is_ours(&self, host_name: &str) -> bool {
-        let Some(rest) = host_name.strip_suffix(&self.cluster).and_then(|rest| rest.strip_suffix(SEPARATOR))
-        else {
-            return false;
-        };
-        let parts: Vec<&str> = rest.split(SEPARATOR).collect();
-        match parts.as_slice() {
-            [name, namespace] => is_plain(name) && is_plain(namespace),
-            [hashed] => has_hash(hashed),
-            _ => false,
-        }
+        self.parts(host_name).is_some()
     }
 
-    /// `text` about an object in the virtual `namespace`, with every host name of this tenant in it replaced
-    /// by the virtual name, so that the tenant learns nothing of the host.
-    pub fn to_virtual_text(&self, text: &str, namespace: &str) -> String {
-        let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '/');
-        let mut result = String::with_capacity(text.len());
-        let mut rest = text;
-        while let Some(start) = rest.find(is_name) {
-            let (before, from) = rest.split_at_checked(start).unwrap_or((rest, ""));
-            let (word, after) =
-                from.split_at_checked(from.find(|c| !is_name(c)).unwrap_or(from.len())).unwrap_or((from, ""));
-            result.push_str(before);
-            result.push_str(&self.to_virtual_word(word, namespace));
-            rest = after;
+    /// Reads a host name in the one way in which it can be read.
+    fn parts<'a>(&self, host_name: &'a str) -> Option<Parts<'a>> {
+        if host_name.len() > MAX_NAME || !is_dns_subdomain(host_name) {
+            return None;
         }
-        result.push_str(rest);
-        result
-    }
-
-    fn to_virtual_word(&self, word: &str, about: &str) -> String {
-        let name = word.trim_end_matches(['.', '-', '/']);
-        let end = word.get(name.len()..).unwrap_or_default();
-        let (is_qualified, name) =
-            match name.strip_prefix(&self.namespace).and_then(|name| name.strip_prefix('/')) {
-                Some(name) => (true, name),
-                None => (false, name),
-            };
-        if name == self.namespace {
-            return format!("{about}{end}");
-        }
-        if !self.is_ours(name) {
-            return if is_qualified { format!("{about}/{name}{end}") } else { word.to_owned() };
-        }
-        let parts: Vec<&str> = name.split(SEPARATOR).collect();
-        match parts.as_slice() {
-            [name, namespace, _] if is_qualified => format!("{namespace}/{name}{end}"),
-            [name, _, _] => format!("{name}{end}"),
-            // Of a hashed name the readable part is all there is.
-            [hashed, _] => format!("{}…{end}", hashed.rsplit_once('-').map_or("", |(prefix, _)| prefix)),
-            _ => word.to_owned(),
+        let rest = host_name.strip_suffix(&self.cluster)?.strip_suffix(SEPARATOR)?;
+        let mut parts = rest.split(SEPARATOR);
+        match (parts.next()?, parts.next(), parts.next()) {
+            (name, Some(namespace), None) => {
+                let is_whole = is_dns_subdomain(name) && is_dns_label(namespace);
+                let is_readable = is_whole && is_plain(name) && is_plain(namespace);
+                is_readable.then_some(Parts::Readable { name, namespace })
+            }
+            (hashed, None, _) => prefix_of_hash(hashed).map(|prefix| Parts::Hashed { prefix }),
+            _ => None,
         }
     }
 
     fn hashed(&self, readable: &str, parts: &[&str]) -> HostName {
         let room = MAX_NAME - HASH_CHARS - 1 - SEPARATOR.len() - self.cluster.len();
-        // A hashed name must not look like a readable one, so the prefix holds no separator.
-        let prefix = truncate(readable, room).replace(SEPARATOR, "-");
+        let prefix = without_separators(truncate(readable, room));
         let prefix = trim_separator(&prefix);
         let hash = base32_hash(&self.cluster, parts);
         HostName(format!("{prefix}-{hash}{SEPARATOR}{}", self.cluster))
@@ -211,12 +191,14 @@ impl Identity {
 
 impl Names {
     /// The identity that `object` claims, if the claim fits the object it sits on: our cluster, and
-    /// the name that we would have given. A copy of one of our objects under another name, or an
-    /// annotation that somebody made up, is not ours.
+    /// the name that we would have given to an object of a name that the API takes. A copy of one of our objects
+    /// under another name, or an annotation that somebody made up, is not ours.
     pub fn identity(&self, object: &HostObject) -> Option<Identity> {
         let identity = Identity::of(object)?;
+        let is_name = is_dns_subdomain(&identity.name)
+            && (identity.namespace.is_empty() || is_dns_label(&identity.namespace));
         let expected = self.host_name(&VirtualName::new(&identity.namespace, &identity.name));
-        let fits = identity.cluster == self.cluster && expected.as_str() == object.name();
+        let fits = is_name && identity.cluster == self.cluster && expected.as_str() == object.name();
         fits.then_some(identity)
     }
 }
@@ -242,6 +224,16 @@ fn is_plain(part: &str) -> bool {
         && part != "x"
 }
 
+/// A hashed name must not look like a readable one, so its prefix holds no separator. Separators overlap, as in
+/// `a-x-x-b`: without one, what is left may hold the next.
+fn without_separators(prefix: &str) -> String {
+    let mut result = prefix.to_owned();
+    while result.contains(SEPARATOR) {
+        result = result.replace(SEPARATOR, "-");
+    }
+    result
+}
+
 /// Cuts what would form a separator together with the `-` that follows.
 fn trim_separator(mut prefix: &str) -> &str {
     loop {
@@ -254,11 +246,11 @@ fn trim_separator(mut prefix: &str) -> &str {
     }
 }
 
-fn has_hash(part: &str) -> bool {
-    part.rsplit_once('-').is_some_and(|(_, hash)| {
-        hash.len() == HASH_CHARS
-            && hash.bytes().all(|byte| byte.is_ascii_lowercase() || (b'2'..=b'7').contains(&byte))
-    })
+/// What stands before the hash, if `part` ends with one.
+fn prefix_of_hash(part: &str) -> Option<&str> {
+    let is_of_hash = |byte: u8| byte.is_ascii_lowercase() || (b'2'..=b'7').contains(&byte);
+    let (prefix, hash) = part.rsplit_once('-')?;
+    (hash.len() == HASH_CHARS && hash.bytes().all(is_of_hash)).then_some(prefix)
 }
 
 /// The first 130 bits of SHA-256 over the length-prefixed parts, in lower-case base 32 (RFC 4648).
@@ -281,85 +273,4 @@ fn base32_hash(cluster: &str, parts: &[&str]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn names() -> Names {
-        Names::new("my-vcluster", "team-a").unwrap()
-    }
-
-    #[test]
-    fn a_short_name_stays_readable() {
-        let host = names().host_name(&VirtualName::new("nginx", "nginx-76d6c9b8c-57xk5"));
-        assert_eq!(host.as_str(), "nginx-76d6c9b8c-57xk5-x-nginx-x-my-vcluster");
-    }
-
-    #[test]
-    fn a_name_with_a_separator_in_it_is_hashed() {
-        let one = names().host_name(&VirtualName::new("c", "a-x-b"));
-        let two = names().host_name(&VirtualName::new("b-x-c", "a"));
-        assert_ne!(one, two);
-        assert!(names().is_ours(one.as_str()) && names().is_ours(two.as_str()), "{one} {two}");
-    }
-
-    #[test]
-    fn a_readable_name_can_be_read_and_a_hashed_one_cannot() {
-        let web = VirtualName::new("shop", "web");
-        assert_eq!(names().virtual_name(names().host_name(&web).as_str()), Some(web));
-        let hashed = names().host_name(&VirtualName::new("shop", "w".repeat(70)));
-        assert_eq!(names().virtual_name(hashed.as_str()), None);
-        assert_eq!(names().virtual_name("web-x-shop-x-another"), None);
-    }
-
-    #[test]
-    fn another_clusters_names_are_not_ours() {
-        let other = Names::new("vcluster", "team-a").unwrap().host_name(&VirtualName::new("nginx", "web"));
-        assert!(!names().is_ours(other.as_str()));
-        assert!(!names().is_ours("weft-my-vcluster"));
-        assert!(!names().is_ours("vc-my-vcluster"));
-        assert!(!names().is_ours("my-vcluster"));
-    }
-
-    #[test]
-    fn cluster_names_that_blur_the_parts_are_refused() {
-        assert_eq!(Names::new("a-x-b", "ns"), Err(ClusterNameError::Separator));
-        assert_eq!(Names::new("x-b", "ns"), Err(ClusterNameError::Separator));
-        assert_eq!(Names::new("Big", "ns"), Err(ClusterNameError::Characters));
-        assert_eq!(Names::new("", "ns"), Err(ClusterNameError::Length(0)));
-    }
-
-    #[test]
-    fn a_string_with_host_names_is_shown_with_virtual_names() {
-        let shown = names().to_virtual_text(
-            "assigned team-a/web-0-x-shop-x-my-vcluster to node-1. \"db-x-shop-x-my-vcluster\" not found",
-            "shop",
-        );
-        assert_eq!(shown, "assigned shop/web-0 to node-1. \"db\" not found");
-        let shown = names().to_virtual_text(
-            "web-x-shop-x-my-vcluster_team-a(1), team-a/quota, in namespace team-a.",
-            "shop",
-        );
-        assert_eq!(shown, "web_shop(1), shop/quota, in namespace shop.");
-        let long = names().host_name(&VirtualName::new("shop", "l".repeat(70)));
-        assert!(!names().to_virtual_text(&format!("pod {long}: no"), "shop").contains("my-vcluster"));
-    }
-
-    proptest! {
-        #[test]
-        fn host_names_are_short_valid_and_ours(name in r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?){0,4}", namespace in "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?") {
-            let host = names().host_name(&VirtualName::new(namespace, name));
-            prop_assert!(host.as_str().len() <= MAX_NAME);
-            prop_assert!(names().is_ours(host.as_str()), "{}", host);
-            prop_assert!(!host.as_str().contains(".-"));
-        }
-
-        #[test]
-        fn different_objects_have_different_host_names(
-            one in ("[ax-]{1,6}", "[ax-]{1,6}"), two in ("[ax-]{1,6}", "[ax-]{1,6}"),
-        ) {
-            let host = |(name, namespace): &(String, String)| names().host_name(&VirtualName::new(namespace, name));
-            prop_assert_eq!(one == two, host(&one) == host(&two));
-        }
-    }
-}
+mod tests;

@@ -81,7 +81,8 @@ pub fn unescape(segment: &str) -> Cow<'_, str> {
     if segment.contains('~') { segment.replace("~1", "/").replace("~0", "~").into() } else { segment.into() }
 }
 
-fn next(path: &str) -> Option<(&str, &str)> {
+/// The first segment of a path, and the rest of it; none of an empty one.
+pub fn next(path: &str) -> Option<(&str, &str)> {
     let path = path.strip_prefix('/')?;
     path.split_at_checked(path.find('/').unwrap_or(path.len()))
 }

@@ -29,6 +29,11 @@ impl Reference {
         Self { path: path.to_owned(), kind: Kind::new(kind), namespace_field: None }
     }
 
+    /// The label `key`, whose value names an object of `kind` of the same namespace.
+    pub fn in_label((key, kind): (&str, &str)) -> Self {
+        Self::new(&format!("/metadata/labels/{}", paths::escape(key)), kind)
+    }
+
     /// Path to what holds the name, and the name's field.
     fn holder(&self) -> (&str, &str) {
         self.path.rsplit_once('/').unwrap_or(("", &self.path))
@@ -125,6 +130,38 @@ pub fn host_names<'a>(references: &'a [Reference], object: &'a HostObject) -> Ve
     found
 }
 
+/// The first place, as a pointer, that `references` say holds a name or a namespace, and that holds something else: what
+/// is no string is neither renamed nor judged. `null` and a missing field hold nothing.
+pub fn misplaced(references: &[Reference], object: &HostObject) -> Option<String> {
+    let find = |path: &str| {
+        let (root, rest) = split(path);
+        no_string(object.fields().get(root)?, &format!("/{root}"), rest)
+    };
+    references.iter().find_map(|reference| {
+        let beside = reference.namespace_field.as_ref();
+        let beside = beside.map(|field| format!("{}/{field}", reference.holder().0));
+        find(&reference.path).or_else(|| beside.and_then(|path| find(&path)))
+    })
+}
+
+/// The first place on the way along `path`, which begins at `at`, that holds neither what the path needs nor nothing.
+fn no_string(value: &Value, at: &str, path: &str) -> Option<String> {
+    match (value, paths::next(path)) {
+        (Value::Null, _) | (Value::String(_), None) => None,
+        (Value::Array(items), Some(("*", rest))) => {
+            let mut items = items.iter().enumerate();
+            items.find_map(|(index, item)| no_string(item, &format!("{at}/{index}"), rest))
+        }
+        (Value::Object(fields), Some(("*", rest))) => fields
+            .iter()
+            .find_map(|(name, field)| no_string(field, &format!("{at}/{}", paths::escape(name)), rest)),
+        (Value::Object(fields), Some((name, rest))) => {
+            no_string(fields.get(&*paths::unescape(name))?, &format!("{at}/{name}"), rest)
+        }
+        _ => Some(at.to_owned()),
+    }
+}
+
 /// Calls `visit` with each name that is not empty, and with the namespace beside it.
 fn each_name<'a>(reference: &Reference, fields: &'a Fields, visit: &mut dyn FnMut(&'a str, Option<&'a str>)) {
     if let Some(namespace_field) = &reference.namespace_field {
@@ -198,6 +235,35 @@ mod tests {
         assert_eq!(after("n/s"), (vec!["Secret n/s".to_owned()], "s-x-n-x-vc".to_owned()));
         for other in ["m/s", "n/", "n/s/t", "/s", "/"] {
             assert_eq!(after(other), (Vec::new(), other.to_owned()));
+        }
+    }
+
+    #[test]
+    fn what_is_no_string_where_a_name_belongs_is_found() {
+        let mut beside = Reference::new("/spec/ref/name", "v1/Secret");
+        beside.namespace_field = Some("namespace".to_owned());
+        let references = [table(), vec![beside]].concat();
+        let found =
+            |spec: Value| misplaced(&references, &HostObject::from_json(json!({"spec": spec})).unwrap());
+        for fine in [
+            json!(null),
+            json!({"volumes": null, "ref": {"name": null}}),
+            json!({"volumes": [null, {"secret": null}, {"secret": {"secretName": "s"}}], "ref": {"name": ""}}),
+            json!({"volumes": {"a": {"secret": {"secretName": "s"}}}, "ref": {"name": "a", "namespace": "n"}}),
+        ] {
+            assert_eq!(found(fine.clone()), None, "{fine}");
+        }
+        for (spec, place) in [
+            (json!([]), "/spec"),
+            (json!({"volumes": "all"}), "/spec/volumes"),
+            (json!({"volumes": [{"secret": {"secretName": ["s"]}}]}), "/spec/volumes/0/secret/secretName"),
+            (json!({"volumes": [{"secret": [{"secretName": "s"}]}]}), "/spec/volumes/0/secret"),
+            (json!({"volumes": {"a/b": {"secret": 7}}}), "/spec/volumes/a~1b/secret"),
+            (json!({"ref": [{"name": "s"}]}), "/spec/ref"),
+            (json!({"ref": {"name": {"is": "s"}}}), "/spec/ref/name"),
+            (json!({"ref": {"name": "s", "namespace": ["m"]}}), "/spec/ref/namespace"),
+        ] {
+            assert_eq!(found(spec.clone()).as_deref(), Some(place), "{spec}");
         }
     }
 

@@ -16,6 +16,8 @@ pub struct KindSpec {
     pub references: Vec<Reference>,
     /// Where objects select pods. The guard refuses a host object that selects pods of others there.
     pub selectors: Vec<Selector>,
+    /// Which of the tenant's labels and annotations host objects carry.
+    pub keys: TenantKeys,
     /// How pairs live and die.
     pub policy: Policy,
     /// Managed fields, as pointers: managed by the syncer, and removed on the host when the tenant removes them.
@@ -41,6 +43,7 @@ impl KindSpec {
             resource,
             references: Vec::new(),
             selectors: Vec::new(),
+            keys: TenantKeys::All,
             policy: Policy { selection: Selection::All, life: Life::Data },
             managed: ["/spec", "/data"].map(str::to_owned).into(),
             host_subresources: Vec::new(),
@@ -68,6 +71,13 @@ impl KindSpec {
     #[must_use]
     pub fn used(mut self) -> Self {
         self.policy.selection = Selection::Used;
+        self
+    }
+
+    /// Host objects carry of the tenant's labels and annotations only those with these keys.
+    #[must_use]
+    pub fn only_keys(mut self, keys: &'static [&'static str]) -> Self {
+        self.keys = TenantKeys::Only(keys);
         self
     }
 
@@ -114,6 +124,16 @@ impl KindSpec {
     }
 }
 
+/// Which of the tenant's labels and annotations host objects carry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TenantKeys {
+    /// All of them: objects of the host select by them, or read them.
+    All,
+    /// Only those with these keys. Nothing that is synced selects such objects, so what a key would do is make a
+    /// controller of the host act: copy the object to other namespaces, take it for one of its own, release a volume.
+    Only(&'static [&'static str]),
+}
+
 /// How pairs of a kind live and die.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
@@ -139,4 +159,14 @@ pub enum Life {
     Data,
     /// It ran and cannot run again: the virtual object goes too. Deletion has a grace period.
     Process,
+}
+
+impl TenantKeys {
+    /// Whether host objects carry the tenant's label or annotation of this key.
+    pub fn has(self, key: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(keys) => keys.contains(&key),
+        }
+    }
 }

@@ -67,15 +67,22 @@ fn draft(ctx: &Ctx<'_>, mapper: &dyn Mapper, source: &VirtualObject) -> HostObje
 
 fn draft_metadata(ctx: &Ctx<'_>, mapper: &dyn Mapper, source: &VirtualObject) -> Value {
     let names = ctx.names;
-    let mut all_labels = source.labels().map(labels::map_to_host).unwrap_or_default();
-    if mapper.spec().resource.kind().as_str() == "v1/Pod" {
+    let keys = mapper.spec().keys;
+    let of_tenant = |map: Option<&Fields>| {
+        let mut map = map.map(labels::map_to_host).unwrap_or_default();
+        map.retain(|key, _| keys.has(key));
+        map
+    };
+    let mut all_labels = of_tenant(source.labels());
+    let is_pod = mapper.spec().resource.kind().as_str() == "v1/Pod";
+    if is_pod {
         for (key, value) in ctx.lookup.namespace_labels(source.namespace()).iter() {
             all_labels.insert(labels::namespace_label_key(key), value.as_str().into());
         }
     }
     all_labels.extend(labels::scope(names, source.namespace()));
 
-    let mut annotations = source.annotations().map(labels::map_to_host).unwrap_or_default();
+    let mut annotations = of_tenant(source.annotations());
     annotations.remove(LAST_APPLIED);
     // The syncer wrote them on the virtual object; they are no keys of the tenant's.
     for key in [MOVING, ADDON] {
@@ -90,7 +97,8 @@ fn draft_metadata(ctx: &Ctx<'_>, mapper: &dyn Mapper, source: &VirtualObject) ->
         "annotations": annotations,
     });
     if let (Some(owner), Some(metadata)) = (&ctx.facts.owner, metadata.as_object_mut()) {
-        metadata.insert("ownerReferences".into(), json!([owner.reference()]));
+        let reference = if is_pod { owner.controller_reference() } else { owner.reference() };
+        metadata.insert("ownerReferences".into(), json!([reference]));
     }
     metadata
 }

@@ -42,6 +42,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &[
             "conditions",
             "context",
+            "host_controllers",
             "keys",
             "labels",
             "mapper",
@@ -61,6 +62,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "context",
             "diff",
             "digest",
+            "host_controllers",
             "keys",
             "labels",
             "mapper",
@@ -108,6 +110,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("context", &["names", "object", "verdict"]),
     ("diff", &["change", "keys", "names", "object"]),
     ("names", &["keys", "object", "text"]),
+    ("host_controllers", &[]),
     ("keys", &[]),
     ("digest", &[]),
     ("text", &[]),

@@ -40,7 +40,7 @@ fn walk(before: Option<&Value>, after: Option<&Value>, at: &str, found: &mut Vec
             walk_fields(before, &Fields::new(), at, found);
         }
         (before, after) => {
-            let field = field_name(at).replace("~1", "/").replace("~0", "~");
+            let field = field_name(at);
             found.push(Change { field, before: before.map(short), after: after.map(short) });
         }
     }
@@ -124,7 +124,7 @@ mod tests {
         let after = json!({"metadata": {"labels": {"a/b": "x".repeat(200)}}});
         let found = shown(&json!({"metadata": {"labels": {}}}), &after);
         assert!(
-            found[0].starts_with("metadata.labels.a/b: - \"xxx") && found[0].ends_with("x…"),
+            found[0].starts_with("metadata.labels[a/b]: - \"xxx") && found[0].ends_with("x…"),
             "{found:?}"
         );
     }

@@ -11,9 +11,9 @@ use k8s_openapi::api::storage::v1::StorageClass;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams, PostParams};
 use serde_json::{Value, json};
-use weft_core::declared::check::is_dns_label;
 use weft_core::keys::CREATED_NAMESPACE;
 use weft_core::names::Names;
+use weft_core::names::is_dns_label;
 
 use crate::cluster::helm::Release;
 use crate::cluster::host::Host;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use weft_core::declared::check::is_dns_label;
+use weft_core::names::is_dns_label;
 
 use crate::config::Error;
 use crate::config::grants::Entry;

@@ -2,10 +2,11 @@
 //!
 //! [`state`] says in which states a watch can be and what leads from one to the next; [`run`] drives it, with the
 //! requests of each state in [`list`], [`follow`] and [`audit`]; [`page`] reads what is too large in smaller pages, and
-//! [`unreadable`] is for objects that cannot be decoded. [`watch`] is what is watched, [`identity`] the guard
-//! that is asked before anything leaves the store. [`heartbeat`] notices that a server is away, and [`failures`] is what
-//! readiness reports.
+//! [`unreadable`] is for objects that cannot be decoded, [`admit`] for those under names that no server gives. [`watch`] is
+//! what is watched, [`identity`] the guard that is asked before anything leaves the store. [`heartbeat`] notices that a
+//! server is away, and [`failures`] is what readiness reports.
 
+mod admit;
 mod audit;
 mod error;
 pub(crate) mod failures;

@@ -3,7 +3,8 @@
 use std::fmt;
 
 use weft_core::declared::Declaration;
-use weft_core::declared::check::{self, MOST, check_resource, is_dns_label};
+use weft_core::declared::check::{self, MOST, check_resource};
+use weft_core::names::is_dns_label;
 use weft_core::object::{Kind, ResourceType};
 use weft_core::references::Reference;
 use weft_core::spec::Selection;

@@ -13,11 +13,12 @@ use crate::exhaust;
 /// Terminal escapes, line breaks, and a mark that reverses the direction of text.
 const UGLY: &str = "\u{1b}[2J\u{1b}]0;owned\u{7}\r\n\t\u{9b}31m\u{2028}\u{202e}fake line";
 
-/// Does what the annotation `key` of the draft says.
+/// Does what the annotation `key` of the tenant's object says. Not every draft has the tenant's annotations.
 pub(crate) fn act(request: &Request, key: &str) -> Outcome {
-    let draft: Value = serde_json::from_str(&request.draft).unwrap_or_default();
+    let source = request.virtual_object.as_deref().unwrap_or_default();
+    let source: Value = serde_json::from_str(source).unwrap_or_default();
     let annotation =
-        |key: &str| draft.get("metadata")?.get("annotations")?.get(key)?.as_str().map(str::to_owned);
+        |key: &str| source.get("metadata")?.get("annotations")?.get(key)?.as_str().map(str::to_owned);
     let with = annotation("guest.test/with").unwrap_or_default();
     match annotation(key).as_deref() {
         Some(action) => edits(action, &with)

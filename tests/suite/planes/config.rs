@@ -160,17 +160,17 @@ fn content_follows_and_what_others_do_on_the_host_is_corrected() -> Result<()> {
 }
 
 #[test]
-fn types_of_secrets_are_kept_but_for_those_that_host_controllers_act_on() -> Result<()> {
+fn types_of_secrets_are_kept_but_for_those_that_host_controllers_may_act_on() -> Result<()> {
     in_shared_world(async |world, namespace| {
         let both = Both::of(world, namespace).await?;
         let docker = json!({".dockerconfigjson": "e30="});
-        let kinds =
-            [("pull", "kubernetes.io/dockerconfigjson", docker), ("mine", "example.com/mine", json!({}))];
-        for (name, kind, data) in kinds {
+        let pull = "kubernetes.io/dockerconfigjson";
+        let kinds = [("pull", pull, pull, docker), ("mine", "example.com/mine", "Opaque", json!({}))];
+        for (name, kind, on_host, data) in kinds {
             let secret = json!({"metadata": {"name": name}, "type": kind, "data": data, "immutable": true});
             both.create::<Secret>(secret).await?;
             both.create_pod(name, json!({"imagePullSecrets": [{"name": name}]})).await?;
-            let host = says::<Secret>(&both, name, "/type", &json!(kind)).await?;
+            let host = says::<Secret>(&both, name, "/type", &json!(on_host)).await?;
             ensure!(host["immutable"] == true, "{host}");
         }
         let annotations = json!({"kubernetes.io/service-account.name": "default"});

@@ -18,7 +18,7 @@ use weft_tests::shared::in_own_world;
 use weft_tests::tenant::Tenant;
 use weft_tests::world::{Options, World};
 
-use super::both::{Both, Namespaced, at, create, edit, text};
+use super::both::{Both, Namespaced, at, create, text};
 use super::place::{Place, with};
 
 /// A name that is taken is tried again after a pause that grows.
@@ -117,7 +117,8 @@ fn the_printed_role_is_what_the_syncer_may_do_and_all_of_it_is_used() -> Result<
     })
 }
 
-/// The life of one object of every kind: its name is taken at first, then it is created, changed and deleted.
+/// The life of one object of every kind: its name is taken at first, then it is created, edited on the host by others,
+/// corrected, and deleted.
 async fn live(tenant: &Tenant) -> Result<()> {
     Place::fresh(tenant, "shop").await?;
     let both = Both::of_tenant(tenant, "shop").await?;
@@ -165,10 +166,10 @@ async fn life_of<K: Namespaced>(both: &Both, name: &str, object: Value) -> Resul
     })
     .await?;
 
-    edit(&both.virtual_api::<K>(), name, json!({"metadata": {"labels": {"changed": "yes"}}})).await?;
-    eventually(&format!("the change of the {} {name} is on the host", K::kind(&())), SOON, async || {
+    both.edit_host::<K>(name, json!({"metadata": {"labels": {"weft.dev/namespace": "theirs"}}})).await?;
+    eventually(&format!("the label of the {} {name} is ours again", K::kind(&())), SOON, async || {
         let host = both.host::<K>(name).await?;
-        ensure!(text(&host, "/metadata/labels/changed") == "yes", "{host}");
+        ensure!(text(&host, "/metadata/labels/weft.dev~1namespace") == "shop", "{host}");
         Ok(())
     })
     .await?;

@@ -2,6 +2,7 @@
 
 use super::Declaration;
 use crate::labels;
+use crate::names::is_dns_label;
 use crate::object::ResourceType;
 use crate::paths;
 use crate::references::Reference;
@@ -112,15 +113,6 @@ pub fn check_resource(at: &str, resource: &ResourceType) -> Result<(), Invalid> 
         return Err(invalid(at, "kind", format!("the group {:?} is no DNS name", resource.group)));
     }
     Ok(())
-}
-
-/// Whether `text` is an RFC 1123 label.
-pub fn is_dns_label(text: &str) -> bool {
-    let is_inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    (1..=63).contains(&text.len())
-        && text.bytes().all(is_inner)
-        && !text.starts_with('-')
-        && !text.ends_with('-')
 }
 
 fn check_open(at: &str, resource: &ResourceType) -> Result<(), Invalid> {

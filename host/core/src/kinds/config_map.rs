@@ -1,4 +1,4 @@
-//! ConfigMap: copied as it is, while something on the host uses it.
+//! ConfigMap: its data is copied as it is, while something on the host uses it.
 
 use std::sync::LazyLock;
 
@@ -15,7 +15,11 @@ use crate::verdict::Verdict;
 pub struct ConfigMap;
 
 static SPEC: LazyLock<KindSpec> = LazyLock::new(|| {
-    KindSpec::core("ConfigMap", "configmaps").used().managed(["/data", "/binaryData", "/immutable"])
+    KindSpec::core("ConfigMap", "configmaps").used().only_keys(&[]).managed([
+        "/data",
+        "/binaryData",
+        "/immutable",
+    ])
 });
 
 impl Mapper for ConfigMap {

@@ -1,19 +1,20 @@
 //! EndpointSlice: those that people write, for Services without a selector or for none; controllers' are not copied.
 
-use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
-use super::endpoints::{self, items_mut, service_key, target_to_host, without_selector};
+use super::endpoints::{self, items_mut, target_to_host, without_selector};
 use crate::context::Ctx;
+use crate::host_controllers::{self, SERVICE_IMPORT_LABEL};
 use crate::mapper::{Mapper, Patcher};
-use crate::object::{HostObject, Key, Object, VirtualName, VirtualObject};
+use crate::object::{HostObject, Object, VirtualName, VirtualObject};
+use crate::references::Reference;
 use crate::spec::KindSpec;
 use crate::verdict::Verdict;
 
 /// Label: who writes the slice.
 const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 /// Label: the Service that the slice belongs to.
-pub const SERVICE_LABEL: &str = "kubernetes.io/service-name";
+pub const SERVICE_LABEL: &str = host_controllers::SERVICE_LABEL.0;
 
 /// Makes slices from the selectors of Services.
 const CONTROLLER: &str = "endpointslice-controller.k8s.io";
@@ -27,6 +28,7 @@ pub struct EndpointSlice;
 static SPEC: LazyLock<KindSpec> = LazyLock::new(|| {
     KindSpec::core("EndpointSlice", "endpointslices")
         .in_group("discovery.k8s.io")
+        .references([host_controllers::SERVICE_LABEL, SERVICE_IMPORT_LABEL].map(Reference::in_label))
         .managed(["/endpoints", "/ports"])
 });
 
@@ -35,19 +37,13 @@ impl Mapper for EndpointSlice {
         &SPEC
     }
 
-    fn targets(&self, source: &VirtualObject) -> BTreeSet<Key> {
-        service_of(source).map(service_key).into_iter().collect()
-    }
-
     fn to_host(&self, ctx: &Ctx<'_>, source: &VirtualObject, mut draft: HostObject) -> Verdict<HostObject> {
         // Both controllers run on the host as well, and make slices of their own there.
         if is_made_by_controller(source) || source.label(MANAGED_BY) == Some(MIRRORING_CONTROLLER) {
             return Err(endpoints::made_by_the_host());
         }
         if let Some(service) = service_of(source) {
-            let host_name = ctx.names.host_name(&service);
             without_selector(ctx, service)?;
-            draft.labels_mut().insert(SERVICE_LABEL.to_owned(), host_name.as_str().into());
         }
         for endpoint in items_mut(draft.pointer_mut("/endpoints")) {
             target_to_host(ctx, source.namespace(), endpoint);

@@ -7,8 +7,10 @@ use serde_json::Value;
 
 use super::service;
 use crate::context::Ctx;
+use crate::host_controllers::SERVICE_IMPORT_LABEL;
 use crate::mapper::Mapper;
 use crate::object::{HostObject, Key, Kind, Object, VirtualName, VirtualObject};
+use crate::references::Reference;
 use crate::spec::KindSpec;
 use crate::verdict::{Hold, Verdict};
 
@@ -21,8 +23,11 @@ const LEADER: &str = "control-plane.alpha.kubernetes.io/leader";
 #[derive(Debug)]
 pub struct Endpoints;
 
-static SPEC: LazyLock<KindSpec> =
-    LazyLock::new(|| KindSpec::core("Endpoints", "endpoints").managed(["/subsets"]));
+static SPEC: LazyLock<KindSpec> = LazyLock::new(|| {
+    KindSpec::core("Endpoints", "endpoints")
+        .references([Reference::in_label(SERVICE_IMPORT_LABEL)])
+        .managed(["/subsets"])
+});
 
 impl Mapper for Endpoints {
     fn spec(&self) -> &KindSpec {

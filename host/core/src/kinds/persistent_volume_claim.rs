@@ -10,6 +10,7 @@ use std::sync::LazyLock;
 use serde_json::Value;
 
 use crate::context::Ctx;
+use crate::host_controllers::STORAGE_CLASS;
 use crate::mapper::{Mapper, Patcher};
 use crate::object::{Fields, HostObject, Object, VirtualObject};
 use crate::references::Reference;
@@ -18,15 +19,14 @@ use crate::verdict::{By, Hold, Verdict};
 
 pub mod volume;
 
-/// Annotations of the host's volume controllers that show the tenant the state of the claim.
+/// Annotations of the host's volume controllers that show the tenant the state of the claim. That of the node which the
+/// scheduler chose is not among them, because it names a host node.
 const TAKEN: &[&str] = &[
     "pv.kubernetes.io/bind-completed",
     "pv.kubernetes.io/bound-by-controller",
     "volume.beta.kubernetes.io/storage-provisioner",
     "volume.kubernetes.io/storage-provisioner",
 ];
-/// Annotation: the node that the scheduler chose. Not taken back, because it names a host node.
-const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
 /// Where a claim says what its volume begins with.
 const SOURCES: &[&str] = &["dataSource", "dataSourceRef"];
 
@@ -38,6 +38,7 @@ static SPEC: LazyLock<KindSpec> = LazyLock::new(|| {
     // Sources of other kinds are refused, so these name claims whenever they matter.
     let source = |field: &&str| Reference::new(&format!("/spec/{field}/name"), "v1/PersistentVolumeClaim");
     KindSpec::core("PersistentVolumeClaim", "persistentvolumeclaims")
+        .only_keys(&[STORAGE_CLASS])
         .references(SOURCES.iter().map(source))
         .managed(["/spec/resources/requests", "/spec/volumeAttributesClassName"])
         .with_conditions()
@@ -49,9 +50,6 @@ impl Mapper for PersistentVolumeClaim {
     }
 
     fn to_host(&self, _ctx: &Ctx<'_>, source: &VirtualObject, mut draft: HostObject) -> Verdict<HostObject> {
-        for annotation in TAKEN.iter().chain([&SELECTED_NODE]) {
-            draft.annotations_mut().remove(*annotation);
-        }
         let spec = draft.spec_mut();
         spec.remove("volumeName");
         for field in SOURCES {

@@ -7,10 +7,12 @@ use serde_json::Value;
 use crate::change::Change;
 use crate::context::Ctx;
 use crate::diff;
+use crate::host_controllers::SERVICE_IMPORT_LABEL;
 use crate::keys::DIGEST;
 use crate::labels;
 use crate::mapper::{Mapper, Patcher};
 use crate::object::{Fields, HostObject, Object, VirtualName, VirtualObject};
+use crate::references::Reference;
 use crate::selectors::Selector;
 use crate::spec::KindSpec;
 use crate::verdict::{Hold, Verdict};
@@ -38,6 +40,7 @@ pub struct Service;
 
 static SPEC: LazyLock<KindSpec> = LazyLock::new(|| {
     KindSpec::core("Service", "services")
+        .references([Reference::in_label(SERVICE_IMPORT_LABEL)])
         .selectors([Selector::labels("/spec/selector")])
         .with_conditions()
         .managed([

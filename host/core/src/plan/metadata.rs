@@ -50,24 +50,66 @@ fn map_patch(desired: Option<&Fields>, current: Option<&Fields>, applied: Option
     gone.chain(changed.map(|(key, value)| (key.clone(), value.clone()))).collect()
 }
 
-/// The owner references of `host` with ours added, if ours are not there.
+/// The owner references of `host` with ours as they should be, if they are not. An object has one controller at most, so
+/// where another one was quicker, ours is none.
 fn missing_owners(desired: &HostObject, host: &HostObject) -> Option<Value> {
     let list = |object: &HostObject| {
         object.pointer("/metadata/ownerReferences").and_then(Value::as_array).cloned().unwrap_or_default()
     };
-    let mut owners = list(host);
-    let is_there =
-        |ours: &Value, owners: &[Value]| owners.iter().any(|owner| owner.get("uid") == ours.get("uid"));
-    let missing: Vec<Value> = list(desired).into_iter().filter(|ours| !is_there(ours, &owners)).collect();
-    if missing.is_empty() {
+    let (ours, current) = (list(desired), list(host));
+    let is_ours = |owner: &&Value| ours.iter().any(|mine| mine.get("uid") == owner.get("uid"));
+    let (mine, others): (Vec<&Value>, Vec<&Value>) = current.iter().partition(is_ours);
+    let is_controlled = others.iter().any(|owner| is_controller(owner));
+    let wanted: Vec<Value> =
+        ours.iter().map(|mine| if is_controlled { no_controller(mine) } else { mine.clone() }).collect();
+    let is_there = |wanted: &Value| {
+        mine.iter()
+            .any(|mine| mine.get("uid") == wanted.get("uid") && is_controller(mine) == is_controller(wanted))
+    };
+    if wanted.iter().all(is_there) {
         return None;
     }
-    owners.extend(missing);
-    Some(Value::Array(owners))
+    Some(others.into_iter().cloned().chain(wanted).collect())
+}
+
+fn is_controller(owner: &Value) -> bool {
+    owner.get("controller").and_then(Value::as_bool).unwrap_or(false)
+}
+
+fn no_controller(owner: &Value) -> Value {
+    let mut owner = owner.clone();
+    if let Some(fields) = owner.as_object_mut() {
+        fields.remove("controller");
+    }
+    owner
 }
 
 fn merge_metadata(body: &mut Value, metadata: Value) {
     if let (Some(body), Value::Object(metadata)) = (body.as_object_mut(), metadata) {
         child_mut(body, "metadata").extend(metadata);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The owners after the patch, for a host object with these; none if nothing changes.
+    fn owners_of(host: Value) -> Option<Value> {
+        let of =
+            |owners: Value| HostObject::from_json(json!({"metadata": {"ownerReferences": owners}})).unwrap();
+        missing_owners(&of(json!([{"uid": "ours", "controller": true}])), &of(host))
+    }
+
+    #[test]
+    fn our_reference_is_the_controllers_unless_another_one_was_quicker() {
+        let (ours, other) = (json!({"uid": "ours", "controller": true}), json!({"uid": "other"}));
+        assert_eq!(owners_of(json!([ours])), None);
+        assert_eq!(owners_of(json!([other, ours])), None);
+        assert_eq!(owners_of(json!([])), Some(json!([ours])));
+        assert_eq!(owners_of(json!([{"uid": "ours"}, other])), Some(json!([other, ours])));
+        let adopted = json!({"uid": "set", "controller": true});
+        assert_eq!(owners_of(json!([{"uid": "ours"}, adopted])), None);
+        assert_eq!(owners_of(json!([adopted])), Some(json!([adopted, {"uid": "ours"}])));
     }
 }

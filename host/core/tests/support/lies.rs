@@ -102,6 +102,12 @@ pub(crate) fn lying(case: &Case, lie: Lie, writes: &str) -> Chain {
 /// `base` with a liar behind it that may write `writes`.
 pub(crate) fn behind(base: Arc<dyn Mapper>, lie: Lie, writes: &str) -> Chain {
     let mut chain = Chain::new(base);
+    chain.followed_by(liar(lie, writes));
+    chain
+}
+
+/// A liar that may write `writes`.
+pub(crate) fn liar(lie: Lie, writes: &str) -> Arc<Liar> {
     let terms = Terms {
         to_host: true,
         to_virtual: true,
@@ -109,8 +115,7 @@ pub(crate) fn behind(base: Arc<dyn Mapper>, lie: Lie, writes: &str) -> Chain {
         virtual_writes: vec![writes.to_owned()],
         on_failure: OnFailure::Hold,
     };
-    chain.followed_by(Arc::new(Liar { terms, lie }));
-    chain
+    Arc::new(Liar { terms, lie })
 }
 
 /// Sets the value at a pointer whose parent is there.
@@ -239,6 +244,12 @@ fn harmful() -> Vec<(String, Value)> {
         ("/spec/selector/weft.dev~1cluster", json!("other")),
         ("/metadata/labels/weft.dev~1cluster", json!("other")),
         ("/metadata/annotations/weft.dev~1identity", json!("{}")),
+        ("/metadata/labels/kubernetes.io~1service-name", json!("my-vcluster")),
+        ("/metadata/annotations/kubernetes.io~1service-account.name", json!("weft-my-vcluster")),
+        ("/metadata/annotations/volume.kubernetes.io~1selected-node", json!("node-1")),
+        ("/type", json!("kubernetes.io/service-account-token")),
+        ("/spec/volumeName", json!("pvc-1")),
+        ("/spec/dataSourceRef", json!({"kind": "PersistentVolumeClaim", "name": "a", "namespace": "team-b"})),
         ("/status", json!({"conditions": [{"type": "other.plugins.weft.dev/Ready", "status": "True"}]})),
         ("/\u{1b}[31m\n", json!(1)),
     ]

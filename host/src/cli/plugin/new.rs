@@ -8,8 +8,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
-use weft_core::declared::check::{check_kind, is_dns_label};
+use weft_core::declared::check::check_kind;
 use weft_core::kinds;
+use weft_core::names::is_dns_label;
 use weft_core::object::ResourceType;
 
 use crate::cli::output::{good, note, print};

@@ -11,6 +11,7 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use weft_core::names::is_object_name;
 use weft_core::object::Object;
 
 use crate::engine::cache::packed::{Packed, Packer};
@@ -29,7 +30,8 @@ const TREES: usize = 64;
 pub(crate) enum Change {
     /// The object is new or newer than what was there.
     Stored,
-    /// The object is as old as what is there, or older.
+    /// The object is as old as what is there, or older; or it has a name that no server gives: whoever found it here would
+    /// make URLs of that.
     Known,
 }
 
@@ -244,7 +246,7 @@ impl<S> State<S> {
     fn put(&mut self, object: Arc<Object<S>>, is_unshown: bool) -> Change {
         let name = join(object.namespace(), object.name());
         let version = version_of(&object);
-        if !self.is_new(&name, &version) {
+        if !is_object_name(object.namespace(), object.name()) || !self.is_new(&name, &version) {
             return Change::Known;
         }
         self.objects.insert(name.clone(), Entry { version, body: Body::Tree(object), is_unshown });
@@ -314,6 +316,20 @@ mod tests {
         assert_eq!(store.put(object("10")), Change::Stored);
         assert_eq!(store.put(object("9")), Change::Known);
         assert_eq!(version_of(&store.get("a", "b").unwrap()).as_str(), "10");
+    }
+
+    #[test]
+    fn an_object_under_a_name_that_no_server_gives_is_not_stored() {
+        let store = Store::<weft_core::object::Virtual>::default();
+        for (namespace, name) in [("a", "../b"), ("a", ""), ("..", "b"), ("a", "b,c")] {
+            let metadata = json!({"namespace": namespace, "name": name, "resourceVersion": "1"});
+            let object = || Arc::new(VirtualObject::from_json(json!({"metadata": metadata})).unwrap());
+            assert_eq!(store.put(object()), Change::Known);
+            assert_eq!((store.put_answer(object()), store.readmit(object())), (Change::Known, Change::Known));
+            let version = ResourceVersion::new("1");
+            assert_eq!(store.put_unreadable(namespace, name, version.clone(), &version), Change::Known);
+            assert!(!store.contains(namespace, name), "{namespace} {name}");
+        }
     }
 
     #[test]

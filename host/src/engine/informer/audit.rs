@@ -31,6 +31,9 @@ impl<S: 'static> Watch<S> {
         }
         for item in &items {
             let Head { metadata } = serde_json::from_str(item.get()).map_err(Error::Page)?;
+            if !self.admits(&metadata.namespace, &metadata.name) {
+                continue;
+            }
             let version = ResourceVersion::new(&metadata.version);
             // What is newer than our place in the watch is still to come.
             if !version.is_newer_than(seen)

@@ -56,6 +56,8 @@ impl<S: 'static> Watch<S> {
 
     fn carry_out(&self, effect: Effect<'_>, version: &ResourceVersion) {
         match effect {
+            Effect::Put { head, .. } if !self.admits(&head.namespace, &head.name) => {}
+            Effect::Remove { namespace, name, .. } if !self.admits(&namespace, &name) => {}
             Effect::Put { head, object } => match self.store.shown(&head.namespace, &head.name, version) {
                 Ordering::Greater => match api::decode(object.as_bytes()) {
                     Ok(object) => self.put(object),

@@ -41,24 +41,31 @@ impl<S: 'static> Watch<S> {
             self.store.forget_versions();
         }
         for item in items {
-            listed.insert(self.store_item(item.get(), &version)?);
+            listed.extend(self.store_item(item.get(), &version)?);
         }
         Ok(metadata)
     }
 
-    /// Stores an item of a list of this version; returns its name. What cannot be decoded counts as listed too: it is there.
-    fn store_item(&self, item: &str, version: &ResourceVersion) -> Result<(String, String), Error> {
+    /// Stores an item of a list of this version; returns its name, if it is one. What cannot be decoded counts as listed too: it
+    /// is there.
+    fn store_item(&self, item: &str, version: &ResourceVersion) -> Result<Option<(String, String)>, Error> {
         match api::decode(item.as_bytes()) {
             Ok(mut object) => {
+                if !self.admits(object.namespace(), object.name()) {
+                    return Ok(None);
+                }
                 self.set_type(&mut object);
                 let name = (object.namespace().to_owned(), object.name().to_owned());
                 self.put_listed(object, version);
-                Ok(name)
+                Ok(Some(name))
             }
             Err(error) => {
                 let Head { metadata } = serde_json::from_str(item).map_err(Error::Page)?;
+                if !self.admits(&metadata.namespace, &metadata.name) {
+                    return Ok(None);
+                }
                 self.pass_over(&metadata, &error, version);
-                Ok((metadata.namespace.into_owned(), metadata.name.into_owned()))
+                Ok(Some((metadata.namespace.into_owned(), metadata.name.into_owned())))
             }
         }
     }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use weft_core::names::is_object_name;
 use weft_core::object::Object;
 
 use super::names::{Name, join, owned, split};
@@ -33,6 +34,9 @@ impl<S> Store<S> {
         version: ResourceVersion,
         seen: &ResourceVersion,
     ) -> Change {
+        if !is_object_name(namespace, name) {
+            return Change::Known;
+        }
         let name = join(namespace, name);
         let mut state = self.lock();
         if state.follow_list(&name, &version, seen) == Change::Known || !state.is_new(&name, &version) {
