@@ -33,7 +33,23 @@ const PARTS: &[(&str, &[&str])] = &[
     ),
     // What people do with whole virtual clusters, on their own machines.
     ("cluster", &["config"]),
-    ("run", &["addons", "api", "config", "control", "engine", "folder", "plugin", "registry", "telemetry"]),
+    (
+        "run",
+        &[
+            "addons",
+            "api",
+            "config",
+            "control",
+            "engine",
+            "folder",
+            "kubelet",
+            "plugin",
+            "registry",
+            "telemetry",
+        ],
+    ),
+    // It asks the engine which host pod stands for a virtual one, and writes nothing.
+    ("kubelet", &["api", "config", "engine"]),
     ("permissions", &["config", "registry"]),
     ("author", &["config", "plugin", "registry", "yaml"]),
     // The engine and the plugins meet only as traits of the core and of the registry.
@@ -58,6 +74,7 @@ const ENGINE: &[(&str, &[&str])] = &[
     ("companions", &["apply", "cache", "queue", "resources"]),
     ("events", &["apply", "cache", "resources"]),
     ("health", &["cache", "informer"]),
+    ("pods", &["cache"]),
     ("informer", &["cache", "resources"]),
     ("cache", &["queue"]),
     ("queue", &[]),
