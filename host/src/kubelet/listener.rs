@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::Request;
+use http::header::{CONNECTION, HeaderValue};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -115,10 +116,14 @@ impl Connection {
         let (opened, relay) = (Mutex::new(None::<Stream>), &self.relay);
         let answer = service_fn(async |request: Request<Incoming>| {
             let refusal = refusal(is_api_server, room.is_some());
-            let (response, stream) = match refusal {
+            let (mut response, stream) = match refusal {
                 Some(refusal) => (refusal.into_response(), None),
                 None => relay.answer(request).await,
             };
+            if stream.is_none() {
+                // One request a connection. hyper would say so with the answer to an upgrade, too.
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
             *opened.lock().unwrap_or_else(PoisonError::into_inner) = stream;
             Ok::<_, Infallible>(response)
         });
@@ -126,7 +131,6 @@ impl Connection {
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD)
             .max_buf_size(LARGEST_HEAD)
-            .keep_alive(false)
             .serve_connection(TokioIo::new(secured), answer)
             .with_upgrades()
             .await;
