@@ -13,6 +13,8 @@ mod listener;
 mod query;
 mod refusal;
 mod relay;
+#[cfg(test)]
+mod testing;
 mod tls;
 
 use std::net::SocketAddr;

@@ -85,3 +85,34 @@ fn unreadable(path: &Path) -> impl FnOnce(pem::Error) -> Error {
     let path = path.to_owned();
     |source| Error::File { path, source }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use crate::kubelet::testing::{Authority, keys};
+
+    #[test]
+    fn keys_that_cannot_be_used_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let good = keys(&folder, &Authority::new("weft-ca"));
+        server(&good).unwrap();
+        let text = |keys: KubeletTls| server(&keys).unwrap_err().to_string();
+        let missing = KubeletTls { key: "/nowhere/kubelet.key".into(), ..good.clone() };
+        assert!(text(missing).contains("/nowhere/kubelet.key"));
+        let empty = folder.path().join("empty");
+        std::fs::write(&empty, "").unwrap();
+        let text_of_empty = text(KubeletTls { client_authority: empty.clone(), ..good.clone() });
+        assert!(text_of_empty.contains("empty has no certificate"), "{text_of_empty}");
+        assert!(
+            text(KubeletTls { certificate: good.client_authority.clone(), ..good }).contains("and its key")
+        );
+    }
+
+    #[test]
+    fn a_client_without_certificates_is_not_the_api_server() {
+        assert!(!is_api_server(None));
+        assert!(!is_api_server(Some(&[])));
+        assert!(!is_api_server(Some(&[CertificateDer::from(vec![1, 2, 3])])));
+    }
+}
