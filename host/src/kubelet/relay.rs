@@ -202,7 +202,7 @@ mod tests {
             host.shutdown().await.unwrap();
         };
         let mut read = String::new();
-        let (_, got) = tokio::join!(writing, soon(client.read_to_string(&mut read)));
+        let ((), got) = tokio::join!(writing, soon(client.read_to_string(&mut read)));
         got.unwrap();
         assert_eq!(read.len(), tail.len());
     }

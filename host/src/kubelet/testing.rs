@@ -126,12 +126,9 @@ impl Endpoint {
         let name = "localhost".try_into().unwrap();
         let mut client = connector.connect(name, self.open().await).await?;
         let (line, headers) = head.split_once('|').unwrap_or((head, ""));
-        let headers: String = headers
-            .split('|')
-            .filter(|header| !header.is_empty())
-            .map(|header| format!("{header}\r\n"))
-            .collect();
-        let head = format!("{line} HTTP/1.1\r\nHost: kubelet\r\n{headers}\r\n");
+        let mut lines = vec![format!("{line} HTTP/1.1"), "Host: kubelet".to_owned()];
+        lines.extend(headers.split('|').filter(|header| !header.is_empty()).map(str::to_owned));
+        let head = format!("{}\r\n\r\n", lines.join("\r\n"));
         client.write_all(head.as_bytes()).await?;
         Ok(client)
     }

@@ -4,16 +4,25 @@ use std::fs;
 use std::process::{Output, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::Api;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::net::TcpStream;
 use tokio::process::{Child, ChildStdout};
 use weft_tests::binaries::modules::Program;
 use weft_tests::eventually::eventually;
 use weft_tests::installed::Person;
+use weft_tests::node::Node;
 use weft_tests::node::images::{BUSYBOX, PROBE};
 use weft_tests::shared::on_shared_node;
 
 use super::cluster::{Cluster, LONG, PATIENCE};
+
+/// So many must be possible at once, and each may take so much of the syncer's memory, in KiB.
+const STREAMS: usize = 200;
+const LARGEST_STREAM: usize = 256;
 
 #[test]
 #[ignore = "needs root and a real node: cargo verify nodes"]
@@ -29,8 +38,10 @@ fn streams_work_in_a_virtual_cluster_as_on_its_host() -> Result<()> {
         for side in sides {
             side.behaves().await.with_context(|| format!("on the {} cluster", side.name))?;
         }
+        cluster.run_probe("default").await?;
         others_are_refused(&person, &cluster).await?;
-        cluster.works("afterwards").await?;
+        many_are_open_at_once(node, &person, &cluster).await?;
+        they_end_with_the_syncer_and_work_after_it(&person, &cluster).await?;
         cluster.delete().await
     })
 }
@@ -165,7 +176,6 @@ impl Side<'_> {
 
 /// What the kubelet's endpoint does not do: the rest of a kubelet, and containers that are not in the tenant's pod.
 async fn others_are_refused(person: &Person, cluster: &Cluster<'_>) -> Result<()> {
-    cluster.run_probe("default").await?;
     let node = cluster.kubectl(&["get", "nodes", "-o", "jsonpath={.items[0].metadata.name}"], "").await?;
     let connect = ["connect", cluster.name(), "-n", cluster.namespace(), "--", "kubectl"];
     for path in ["pods", "stats/summary", "configz", "runningpods/"] {
@@ -178,6 +188,58 @@ async fn others_are_refused(person: &Person, cluster: &Cluster<'_>) -> Result<()
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(!output.status.success() && said.contains("other"), "{said}");
     Ok(())
+}
+
+/// Two hundred ports forwarded by WebSockets, which the virtual API server passes to the kubelet as they are.
+async fn many_are_open_at_once(node: &Node, person: &Person, cluster: &Cluster<'_>) -> Result<()> {
+    let connect = ["connect", cluster.name(), "-n", cluster.namespace(), "--print"];
+    let kubeconfig = Kubeconfig::from_yaml(&person.weft(&connect).await?)?;
+    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+    let pods: Api<Pod> = Api::namespaced(Client::try_from(config)?, "default");
+    let before = memory_of_syncer(node).await?;
+    let mut open = Vec::new();
+    for _ in 0..STREAMS {
+        let mut forwarder = soon(pods.portforward("probe", &[8080])).await??;
+        let stream = forwarder.take_stream(8080).context("a stream of the port")?;
+        open.push((forwarder, stream));
+    }
+    let grown = memory_of_syncer(node).await?.saturating_sub(before);
+    ensure!(grown <= STREAMS * LARGEST_STREAM, "{STREAMS} streams take {grown} KiB");
+    for (_, stream) in &mut open {
+        stream.write_all(b"GET / HTTP/1.0\r\nHost: web\r\n\r\n").await?;
+        let mut answer = String::new();
+        soon(stream.read_to_string(&mut answer)).await??;
+        ensure!(answer.contains("200 OK"), "{answer:?}");
+    }
+    Ok(())
+}
+
+/// What the process takes, in KiB.
+async fn memory_of_syncer(node: &Node) -> Result<usize> {
+    let find = "for process in /proc/[0-9]*; do tr '\\0' ' ' < $process/cmdline | grep -q ' syncer --config ' \
+                && grep VmRSS $process/status && break; done";
+    let line = node.run(&["sh", "-c", find]).await?;
+    line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).with_context(|| format!("{line:?}"))
+}
+
+/// What is open ends, and does not hang; what is opened afterwards works.
+async fn they_end_with_the_syncer_and_work_after_it(person: &Person, cluster: &Cluster<'_>) -> Result<()> {
+    let follow = ["connect", cluster.name(), "-n", cluster.namespace(), "--", "kubectl", "-n", "default"];
+    let follow = [&follow[..], &["logs", "probe", "-f"]].concat();
+    let mut command = person.command("weft", &follow);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
+    let mut child = command.spawn()?;
+    let mut lines = BufReader::new(child.stdout.take().context("it has an output")?).lines();
+    soon(lines.next_line()).await??.context("the log begins")?;
+    cluster.kill("syncer").await?;
+    soon(child.wait()).await??;
+    eventually("a command runs in the pod", LONG, async || {
+        cluster
+            .kubectl(&["-n", "default", "exec", "probe", "--", "/probe", "get", "http://127.0.0.1:8080/"], "")
+            .await
+    })
+    .await
+    .map(drop)
 }
 
 /// For what must come by itself.

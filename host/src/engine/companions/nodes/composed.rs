@@ -71,7 +71,7 @@ fn fields(name: &str, state: &State, kubelet: Option<&Kubelet>) -> Value {
 }
 
 /// The API server takes the first type of `--kubelet-preferred-address-types` that a node has: by default Hostname, then
-/// InternalDNS. So a node with a kubelet has no Hostname, which nobody could resolve, and keeps an InternalIP for people.
+/// `InternalDNS`. So a node with a kubelet has no Hostname, which nobody could resolve; an `InternalIP` stays, for people.
 fn addresses(name: &str, kubelet: Option<&Kubelet>) -> Value {
     let first = match kubelet {
         Some(kubelet) => json!({"type": "InternalDNS", "address": kubelet.address}),
