@@ -4,6 +4,8 @@ use std::fs;
 use std::process::{Output, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
+use futures::future::try_join_all;
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::Api;
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -23,6 +25,8 @@ use super::cluster::{Cluster, LONG, PATIENCE};
 /// So many must be possible at once, and each may take so much of the syncer's memory, in KiB.
 const STREAMS: usize = 200;
 const LARGEST_STREAM: usize = 256;
+/// So many are opened at the same time.
+const OPENERS: usize = 16;
 
 #[test]
 #[ignore = "needs root and a real node: cargo verify nodes"]
@@ -197,21 +201,22 @@ async fn many_are_open_at_once(node: &Node, person: &Person, cluster: &Cluster<'
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
     let pods: Api<Pod> = Api::namespaced(Client::try_from(config)?, "default");
     let before = memory_of_syncer(node).await?;
-    let mut open = Vec::new();
-    for _ in 0..STREAMS {
+    let open = stream::iter(0..STREAMS).map(|_| async {
         let mut forwarder = soon(pods.portforward("probe", &[8080])).await??;
         let stream = forwarder.take_stream(8080).context("a stream of the port")?;
-        open.push((forwarder, stream));
-    }
+        anyhow::Ok((forwarder, stream))
+    });
+    let mut open: Vec<_> = open.buffer_unordered(OPENERS).try_collect().await?;
     let grown = memory_of_syncer(node).await?.saturating_sub(before);
     ensure!(grown <= STREAMS * LARGEST_STREAM, "{STREAMS} streams take {grown} KiB");
-    for (_, stream) in &mut open {
+    let answers = open.iter_mut().map(async |(_, stream)| {
         stream.write_all(b"GET / HTTP/1.0\r\nHost: web\r\n\r\n").await?;
         let mut answer = String::new();
         soon(stream.read_to_string(&mut answer)).await??;
         ensure!(answer.contains("200 OK"), "{answer:?}");
-    }
-    Ok(())
+        Ok(())
+    });
+    try_join_all(answers).await.map(drop)
 }
 
 /// What the process takes, in KiB.
