@@ -86,6 +86,12 @@ impl<S> Api<S> {
         self.learn(scope, response).map(|response| lease.chunks(response.into_body()))
     }
 
+    /// Sends a request and gives the answer as it is, a refusal too. It is for what a person does at the other end: it waits for
+    /// nothing, and ends neither with the client nor in time, as a terminal may be silent for hours.
+    pub async fn relay(&self, request: Request<Body>) -> Result<Response<Body>, Error> {
+        self.pool.client().send(request).await.map_err(transport)
+    }
+
     /// Waits while the server is away; fails while it wants to be left alone, so that whoever waits can do something else.
     async fn pass(&self, request: &Request<Vec<u8>>) -> Result<Scope, Error> {
         self.gate.pass().await;

@@ -8,6 +8,7 @@ pub mod deploy;
 pub mod dns;
 pub mod docs;
 pub mod grants;
+mod kubelet;
 mod mappings;
 mod plugins;
 mod schema;
@@ -26,6 +27,7 @@ use deploy::Deploy;
 use dns::Dns;
 
 pub use control_plane::{ControlPlane, Folders};
+pub use kubelet::{Kubelet, KubeletTls};
 pub use mappings::{DeclaredMapping, DeclaredReference, DeclaredSelection};
 pub use plugins::{Grants, Plugins};
 pub(crate) use schema::nearest;
@@ -67,6 +69,9 @@ pub struct Config {
     /// Limits of the sync engine.
     #[serde(default)]
     pub engine: Engine,
+    /// What answers `kubectl logs`, `exec`, `attach`, `cp` and `port-forward`.
+    #[serde(default)]
+    pub kubelet: Kubelet,
     /// The virtual cluster's own API server, controllers and storage, where weft runs them.
     #[serde(default)]
     pub control_plane: Option<ControlPlane>,
@@ -247,6 +252,7 @@ impl Config {
         self.control_plane.as_ref().map_or(Ok(()), ControlPlane::check)?;
         self.plugins.check()?;
         self.dns.check()?;
+        self.kubelet.check(self.control_plane.is_some())?;
         self.deploy.check()?;
         self.mappings.iter().try_for_each(DeclaredMapping::check)
     }
@@ -267,6 +273,15 @@ impl Config {
     pub fn workload_service_account(&self) -> String {
         let default = || format!("weft-workload-{}", self.cluster.name);
         self.pods.service_account.clone().unwrap_or_else(default)
+    }
+
+    /// The keys of the kubelet's endpoint; none where it is not served.
+    pub fn kubelet_tls(&self) -> Option<KubeletTls> {
+        if !self.kubelet.enabled {
+            return None;
+        }
+        let own = || self.control_plane.as_ref().map(|_| KubeletTls::of_control_plane(&self.folders.shared));
+        self.kubelet.tls.clone().or_else(own)
     }
 
     /// The configuration with every default visible, as YAML.

@@ -12,12 +12,13 @@ mod companions;
 mod events;
 mod health;
 mod informer;
+mod pods;
 mod queue;
 mod reconcile;
 mod resources;
 mod supervisor;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod upkeep;
 mod watches;
 
@@ -38,6 +39,7 @@ use crate::registry::plugin_event::PluginEvent;
 use apply::Writer;
 use apply::gate::{Gate, Ready};
 use cache::state::State;
+pub use companions::nodes::Kubelet;
 use companions::nodes::Nodes;
 use companions::stale_endpoints::StaleEndpoints;
 use companions::tokens::{Tokens, clock};
@@ -49,6 +51,7 @@ pub use health::Health;
 use informer::failures::Failures;
 use informer::heartbeat::Heartbeat;
 use informer::identity::{Guards, IdentityGuard, OF_VIRTUAL};
+pub use pods::{HostPod, NoHostPod, Pods};
 use reconcile::fight::Referee;
 use reconcile::lasting::Lasting;
 use reconcile::observe::Observer;
@@ -96,6 +99,8 @@ pub struct Parts {
     pub service: String,
     /// How many pairs are worked on at once.
     pub workers: usize,
+    /// Where the kubelet of the virtual nodes is, if there is one.
+    pub kubelet: Option<Kubelet>,
 }
 
 /// The running engine.
@@ -134,8 +139,8 @@ struct Shared {
 impl Engine {
     /// Starts; what is not reachable is tried again for ever.
     pub fn start(parts: Parts) -> Self {
-        let Parts { host, r#virtual, names, rules, plugin_events, addons, facts, service, workers: count } =
-            parts;
+        let Parts { host, r#virtual, names, rules, plugin_events, addons, facts, service, .. } = parts;
+        let count = parts.workers;
         let (ready_sender, ready) = signal::channel(false);
         let state = Arc::new(State::new(names, facts));
         let of_host = IdentityGuard::of_host(host.clone(), state.names.namespace(), &service);
@@ -173,7 +178,7 @@ impl Engine {
         tasks.spawn(shared.crd_installer().keep(rules, shared.ready.clone()));
         let applier = AddonApplier::new(shared.r#virtual.clone(), shared.writers.ready.clone());
         tasks.spawn(applier.keep(addons, shared.ready.clone()));
-        let nodes = Arc::new(Nodes::new(shared.state.clone(), shared.writers.cached.clone()));
+        let nodes = Arc::new(Nodes::new(shared.state.clone(), shared.writers.cached.clone(), parts.kubelet));
         tasks.spawn(nodes.clone().sweep_forever());
         tasks.spawn(Volumes::sweep_forever(shared.state.clone(), shared.writers.cached.clone()));
         tasks.spawn(pack_forever(shared.state.clone()));
@@ -195,6 +200,11 @@ impl Engine {
     /// Returns whether the engine does its work, now and later.
     pub fn health(&self) -> Health {
         self.health.clone()
+    }
+
+    /// Returns which host pods stand for virtual ones, now and later.
+    pub fn pods(&self) -> Pods {
+        Pods::new(self.state.clone())
     }
 
     /// Returns once a part of the engine has panicked: nothing does its work any more.
@@ -360,6 +370,7 @@ mod tests {
             facts: (*bench.state.facts()).clone(),
             service: "vc".to_owned(),
             workers: 2,
+            kubelet: None,
         });
         (engine, (rules_sender, events_sender, addons_sender))
     }

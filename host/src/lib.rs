@@ -14,6 +14,7 @@ pub mod config;
 pub mod control;
 pub mod engine;
 pub mod folder;
+pub mod kubelet;
 pub mod permissions;
 pub mod plugin;
 pub mod registry;

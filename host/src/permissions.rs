@@ -61,6 +61,7 @@ pub fn of(config: &Config, descriptors: &[&Descriptor]) -> Permissions {
     }
     let mut namespaced = builtin();
     namespaced.push(events(config));
+    namespaced.extend(config.kubelet_tls().into_iter().flat_map(|_| streams()));
     namespaced.extend(kinds.groups.into_iter().filter_map(|(group, plurals)| added(&group, plurals)));
     Permissions { namespaced, cluster: definitions(kinds.definitions).into_iter().collect() }
 }
@@ -175,6 +176,21 @@ fn events(config: &Config) -> Rule {
     }
 }
 
+/// What stands behind the kubelet's endpoint. Upgrades are asked for by GET or by POST, and since Kubernetes 1.35 either
+/// way needs `create` (<https://kubernetes.io/docs/reference/access-authn-authz/authorization/>).
+fn streams() -> [Rule; 2] {
+    let names = ["attach", "exec", "portforward"].map(|stream| format!("pods/{stream}"));
+    [
+        rule("", ["pods/log".to_owned()], &["get"], "`kubectl logs` in the virtual cluster"),
+        rule(
+            "",
+            names,
+            &["create", "get"],
+            "`kubectl exec`, `attach`, `cp` and `port-forward` in the virtual cluster",
+        ),
+    ]
+}
+
 fn added(group: &str, plurals: BTreeMap<String, bool>) -> Option<Rule> {
     let guessed: Vec<&str> =
         plurals.iter().filter(|(_, is_guessed)| **is_guessed).map(|(plural, _)| plural.as_str()).collect();
@@ -248,6 +264,15 @@ mod tests {
         ];
         assert_eq!(lines(&permissions.namespaced), wanted);
         assert!(permissions.cluster.is_empty());
+    }
+
+    #[test]
+    fn streams_are_opened_only_where_the_kubelet_is_served() {
+        let of = |rest: Value| lines(&of(&config(&rest), &[]).namespaced);
+        let wanted = [": pods/log: get", ": pods/attach pods/exec pods/portforward: create get"];
+        assert_eq!(of(json!({"controlPlane": {}}))[4..], wanted);
+        let off = of(json!({"controlPlane": {}, "kubelet": {"enabled": false}}));
+        assert_eq!(off, of(json!({})), "{off:?}");
     }
 
     #[test]

@@ -20,6 +20,7 @@ use crate::api::Api;
 use crate::config::Config;
 use crate::control::renew;
 use crate::engine::{Engine, Parts};
+use crate::kubelet::Kubelet;
 use crate::telemetry::LogFilter;
 use health::Unanswered;
 use reload::Targets;
@@ -39,6 +40,7 @@ pub async fn run(file: &Path, config: Config, log: LogFilter) -> anyhow::Result<
     let listener = health::listen(config.health.listen).await;
     let listener =
         listener.with_context(|| format!("failed to listen on `health.listen` {}", config.health.listen))?;
+    let kubelet = kubelet(&config).await?;
     let host: Api<Host> = Api::connect(&config.host, "host").await?;
     let r#virtual: Api<Virtual> = Api::connect(&config.r#virtual, "virtual").await?;
     let mut terminate = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
@@ -69,7 +71,7 @@ pub async fn run(file: &Path, config: Config, log: LogFilter) -> anyhow::Result<
     source.tasks.spawn(reload::follow(file.to_owned(), config.clone(), targets));
     info!(cluster = config.cluster.name, namespace = config.cluster.namespace, host = ?facts.host_version, "syncing");
     let engine = Engine::start(Parts {
-        host,
+        host: host.clone(),
         r#virtual,
         names: config.names()?,
         rules: source.rules,
@@ -78,11 +80,19 @@ pub async fn run(file: &Path, config: Config, log: LogFilter) -> anyhow::Result<
         facts,
         service: config.service().to_owned(),
         workers: config.engine.workers,
+        kubelet: kubelet.as_ref().map(Kubelet::published),
     });
     shared.health.get_or_init(|| engine.health());
+    let relaying = async {
+        match kubelet {
+            Some(kubelet) => kubelet.serve(engine.pods(), host).await,
+            None => std::future::pending().await,
+        }
+    };
     tokio::select! {
         served = serving => served.context("failed to serve health")?,
         () = engine.panicked() => anyhow::bail!("{PANICKED}"),
+        () = relaying => {}
         Some(Err(_)) = source.tasks.join_next() => anyhow::bail!("{PANICKED}"),
         () = renewing => info!("{RENEWED}"),
         _ = terminate.recv() => {}
@@ -92,6 +102,14 @@ pub async fn run(file: &Path, config: Config, log: LogFilter) -> anyhow::Result<
     drop(source.tasks);
     engine.stop().await;
     Ok(())
+}
+
+/// The kubelet's endpoint, where the configuration has one. Its port is open from the start: who connects waits.
+async fn kubelet(config: &Config) -> anyhow::Result<Option<Kubelet>> {
+    match config.kubelet_tls() {
+        Some(keys) => Ok(Some(Kubelet::bind(&config.kubelet, &keys).await?)),
+        None => Ok(None),
+    }
 }
 
 /// Who signs the virtual API server's certificate, where there is a control plane of ours. Another authority comes with

@@ -72,7 +72,7 @@ fn the_rules_for_built_in_kinds_are_those_that_the_program_prints() {
     let config = serde_json::json!({"cluster": {"name": "a", "namespace": "b"}});
     let config: Config = serde_json::from_value(config).unwrap();
     let printed = permissions::of(&config, &[]).namespaced;
-    // Events depend on the configuration: see templates/_rules.tpl.
+    // Events and streams depend on the configuration: see templates/_rules.tpl.
     let builtin: Vec<_> = printed.into_iter().filter(|rule| rule.resources != ["events"]).collect();
     let head =
         format!("# Generated: what every configuration needs. {UPDATE}=1 cargo test -p weft --test chart\n");

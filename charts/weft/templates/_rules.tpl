@@ -4,6 +4,14 @@
 - apiGroups: [""]
   resources: [events]
   verbs: [{{ if .Values.plugins.folder }}create, {{ end }}list, watch]
+{{- if .Values.kubelet.enabled }}
+- apiGroups: [""]
+  resources: [pods/log]
+  verbs: [get]
+- apiGroups: [""]
+  resources: [pods/attach, pods/exec, pods/portforward]
+  verbs: [create, get]
+{{- end }}
 {{- $added := include "weft.addedKinds" . | fromYaml }}
 {{- range $group := keys $added | sortAlpha }}
 - apiGroups: [{{ $group | quote }}]

@@ -50,6 +50,11 @@ impl Pool {
         Self { source, current, is_doubted: AtomicBool::new(false) }
     }
 
+    /// The client of now, for what may outlive it.
+    pub(super) fn client(&self) -> kube::Client {
+        self.current.borrow().clone()
+    }
+
     /// The client of now.
     pub(super) fn lease(&self) -> Lease {
         let mut pool = self.current.subscribe();

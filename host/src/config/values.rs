@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::config::deploy::Deploy;
 use crate::config::dns::Dns;
-use crate::config::{ControlPlane, DeclaredMapping, Engine, Log, Plugins, Pods, schema};
+use crate::config::{ControlPlane, DeclaredMapping, Engine, Kubelet, Log, Plugins, Pods, schema};
 
 /// Values of the chart. Every key has a default; one that does not exist is refused.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -44,6 +44,8 @@ pub struct Values {
     pub pods: Pods,
     /// Limits of the sync engine. A change restarts the pod.
     pub engine: Engine,
+    /// What answers `kubectl logs`, `exec`, `attach`, `cp` and `port-forward`. A change restarts the pod.
+    pub kubelet: Kubelet,
     /// What Helm hands to a chart that is part of another one; nothing is read here.
     #[serde(skip_serializing_if = "Map::is_empty")]
     pub global: Map<String, Value>,

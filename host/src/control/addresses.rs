@@ -8,11 +8,14 @@ use weft_core::object::HostObject;
 
 use crate::config::Cluster;
 use crate::config::control_plane::{ControlPlane, host_of};
+use crate::control::pki::ServerNames;
 
 /// What the addresses follow from.
 pub(super) struct Addresses<'a> {
     pub(super) cluster: &'a Cluster,
     pub(super) control_plane: &'a ControlPlane,
+    /// Where the API server reaches the kubelet's endpoint.
+    pub(super) kubelet: &'a str,
     /// The virtual cluster's Service on the host.
     pub(super) service: &'a HostObject,
     /// The address ranges of Services.
@@ -29,8 +32,13 @@ impl Addresses<'_> {
         self.control_plane.external_address.clone().or_else(balancer)
     }
 
-    /// Every name and address at which clients reach the API server.
-    pub(super) fn server_names(&self) -> Vec<String> {
+    /// Every name and address at which the servers of the control plane are reached.
+    pub(super) fn server_names(&self) -> ServerNames {
+        let kubelet = ["localhost", "127.0.0.1", "::1", self.kubelet].map(str::to_owned).into();
+        ServerNames { api: spelt(self.api_names()), kubelet: spelt(kubelet) }
+    }
+
+    fn api_names(&self) -> Vec<String> {
         let Cluster { namespace, domain, .. } = self.cluster;
         let service = self.service.name();
         let kubernetes = "kubernetes.default.svc";
@@ -48,15 +56,17 @@ impl Addresses<'_> {
         names.extend(balancer_addresses(self.service));
         names.extend(self.control_plane.server_names.iter().cloned());
         names.extend(self.control_plane.external_address.as_deref().and_then(host_of).map(str::to_owned));
-        // As certificates spell them.
-        let mut names: Vec<String> = names
-            .into_iter()
-            .map(|name| name.parse::<IpAddr>().map_or(name, |address| address.to_string()))
-            .collect();
-        names.sort();
-        names.dedup();
         names
     }
+}
+
+/// Names as certificates spell them, each once.
+fn spelt(names: Vec<String>) -> Vec<String> {
+    let spell = |name: String| name.parse::<IpAddr>().map_or(name, |address| address.to_string());
+    let mut names: Vec<String> = names.into_iter().map(spell).collect();
+    names.sort();
+    names.dedup();
+    names
 }
 
 /// The address of `default/kubernetes`, which follows the range's own: that is among the hosts of an IPv6 range.
@@ -79,7 +89,7 @@ mod tests {
     use serde_json::json;
 
     /// Names and outside address of a cluster with these settings and this status of its Service.
-    fn of(control_plane: Value, status: &Value) -> (Vec<String>, Option<String>) {
+    fn of(control_plane: Value, status: &Value) -> (ServerNames, Option<String>) {
         let cluster: Cluster = serde_json::from_value(json!({"name": "vc", "namespace": "team-a"})).unwrap();
         let control_plane = serde_json::from_value(control_plane).unwrap();
         let service =
@@ -89,6 +99,7 @@ mod tests {
         let addresses = Addresses {
             cluster: &cluster,
             control_plane: &control_plane,
+            kubelet: "10.1.2.3",
             service: &service,
             ranges: &ranges,
         };
@@ -99,6 +110,8 @@ mod tests {
     fn the_certificate_has_every_name_at_which_the_server_is_reached() {
         let balancer = json!({"loadBalancer": {"ingress": [{"ip": "192.0.2.7"}]}});
         let (names, outside) = of(json!({"externalAddress": "vc.example.com:8443"}), &balancer);
+        assert_eq!(names.kubelet, ["10.1.2.3", "127.0.0.1", "::1", "localhost"]);
+        let names = names.api;
         assert!(!names.iter().any(|name| name == "fd00::"), "no server has the address of a network");
         for name in [
             "10.96.7.7",

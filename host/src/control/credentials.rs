@@ -28,6 +28,8 @@ pub(super) struct Credentials<'a> {
     pub(super) host: &'a Api<Host>,
     pub(super) cluster: &'a Cluster,
     pub(super) control_plane: &'a ControlPlane,
+    /// Where the API server reaches the kubelet's endpoint.
+    pub(super) kubelet: &'a str,
     /// The folder that the containers share.
     pub(super) folder: &'a Path,
     /// The virtual cluster's Service on the host.
@@ -84,7 +86,8 @@ impl<'a> Credentials<'a> {
         ranges: &'a [IpNet],
     ) -> Self {
         let folder = &config.folders.shared;
-        Self { host, cluster: &config.cluster, control_plane, folder, service, ranges }
+        let kubelet = &config.kubelet.address;
+        Self { host, cluster: &config.cluster, control_plane, kubelet, folder, service, ranges }
     }
 
     /// Completes the keys and writes what changed: the Secret first, so that nothing is used that is not kept.
@@ -178,8 +181,8 @@ impl<'a> Credentials<'a> {
     }
 
     fn addresses(&self) -> Addresses<'a> {
-        let Self { cluster, control_plane, service, ranges, .. } = *self;
-        Addresses { cluster, control_plane, service, ranges }
+        let Self { cluster, control_plane, kubelet, service, ranges, .. } = *self;
+        Addresses { cluster, control_plane, kubelet, service, ranges }
     }
 
     fn secrets(&self) -> Secrets<'a> {

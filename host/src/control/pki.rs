@@ -15,6 +15,8 @@ use certificate::Leaf;
 
 /// The name that the API server has towards aggregated servers.
 pub(super) const FRONT_PROXY_CLIENT: &str = "front-proxy-client";
+/// The name that it has towards kubelets, as kubeadm calls it.
+const KUBELET_CLIENT: &str = "kube-apiserver-kubelet-client";
 /// Members of this group may do everything.
 const MASTERS: &str = "system:masters";
 
@@ -30,6 +32,15 @@ struct Authority {
     /// Its files are `<file>.crt` and `<file>.key`.
     file: &'static str,
     common_name: &'static str,
+}
+
+/// Names and addresses at which servers are reached, for their certificates.
+#[derive(Debug, Clone)]
+pub(super) struct ServerNames {
+    /// Those of the API server.
+    pub(super) api: Vec<String>,
+    /// Those of the kubelet's endpoint.
+    pub(super) kubelet: Vec<String>,
 }
 
 /// The keys of a virtual cluster as they should be now.
@@ -76,13 +87,13 @@ pub enum Error {
 
 impl Pki {
     /// Completes the keys that are stored: makes what is missing, and renews the certificates that are past two
-    /// thirds of their life, that no longer fit their authority, or that lack one of the API server's names.
+    /// thirds of their life, that no longer fit their authority, or that lack one of their server's names.
     ///
     /// # Errors
     /// An authority of which only a half is left, or that has expired: making another would lock out those who trust it.
     pub(super) fn complete(
         stored: Files,
-        server_names: &[String],
+        server_names: &ServerNames,
         now: OffsetDateTime,
     ) -> Result<Self, Error> {
         let mut pki = Self { files: stored, renewed: Vec::new() };
@@ -177,11 +188,13 @@ impl Pki {
 }
 
 /// Every certificate that is no authority's.
-fn leaves(server_names: &[String]) -> Vec<Leaf> {
+fn leaves(server_names: &ServerNames) -> Vec<Leaf> {
     let client = |file, user: &str, group: Option<&str>| Leaf::client(AUTHORITY.file, file, user, group);
     vec![
-        Leaf::server(AUTHORITY.file, "api", "kube-apiserver", server_names),
+        Leaf::server(AUTHORITY.file, "api", "kube-apiserver", &server_names.api),
         Leaf::client(FRONT_PROXY.file, FRONT_PROXY_CLIENT, FRONT_PROXY_CLIENT, None),
+        Leaf::server(AUTHORITY.file, "kubelet", "kubelet", &server_names.kubelet),
+        client("kubelet-client", KUBELET_CLIENT, Some(MASTERS)),
         client("controllers", "system:kube-controller-manager", None),
         client("scheduler", "system:kube-scheduler", None),
         client("syncer", "weft-syncer", Some(MASTERS)),
@@ -203,8 +216,9 @@ mod tests {
     use super::*;
     use time::Duration;
 
-    fn names() -> Vec<String> {
-        ["localhost", "127.0.0.1", "kubernetes.default.svc", "10.96.0.1"].map(str::to_owned).into()
+    fn names() -> ServerNames {
+        let api = ["localhost", "127.0.0.1", "kubernetes.default.svc", "10.96.0.1"].map(str::to_owned).into();
+        ServerNames { api, kubelet: vec!["localhost".to_owned()] }
     }
 
     fn now() -> OffsetDateTime {
@@ -215,7 +229,7 @@ mod tests {
         Pki::complete(Files::new(), &names(), now()).unwrap()
     }
 
-    fn renewed(stored: Files, names: &[String], now: OffsetDateTime) -> Vec<String> {
+    fn renewed(stored: Files, names: &ServerNames, now: OffsetDateTime) -> Vec<String> {
         Pki::complete(stored, names, now).unwrap().renewed
     }
 
@@ -243,8 +257,12 @@ mod tests {
         damaged.insert("syncer.crt".to_owned(), "no certificate".to_owned());
         damaged.remove("admin.key");
         assert_eq!(renewed(damaged, &names(), now()), ["syncer.crt", "syncer.key", "admin.crt", "admin.key"]);
-        let more = [names(), vec!["vc.example.com".to_owned()]].concat();
+        let mut more = names();
+        more.api.push("vc.example.com".to_owned());
         assert_eq!(renewed(new().files, &more, now()), ["api.crt", "api.key"]);
+        let mut more = names();
+        more.kubelet.push("10.1.2.3".to_owned());
+        assert_eq!(renewed(new().files, &more, now()), ["kubelet.crt", "kubelet.key"]);
         let (mut mixed, other) = (new().files, new().files);
         mixed.extend(["ca.crt", "ca.key"].map(|name| (name.to_owned(), other[name].clone())));
         assert!(renewed(mixed, &names(), now()).contains(&"syncer.crt".to_owned()));

@@ -17,14 +17,14 @@ use crate::control::init::{Error, own_service, ranges};
 
 /// Between two looks: a new address of the Service gets into the certificate within that time.
 const PERIOD: Duration = Duration::from_mins(1);
-/// The syncer's own certificate, in the shared folder.
-const OWN: &str = "pki/syncer.crt";
+/// The syncer's own certificates, in the shared folder: as a client, and as the kubelet.
+const OWN: [&str; 2] = ["pki/syncer.crt", "pki/kubelet.crt"];
 
 /// Keeps the certificates up to date; returns when those of the syncer itself were renewed, or when there is no
 /// control plane to look after, never.
 pub async fn keep(config: &Config, host: Api<Host>) {
     let Some(control_plane) = &config.control_plane else { return std::future::pending().await };
-    let own = || std::fs::read(config.folders.shared.join(OWN)).ok();
+    let own = || OWN.map(|file| std::fs::read(config.folders.shared.join(file)).ok());
     let started_with = own();
     loop {
         tokio::time::sleep(PERIOD).await;

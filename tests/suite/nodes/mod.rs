@@ -7,3 +7,4 @@ mod recovery;
 mod refusals;
 mod smoke;
 mod steps;
+mod streams;

@@ -66,6 +66,7 @@ fn cases() -> Vec<(&'static str, Value)> {
             "etcd, without DNS",
             json!({"controlPlane": {"storage": {"type": "etcd"}}, "dns": {"enabled": false}}),
         ),
+        ("no kubelet", json!({"kubelet": {"enabled": false}})),
         ("pods as another account", json!({"pods": {"serviceAccount": "theirs"}})),
     ]
 }

@@ -118,6 +118,7 @@ async fn run(place: Place, ready: oneshot::Sender<()>, ended: oneshot::Receiver<
         facts,
         service: cluster,
         workers: WORKERS,
+        kubelet: None,
     };
     let engine = Engine::start(parts);
     while engine.health().problem().is_some() {

@@ -95,6 +95,7 @@ impl Launched {
             },
             "folders": {"shared": self.path("shared"), "store": self.path("store"), "data": self.path("data")},
             "health": {"listen": format!("127.0.0.1:{}", self.health)},
+            "kubelet": {"listen": "127.0.0.1:0"},
             "dns": {"enabled": false},
         });
         for folder in ["shared", "store", "data", "bin"] {

@@ -107,6 +107,10 @@ fn api_keys(launch: &Launch) -> Vec<String> {
         ("requestheader-client-ca-file", "front-proxy-ca.crt"),
         ("proxy-client-cert-file", "front-proxy-client.crt"),
         ("proxy-client-key-file", "front-proxy-client.key"),
+        // The kubelet of every node is the syncer.
+        ("kubelet-certificate-authority", "ca.crt"),
+        ("kubelet-client-certificate", "kubelet-client.crt"),
+        ("kubelet-client-key", "kubelet-client.key"),
     ]
     .map(|(flag, file)| key(launch, flag, file))
     .into()

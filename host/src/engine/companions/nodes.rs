@@ -3,16 +3,14 @@
 //! They need no permission on the host: their names come from pods' bindings, all else is invented. A node
 //! exists before the first pod is bound to it and goes some time after the last one.
 
+mod composed;
 mod creations;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Value, json};
 use tracing::{debug, warn};
-use weft_core::change::Change;
 use weft_core::keys::FAKE_NODE_LABEL;
-use weft_core::kinds::pod::status::node_address;
 use weft_core::object::VirtualObject;
 
 use crate::api;
@@ -20,25 +18,33 @@ use crate::engine::apply::{Side, Writer};
 use crate::engine::cache::state::State;
 use crate::engine::companions::{Companion, Work};
 use crate::engine::resources::nodes;
+use composed::{republish, untaint};
 use creations::Creations;
 
 /// How often nodes are compared with the pods on them. The virtual cluster's own controllers remove the pods
 /// of a node that is gone after 40 s.
 const SWEEP: Duration = Duration::from_secs(10);
 
-/// The taint that admission puts on every new node until a node controller has initialised it; none initialises ours.
-const NOT_READY: &str = "node.kubernetes.io/not-ready";
+/// Where the virtual API server reaches the kubelet of every fake node.
+#[derive(Debug, Clone)]
+pub struct Kubelet {
+    /// A name or an address.
+    pub address: String,
+    /// The port there.
+    pub port: u16,
+}
 
 /// Creates and deletes fake nodes.
 pub(crate) struct Nodes {
     state: Arc<State>,
     writer: Arc<Writer>,
+    kubelet: Option<Kubelet>,
     creations: Creations,
 }
 
 impl Nodes {
-    pub(crate) fn new(state: Arc<State>, writer: Arc<Writer>) -> Self {
-        Self { state, writer, creations: Creations::default() }
+    pub(crate) fn new(state: Arc<State>, writer: Arc<Writer>, kubelet: Option<Kubelet>) -> Self {
+        Self { state, writer, kubelet, creations: Creations::default() }
     }
 
     /// Creates the node, if there is none of that name, and completes one of ours that an earlier try has left halfway.
@@ -46,7 +52,8 @@ impl Nodes {
         if self.is_complete(name) {
             return Ok(());
         }
-        let create = || complete(self.state.clone(), self.writer.clone(), name.to_owned());
+        let create =
+            || complete(self.state.clone(), self.writer.clone(), self.kubelet.clone(), name.to_owned());
         if self.creations.join(name, create).await? {
             return Ok(());
         }
@@ -54,7 +61,10 @@ impl Nodes {
     }
 
     fn is_complete(&self, name: &str) -> bool {
-        self.state.nodes.get("", name).is_some_and(|node| untaint(&node).is_none())
+        let is_complete = |node: &VirtualObject| {
+            untaint(node).is_none() && republish(node, self.kubelet.as_ref()).is_none()
+        };
+        self.state.nodes.get("", name).is_some_and(|node| is_complete(&node))
     }
 
     /// Deletes nodes that no pod uses and creates those again that somebody deleted, for ever.
@@ -95,35 +105,32 @@ impl Companion for Nodes {
     }
 }
 
-/// Creates a node and removes its taint, or what of the two is left to do.
-async fn complete(state: Arc<State>, writer: Arc<Writer>, name: String) -> Result<(), api::Error> {
-    let known = state.nodes.get("", &name);
-    let node = match known {
+/// Creates a node, publishes its kubelet and removes its taint, or what of that is left to do.
+async fn complete(
+    state: Arc<State>,
+    writer: Arc<Writer>,
+    kubelet: Option<Kubelet>,
+    name: String,
+) -> Result<(), api::Error> {
+    let (known, kubelet) = (state.nodes.get("", &name), kubelet.as_ref());
+    let mut node = match known {
         Some(node) => node,
-        None => match writer.create_virtual(&nodes(), &composed(&name, &state)).await {
+        None => match writer.create_virtual(&nodes(), &composed::node(&name, &state, kubelet)).await {
             // If it is ours, the watch shows it, and the sweep completes it.
             Err(error) if error.is_already_exists() => return Ok(()),
             created => created?,
         },
     };
     state.nodes.put_answer(node.clone());
-    if let Some(change) = untaint(&node) {
-        state
-            .nodes
-            .put_answer(writer.patch_virtual(&nodes(), &node.virtual_name(), node.uid(), &change).await?);
+    let missing =
+        [|node: &VirtualObject, kubelet| republish(node, kubelet), |node: &VirtualObject, _| untaint(node)];
+    for missing in missing {
+        if let Some(change) = missing(&node, kubelet) {
+            node = writer.patch_virtual(&nodes(), &node.virtual_name(), node.uid(), &change).await?;
+            state.nodes.put_answer(node.clone());
+        }
     }
     Ok(())
-}
-
-/// Removes our node's taint, and none that somebody else has added; none when it is gone.
-fn untaint(node: &VirtualObject) -> Option<Change> {
-    node.label(FAKE_NODE_LABEL)?;
-    let taints = node.pointer("/spec/taints")?.as_array()?;
-    let is_kept = |taint: &&Value| taint.get("key").and_then(Value::as_str) != Some(NOT_READY);
-    let kept: Vec<&Value> = taints.iter().filter(is_kept).collect();
-    let version = node.pointer("/metadata/resourceVersion");
-    (kept.len() < taints.len())
-        .then(|| Change::merge(json!({"metadata": {"resourceVersion": version}, "spec": {"taints": kept}})))
 }
 
 fn log(node: &str, what: &str, result: Result<(), api::Error>) {
@@ -132,56 +139,14 @@ fn log(node: &str, what: &str, result: Result<(), api::Error>) {
     }
 }
 
-fn composed(name: &str, state: &State) -> VirtualObject {
-    VirtualObject::new(node(name, state).as_object().cloned().unwrap_or_default())
-}
-
-fn node(name: &str, state: &State) -> Value {
-    let version = state.facts().virtual_version;
-    let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-    let condition = |kind: &str, status: &str, reason: &str| {
-        json!({"type": kind, "status": status, "reason": reason, "message": "this node is made up; see the host cluster",
-               "lastHeartbeatTime": now, "lastTransitionTime": now})
-    };
-    // Large enough that nothing in the virtual cluster counts on it: the host decides what fits.
-    let room = json!({"cpu": "1000", "memory": "4Ti", "ephemeral-storage": "16Ti", "pods": "100000"});
-    json!({
-        "apiVersion": "v1", "kind": "Node",
-        "metadata": {"name": name, "labels": {
-            FAKE_NODE_LABEL: "true", "kubernetes.io/hostname": name, "kubernetes.io/os": "linux", "kubernetes.io/arch": arch(),
-        }},
-        "status": {
-            "capacity": room, "allocatable": room,
-            "addresses": [{"type": "Hostname", "address": name}, {"type": "InternalIP", "address": node_address(name).to_string()}],
-            "conditions": [
-                condition("Ready", "True", "KubeletReady"),
-                condition("MemoryPressure", "False", "KubeletHasSufficientMemory"),
-                condition("DiskPressure", "False", "KubeletHasNoDiskPressure"),
-                condition("PIDPressure", "False", "KubeletHasSufficientPID"),
-            ],
-            "nodeInfo": {
-                "architecture": arch(), "bootID": "", "containerRuntimeVersion": "weft://", "kernelVersion": "", "kubeProxyVersion": "",
-                "kubeletVersion": format!("v{}.{}.0", version.major, version.minor), "machineID": "",
-                "operatingSystem": "linux", "osImage": "weft", "systemUUID": "",
-            },
-        },
-    })
-}
-
-/// The architecture's name as Kubernetes writes it.
-fn arch() -> &'static str {
-    match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     use http::Method;
+    use serde_json::{Value, json};
+
+    use super::composed::NOT_READY;
 
     use crate::api::scripted::{Answer, Asked};
     use crate::engine::testing::{Bench, echo};
@@ -217,7 +182,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_node_is_created_once_and_loses_its_taint() {
         let bench = Bench::new(echo, tainting);
-        let nodes = Nodes::new(bench.state.clone(), bench.writer.clone());
+        let nodes = Nodes::new(bench.state.clone(), bench.writer.clone(), None);
         let (one, other) = tokio::join!(nodes.before_bind("node-1"), nodes.before_bind("node-1"));
         one.and(other).unwrap();
         nodes.before_bind("node-1").await.unwrap();
@@ -232,7 +197,7 @@ mod tests {
         let bench = Bench::echoing();
         seen(&bench, "node-1", &ours(), &[NOT_READY, "maintenance"]);
         seen(&bench, "theirs", &json!({}), &[NOT_READY]);
-        let nodes = Nodes::new(bench.state.clone(), bench.writer.clone());
+        let nodes = Nodes::new(bench.state.clone(), bench.writer.clone(), None);
         nodes.before_bind("node-1").await.unwrap();
         nodes.before_bind("theirs").await.unwrap();
         assert_eq!(bench.virtual_requests.lines(), ["PATCH /api/v1/nodes/node-1"]);
@@ -242,9 +207,21 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_node_of_an_earlier_version_gets_the_kubelets_address() {
+        let bench = Bench::echoing();
+        seen(&bench, "node-1", &ours(), &[]);
+        let kubelet = Some(Kubelet { address: "localhost".to_owned(), port: 10_250 });
+        let nodes = Nodes::new(bench.state.clone(), bench.writer.clone(), kubelet);
+        nodes.before_bind("node-1").await.unwrap();
+        assert_eq!(bench.virtual_requests.lines(), ["PATCH /api/v1/nodes/node-1/status"]);
+        let patch = &bench.virtual_requests.bodies(&Method::PATCH)[0];
+        assert_eq!(patch["status"]["addresses"][0]["address"], "localhost");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_node_whose_creation_got_no_reply_is_completed_by_the_sweep() {
         let bench = Bench::echoing();
-        let nodes = Arc::new(Nodes::new(bench.state.clone(), bench.writer.clone()));
+        let nodes = Arc::new(Nodes::new(bench.state.clone(), bench.writer.clone(), None));
         let mut pod = crate::engine::testing::pod();
         pod["spec"]["nodeName"] = "node-1".into();
         bench.watch_virtual("v1/Pod", pod);
@@ -262,7 +239,7 @@ mod tests {
             _ => echo(asked),
         };
         let bench = Bench::new(echo, silent);
-        let nodes = Nodes::new(bench.state.clone(), bench.writer.clone());
+        let nodes = Nodes::new(bench.state.clone(), bench.writer.clone(), None);
         let begun = tokio::time::Instant::now();
         for _ in 0..24 {
             let error = nodes.before_bind("node-1").await.unwrap_err();
@@ -279,7 +256,7 @@ mod tests {
     #[tokio::test]
     async fn a_node_that_somebody_else_has_created_is_taken_as_it_is() {
         let bench = Bench::new(echo, |_| Answer::failure(409, "AlreadyExists"));
-        let nodes = Nodes::new(bench.state.clone(), bench.writer.clone());
+        let nodes = Nodes::new(bench.state.clone(), bench.writer.clone(), None);
         nodes.before_bind("node-1").await.unwrap();
         assert_eq!(bench.virtual_requests.lines(), ["POST /api/v1/nodes"]);
     }
@@ -287,7 +264,7 @@ mod tests {
     #[tokio::test]
     async fn only_an_unused_node_of_ours_is_deleted() {
         let bench = Bench::echoing();
-        let nodes = Nodes::new(bench.state.clone(), bench.writer.clone());
+        let nodes = Nodes::new(bench.state.clone(), bench.writer.clone(), None);
         seen(&bench, "ours", &ours(), &[]);
         seen(&bench, "theirs", &json!({}), &[]);
         nodes.remove_unused("ours").await.unwrap();

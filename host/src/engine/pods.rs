@@ -1,0 +1,129 @@
+//! Answers which host pod stands for a virtual one, and which containers a tenant may name in it.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+use weft_core::names::Identity;
+use weft_core::object::{Key, Kind, VirtualName, VirtualObject};
+
+use crate::engine::cache::state::State;
+
+/// The lists of containers in the spec of a pod.
+const CONTAINERS: [&str; 3] = ["/spec/containers", "/spec/initContainers", "/spec/ephemeralContainers"];
+
+/// The pairs of pods, as the caches show them.
+#[derive(Clone)]
+pub struct Pods {
+    state: Arc<State>,
+}
+
+/// A pod of ours on the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostPod {
+    /// Its namespace on the host.
+    pub namespace: String,
+    /// Its name there.
+    pub name: String,
+    /// UID of the virtual pod.
+    pub virtual_uid: String,
+    /// Names of the virtual pod's containers, of each sort. The host may have added others, which are not the tenant's.
+    pub containers: Vec<String>,
+}
+
+/// Why there is no host pod to speak of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoHostPod {
+    /// The caches are not complete yet.
+    Unknown,
+    /// The virtual cluster has no such pod.
+    NoVirtualPod,
+    /// The host has no pod for it, or still one of an earlier pod of the same name.
+    NotThere,
+}
+
+impl Pods {
+    pub(crate) fn new(state: Arc<State>) -> Self {
+        Self { state }
+    }
+
+    /// The host pod of a virtual pod.
+    ///
+    /// # Errors
+    /// There is none, or it is not known yet whether there is one.
+    pub fn find(&self, namespace: &str, name: &str) -> Result<HostPod, NoHostPod> {
+        let kind = Kind::new("v1/Pod");
+        let synced =
+            self.state.synced(&kind).filter(|synced| synced.is_synced()).ok_or(NoHostPod::Unknown)?;
+        let pod = synced.r#virtual.get(namespace, name).ok_or(NoHostPod::NoVirtualPod)?;
+        let key = Key { kind, name: VirtualName::new(namespace, name) };
+        let host = self.state.host_object(&synced, &key).ok_or(NoHostPod::NotThere)?;
+        // One that has lost its identity gets it back, and then it is known which of two pods of a name it was made for.
+        let is_its_own = Identity::of(&host).is_some_and(|identity| identity.uid == pod.uid());
+        if !is_its_own {
+            return Err(NoHostPod::NotThere);
+        }
+        Ok(HostPod {
+            namespace: host.namespace().to_owned(),
+            name: host.name().to_owned(),
+            virtual_uid: pod.uid().to_owned(),
+            containers: containers(&pod),
+        })
+    }
+}
+
+fn containers(pod: &VirtualObject) -> Vec<String> {
+    let lists = CONTAINERS.into_iter().filter_map(|list| pod.pointer(list)?.as_array());
+    let names = lists.flatten().filter_map(|container| container.get("name").and_then(Value::as_str));
+    names.map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    use crate::engine::testing::{Bench, host_name, host_object, pod};
+
+    const POD: &str = "v1/Pod";
+
+    #[tokio::test]
+    async fn a_pod_of_ours_is_found_with_the_containers_that_the_tenant_named() {
+        let bench = Bench::echoing();
+        let mut virtual_pod = pod();
+        virtual_pod["spec"]["initContainers"] = json!([{"name": "setup"}]);
+        virtual_pod["spec"]["ephemeralContainers"] = json!([{"name": "debugger"}]);
+        bench.put_virtual(POD, virtual_pod);
+        let mut host_pod = host_object(POD, "shop", "web", "uid-1");
+        host_pod["spec"] = json!({"containers": [{"name": "web"}, {"name": "added-by-the-host"}]});
+        bench.put_host(POD, host_pod);
+        let found = Pods::new(bench.state.clone()).find("shop", "web").unwrap();
+        assert_eq!(
+            (found.namespace.as_str(), found.name.as_str()),
+            ("team-a", host_name("shop", "web").as_str())
+        );
+        assert_eq!(found.virtual_uid, "uid-1");
+        assert_eq!(found.containers, ["web", "setup", "debugger"]);
+    }
+
+    #[tokio::test]
+    async fn what_is_not_the_pods_own_is_not_found() {
+        let bench = Bench::echoing();
+        let pods = Pods::new(bench.state.clone());
+        assert_eq!(pods.find("shop", "web"), Err(NoHostPod::NoVirtualPod));
+        bench.put_virtual(POD, pod());
+        assert_eq!(pods.find("shop", "web"), Err(NoHostPod::NotThere));
+        bench.put_host(POD, host_object(POD, "shop", "web", "uid-of-its-predecessor"));
+        assert_eq!(pods.find("shop", "web"), Err(NoHostPod::NotThere));
+        let mut foreign = host_object(POD, "shop", "web", "uid-1");
+        foreign["metadata"]["annotations"] = json!({});
+        foreign["metadata"]["labels"] = json!({});
+        bench.put_host(POD, foreign);
+        assert_eq!(pods.find("shop", "web"), Err(NoHostPod::NotThere), "of somebody else");
+    }
+
+    #[tokio::test]
+    async fn before_the_caches_are_complete_nothing_is_known() {
+        let pods = Pods::new(Arc::new(Bench::empty_state()));
+        assert_eq!(pods.find("shop", "web"), Err(NoHostPod::Unknown));
+    }
+}

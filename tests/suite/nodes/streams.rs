@@ -1,0 +1,282 @@
+//! Logs, exec, attach, port-forward and cp work in a virtual cluster as they do on its host: each case is run on both.
+
+use std::fs;
+use std::process::{Output, Stdio};
+
+use anyhow::{Context as _, Result, ensure};
+use futures::future::try_join_all;
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::Api;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Lines};
+use tokio::net::TcpStream;
+use tokio::process::{Child, ChildStdout};
+use weft_tests::binaries::modules::Program;
+use weft_tests::eventually::eventually;
+use weft_tests::installed::Person;
+use weft_tests::node::Node;
+use weft_tests::node::images::{BUSYBOX, PROBE};
+use weft_tests::shared::on_shared_node;
+
+use super::cluster::{Cluster, LONG, PATIENCE};
+
+/// So many must be possible at once, and each may take so much of the syncer's memory, in KiB.
+const STREAMS: usize = 200;
+const LARGEST_STREAM: usize = 256;
+/// So many are opened at the same time.
+const OPENERS: usize = 16;
+
+#[test]
+#[ignore = "needs root and a real node: cargo verify nodes"]
+fn streams_work_in_a_virtual_cluster_as_on_its_host() -> Result<()> {
+    on_shared_node(async |node, namespace| {
+        let person = Person::new(node, namespace, Program::Helm4).await?;
+        let cluster = Cluster::create(node, &person, namespace, "vc", &[]).await?;
+        let connect = ["connect", "vc", "-n", namespace, "--", "kubectl", "-n", "default"];
+        let sides = [
+            Side { person: &person, name: "host", program: "kubectl", prefix: vec!["-n", namespace] },
+            Side { person: &person, name: "virtual", program: "weft", prefix: connect.into() },
+        ];
+        for side in sides {
+            side.behaves().await.with_context(|| format!("on the {} cluster", side.name))?;
+        }
+        cluster.run_probe("default").await?;
+        others_are_refused(&person, &cluster).await?;
+        many_are_open_at_once(node, &person, &cluster).await?;
+        they_end_with_the_syncer_and_work_after_it(&person, &cluster).await?;
+        cluster.delete().await
+    })
+}
+
+/// One of the two clusters, as kubectl reaches it.
+struct Side<'a> {
+    person: &'a Person,
+    name: &'static str,
+    program: &'static str,
+    prefix: Vec<&'a str>,
+}
+
+impl Side<'_> {
+    async fn behaves(&self) -> Result<()> {
+        let pods = PODS.replace("BUSYBOX", BUSYBOX).replace("PROBE", PROBE);
+        eventually("the pods are created", LONG, async || self.run(&["apply", "-f", "-"], &pods).await)
+            .await?;
+        let wait = ["wait", "--for=condition=Ready", "pod/shell", "pod/reader", "pod/web", PATIENCE];
+        self.run(&wait, "").await?;
+        self.logs_are_shown().await.context("logs")?;
+        self.logs_are_followed().await.context("logs -f")?;
+        self.commands_run().await.context("exec")?;
+        self.a_container_is_attached_to().await.context("attach")?;
+        self.a_port_is_forwarded().await.context("port-forward")?;
+        self.files_are_copied().await.context("cp")?;
+        self.run(&["delete", "pod", "shell", "reader", "web", "--now"], "").await.map(drop)
+    }
+
+    async fn logs_are_shown(&self) -> Result<()> {
+        assert_eq!(self.run(&["logs", "shell", "-c", "quiet"], "").await?, "only line\n");
+        assert_eq!(self.run(&["logs", "shell", "-c", "setup"], "").await?, "set up\n");
+        assert_eq!(self.run(&["logs", "shell", "-c", "main", "--limit-bytes=5"], "").await?, "first");
+        let last = self.run(&["logs", "shell", "-c", "main", "--tail=1", "--timestamps"], "").await?;
+        ensure!(last.contains("T") && last.trim_end().contains(" tick"), "{last}");
+        let recent =
+            self.run(&["logs", "shell", "-c", "quiet", "--since-time=2100-01-01T00:00:00Z"], "").await?;
+        assert_eq!(recent, "", "nothing was said since");
+        let all = self.run(&["logs", "shell", "--all-containers", "--prefix"], "").await?;
+        ensure!(
+            all.contains("[pod/shell/quiet] only line") && all.contains("[pod/shell/main] first"),
+            "{all}"
+        );
+        let output = self.attempt(&["logs", "shell", "-c", "quiet", "--previous"], "").await?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(!output.status.success() && said.contains("previous terminated container"), "{said}");
+        Ok(())
+    }
+
+    /// Lines come while the container writes them, not at the end.
+    async fn logs_are_followed(&self) -> Result<()> {
+        let (mut child, mut lines) = self.start(&["logs", "shell", "-c", "main", "-f", "--tail=1"])?;
+        for _ in 0..4 {
+            let line = soon(lines.next_line()).await??.context("the log goes on")?;
+            ensure!(line.starts_with("tick"), "{line}");
+        }
+        child.kill().await?;
+        Ok(())
+    }
+
+    async fn commands_run(&self) -> Result<()> {
+        for code in [0, 1, 42, 255] {
+            let exit = format!("echo out; echo err >&2; exit {code}");
+            let output = self.attempt(&["exec", "shell", "-c", "main", "--", "sh", "-c", &exit], "").await?;
+            assert_eq!(output.status.code(), Some(code), "{}", String::from_utf8_lossy(&output.stderr));
+            assert_eq!(String::from_utf8_lossy(&output.stdout), "out\n");
+            ensure!(String::from_utf8_lossy(&output.stderr).contains("err\n"), "its other stream is apart");
+        }
+        let large = "0123456789abcdef\n".repeat(256 * 1024);
+        let back = self.run(&["exec", "-i", "shell", "-c", "main", "--", "cat"], &large).await?;
+        ensure!(back == large, "{} of {} bytes came back", back.len(), large.len());
+        let awkward = "a b&c=d;%2e+'\"ü";
+        let back = self.run(&["exec", "shell", "-c", "main", "--", "echo", awkward], "").await?;
+        assert_eq!(back.trim_end(), awkward);
+        let terminal = ["exec", "-t", "shell", "-c", "main", "--", "echo", "in a terminal"];
+        assert_eq!(self.run(&terminal, "").await?.trim_end(), "in a terminal");
+        let output = self.attempt(&["exec", "shell", "-c", "main", "--", "no-such-program"], "").await?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(!output.status.success() && said.contains("no-such-program"), "{said}");
+        Ok(())
+    }
+
+    async fn a_container_is_attached_to(&self) -> Result<()> {
+        let output = self.run(&["attach", "-i", "reader"], "one\ntwo\n").await?;
+        ensure!(output.contains("read one") && output.contains("read two"), "{output}");
+        Ok(())
+    }
+
+    async fn a_port_is_forwarded(&self) -> Result<()> {
+        let (mut child, mut lines) = self.start(&["port-forward", "pod/web", ":8080"])?;
+        let line = soon(lines.next_line()).await??.context("it forwards")?;
+        let address = line.split_whitespace().nth(2).with_context(|| format!("{line:?} names no address"))?;
+        for _ in 0..3 {
+            let mut client = TcpStream::connect(address).await?;
+            client.write_all(b"GET / HTTP/1.0\r\nHost: web\r\n\r\n").await?;
+            let mut answer = String::new();
+            soon(client.read_to_string(&mut answer)).await??;
+            ensure!(answer.contains("200 OK"), "{answer:?}");
+        }
+        child.kill().await?;
+        Ok(())
+    }
+
+    async fn files_are_copied(&self) -> Result<()> {
+        let there = tempfile::tempdir()?;
+        let (file, back) = (there.path().join("file"), there.path().join("back"));
+        let content: Vec<u8> = (0..3_000_000_u32).flat_map(u32::to_le_bytes).collect();
+        fs::write(&file, &content)?;
+        let (file, name) = (file.display().to_string(), "shell:/tmp/file");
+        self.run(&["cp", "-c", "main", &file, name], "").await?;
+        self.run(&["cp", "-c", "main", name, &back.display().to_string()], "").await?;
+        ensure!(fs::read(&back)? == content, "the copy of the copy differs");
+        Ok(())
+    }
+
+    async fn run(&self, arguments: &[&str], input: &str) -> Result<String> {
+        self.person.run(self.program, &[&self.prefix[..], arguments].concat(), input).await
+    }
+
+    async fn attempt(&self, arguments: &[&str], input: &str) -> Result<Output> {
+        self.person.attempt(self.program, &[&self.prefix[..], arguments].concat(), input).await
+    }
+
+    /// Starts what goes on until it is killed, and gives its lines.
+    fn start(&self, arguments: &[&str]) -> Result<(Child, Lines<BufReader<ChildStdout>>)> {
+        let mut command = self.person.command(self.program, &[&self.prefix[..], arguments].concat());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
+        let mut child = command.spawn()?;
+        let lines = BufReader::new(child.stdout.take().context("it has an output")?).lines();
+        Ok((child, lines))
+    }
+}
+
+/// What the kubelet's endpoint does not do: the rest of a kubelet, and containers that are not in the tenant's pod.
+async fn others_are_refused(person: &Person, cluster: &Cluster<'_>) -> Result<()> {
+    let node = cluster.kubectl(&["get", "nodes", "-o", "jsonpath={.items[0].metadata.name}"], "").await?;
+    let connect = ["connect", cluster.name(), "-n", cluster.namespace(), "--", "kubectl"];
+    for path in ["pods", "stats/summary", "configz", "runningpods/"] {
+        let path = format!("--raw=/api/v1/nodes/{node}/proxy/{path}");
+        let output = person.attempt("weft", &[&connect[..], &["get", &path]].concat(), "").await?;
+        ensure!(!output.status.success(), "{path} is answered: {}", String::from_utf8_lossy(&output.stdout));
+    }
+    let other = ["-n", "default", "exec", "probe", "-c", "other", "--", "/probe"];
+    let output = person.attempt("weft", &[&connect[..], &other].concat(), "").await?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(!output.status.success() && said.contains("other"), "{said}");
+    Ok(())
+}
+
+/// Two hundred ports forwarded by WebSockets, which the virtual API server passes to the kubelet as they are.
+async fn many_are_open_at_once(node: &Node, person: &Person, cluster: &Cluster<'_>) -> Result<()> {
+    let connect = ["connect", cluster.name(), "-n", cluster.namespace(), "--print"];
+    let kubeconfig = Kubeconfig::from_yaml(&person.weft(&connect).await?)?;
+    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+    let pods: Api<Pod> = Api::namespaced(Client::try_from(config)?, "default");
+    let before = memory_of_syncer(node).await?;
+    let open = stream::iter(0..STREAMS).map(|_| async {
+        let mut forwarder = soon(pods.portforward("probe", &[8080])).await??;
+        let stream = forwarder.take_stream(8080).context("a stream of the port")?;
+        anyhow::Ok((forwarder, stream))
+    });
+    let mut open: Vec<_> = open.buffer_unordered(OPENERS).try_collect().await?;
+    let grown = memory_of_syncer(node).await?.saturating_sub(before);
+    ensure!(grown <= STREAMS * LARGEST_STREAM, "{STREAMS} streams take {grown} KiB");
+    let answers = open.iter_mut().map(async |(_, stream)| {
+        stream.write_all(b"GET / HTTP/1.0\r\nHost: web\r\n\r\n").await?;
+        let mut answer = String::new();
+        soon(stream.read_to_string(&mut answer)).await??;
+        ensure!(answer.contains("200 OK"), "{answer:?}");
+        Ok(())
+    });
+    try_join_all(answers).await.map(drop)
+}
+
+/// What the process takes, in KiB.
+async fn memory_of_syncer(node: &Node) -> Result<usize> {
+    let find = "for process in /proc/[0-9]*; do tr '\\0' ' ' < $process/cmdline | grep -q ' syncer --config ' \
+                && grep VmRSS $process/status && break; done";
+    let line = node.run(&["sh", "-c", find]).await?;
+    line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).with_context(|| format!("{line:?}"))
+}
+
+/// What is open ends, and does not hang; what is opened afterwards works.
+async fn they_end_with_the_syncer_and_work_after_it(person: &Person, cluster: &Cluster<'_>) -> Result<()> {
+    let follow = ["connect", cluster.name(), "-n", cluster.namespace(), "--", "kubectl", "-n", "default"];
+    let follow = [&follow[..], &["logs", "probe", "-f"]].concat();
+    let mut command = person.command("weft", &follow);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
+    let mut child = command.spawn()?;
+    let mut lines = BufReader::new(child.stdout.take().context("it has an output")?).lines();
+    soon(lines.next_line()).await??.context("the log begins")?;
+    cluster.kill("syncer").await?;
+    soon(child.wait()).await??;
+    eventually("a command runs in the pod", LONG, async || {
+        cluster
+            .kubectl(&["-n", "default", "exec", "probe", "--", "/probe", "get", "http://127.0.0.1:8080/"], "")
+            .await
+    })
+    .await
+    .map(drop)
+}
+
+/// For what must come by itself.
+async fn soon<T>(coming: impl Future<Output = T>) -> Result<T> {
+    tokio::time::timeout(LONG, coming).await.context("nothing came")
+}
+
+const PODS: &str = "
+apiVersion: v1
+kind: Pod
+metadata: {name: shell}
+spec:
+  terminationGracePeriodSeconds: 0
+  initContainers:
+    - {name: setup, image: BUSYBOX, command: [sh, -c, echo set up]}
+  containers:
+    - {name: main, image: BUSYBOX, command: [sh, -c, 'echo first; i=0; while true; do echo tick $i; i=$((i+1)); sleep 1; done']}
+    - {name: quiet, image: BUSYBOX, command: [sh, -c, echo only line; sleep 3600]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: reader}
+spec:
+  terminationGracePeriodSeconds: 0
+  restartPolicy: Never
+  containers:
+    - {name: main, image: BUSYBOX, stdin: true, stdinOnce: true, command: [sh, -c, 'while read line; do echo read $line; done']}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: web}
+spec:
+  terminationGracePeriodSeconds: 0
+  containers: [{name: web, image: PROBE}]
+";
