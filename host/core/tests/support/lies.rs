@@ -244,6 +244,12 @@ fn harmful() -> Vec<(String, Value)> {
         ("/spec/selector/weft.dev~1cluster", json!("other")),
         ("/metadata/labels/weft.dev~1cluster", json!("other")),
         ("/metadata/annotations/weft.dev~1identity", json!("{}")),
+        ("/metadata/labels/kubernetes.io~1service-name", json!("my-vcluster")),
+        ("/metadata/annotations/kubernetes.io~1service-account.name", json!("weft-my-vcluster")),
+        ("/metadata/annotations/volume.kubernetes.io~1selected-node", json!("node-1")),
+        ("/type", json!("kubernetes.io/service-account-token")),
+        ("/spec/volumeName", json!("pvc-1")),
+        ("/spec/dataSourceRef", json!({"kind": "PersistentVolumeClaim", "name": "a", "namespace": "team-b"})),
         ("/status", json!({"conditions": [{"type": "other.plugins.weft.dev/Ready", "status": "True"}]})),
         ("/\u{1b}[31m\n", json!(1)),
     ]
