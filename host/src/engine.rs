@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch as signal};
-use tracing::{info, warn};
+use tracing::warn;
 use weft_core::context::Facts;
 use weft_core::names::Names;
 use weft_core::object::{Host, Virtual};
@@ -71,10 +71,6 @@ use watches::Watches;
 
 /// How often objects in the caches that were not used lately are packed.
 const PACK: Duration = Duration::from_secs(3);
-/// Between the first two tries to bootstrap: a new API server makes its own Service a little after it is ready.
-const BOOTSTRAP_FIRST_RETRY: Duration = Duration::from_millis(200);
-/// The longest time between two tries to bootstrap.
-const BOOTSTRAP_RETRY: Duration = Duration::from_secs(2);
 /// How long writes in flight may take once the engine stops. A server that hangs must not hold up the stop; what it was
 /// sent is found, or sent again, at the next start.
 const DRAIN: Duration = Duration::from_secs(1);
@@ -183,7 +179,7 @@ impl Engine {
         tasks.spawn(Volumes::sweep_forever(shared.state.clone(), shared.writers.cached.clone()));
         tasks.spawn(pack_forever(shared.state.clone()));
         tasks.spawn(shared.placed_record(service.clone()).keep());
-        tasks.spawn(keep_bootstrapped(shared.bootstrap(service), ready_sender));
+        tasks.spawn(shared.bootstrap(service).run_forever(ready_sender));
 
         let (state, writer) = (shared.state.clone(), shared.writers.cached.clone());
         let tokens = Arc::new(Tokens::new(state, writer, shared.host.clone()));
@@ -323,18 +319,6 @@ fn heartbeat<S>(server: &'static str, api: &Api<S>, path: String, failures: &Arc
     Heartbeat { api: api.clone(), server, path, reporter: failures.reporter(server, None) }
 }
 
-async fn keep_bootstrapped(bootstrap: Bootstrap, ready: signal::Sender<bool>) {
-    let mut pause = BOOTSTRAP_FIRST_RETRY;
-    while let Err(error) = bootstrap.run().await {
-        warn!(error = &error as &dyn std::error::Error, "cannot bootstrap the virtual cluster; trying again");
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(BOOTSTRAP_RETRY);
-    }
-    info!("the virtual cluster is bootstrapped; syncing begins");
-    ready.send_replace(true);
-    bootstrap.keep(ready).await;
-}
-
 async fn pack_forever(state: Arc<State>) {
     loop {
         tokio::time::sleep(PACK).await;
@@ -395,7 +379,7 @@ mod tests {
         let refused = |_: &Asked| Answer::failure(404, "NotFound");
         let bench = Bench::new(refused, refused);
         let (engine, _senders) = engine(&bench);
-        tokio::time::sleep(BOOTSTRAP_RETRY * 3).await;
+        tokio::time::sleep(Duration::from_secs(6)).await;
         let problem = engine.health().problem().unwrap_or_default();
         assert!(problem.contains("Service or identity"), "{problem}");
         engine.stop().await;

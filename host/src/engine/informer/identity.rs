@@ -7,23 +7,23 @@
 //! A storage that was restored to an older state keeps its identity, but its versions go back: then what the caches have
 //! is no longer the past of that server.
 
-use std::collections::BTreeMap;
+mod subject;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::try_join;
-use serde::Deserialize;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
 use tracing::warn;
-use weft_core::keys::VIRTUAL_CLUSTER_UID;
 use weft_core::object::{Host, Virtual};
 
 use crate::api::{self, Api};
 use crate::engine::cache::version::{Epochs, ResourceVersion};
 
-/// Reads one namespace as a list, which has the version of the whole storage.
-pub(crate) const OF_VIRTUAL: &str = "/api/v1/namespaces?fieldSelector=metadata.name%3Dkube-system";
+pub(crate) use subject::OF_VIRTUAL;
+use subject::Subject;
+
 /// An answer holds for so long: many watches and writes ask at the same time.
 const FRESH: Duration = Duration::from_secs(1);
 /// The first who comes after so long asks anew, so that under load nobody else waits.
@@ -64,14 +64,6 @@ impl Guards {
     }
 }
 
-/// What tells who a server is.
-enum Subject {
-    /// The virtual namespace `kube-system`, by its UID.
-    KubeSystem,
-    /// The host Service of the virtual API server, by the virtual cluster that it remembers.
-    Service { namespace: String, name: String },
-}
-
 /// Compares the virtual cluster that a server is of with the one that is expected.
 pub(crate) struct IdentityGuard<S> {
     api: Api<S>,
@@ -108,80 +100,6 @@ pub(crate) enum Error {
     NoNamespace,
     #[error("the host has no Service {0} that remembers a virtual cluster: it may be another host")]
     NoService(String),
-}
-
-#[derive(Deserialize)]
-struct Answer {
-    metadata: AnswerMetadata,
-    items: Vec<Item>,
-}
-
-#[derive(Deserialize)]
-struct AnswerMetadata {
-    #[serde(rename = "resourceVersion")]
-    version: String,
-}
-
-#[derive(Deserialize)]
-struct Item {
-    metadata: ItemMetadata,
-}
-
-#[derive(Deserialize)]
-struct ItemMetadata {
-    uid: String,
-    #[serde(default)]
-    annotations: BTreeMap<String, String>,
-}
-
-impl Subject {
-    fn url(&self) -> String {
-        match self {
-            Self::KubeSystem => OF_VIRTUAL.to_owned(),
-            Self::Service { namespace, name } => {
-                format!("/api/v1/namespaces/{namespace}/services?fieldSelector=metadata.name%3D{name}")
-            }
-        }
-    }
-
-    fn identity(&self, of: ItemMetadata) -> Option<String> {
-        match self {
-            Self::KubeSystem => Some(of.uid),
-            Self::Service { .. } => of.annotations.get(VIRTUAL_CLUSTER_UID).cloned(),
-        }
-    }
-
-    /// For the log: `host` or `virtual`.
-    fn server(&self) -> &'static str {
-        match self {
-            Self::KubeSystem => "virtual",
-            Self::Service { .. } => "host",
-        }
-    }
-
-    fn missing(&self) -> Error {
-        match self {
-            Self::KubeSystem => Error::NoNamespace,
-            Self::Service { namespace, name } => Error::NoService(format!("{namespace}/{name}")),
-        }
-    }
-
-    fn other(&self, found: String, expected: String) -> Error {
-        match self {
-            Self::KubeSystem => Error::OtherCluster { found, expected },
-            Self::Service { namespace, name } => {
-                Error::OtherHost { service: format!("{namespace}/{name}"), found, expected }
-            }
-        }
-    }
-
-    fn failed(&self, source: api::Error) -> Error {
-        let subject = match self {
-            Self::KubeSystem => "virtual namespace kube-system".to_owned(),
-            Self::Service { namespace, name } => format!("host Service {namespace}/{name}"),
-        };
-        Error::Api { subject, source }
-    }
 }
 
 impl IdentityGuard<Virtual> {
@@ -310,15 +228,12 @@ impl<S> IdentityGuard<S> {
     async fn ask(&self) -> Result<(String, ResourceVersion), Error> {
         let reply = timeout(PATIENCE, self.api.send(api::get(&self.subject.url()))).await;
         let reply = reply.unwrap_or(Err(api::Error::Timeout)).map_err(|error| self.subject.failed(error))?;
-        let answer =
-            serde_json::from_slice(&reply).map_err(|error| self.subject.failed(api::Error::Decode(error)));
-        let Answer { metadata, items } = answer?;
-        let found = items.into_iter().next().and_then(|item| self.subject.identity(item.metadata));
+        let (found, version) = self.subject.read(&reply)?;
         let found = found.ok_or_else(|| {
             self.doubted.notify_one();
             self.subject.missing()
         })?;
-        Ok((found, ResourceVersion::new(&metadata.version)))
+        Ok((found, version))
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -404,35 +319,5 @@ mod tests {
         guard.expect("cluster-2");
         assert_eq!(*guard.epoch().borrow(), 2);
         guard.check().await.unwrap();
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_host_is_known_by_the_virtual_cluster_that_its_service_remembers() {
-        let remembers = |identity: &str| json!([{"metadata": {"uid": "u", "annotations": {VIRTUAL_CLUSTER_UID: identity}}}]);
-        let cases = [
-            (remembers("cluster-1"), None),
-            (remembers("cluster-2"), Some("this is another host")),
-            (json!([{"metadata": {"uid": "u"}}]), Some("it may be another host")),
-            (json!([]), Some("no Service team-a/vc")),
-        ];
-        for (items, expected) in cases {
-            let answer = json!({"metadata": {"resourceVersion": "7"}, "items": items});
-            let (api, requests) = scripted(move |_| Reply::ok(answer.clone()));
-            let guard = IdentityGuard::of_host(api, "team-a", "vc");
-            guard.expect("cluster-1");
-            let refused = guard.check().await.err().map(|error| error.to_string());
-            let asked = &requests.all()[0];
-            assert_eq!(
-                (asked.path.as_str(), asked.query.as_str()),
-                ("/api/v1/namespaces/team-a/services", "fieldSelector=metadata.name%3Dvc")
-            );
-            match expected {
-                None => assert_eq!(refused, None),
-                Some(why) => {
-                    assert!(refused.as_ref().is_some_and(|refused| refused.contains(why)), "{refused:?}");
-                    guard.doubted().await;
-                }
-            }
-        }
     }
 }

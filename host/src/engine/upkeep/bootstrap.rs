@@ -1,5 +1,7 @@
 //! What has to be true before the first pod: whose cluster this is, where its API server and its DNS are.
 
+mod forever;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,7 +61,7 @@ pub(crate) enum Error {
 
 impl Bootstrap {
     /// Bootstraps once; to be repeated until it succeeds.
-    pub(crate) async fn run(&self) -> Result<(), Error> {
+    async fn run(&self) -> Result<(), Error> {
         let service = self.host_service().await?;
         let addresses = cluster_ips(&service);
         if addresses.is_empty() {
@@ -73,7 +75,7 @@ impl Bootstrap {
     }
 
     /// Repeats the bootstrap for ever; sets `ready` to whether it succeeded.
-    pub(crate) async fn keep(self, ready: tokio::sync::watch::Sender<bool>) {
+    async fn keep(self, ready: tokio::sync::watch::Sender<bool>) {
         let (mut reported, mut has_failed) = (None, false);
         loop {
             let pause = if *ready.borrow() && !has_failed { PERIOD } else { RETRY };
