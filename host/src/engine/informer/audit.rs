@@ -112,6 +112,22 @@ mod tests {
         assert_eq!(repaired("4", &[("a", "2"), ("b", "3")]).await, ["+a@2", "+b@3"], "a restored server");
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_that_is_cut_each_time_is_audited_too() {
+        let running = Running::start(
+            script().list("9", &[("a", "5"), ("b", "7")]).list("9", &[("a", "5"), ("b", "7")]),
+        );
+        running.until_watches(1).await;
+        // Quiet watches are cut by what is between, before the server would end them.
+        let started = tokio::time::Instant::now();
+        while started.elapsed() < BETWEEN_AUDITS + LIFETIME {
+            tokio::time::sleep(LIFETIME / 2).await;
+            running.break_watches();
+        }
+        running.until_changes(3).await;
+        assert_eq!(running.changes(), ["+a@5", "+b@6", "+b@7"], "see Watching::step");
+    }
+
     /// Ends the watch after an audit, and waits a moment.
     async fn next_watch_ended(running: &Running) {
         running.end_watches();

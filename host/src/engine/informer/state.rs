@@ -237,6 +237,7 @@ impl Watching {
                 let tries = Tries { is_absent: true, ..Tries::default() };
                 return State::Absent(Absent { error, is_known: false, tries });
             }
+            Err(error) if lasted => return self.back_off(error, |watching| watching.next(now)),
             Err(error) => return self.back_off(error, State::Watching),
         }
         self.next(now)
@@ -390,10 +391,8 @@ mod tests {
 
     #[test]
     fn pauses_double_up_to_a_limit() {
-        let pause = |failures| {
-            let then = Box::<State>::default();
-            Backoff { what: "failed", error: failure(), failures, then }.pause()
-        };
+        let after = |failures| Backoff { what: "failed", error: failure(), failures, then: Box::default() };
+        let pause = |failures| after(failures).pause();
         assert_eq!([1, 2, 3].map(pause), [200, 400, 800].map(Duration::from_millis));
         assert_eq!([10, 1000].map(pause), [LAST_BACKOFF; 2]);
     }
