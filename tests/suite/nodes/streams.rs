@@ -79,7 +79,7 @@ impl Side<'_> {
         assert_eq!(self.run(&["logs", "shell", "-c", "setup"], "").await?, "set up\n");
         assert_eq!(self.run(&["logs", "shell", "-c", "main", "--limit-bytes=5"], "").await?, "first");
         let last = self.run(&["logs", "shell", "-c", "main", "--tail=1", "--timestamps"], "").await?;
-        ensure!(last.contains("T") && last.trim_end().contains(" tick"), "{last}");
+        ensure!(last.contains('T') && last.trim_end().contains(" tick"), "{last}");
         let recent =
             self.run(&["logs", "shell", "-c", "quiet", "--since-time=2100-01-01T00:00:00Z"], "").await?;
         assert_eq!(recent, "", "nothing was said since");
@@ -194,7 +194,7 @@ async fn others_are_refused(person: &Person, cluster: &Cluster<'_>) -> Result<()
     Ok(())
 }
 
-/// Two hundred ports forwarded by WebSockets, which the virtual API server passes to the kubelet as they are.
+/// Two hundred ports forwarded by `WebSocket`, which the virtual API server passes to the kubelet as they are.
 async fn many_are_open_at_once(node: &Node, person: &Person, cluster: &Cluster<'_>) -> Result<()> {
     let connect = ["connect", cluster.name(), "-n", cluster.namespace(), "--print"];
     let kubeconfig = Kubeconfig::from_yaml(&person.weft(&connect).await?)?;
