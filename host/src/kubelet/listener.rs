@@ -160,17 +160,17 @@ impl Connection {
             .await;
         debug!(?served, "a request was answered");
         if let Some((upgrade, stream)) = upgrades.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            go_on(upgrade, stream).await;
+            go_on(upgrade, stream, self.limits.head).await;
         }
     }
 }
 
-/// Passes a stream on, and says good-bye to a client whose upgrade was refused, which hyper leaves to us.
-async fn go_on(upgrade: OnUpgrade, stream: Option<Stream>) {
+/// Passes a stream on, and ends the connection of a client whose upgrade was refused, which hyper leaves to us.
+async fn go_on(upgrade: OnUpgrade, stream: Option<Stream>, patience: Duration) {
     let Ok(client) = upgrade.await else { return };
     match stream {
         Some(stream) => stream.run(client).await,
-        None => drop(TokioIo::new(client).shutdown().await),
+        None => drop(timeout(patience, TokioIo::new(client).shutdown()).await),
     }
 }
 
@@ -194,7 +194,7 @@ mod tests {
 
     use tokio::io::AsyncReadExt as _;
 
-    use crate::kubelet::testing::{Authority, Endpoint, read_head};
+    use crate::kubelet::testing::{Authority, Endpoint, soon};
 
     const LOGS: &str = "GET /containerLogs/shop/web/web";
 
@@ -233,11 +233,11 @@ mod tests {
         assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
         let answer = endpoint.ask(&format!("GET /pods?{}", "a".repeat(70_000))).await;
         assert!(answer.starts_with("HTTP/1.1 414 "), "{answer}");
-        let mut slow = endpoint.send(Some(endpoint.api_server()), "GET /exec").await.unwrap();
-        read_head(&mut slow).await;
+        let mut slow = endpoint.connect(Some(endpoint.api_server())).await.unwrap();
+        slow.write_all(b"GET /pods HTTP/1.1\r\nHost: ").await.unwrap();
         let mut rest = Vec::new();
-        let ended = slow.read_to_end(&mut rest).await;
-        assert!(ended.is_ok(), "one request a connection: {ended:?}");
+        let ended = soon(slow.read_to_end(&mut rest)).await;
+        assert!(ended.is_err() || rest.is_empty(), "it got no answer: {ended:?}");
     }
 
     #[tokio::test]
@@ -253,6 +253,6 @@ mod tests {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        crate::kubelet::testing::soon(freed).await;
+        soon(freed).await;
     }
 }

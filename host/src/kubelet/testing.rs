@@ -50,7 +50,7 @@ pub(super) struct Identity {
     key: PrivateKeyDer<'static>,
 }
 
-/// A connection with what was read of it.
+/// A secured connection to the endpoint.
 pub(super) type Client = TlsStream<TcpStream>;
 
 impl Authority {
@@ -79,7 +79,7 @@ impl Authority {
 }
 
 impl Endpoint {
-    /// Serves with the limits of production.
+    /// Serves with limits that no test reaches.
     pub(super) async fn start() -> Self {
         Self::with(Limits { handshake: SOON, handshakes: 64, head: SOON, requests: 64 }).await
     }
@@ -117,14 +117,18 @@ impl Endpoint {
         TcpStream::connect(self.address).await.unwrap()
     }
 
-    /// Connects and sends the head of a request, its lines parted by `|`.
+    /// Connects as the client with this certificate.
     ///
     /// # Errors
     /// The handshake failed; a certificate is judged after it, so the first read may fail instead.
-    pub(super) async fn send(&self, identity: Option<Identity>, head: &str) -> io::Result<Client> {
+    pub(super) async fn connect(&self, identity: Option<Identity>) -> io::Result<Client> {
         let connector = TlsConnector::from(Arc::new(client_config(&self.folder, identity)));
-        let name = "localhost".try_into().unwrap();
-        let mut client = connector.connect(name, self.open().await).await?;
+        connector.connect("localhost".try_into().unwrap(), self.open().await).await
+    }
+
+    /// Connects and sends the head of a request, its lines parted by `|`.
+    pub(super) async fn send(&self, identity: Option<Identity>, head: &str) -> io::Result<Client> {
+        let mut client = self.connect(identity).await?;
         let (line, headers) = head.split_once('|').unwrap_or((head, ""));
         let mut lines = vec![format!("{line} HTTP/1.1"), "Host: kubelet".to_owned()];
         lines.extend(headers.split('|').filter(|header| !header.is_empty()).map(str::to_owned));
