@@ -94,6 +94,13 @@ impl<S> Object<S> {
             && self.text("/apiVersion") == Some("meta.k8s.io/v1")
     }
 
+    /// Makes it one.
+    pub fn set_metadata_only(&mut self) {
+        let fields = self.fields_mut();
+        fields.insert("apiVersion".to_owned(), "meta.k8s.io/v1".into());
+        fields.insert("kind".to_owned(), "PartialObjectMetadata".into());
+    }
+
     /// `metadata.name`, empty when missing.
     pub fn name(&self) -> &str {
         self.text("/metadata/name").unwrap_or_default()

@@ -5,6 +5,7 @@
 
 pub(crate) mod bindings;
 pub(crate) mod changed;
+pub(crate) mod content;
 pub(crate) mod index;
 pub(crate) mod kinds;
 mod packed;

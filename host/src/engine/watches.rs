@@ -6,11 +6,11 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use weft_core::keys::{CLUSTER_LABEL, MIRRORED_LABEL};
 use weft_core::object::{Host, Key, Kind, ResourceType, Virtual, VirtualObject};
-use weft_core::spec::Selection;
 
 use crate::api::Api;
 use crate::engine::apply::Writer;
 use crate::engine::cache::changed::Changed;
+use crate::engine::cache::content::Content;
 use crate::engine::cache::kinds::{LookedUp, SyncedKind};
 use crate::engine::cache::state::State;
 use crate::engine::cache::store::Store;
@@ -19,7 +19,7 @@ use crate::engine::events::reason::Reason;
 use crate::engine::events::recorder::{EventRecorder, ObjectEvent};
 use crate::engine::informer::failures::Failures;
 use crate::engine::informer::identity::Guards;
-use crate::engine::informer::request::{Content, PageLimits};
+use crate::engine::informer::request::PageLimits;
 use crate::engine::informer::watch::Watch;
 use crate::engine::resources::{events, namespaces, nodes, persistent_volumes, services};
 use crate::engine::supervisor::{Supervisor, Tasks};
@@ -87,10 +87,7 @@ impl Watches {
         // What a server may lack is no reason to be unready.
         let reporter = |server| (!may_lack).then(|| self.failures.reporter(server, Some(kind.clone())));
         let (on_virtual, on_host) = (reporter("virtual"), reporter("host"));
-        let content = match synced.mapper.spec().policy.selection {
-            Selection::All => Content::Whole,
-            Selection::Used => Content::Metadata,
-        };
+        let content = synced.content;
         let r#virtual =
             Watch { may_lack, content, reporter: on_virtual, listed: listed.clone(), ..r#virtual };
         watches.spawn(r#virtual.run());

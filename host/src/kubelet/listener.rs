@@ -136,7 +136,8 @@ impl Connection {
     /// Answers the one request of a connection, and stays for the stream that it opens.
     async fn answer(self, secured: TlsStream<TcpStream>) {
         let is_api_server = tls::is_api_server(secured.get_ref().1.peer_certificates());
-        let room = self.requests.try_acquire_owned().ok();
+        // None else takes a place from it.
+        let room = self.requests.try_acquire_owned().ok().filter(|_| is_api_server);
         let (upgrades, relay) = (Mutex::new(None::<(OnUpgrade, Option<Stream>)>), &self.relay);
         let answer = service_fn(async |mut request: Request<Incoming>| {
             let upgrade = hyper::upgrade::on(&mut request);

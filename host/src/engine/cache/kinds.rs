@@ -8,6 +8,7 @@ use weft_core::mapper::Mapper;
 use weft_core::names::Names;
 use weft_core::object::{Host, Key, Kind, ResourceType, Virtual};
 
+use crate::engine::cache::content::Content;
 use crate::engine::cache::store::Store;
 use crate::engine::cache::version::Epochs;
 use crate::registry::Rules;
@@ -17,6 +18,8 @@ pub(crate) struct SyncedKind {
     pub(crate) mapper: Arc<dyn Mapper>,
     pub(crate) r#virtual: Arc<Store<Virtual>>,
     pub(crate) host: Arc<Store<Host>>,
+    /// How much the virtual store has of each object.
+    pub(crate) content: Content,
     /// Rules that take long run on so many threads at once.
     pub(crate) threads: Arc<Semaphore>,
     /// Keys that came out of the queue before both stores were complete.
@@ -59,7 +62,8 @@ impl Kinds {
         let mut synced = BTreeMap::new();
         for mapper in &rules.mappers {
             let kind = mapper.spec().resource.kind();
-            let under = self.synced_under(mapper, &kind, threads, &mut difference);
+            let content = Content::needed(mapper.spec(), &rules.mappers);
+            let under = self.synced_under(mapper, &kind, content, threads, &mut difference);
             synced.insert(kind, under);
         }
         let gone =
@@ -74,10 +78,11 @@ impl Kinds {
         &self,
         mapper: &Arc<dyn Mapper>,
         kind: &Kind,
+        content: Content,
         threads: usize,
         difference: &mut Difference,
     ) -> Arc<SyncedKind> {
-        match self.synced.get(kind) {
+        match self.synced.get(kind).filter(|old| old.content.serves(content)) {
             Some(old) if Arc::ptr_eq(&old.mapper, mapper) => old.clone(),
             Some(old) if old.mapper.spec().resource == mapper.spec().resource => {
                 difference.replaced.push(kind.clone());
@@ -85,7 +90,7 @@ impl Kinds {
             }
             _ => {
                 difference.added.push(kind.clone());
-                Arc::new(SyncedKind::new(mapper.clone(), threads))
+                Arc::new(SyncedKind::new(mapper.clone(), content, threads))
             }
         }
     }
@@ -156,11 +161,12 @@ impl Kinds {
 }
 
 impl SyncedKind {
-    fn new(mapper: Arc<dyn Mapper>, threads: usize) -> Self {
+    fn new(mapper: Arc<dyn Mapper>, content: Content, threads: usize) -> Self {
         Self {
             mapper,
             r#virtual: Arc::default(),
             host: Arc::default(),
+            content,
             threads: Arc::new(Semaphore::new(threads)),
             early: Arc::default(),
         }
@@ -172,6 +178,7 @@ impl SyncedKind {
             mapper,
             r#virtual: self.r#virtual.clone(),
             host: self.host.clone(),
+            content: self.content,
             threads: Arc::new(Semaphore::new(threads)),
             early: self.early.clone(),
         }
@@ -287,6 +294,35 @@ mod tests {
         let (first, _) = Kinds::default().under(&rules(&[&mapper("One", &[])]), 1);
         let (_, difference) = first.under(&Rules { mappers: vec![moved], ..Rules::default() }, 1);
         assert_eq!(summary(&difference), ["One", "", "One", "", ""]);
+    }
+
+    #[test]
+    fn a_kind_whose_content_is_needed_now_begins_anew_and_keeps_it() {
+        let used = |references| {
+            let spec = KindSpec { references, ..KindSpec::new(resource("Two")).used() };
+            Arc::new(Plain(spec)) as Arc<dyn Mapper>
+        };
+        let (alone, other, reader) = (used(Vec::new()), mapper("One", &[]), mapper("One", &["Two"]));
+        let content = |kinds: &Kinds| kinds.synced(&Kind::new("v1/Two")).unwrap().content;
+        let (first, _) = Kinds::default().under(&rules(&[&alone, &other]), 1);
+        assert_eq!(content(&first), Content::Metadata);
+        let (second, difference) = first.under(&rules(&[&alone, &reader]), 1);
+        assert_eq!(summary(&difference), ["Two", "One", "Two", "", ""], "a rule looks it up");
+        assert_eq!(content(&second), Content::Whole);
+        let (third, difference) = second.under(&rules(&[&alone, &other]), 1);
+        assert_eq!((summary(&difference)[0].as_str(), content(&third)), ("", Content::Whole));
+        for needy in [
+            mapper("Two", &[]),
+            used(vec![weft_core::references::Reference::new("/spec/secret", "v1/Secret")]),
+        ] {
+            let (next, difference) = first.under(&rules(&[&needy, &other]), 1);
+            assert_eq!(
+                summary(&difference),
+                ["Two", "", "Two", "", ""],
+                "all are synced, or it names others"
+            );
+            assert_eq!(content(&next), Content::Whole);
+        }
     }
 
     #[test]

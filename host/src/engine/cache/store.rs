@@ -149,6 +149,10 @@ impl<S> Store<S> {
         let mut state = self.lock();
         match state.objects.get_mut(&name) {
             Some(entry) if entry.version == version_of(&object) => {
+                // Of another server, the version means another object.
+                if entry.peek().is_some_and(|known| known.uid() != object.uid()) {
+                    return Change::Known;
+                }
                 entry.body = Body::Tree(object);
                 state.keep_tree(name);
                 Change::Known

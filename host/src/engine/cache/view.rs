@@ -18,14 +18,12 @@ pub(crate) struct View {
     /// Whose decision it is, if the caches may change while it is made.
     reader: Option<Key>,
     reads: Arc<Mutex<BTreeSet<Key>>>,
-    /// What was read of which the cache has the metadata alone.
-    lacking: Arc<Mutex<BTreeSet<Key>>>,
 }
 
 impl View {
     /// Reads for a decision that is made while nothing else happens.
     pub(crate) fn new(state: Arc<State>, kinds: Arc<Kinds>) -> Self {
-        Self { state, kinds, reader: None, reads: Arc::default(), lacking: Arc::default() }
+        Self { state, kinds, reader: None, reads: Arc::default() }
     }
 
     /// Reads for the decision about `reader`, while the caches change: each read is recorded before it is done.
@@ -36,18 +34,6 @@ impl View {
     /// What was read.
     pub(crate) fn into_reads(self) -> BTreeSet<Key> {
         std::mem::take(&mut *self.reads.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// What was read without its content: the decision is to be made again with that.
-    pub(crate) fn lacking(&self) -> BTreeSet<Key> {
-        self.lacking.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn check_content(&self, kind: &Kind, object: &VirtualObject) {
-        if object.is_metadata_only() {
-            let key = Key { kind: kind.clone(), name: object.virtual_name() };
-            self.lacking.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
-        }
     }
 
     /// Records a read.
@@ -62,9 +48,9 @@ impl View {
 impl Lookup for View {
     fn object(&self, key: &Key) -> Option<Arc<VirtualObject>> {
         self.note(key.clone());
-        let object = self.kinds.virtual_store(&key.kind)?.get(&key.name.namespace, &key.name.name)?;
-        self.check_content(&key.kind, &object);
-        Some(object)
+        let found = self.kinds.virtual_store(&key.kind)?.get(&key.name.namespace, &key.name.name);
+        // What rules look up is cached whole: see Content::needed.
+        found.filter(|object| !object.is_metadata_only())
     }
 
     fn namespace_labels(&self, namespace: &str) -> Arc<BTreeMap<String, String>> {
@@ -107,8 +93,7 @@ impl Lookup for View {
         let Some(store) = self.kinds.virtual_store(kind) else { return Vec::new() };
         let mut found = Vec::new();
         store.each(namespace.unwrap_or_default(), &mut |object| {
-            if object.has_labels(labels) {
-                self.check_content(kind, object);
+            if object.has_labels(labels) && !object.is_metadata_only() {
                 found.push(Arc::clone(object));
             }
         });

@@ -60,7 +60,10 @@ impl<S: 'static> Watch<S> {
             Effect::Remove { namespace, name, .. } if !self.admits(&namespace, &name) => {}
             Effect::Put { head, object } => match self.store.shown(&head.namespace, &head.name, version) {
                 Ordering::Greater => match api::decode(object.as_bytes()) {
-                    Ok(object) => self.put(object),
+                    Ok(mut object) => {
+                        self.mark_metadata(&mut object);
+                        self.put(object);
+                    }
                     Err(error) => self.pass_over(&head, &error, version),
                 },
                 // The answer to a write or a read of ours was quicker: what others have changed before it came with it unseen.

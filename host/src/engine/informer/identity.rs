@@ -12,7 +12,7 @@ mod subject;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures::try_join;
+use futures::join;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
 use tracing::warn;
@@ -41,7 +41,9 @@ pub(crate) struct Guards {
 impl Guards {
     /// Fails if either server is another one than expected: see [`IdentityGuard::check`].
     pub(crate) async fn check(&self) -> Result<(), Arc<Error>> {
-        try_join!(self.r#virtual.check(), self.host.check()).map(drop)
+        // Both to the end: a question that is dropped would be asked again by each write.
+        let (of_virtual, of_host) = join!(self.r#virtual.check(), self.host.check());
+        of_virtual.and(of_host)
     }
 
     /// The epochs that both servers are in.

@@ -8,6 +8,7 @@ use weft_core::object::Object;
 
 use crate::api;
 use crate::engine::cache::changed::Changed;
+use crate::engine::cache::content::Content;
 use crate::engine::cache::store::Change;
 use crate::engine::cache::version::ResourceVersion;
 use crate::engine::informer::error::Error;
@@ -54,6 +55,7 @@ impl<S: 'static> Watch<S> {
                 if !self.admits(object.namespace(), object.name()) {
                     return Ok(None);
                 }
+                self.mark_metadata(&mut object);
                 self.set_type(&mut object);
                 let name = (object.namespace().to_owned(), object.name().to_owned());
                 self.put_listed(object, version);
@@ -77,6 +79,15 @@ impl<S: 'static> Watch<S> {
             (self.changed)(Changed::new(object));
         } else if let Some(answer) = self.store.take_unshown(object.namespace(), object.name()) {
             (self.changed)(Changed::new(answer));
+        }
+    }
+
+    /// Says of an object that it is metadata alone, where nothing else was asked for and nothing else is there: servers say so
+    /// themselves, but what the host loses if one does not is the content.
+    pub(super) fn mark_metadata(&self, object: &mut Object<S>) {
+        let is_metadata = |field: &String| matches!(field.as_str(), "apiVersion" | "kind" | "metadata");
+        if self.content == Content::Metadata && object.fields().keys().all(is_metadata) {
+            object.set_metadata_only();
         }
     }
 
@@ -132,7 +143,7 @@ mod tests {
 
     use crate::api::scripted::Answer;
     use crate::engine::cache::store::Absence;
-    use crate::engine::informer::testing::{LIFETIME, Running, Script, config_map};
+    use crate::engine::informer::testing::{LIFETIME, Running, Script, config_map, modified};
 
     #[tokio::test(start_paused = true)]
     async fn a_list_is_read_page_by_page_and_complete_after_the_last() {
@@ -197,6 +208,18 @@ mod tests {
         running.until_watches(1).await;
         let object = running.store.get("shop", "a").unwrap();
         assert_eq!((object.text("/apiVersion"), object.text("/kind")), (Some("v1"), Some("ConfigMap")));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_asked_for_without_its_content_is_marked_unless_it_has_some() {
+        let mut whole = config_map("b", "2");
+        whole["data"] = json!({"a": "b"});
+        let script =
+            Script::default().items("7", &[config_map("a", "1"), whole]).watch(&[modified("c", "8")]);
+        let running = Running::start(script.metadata_alone());
+        running.until_changes(3).await;
+        let is_marked = |name: &str| running.store.get("shop", name).unwrap().is_metadata_only();
+        assert_eq!(["a", "b", "c"].map(is_marked), [true, false, true], "see Watch::mark_metadata");
     }
 
     #[tokio::test(start_paused = true)]

@@ -7,6 +7,7 @@ use http::Request;
 use weft_core::object::ResourceType;
 
 use crate::api;
+use crate::engine::cache::content::Content;
 use crate::engine::cache::version::ResourceVersion;
 
 /// Objects a page at most: large enough to be quick, small enough not to hold a whole kind in memory twice.
@@ -24,16 +25,6 @@ pub(crate) struct PageLimits {
 
 /// How many objects a page is to have.
 pub(super) struct PageLimit(AtomicUsize);
-
-/// How much of each object a watch reads.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Content {
-    /// All of it.
-    Whole,
-    /// Its metadata, as a `PartialObjectMetadata`: the content of what nobody uses, such as Helm's releases, would cost
-    /// memory and say nothing.
-    Metadata,
-}
 
 impl Content {
     /// A request for a page of a list.

@@ -15,11 +15,12 @@ use weft_core::object::{Kind, Object, ResourceType, Virtual};
 use crate::api::MAX_REPLY;
 use crate::api::scripted::{Answer, Asked, Requests, scripted};
 use crate::engine::cache::changed::Changed;
+use crate::engine::cache::content::Content;
 use crate::engine::cache::store::Store;
 use crate::engine::cache::version::version_of;
 use crate::engine::informer::failures::Failures;
 use crate::engine::informer::identity::IdentityGuard;
-use crate::engine::informer::request::{Content, PageLimits};
+use crate::engine::informer::request::PageLimits;
 use crate::engine::informer::watch::Watch;
 use crate::engine::testing::identity_answer;
 
@@ -46,6 +47,7 @@ pub(super) struct Script {
     /// Of the whole storage, as the identity guard reads it.
     storage_version: u64,
     may_lack: bool,
+    is_for_metadata: bool,
     /// Name and version of what the store has before the first list.
     stored: Option<(&'static str, &'static str)>,
 }
@@ -108,6 +110,11 @@ impl Script {
     /// The virtual API server is another one than expected.
     pub(super) fn of_another_cluster(self) -> Self {
         Self { other_identity: Some("uid-of-another"), ..self }
+    }
+
+    /// The watch asks for metadata alone.
+    pub(super) fn metadata_alone(self) -> Self {
+        Self { is_for_metadata: true, ..self }
     }
 
     /// The server may lack the kind.
@@ -173,6 +180,7 @@ impl Running {
             store.put(Arc::new(object));
             store.set_synced();
         }
+        let content = if script.is_for_metadata { Content::Metadata } else { Content::Whole };
         let may_lack = script.may_lack;
         let script = Arc::new(Mutex::new(script));
         let answering = script.clone();
@@ -193,7 +201,7 @@ impl Running {
             may_lack,
             guard: Some(Arc::new(guard)),
             reporter: Some(failures.reporter("virtual", Some(Kind::new("v1/ConfigMap")))),
-            content: Content::Whole,
+            content,
             limits: PageLimits::default(),
             store: store.clone(),
             changed: Arc::new(move |changed| changes.lock().unwrap().push(line(&changed))),

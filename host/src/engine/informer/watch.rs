@@ -7,11 +7,12 @@ use weft_core::object::{Object, ResourceType};
 
 use crate::api::Api;
 use crate::engine::cache::changed::Changed;
+use crate::engine::cache::content::Content;
 use crate::engine::cache::store::{Change, Store};
 use crate::engine::informer::error::Error;
 use crate::engine::informer::failures::Reporter;
 use crate::engine::informer::identity::IdentityGuard;
-use crate::engine::informer::request::{Content, PageLimits, Selection};
+use crate::engine::informer::request::{PageLimits, Selection};
 
 /// What is watched, and where it goes.
 pub(crate) struct Watch<S> {

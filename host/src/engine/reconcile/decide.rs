@@ -20,8 +20,6 @@ use crate::engine::reconcile::observe::Observed;
 pub(crate) struct Decision {
     pub(crate) plan: Plan,
     pub(crate) notes: Notes,
-    /// Objects that it read without their content: it is to be made again with that.
-    pub(crate) lacking: BTreeSet<Key>,
 }
 
 /// Decides by the rules of `synced`, one of `kinds`. What rules have to report goes into `notes`.
@@ -103,8 +101,7 @@ fn plan_with(
             view.note(awaited.clone());
         }
     }
-    let lacking = view.lacking();
-    (Decision { plan, notes, lacking }, view.into_reads())
+    (Decision { plan, notes }, view.into_reads())
 }
 
 /// The time, the same throughout one decision.

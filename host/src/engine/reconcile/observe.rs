@@ -1,7 +1,7 @@
 //! What there is of a pair now: what the caches show, and what a server has to be asked for.
 //!
 //! The virtual objects of a kind that is synced only while something uses it are watched without their content, see
-//! [`Content`](crate::engine::informer::request::Content): it is read here, when a decision needs it.
+//! [`Content`](crate::engine::cache::content::Content): it is read here, when a decision needs it.
 
 use std::sync::Arc;
 
@@ -42,16 +42,13 @@ pub(crate) struct Observer {
 }
 
 impl Observer {
-    /// What there is of the pair; `None` if its virtual object is just being removed, which its watch will show.
-    pub(crate) async fn observe(&self, key: &Key, synced: &SyncedKind) -> Result<Option<Observed>, Error> {
+    /// What there is of the pair.
+    pub(crate) async fn observe(&self, key: &Key, synced: &SyncedKind) -> Result<Observed, Error> {
         let mut source = synced.r#virtual.get(&key.name.namespace, &key.name.name);
         // Decided once: what is not used needs no content.
         let is_used = self.state.is_used(key);
         if is_used && source.as_ref().is_some_and(|source| source.is_metadata_only()) {
-            source = Some(match self.read_content(key).await? {
-                Some(whole) => whole,
-                None => return Ok(None),
-            });
+            source = self.read_content(key, synced).await?;
         }
         let mut host = self.state.host_object(synced, key);
         // The virtual pod would be deleted for want of a host pod, so the host itself is asked, unless it
@@ -62,21 +59,23 @@ impl Observer {
         {
             host = self.confirm(key, synced).await?;
         }
-        Ok(Some(Observed { source, host, is_used }))
+        Ok(Observed { source, host, is_used })
     }
 
-    /// Reads a virtual object whose cache has its metadata alone, into the cache; `None` if it is gone.
-    pub(crate) async fn read_content(&self, key: &Key) -> Result<Option<Arc<VirtualObject>>, Error> {
-        let Some(synced) = self.state.synced(&key.kind) else { return Ok(None) };
+    /// Reads a virtual object of which the cache has the metadata alone, into the cache. Only the watch says that it is gone: the
+    /// answer may be of another server, or of one that went back.
+    async fn read_content(
+        &self,
+        key: &Key,
+        synced: &SyncedKind,
+    ) -> Result<Option<Arc<VirtualObject>>, Error> {
         let (namespace, name) = (&key.name.namespace, &key.name.name);
-        let whole = match self.r#virtual.get(&synced.mapper.spec().resource, namespace, name).await {
-            Ok(whole) => Arc::new(whole),
-            Err(error) if error.is_not_found() => return Ok(None),
+        match self.r#virtual.get(&synced.mapper.spec().resource, namespace, name).await {
+            Ok(whole) => self.state.content_read(synced, key, &Arc::new(whole)),
+            Err(error) if error.is_not_found() => {}
             Err(error) => return Err(Side::Virtual.failed_to("read", key)(error).into()),
-        };
-        self.state.content_read(&synced, key, &whole);
+        }
         match synced.r#virtual.get(namespace, name) {
-            // Made anew, or changed, since: whatever shows that queues the pair. A server that went back is retried.
             Some(known) if known.is_metadata_only() => Err(Error::Older(key.to_string())),
             known => Ok(known),
         }
@@ -113,16 +112,10 @@ mod tests {
 
     use http::Method;
     use serde_json::{Value, json};
-    use weft_core::context::Ctx;
-    use weft_core::mapper::Mapper;
-    use weft_core::spec::KindSpec;
-    use weft_core::verdict::Verdict;
 
     use crate::api::scripted::{Answer, Asked};
-    use crate::engine::cache::kinds::Kinds;
     use crate::engine::queue::Outcome;
-    use crate::engine::testing::{Bench, echo, key, service};
-    use crate::registry::Rules;
+    use crate::engine::testing::{Bench, echo, key};
 
     fn settings() -> Key {
         key("v1/ConfigMap", "shop", "settings")
@@ -134,6 +127,13 @@ mod tests {
 
     fn whole(version: &str) -> Value {
         json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata(version), "data": {"a": version}})
+    }
+
+    /// Of another server, where the version means another object.
+    fn of_another(version: &str) -> Value {
+        let mut object = whole(version);
+        object["metadata"]["uid"] = "uid-of-another".into();
+        object
     }
 
     /// Caches that have the metadata of a ConfigMap in version 4; the virtual API server answers a read of it so.
@@ -171,9 +171,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn nothing_is_written_of_what_is_gone_older_or_cannot_be_read() {
-        let cases: [(fn() -> Answer, Outcome); 3] = [
-            (|| Answer::failure(404, "NotFound"), Outcome::Done),
+        let cases: [(fn() -> Answer, Outcome); 4] = [
+            (|| Answer::failure(404, "NotFound"), Outcome::Failed(None)),
             (|| Answer::ok(whole("3")), Outcome::Failed(None)),
+            (|| Answer::ok(of_another("4")), Outcome::Failed(None)),
             (|| Answer::failure(500, "InternalError"), Outcome::Failed(None)),
         ];
         for (answer, expected) in cases {
@@ -193,44 +194,5 @@ mod tests {
         while tokio::time::timeout(std::time::Duration::ZERO, bench.state.queue.next()).await.is_ok() {}
         bench.syncer(Vec::new()).reconcile(&settings()).await;
         assert_eq!(bench.state.queue.next().await, Some(reader), "its watch event is none any more");
-    }
-
-    /// Copies into a Service what it reads of the ConfigMap.
-    struct Reader(KindSpec);
-
-    impl Mapper for Reader {
-        fn spec(&self) -> &KindSpec {
-            &self.0
-        }
-
-        fn to_host(&self, ctx: &Ctx<'_>, _: &VirtualObject, mut draft: HostObject) -> Verdict<HostObject> {
-            let read =
-                ctx.lookup.object(&settings()).and_then(|found| found.text("/data/a").map(str::to_owned));
-            draft.fields_mut().insert("spec".to_owned(), json!({"externalName": read.unwrap_or_default()}));
-            Ok(draft)
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_rule_that_reads_an_object_sees_it_whole() {
-        let bench = bench(|| Answer::ok(whole("4")));
-        let reader: Arc<dyn Mapper> = Arc::new(Reader(KindSpec::core("Service", "services")));
-        let others =
-            weft_core::kinds::builtin().into_iter().filter(|mapper| mapper.spec().resource.kind != "Service");
-        let rules = Rules { mappers: others.chain([reader]).collect(), ..Rules::default() };
-        let kinds: Kinds = bench.state.kinds().under(&rules, 1).0;
-        bench.state.set_kinds(kinds);
-        let web = key("v1/Service", "shop", "web");
-        bench.put_virtual("v1/Service", service("web", "5"));
-        let syncer = bench.syncer(Vec::new());
-        assert_eq!(syncer.reconcile(&web).await, Outcome::Done);
-        assert!(
-            bench.host_requests.all().is_empty(),
-            "it has read metadata alone: {:?}",
-            bench.host_requests.lines()
-        );
-        assert_eq!(bench.virtual_requests.lines(), [READ]);
-        syncer.reconcile(&web).await;
-        assert_eq!(bench.host_requests.bodies(&Method::POST)[0]["spec"]["externalName"], "4");
     }
 }

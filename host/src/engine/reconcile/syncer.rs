@@ -60,8 +60,7 @@ impl Syncer {
             return Outcome::Done;
         }
         let observed = match self.observer.observe(key, synced).await {
-            Ok(Some(observed)) => observed,
-            Ok(None) => return Outcome::Done,
+            Ok(observed) => observed,
             Err(error) => {
                 let source = synced.r#virtual.get(&key.name.namespace, &key.name.name);
                 return self.failed(key, source.as_ref(), &error);
@@ -81,11 +80,8 @@ impl Syncer {
         observed: &Observed,
     ) -> Result<Outcome, Error> {
         let notes = self.publisher.notes(key, &*synced.mapper);
-        let Decision { mut plan, notes, lacking } =
+        let Decision { mut plan, notes } =
             decide::decide(&self.state, kinds, synced, key, observed, notes).await;
-        if !lacking.is_empty() {
-            return self.read_contents(key, &lacking).await;
-        }
         let published = match &observed.source {
             Some(source) => self.publisher.publish(key, &*synced.mapper, source, &plan, notes),
             None => Outcome::Done,
@@ -97,19 +93,6 @@ impl Syncer {
             self.publish_fight(side, key, synced, source).await;
         }
         Ok(outcome.and(published).and(paced.outcome))
-    }
-
-    /// Reads what a decision has lacked, and queues the pair for the next one. What is gone is shown by its watch, which queues
-    /// the pair too.
-    async fn read_contents(&self, key: &Key, lacking: &BTreeSet<Key>) -> Result<Outcome, Error> {
-        let mut is_complete = true;
-        for lacking in lacking {
-            is_complete &= self.observer.read_content(lacking).await?.is_some();
-        }
-        if is_complete {
-            self.state.queue.add(key.clone());
-        }
-        Ok(Outcome::Done)
     }
 
     async fn publish_fight(&self, side: Side, key: &Key, synced: &SyncedKind, source: &Arc<VirtualObject>) {

@@ -23,12 +23,8 @@ impl State {
         if kind.as_str() == "v1/Pod" {
             self.pod_placed(&key, changed);
         }
-        // What an object names is in its content: until that is read, what was known stays.
-        let names_unread = changed.object.as_ref().is_some_and(|object| object.is_metadata_only());
-        if !names_unread || !self.is_used(&key) {
-            // Before the object itself: a pod finds its ConfigMaps there.
-            self.set_targets(&key, &*synced.mapper, changed.object.as_deref());
-        }
+        // Before the object itself: a pod finds its ConfigMaps there.
+        self.set_targets(&key, &*synced.mapper, changed.object.as_deref());
         self.pair_changed(key);
     }
 
@@ -116,8 +112,6 @@ impl State {
     pub(crate) fn content_read(&self, synced: &SyncedKind, key: &Key, object: &Arc<VirtualObject>) {
         if synced.r#virtual.put_whole(object.clone()) == Change::Stored {
             self.virtual_changed(&key.kind, &Changed::new(object.clone()));
-        } else {
-            self.set_targets(key, &*synced.mapper, Some(object));
         }
     }
 
@@ -210,31 +204,6 @@ mod tests {
         removed(&bench, "v1/Pod", pod("6", &["settings"]));
         assert_eq!(queued(&bench.state).await, ["ConfigMap shop/settings", "Pod shop/web"]);
         assert!(!bench.state.is_used(&settings));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn metadata_alone_does_not_say_what_an_object_names() {
-        let bench = Bench::echoing();
-        let metadata_of = |version: &str| {
-            let mut object = pod(version, &[]);
-            object["apiVersion"] = "meta.k8s.io/v1".into();
-            object["kind"] = "PartialObjectMetadata".into();
-            object
-        };
-        let (web, settings) = (key("v1/Pod", "shop", "web"), key("v1/ConfigMap", "shop", "settings"));
-        bench.state.uses.set(&key("v1/Pod", "shop", "user"), [web.clone()].into());
-        changed(&bench, "v1/Pod", pod("5", &["settings"]));
-        changed(&bench, "v1/Pod", metadata_of("6"));
-        assert!(bench.state.is_used(&settings), "what is used keeps what it names until it is read");
-        let synced = bench.state.synced(&web.kind).unwrap();
-        let whole = Arc::new(VirtualObject::from_json(pod("6", &["other"])).unwrap());
-        bench.state.content_read(&synced, &web, &whole);
-        assert!(
-            !bench.state.is_used(&settings) && bench.state.is_used(&key("v1/ConfigMap", "shop", "other"))
-        );
-        bench.state.uses.set(&key("v1/Pod", "shop", "user"), BTreeSet::new());
-        changed(&bench, "v1/Pod", metadata_of("7"));
-        assert!(!bench.state.is_used(&key("v1/ConfigMap", "shop", "other")), "what is unused names nothing");
     }
 
     #[tokio::test(start_paused = true)]
