@@ -9,6 +9,7 @@
 
 mod asked;
 mod headers;
+mod host_refusal;
 mod listener;
 mod query;
 mod refusal;

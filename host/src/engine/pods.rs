@@ -69,6 +69,11 @@ impl Pods {
             containers: containers(&pod),
         })
     }
+
+    /// `text` of the host about a pod of the virtual `namespace`, without names of the host.
+    pub fn to_virtual_text(&self, text: &str, namespace: &str) -> String {
+        self.state.names.to_virtual_text(text, namespace)
+    }
 }
 
 fn containers(pod: &VirtualObject) -> Vec<String> {

@@ -1,6 +1,6 @@
 //! Which headers pass, and in which direction: those that open a stream, and none that says who somebody is.
 
-use http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER, SEC_WEBSOCKET_PROTOCOL, UPGRADE, WARNING};
+use http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER, SEC_WEBSOCKET_PROTOCOL, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// Which protocol the streams of a container speak; it may repeat.
@@ -27,7 +27,7 @@ pub(super) fn to_host(headers: &HeaderMap) -> HeaderMap {
 pub(super) fn to_client(headers: &HeaderMap) -> HeaderMap {
     let passed = |name: &HeaderName| {
         opens_stream(name)
-            || [CONTENT_TYPE, RETRY_AFTER, WARNING].contains(name)
+            || [CONTENT_TYPE, RETRY_AFTER].contains(name)
             || name.as_str() == ACCEPTED_STREAM_PROTOCOLS
     };
     appended(

@@ -12,6 +12,7 @@ use crate::api::Api;
 use crate::engine::{NoHostPod, Pods};
 use crate::kubelet::asked::Asked;
 use crate::kubelet::headers;
+use crate::kubelet::host_refusal;
 use crate::kubelet::refusal::Refusal;
 
 /// What a direction of a stream holds: with the buffers of both TLS connections, less than 256 KiB a stream in all.
@@ -48,6 +49,7 @@ impl Relay {
         debug!(namespace = asked.namespace, pod = asked.pod, path = %request.uri().path(), "relaying");
         let host = self.pods.find(&asked.namespace, &asked.pod);
         let host = host.map_err(|reason| refused(reason, &asked))?;
+        let namespace = asked.namespace.clone();
         let mut passed = Request::new(Body::empty());
         *passed.method_mut() = request.method().clone();
         *passed.uri_mut() =
@@ -60,6 +62,9 @@ impl Relay {
             Refusal::unavailable("the host's API server does not answer; try again")
         })?;
         let is_open = is_stream && answer.status() == StatusCode::SWITCHING_PROTOCOLS;
+        if !is_open && !answer.status().is_success() {
+            return Ok((host_refusal::for_tenant(answer, &self.pods, &namespace).await, None));
+        }
         let stream = is_open.then(|| Stream(hyper::upgrade::on(&mut answer)));
         let (head, body) = answer.into_parts();
         let mut response = Response::new(if is_open { Body::empty() } else { body });
@@ -222,7 +227,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_hosts_refusal_is_handed_back_as_it_is() {
+    async fn the_hosts_refusal_keeps_what_a_client_falls_back_by() {
         let endpoint = Endpoint::start().await;
         let mut client = endpoint.send(Some(endpoint.api_server()), SPDY).await.unwrap();
         let (mut host, _) = endpoint.on_host().await;
