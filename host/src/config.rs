@@ -12,6 +12,8 @@ mod kubelet;
 mod mappings;
 mod plugins;
 mod schema;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod values;
 
 use std::net::SocketAddr;

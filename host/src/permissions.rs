@@ -224,14 +224,9 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
+    use crate::config::testing::config;
     use crate::registry::descriptor::Role;
     use crate::registry::testing::{descriptor, mapping};
-
-    fn config(rest: &Value) -> Config {
-        let mut config = json!({"cluster": {"name": "a", "namespace": "b"}});
-        config.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
-        serde_json::from_value(config).unwrap()
-    }
 
     /// Each rule as `group: resources [names] verbs`.
     fn lines(rules: &[Rule]) -> Vec<String> {

@@ -69,14 +69,9 @@ impl Kubelet {
 
 #[cfg(test)]
 mod tests {
-    use crate::config::Config;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
-    fn config(rest: &Value) -> Config {
-        let mut config = json!({"cluster": {"name": "a", "namespace": "b"}});
-        config.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
-        serde_json::from_value(config).unwrap()
-    }
+    use crate::config::testing::config;
 
     #[test]
     fn it_is_served_where_there_are_keys_for_it() {
