@@ -54,7 +54,7 @@ mod tests {
     use crate::engine::testing::Bench;
 
     /// What a tenant reads of a refusal with this body.
-    async fn told(body: &str) -> String {
+    async fn answer_to(body: &str) -> String {
         let pods = Pods::new(Bench::echoing().state);
         let mut refused = Response::new(Body::from(body.as_bytes().to_vec()));
         *refused.status_mut() = http::StatusCode::FORBIDDEN;
@@ -67,22 +67,22 @@ mod tests {
     #[tokio::test]
     async fn names_of_the_host_become_those_of_the_virtual_cluster() {
         let waiting = r#"{"kind":"Status","message":"container \"web\" in pod \"web-x-shop-x-vc\" is waiting to start","reason":"BadRequest"}"#;
-        assert_eq!(told(waiting).await, waiting.replace("web-x-shop-x-vc", "web"));
+        assert_eq!(answer_to(waiting).await, waiting.replace("web-x-shop-x-vc", "web"));
         let negotiation = r#"{"kind":"Status","message":"no protocol in common"}"#;
-        assert_eq!(told(negotiation).await, negotiation);
-        assert_eq!(told("container not found in web-x-shop-x-vc").await, "container not found in web");
+        assert_eq!(answer_to(negotiation).await, negotiation);
+        assert_eq!(answer_to("container not found in web-x-shop-x-vc").await, "container not found in web");
     }
 
     #[tokio::test]
     async fn what_the_syncer_may_not_do_is_said_without_its_account() {
         let forbidden = r#"{"kind":"Status","reason":"Forbidden","message":"User \"system:serviceaccount:team-a:weft\" cannot create resource \"pods/exec\" in the namespace \"team-a\"","details":{"name":"web-x-shop-x-vc"},"code":403}"#;
-        let told = told(forbidden).await;
-        assert!(told.contains("weft rbac") && told.contains("\"code\":403"), "{told}");
-        assert!(!told.contains("team-a") && !told.contains("web-x"), "{told}");
+        let answer = answer_to(forbidden).await;
+        assert!(answer.contains("weft rbac") && answer.contains("\"code\":403"), "{answer}");
+        assert!(!answer.contains("team-a") && !answer.contains("web-x"), "{answer}");
     }
 
     #[tokio::test]
     async fn a_refusal_without_end_is_cut() {
-        assert_eq!(told(&"x".repeat(LONGEST + 1)).await, "");
+        assert_eq!(answer_to(&"x".repeat(LONGEST + 1)).await, "");
     }
 }

@@ -13,8 +13,8 @@ pub(crate) enum Error {
     /// Somebody else's object has our name.
     #[error("the host object {0} belongs to somebody else")]
     NameTaken(String),
-    /// A read answered with an older state than the watch has shown.
-    #[error("the virtual API server answered with an older version of {0} than it has shown before")]
+    /// A read found no object, or an older one, where the watch shows one.
+    #[error("a read of {0} in the virtual cluster did not find what its watch shows")]
     Older(String),
     /// There is no decision, or it was not carried out to its end.
     #[error("failed to reconcile {0}: the mapper of its kind, or the syncer itself, has a bug and panicked")]

@@ -1,4 +1,4 @@
-//! What tells who a server is: an object of it, read as a list, which has the version of the whole storage.
+//! What identifies a server: an object of it, read as a list, which has the version of the whole storage.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::engine::cache::version::ResourceVersion;
 /// The question to the virtual API server.
 pub(crate) const OF_VIRTUAL: &str = "/api/v1/namespaces?fieldSelector=metadata.name%3Dkube-system";
 
-/// What tells who a server is.
+/// What identifies a server.
 pub(super) enum Subject {
     /// The virtual namespace `kube-system`, by its UID.
     KubeSystem,
