@@ -23,6 +23,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use weft_core::names::{ClusterNameError, Names};
+use weft_core::policy::Policy;
 
 use crate::yaml;
 use deploy::Deploy;
@@ -275,6 +276,11 @@ impl Config {
     pub fn workload_service_account(&self) -> String {
         let default = || format!("weft-workload-{}", self.cluster.name);
         self.pods.service_account.clone().unwrap_or_else(default)
+    }
+
+    /// What tenants are allowed beyond what every tenant may.
+    pub fn policy(&self) -> Policy {
+        Policy::default()
     }
 
     /// The keys of the kubelet's endpoint; none where it is not served.

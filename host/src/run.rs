@@ -133,6 +133,7 @@ async fn facts(
         workload_service_account: config.workload_service_account(),
         host_version,
         virtual_version,
+        policy: config.policy(),
         ..Facts::default()
     }
 }

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::names::Names;
 use crate::object::{HostObject, Key, Kind, Object, VirtualObject};
+use crate::policy::Policy;
 use crate::verdict::Problem;
 
 /// What a mapper may read: names, facts of both clusters, and the tenant's other objects.
@@ -179,6 +180,8 @@ pub struct Facts {
     pub host_version: Version,
     /// The virtual cluster's Kubernetes version.
     pub virtual_version: Version,
+    /// What the operator allows tenants beyond what every tenant may.
+    pub policy: Policy,
 }
 
 /// A Kubernetes version, compared by major and minor.

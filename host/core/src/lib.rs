@@ -36,6 +36,7 @@ pub mod object;
 pub mod offline;
 pub mod paths;
 pub mod plan;
+pub mod policy;
 pub mod references;
 pub mod selectors;
 pub mod spec;

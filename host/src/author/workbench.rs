@@ -258,6 +258,7 @@ pub fn surroundings() -> Result<Offline> {
         workload_service_account: "weft-workload-my-vcluster".to_owned(),
         host_version: version,
         virtual_version: version,
+        policy: weft_core::policy::Policy::default(),
     };
     Ok(Offline::new(Names::new("my-vcluster", "team-a")?, facts))
 }

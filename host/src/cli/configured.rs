@@ -93,6 +93,7 @@ impl Configured {
             owner,
             cluster_domain: self.config.cluster.domain.clone(),
             workload_service_account: self.config.workload_service_account(),
+            policy: self.config.policy(),
             ..made_up.facts
         };
         Ok(Offline::new(self.config.names()?, facts))

@@ -289,5 +289,6 @@ fn facts() -> Facts {
         workload_service_account: "weft-workload-vc".to_owned(),
         host_version: version,
         virtual_version: version,
+        policy: weft_core::policy::Policy::open(),
     }
 }

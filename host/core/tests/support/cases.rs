@@ -177,6 +177,7 @@ fn facts() -> Facts {
         workload_service_account: "weft-workload-my-vcluster".to_owned(),
         host_version: version,
         virtual_version: version,
+        policy: weft_core::policy::Policy::open(),
     }
 }
 

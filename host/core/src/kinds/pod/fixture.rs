@@ -30,6 +30,7 @@ impl World {
             workload_service_account: "workload".into(),
             host_version: version,
             virtual_version: version,
+            policy: crate::policy::Policy::open(),
         };
         Self {
             names: Names::new("vc", "team-a").unwrap(),
