@@ -102,6 +102,8 @@ pub struct Parts {
 /// The running engine.
 pub struct Engine {
     state: Arc<State>,
+    /// What a request for a host pod passes.
+    gate: Arc<Gate>,
     workers: Tasks,
     /// Ends with the engine.
     tasks: Tasks,
@@ -148,7 +150,7 @@ impl Engine {
         let writers = Writers {
             open: writer(Gate::Open),
             ready: writer(Gate::Ready(gate.clone())),
-            cached: writer(Gate::Cached(gate, state.clone())),
+            cached: writer(Gate::Cached(gate.clone(), state.clone())),
         };
         let (recorder, recording) = EventRecorder::new(writers.ready.clone());
         let (supervisor, failures) = (Supervisor::default(), Arc::default());
@@ -190,7 +192,7 @@ impl Engine {
             workers.spawn(work(syncer.clone(), shared.ready.clone()));
         }
         let health = Health::new(shared.state.clone(), shared.failures, shared.ready);
-        Self { health, state: shared.state, workers, tasks, supervisor }
+        Self { health, state: shared.state, gate: Arc::new(Gate::Ready(gate)), workers, tasks, supervisor }
     }
 
     /// Returns whether the engine does its work, now and later.
@@ -200,7 +202,7 @@ impl Engine {
 
     /// Returns which host pods stand for virtual ones, now and later.
     pub fn pods(&self) -> Pods {
-        Pods::new(self.state.clone())
+        Pods::new(self.state.clone(), self.gate.clone())
     }
 
     /// Returns once a part of the engine has panicked: nothing does its work any more.

@@ -74,7 +74,7 @@ const ENGINE: &[(&str, &[&str])] = &[
     ("companions", &["apply", "cache", "queue", "resources"]),
     ("events", &["apply", "cache", "resources"]),
     ("health", &["cache", "informer"]),
-    ("pods", &["cache"]),
+    ("pods", &["apply", "cache"]),
     ("informer", &["cache", "resources"]),
     ("cache", &["queue"]),
     ("queue", &[]),

@@ -6,6 +6,7 @@ use serde_json::Value;
 use weft_core::names::Identity;
 use weft_core::object::{Key, Kind, VirtualName, VirtualObject};
 
+use crate::engine::apply::gate::Gate;
 use crate::engine::cache::state::State;
 
 /// The lists of containers in the spec of a pod.
@@ -15,6 +16,7 @@ const CONTAINERS: [&str; 3] = ["/spec/containers", "/spec/initContainers", "/spe
 #[derive(Clone)]
 pub struct Pods {
     state: Arc<State>,
+    gate: Arc<Gate>,
 }
 
 /// A pod of ours on the host.
@@ -35,6 +37,8 @@ pub struct HostPod {
 pub enum NoHostPod {
     /// The caches are not complete yet.
     Unknown,
+    /// A server does not answer, or is not the one that is expected: the pod of this name there may be of others.
+    NotConfirmed,
     /// The virtual cluster has no such pod.
     NoVirtualPod,
     /// The host has no pod for it, or still one of an earlier pod of the same name.
@@ -42,15 +46,21 @@ pub enum NoHostPod {
 }
 
 impl Pods {
-    pub(crate) fn new(state: Arc<State>) -> Self {
-        Self { state }
+    pub(crate) fn new(state: Arc<State>, gate: Arc<Gate>) -> Self {
+        Self { state, gate }
     }
 
-    /// The host pod of a virtual pod.
+    /// The host pod of a virtual pod, on a host that has just been found to be the expected one.
     ///
     /// # Errors
-    /// There is none, or it is not known yet whether there is one.
-    pub fn find(&self, namespace: &str, name: &str) -> Result<HostPod, NoHostPod> {
+    /// There is none, or it is not known now whether there is one.
+    pub async fn find(&self, namespace: &str, name: &str) -> Result<HostPod, NoHostPod> {
+        let pod = self.cached(namespace, name)?;
+        self.gate.pass().await.map_err(|_| NoHostPod::NotConfirmed)?;
+        Ok(pod)
+    }
+
+    fn cached(&self, namespace: &str, name: &str) -> Result<HostPod, NoHostPod> {
         let kind = Kind::new("v1/Pod");
         let synced =
             self.state.synced(&kind).filter(|synced| synced.is_synced()).ok_or(NoHostPod::Unknown)?;
@@ -86,8 +96,12 @@ fn containers(pod: &VirtualObject) -> Vec<String> {
 mod tests {
     use super::*;
     use serde_json::json;
+    use tokio::sync::watch;
+    use weft_core::keys::VIRTUAL_CLUSTER_UID;
 
-    use crate::engine::testing::{Bench, host_name, host_object, pod};
+    use crate::api::scripted::Answer;
+    use crate::engine::apply::gate::Ready;
+    use crate::engine::testing::{Bench, host_name, host_object, identity_answer, pod};
 
     const POD: &str = "v1/Pod";
 
@@ -101,7 +115,7 @@ mod tests {
         let mut host_pod = host_object(POD, "shop", "web", "uid-1");
         host_pod["spec"] = json!({"containers": [{"name": "web"}, {"name": "added-by-the-host"}]});
         bench.put_host(POD, host_pod);
-        let found = Pods::new(bench.state.clone()).find("shop", "web").unwrap();
+        let found = bench.pods().find("shop", "web").await.unwrap();
         assert_eq!(
             (found.namespace.as_str(), found.name.as_str()),
             ("team-a", host_name("shop", "web").as_str())
@@ -113,22 +127,36 @@ mod tests {
     #[tokio::test]
     async fn what_is_not_the_pods_own_is_not_found() {
         let bench = Bench::echoing();
-        let pods = Pods::new(bench.state.clone());
-        assert_eq!(pods.find("shop", "web"), Err(NoHostPod::NoVirtualPod));
+        let pods = bench.pods();
+        assert_eq!(pods.find("shop", "web").await, Err(NoHostPod::NoVirtualPod));
         bench.put_virtual(POD, pod());
-        assert_eq!(pods.find("shop", "web"), Err(NoHostPod::NotThere));
+        assert_eq!(pods.find("shop", "web").await, Err(NoHostPod::NotThere));
         bench.put_host(POD, host_object(POD, "shop", "web", "uid-of-its-predecessor"));
-        assert_eq!(pods.find("shop", "web"), Err(NoHostPod::NotThere));
+        assert_eq!(pods.find("shop", "web").await, Err(NoHostPod::NotThere));
         let mut foreign = host_object(POD, "shop", "web", "uid-1");
         foreign["metadata"]["annotations"] = json!({});
         foreign["metadata"]["labels"] = json!({});
         bench.put_host(POD, foreign);
-        assert_eq!(pods.find("shop", "web"), Err(NoHostPod::NotThere), "of somebody else");
+        assert_eq!(pods.find("shop", "web").await, Err(NoHostPod::NotThere), "of somebody else");
     }
 
     #[tokio::test]
     async fn before_the_caches_are_complete_nothing_is_known() {
-        let pods = Pods::new(Arc::new(Bench::empty_state()));
-        assert_eq!(pods.find("shop", "web"), Err(NoHostPod::Unknown));
+        let pods = Pods::new(Arc::new(Bench::empty_state()), Arc::new(Gate::Open));
+        assert_eq!(pods.find("shop", "web").await, Err(NoHostPod::Unknown));
+    }
+
+    #[tokio::test]
+    async fn a_pod_of_the_same_name_on_another_host_is_not_found() {
+        let of_other = json!({"metadata": {"uid": "u", "annotations": {VIRTUAL_CLUSTER_UID: "cluster-2"}}});
+        let of_other = json!({"metadata": {"resourceVersion": "7"}, "items": [of_other]});
+        let bench = Bench::new(move |_| Answer::ok(of_other.clone()), |_| identity_answer("cluster-1", 7));
+        bench.put_virtual(POD, pod());
+        bench.put_host(POD, host_object(POD, "shop", "web", "uid-1"));
+        let guards = bench.guards();
+        guards.expect("cluster-1");
+        let ready = Ready { guards, ready: watch::Sender::new(true).subscribe() };
+        let pods = Pods::new(bench.state.clone(), Arc::new(Gate::Ready(ready)));
+        assert_eq!(pods.find("shop", "web").await, Err(NoHostPod::NotConfirmed));
     }
 }

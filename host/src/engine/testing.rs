@@ -25,6 +25,7 @@ use crate::engine::cache::state::State;
 use crate::engine::companions::{Companion, Companions};
 use crate::engine::events::recorder::EventRecorder;
 use crate::engine::informer::identity::{Guards, IdentityGuard};
+use crate::engine::pods::Pods;
 use crate::engine::reconcile::fight::Referee;
 use crate::engine::reconcile::lasting::Lasting;
 use crate::engine::reconcile::observe::Observer;
@@ -85,6 +86,11 @@ impl Bench {
             host: Arc::new(IdentityGuard::of_host(self.host.clone(), "team-a", "vc")),
             r#virtual: Arc::new(IdentityGuard::of_virtual(self.r#virtual.clone())),
         }
+    }
+
+    /// The pairs of pods, whoever the servers are.
+    pub(crate) fn pods(&self) -> Pods {
+        Pods::new(self.state.clone(), Arc::new(Gate::Open))
     }
 
     /// A recorder whose events are written to the virtual API server.

@@ -55,7 +55,7 @@ mod tests {
 
     /// What a tenant reads of a refusal with this body.
     async fn answer_to(body: &str) -> String {
-        let pods = Pods::new(Bench::echoing().state);
+        let pods = Bench::echoing().pods();
         let mut refused = Response::new(Body::from(body.as_bytes().to_vec()));
         *refused.status_mut() = http::StatusCode::FORBIDDEN;
         let answer = for_tenant(refused, &pods, "shop").await;

@@ -47,7 +47,7 @@ impl Relay {
             ));
         }
         debug!(namespace = asked.namespace, pod = asked.pod, path = %request.uri().path(), "relaying");
-        let host = self.pods.find(&asked.namespace, &asked.pod);
+        let host = self.pods.find(&asked.namespace, &asked.pod).await;
         let host = host.map_err(|reason| refused(reason, &asked))?;
         let namespace = asked.namespace.clone();
         let mut passed = Request::new(Body::empty());
@@ -89,6 +89,9 @@ fn refused(reason: NoHostPod, asked: &Asked) -> Refusal {
     let Asked { namespace, pod, .. } = asked;
     match reason {
         NoHostPod::Unknown => Refusal::unavailable("the syncer is starting; try again"),
+        NoHostPod::NotConfirmed => Refusal::unavailable(
+            "it is not sure now that the host and the virtual cluster are the expected ones; try again",
+        ),
         NoHostPod::NoVirtualPod => Refusal::not_found(format!("there is no pod {namespace}/{pod}")),
         NoHostPod::NotThere => {
             Refusal::not_found(format!("pod {namespace}/{pod} is not on the host yet, or no longer"))

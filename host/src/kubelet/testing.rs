@@ -96,7 +96,7 @@ impl Endpoint {
         let bench = Bench::echoing();
         bench.put_virtual("v1/Pod", pod());
         bench.put_host("v1/Pod", host_object("v1/Pod", "shop", "web", "uid-1"));
-        let relay = Arc::new(Relay::new(Pods::new(bench.state), api));
+        let relay = Arc::new(Relay::new(bench.pods(), api));
         let listener = Listener::with(limits, socket, tls::server(&keys).unwrap());
         let serving = tokio::spawn(listener.serve(relay));
         Self { folder, authority, address, host, serving }

@@ -42,6 +42,8 @@ fn streams_work_in_a_virtual_cluster_as_on_its_host() -> Result<()> {
         for side in sides {
             side.behaves().await.with_context(|| format!("on the {} cluster", side.name))?;
         }
+        let [_, inside] = &sides;
+        inside.websockets_are_not_translated().await?;
         cluster.run_probe("default").await?;
         others_are_refused(&person, &cluster).await?;
         many_are_open_at_once(node, &person, &cluster).await?;
@@ -72,6 +74,17 @@ impl Side<'_> {
         self.a_port_is_forwarded().await.context("port-forward")?;
         self.files_are_copied().await.context("cp")?;
         self.run(&["delete", "pod", "shell", "reader", "web", "--now"], "").await.map(drop)
+    }
+
+    /// A translation would end a connection in the API server and begin another one, which is not closed alike.
+    async fn websockets_are_not_translated(&self) -> Result<()> {
+        let metrics = self.run(&["get", "--raw", "/metrics"], "").await?;
+        let counted =
+            metrics.lines().filter(|line| line.starts_with("apiserver_websocket_streaming_requests"));
+        let (passed_on, others): (Vec<&str>, _) =
+            counted.partition(|line| line.contains(r#"proxy_type="proxied_to_kubelet""#));
+        ensure!(!passed_on.is_empty() && others.is_empty(), "passed on: {passed_on:?}, not: {others:?}");
+        Ok(())
     }
 
     async fn logs_are_shown(&self) -> Result<()> {

@@ -31,7 +31,7 @@ pub(crate) struct Ready {
 
 impl Gate {
     /// Passes a write. One that does not pass was not sent.
-    pub(super) async fn pass(&self) -> Result<(), Error> {
+    pub(in crate::engine) async fn pass(&self) -> Result<(), Error> {
         if let Some(why) = self.closed() {
             return Err(Error::Withheld(why.to_owned()));
         }

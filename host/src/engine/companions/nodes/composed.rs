@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use weft_core::change::Change;
+use weft_core::context::Version;
 use weft_core::keys::FAKE_NODE_LABEL;
 use weft_core::kinds::pod::status::node_address;
 use weft_core::object::VirtualObject;
@@ -11,6 +12,12 @@ use crate::engine::companions::nodes::Kubelet;
 
 /// The taint that admission puts on every new node until a node controller has initialised it; none initialises ours.
 pub(super) const NOT_READY: &str = "node.kubernetes.io/not-ready";
+
+/// What a node declares whose kubelet takes WebSocket connections (KEP-4006): the virtual API server passes them on as they
+/// are, and translates them to SPDY for any other.
+const WEBSOCKETS: &str = "ExtendWebSocketsToKubelet";
+/// The first API server that takes all such streams as WebSocket connections. They end there: our kubelet only passes them on.
+const TAKES_WEBSOCKETS: Version = Version { major: 1, minor: 31 };
 
 /// The node of this name, as it is created.
 pub(super) fn node(name: &str, state: &State, kubelet: Option<&Kubelet>) -> VirtualObject {
@@ -54,6 +61,7 @@ fn fields(name: &str, state: &State, kubelet: Option<&Kubelet>) -> Value {
         }},
         "status": {
             "capacity": room, "allocatable": room,
+            "declaredFeatures": declared(state.facts().host_version, kubelet),
             "addresses": addresses(name, kubelet), "daemonEndpoints": kubelet.map_or_else(|| json!({}), endpoints),
             "conditions": [
                 condition("Ready", "True", "KubeletReady"),
@@ -78,6 +86,13 @@ fn addresses(name: &str, kubelet: Option<&Kubelet>) -> Value {
         None => json!({"type": "Hostname", "address": name}),
     };
     json!([first, {"type": "InternalIP", "address": node_address(name).to_string()}])
+}
+
+/// What the host carries out whatever its nodes are: the features of its kubelets are not known here. A server before
+/// Kubernetes 1.36 has no such field, so nodes that lack it are not completed.
+fn declared(host: Version, kubelet: Option<&Kubelet>) -> Value {
+    let takes_websockets = kubelet.is_some() && host >= TAKES_WEBSOCKETS;
+    takes_websockets.then_some(WEBSOCKETS).into_iter().collect()
 }
 
 fn endpoints(kubelet: &Kubelet) -> Value {
@@ -116,6 +131,14 @@ mod tests {
         let change = republish(&node, Some(&moved)).unwrap();
         assert_eq!(change.subresource, Some("status"));
         assert_eq!(change.body["status"]["daemonEndpoints"]["kubeletEndpoint"]["Port"], 20_250);
+    }
+
+    #[test]
+    fn a_node_declares_websockets_where_a_kubelet_and_the_host_take_them() {
+        let (new, old) = (Version { major: 1, minor: 36 }, Version { major: 1, minor: 30 });
+        assert_eq!(declared(new, Some(&kubelet())), json!([WEBSOCKETS]));
+        assert_eq!(declared(old, Some(&kubelet())), json!([]));
+        assert_eq!(declared(new, None), json!([]));
     }
 
     #[test]
