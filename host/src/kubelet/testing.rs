@@ -19,7 +19,6 @@ use tokio_rustls::client::TlsStream;
 
 use crate::api::Api;
 use crate::config::{Connection, KubeletTls};
-use crate::engine::Pods;
 use crate::engine::testing::{Bench, host_object, pod};
 use crate::kubelet::listener::{Limits, Listener};
 use crate::kubelet::relay::Relay;
