@@ -27,6 +27,8 @@ pub mod digest;
 pub mod edit;
 pub mod extension;
 pub mod host_controllers;
+pub mod host_keys;
+pub mod key_pattern;
 pub mod keys;
 pub mod kinds;
 pub mod labels;
