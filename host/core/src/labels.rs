@@ -71,6 +71,24 @@ pub fn scope(names: &Names, namespace: &str) -> Fields {
     scope
 }
 
+/// Whether a selector of pods, labels by key, may match a tenant's pod: it names no label of our domain but those that all
+/// tenants' pods have. One that is empty selects no pods.
+pub fn may_select_tenants(selector: &Fields) -> bool {
+    let is_tenants = |key: &String| {
+        !is_reserved(key)
+            || is_escaped(key)
+            || is_namespace_label(key)
+            || matches!(key.as_str(), CLUSTER_LABEL | NAMESPACE_LABEL)
+    };
+    !selector.is_empty() && selector.keys().all(is_tenants)
+}
+
+/// Labels as people write them: `app=web,tier=front`.
+pub fn as_text(labels: &Fields) -> String {
+    let pairs = labels.iter().map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()));
+    pairs.collect::<Vec<_>>().join(",")
+}
+
 /// A `LabelSelector` with the host's keys, still without scope.
 pub fn selector_to_host(selector: &Value) -> Value {
     let mut result = selector.clone();
@@ -186,6 +204,19 @@ mod tests {
         assert_eq!(escaped_key, "tenant.weft.dev/app");
         assert!(is_reserved(&escaped_key) && is_escaped(&escaped_key));
         assert_eq!(key_to_host(&escaped_key), "tenant.weft.dev.tenant.weft.dev/app");
+    }
+
+    #[test]
+    fn a_selector_keeps_tenants_out_by_a_label_that_they_cannot_have() {
+        let may = |selector: Value| may_select_tenants(selector.as_object().unwrap());
+        for open in [
+            json!({"app": "weft"}),
+            json!({"app.kubernetes.io/name": "weft", "weft.dev/cluster": "vc", "weft.dev/namespace": "shop"}),
+            json!({"ns.weft.dev/team": "a", "istio.io.tenant.weft.dev/rev": "b"}),
+        ] {
+            assert!(may(open.clone()), "{open}");
+        }
+        assert!(!may(json!({})) && !may(json!({"app": "weft", "weft.dev/control-plane": "vc"})));
     }
 
     #[test]

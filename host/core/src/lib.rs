@@ -33,6 +33,7 @@ pub mod keys;
 pub mod kinds;
 pub mod labels;
 pub mod mapper;
+pub mod messages;
 pub mod names;
 pub mod object;
 pub mod offline;
