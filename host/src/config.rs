@@ -3,6 +3,7 @@
 //! Unknown keys are refused with the nearest known one; every default can be printed. The same types
 //! make the JSON Schema.
 
+mod connection;
 pub mod control_plane;
 pub mod deploy;
 pub mod dns;
@@ -10,6 +11,8 @@ pub mod docs;
 pub mod grants;
 mod kubelet;
 mod mappings;
+mod metadata;
+mod metrics;
 mod plugins;
 mod schema;
 #[cfg(test)]
@@ -29,9 +32,12 @@ use crate::yaml;
 use deploy::Deploy;
 use dns::Dns;
 
+pub use connection::Connection;
 pub use control_plane::{ControlPlane, Folders};
 pub use kubelet::{Kubelet, KubeletTls};
 pub use mappings::{DeclaredMapping, DeclaredReference, DeclaredSelection};
+pub use metadata::{Keys, Metadata};
+pub use metrics::{Metrics, Readers};
 pub use plugins::{Grants, Plugins};
 pub(crate) use schema::nearest;
 pub use values::Values;
@@ -45,18 +51,24 @@ pub struct Config {
     /// How the host's API server is reached.
     #[serde(default)]
     pub host: Connection,
-    /// How the virtual API server is reached.
+    /// How the virtual API server is reached. Without `controlPlane`, `kubeconfig` must be set.
     #[serde(default)]
     pub r#virtual: Connection,
     /// Where `/livez` and `/readyz` are served.
     #[serde(default)]
     pub health: Health,
+    /// Who may read `/metrics` and `/plugins`, which are served there as well.
+    #[serde(default)]
+    pub metrics: Metrics,
     /// What is logged, and how.
     #[serde(default)]
     pub log: Log,
     /// How pods run on the host.
     #[serde(default)]
     pub pods: Pods,
+    /// Which labels and annotations of tenants the host sees.
+    #[serde(default)]
+    pub metadata: Metadata,
     /// Rules that are WebAssembly components. Changes are applied without a restart.
     #[serde(default)]
     pub plugins: Plugins,
@@ -97,18 +109,6 @@ pub struct Cluster {
     /// DNS domain inside the virtual cluster.
     #[serde(default = "cluster_domain")]
     pub domain: String,
-}
-
-/// How one API server is reached.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Connection {
-    /// Path of a kubeconfig; without one, the pod's own service account is used.
-    #[serde(default)]
-    pub kubeconfig: Option<PathBuf>,
-    /// Context of the kubeconfig; its current one by default.
-    #[serde(default)]
-    pub context: Option<String>,
 }
 
 /// Where health is served.
@@ -253,6 +253,7 @@ impl Config {
             });
         }
         self.control_plane.as_ref().map_or(Ok(()), ControlPlane::check)?;
+        self.metadata.check()?;
         self.plugins.check()?;
         self.dns.check()?;
         self.kubelet.check(self.control_plane.is_some())?;
@@ -280,7 +281,7 @@ impl Config {
 
     /// What tenants are allowed beyond what every tenant may.
     pub fn policy(&self) -> Policy {
-        Policy::default()
+        Policy { metadata: self.metadata.policy(), ..Policy::default() }
     }
 
     /// The keys of the kubelet's endpoint; none where it is not served.

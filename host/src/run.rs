@@ -37,17 +37,18 @@ const PANICKED: &str = "a part of the syncer has panicked, see above; its contai
 /// A configuration or credentials that cannot be used, or a port in use. Servers that cannot be reached
 /// are no error: they are tried again for ever.
 pub async fn run(file: &Path, config: Config, log: LogFilter) -> anyhow::Result<()> {
+    let connection = config.virtual_connection()?;
     let listener = health::listen(config.health.listen).await;
     let listener =
         listener.with_context(|| format!("failed to listen on `health.listen` {}", config.health.listen))?;
     let kubelet = kubelet(&config).await?;
     let host: Api<Host> = Api::connect(&config.host, "host").await?;
-    let r#virtual: Api<Virtual> = Api::connect(&config.r#virtual, "virtual").await?;
+    let r#virtual: Api<Virtual> = Api::connect(&connection, "virtual").await?;
     let mut terminate = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?;
 
     let shared = health::Shared::default();
-    let mut serving = std::pin::pin!(health::serve(listener, shared.clone()));
+    let mut serving = std::pin::pin!(health::serve(listener, shared.clone(), config.metrics.readers));
     // From the start: with a certificate that has expired, the virtual API server is not reached before it is renewed.
     let mut renewing = std::pin::pin!(renew::keep(&config, host.clone()));
     let starting = async {

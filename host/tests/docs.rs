@@ -6,8 +6,25 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use weft_core::host_controllers::keys;
+
 /// Writes the generated pages where it is set.
 const UPDATE: &str = "UPDATE_DOCS";
+/// What stands above the table of keys.
+const KEYS: &str = "\
+<!-- Generated from the table in host/core/src/host_controllers/keys: UPDATE_DOCS=1 cargo test -p weft --test docs -->
+
+# Labels and annotations that controllers of the host obey
+
+A tenant could command them by these keys, so on the host such a key is escaped: `sidecar.istio.io/inject` is
+`sidecar.istio.io.tenant.weft.dev/inject` there. Selectors of pods are escaped with it, and the downward API answers with the
+tenant's own key. A plugin or declared mapping that sets one is refused; so is a template with one in an object of a kind that
+a mapping adds. An Ingress keeps the annotations of ingress controllers, which its mapping judges. `metadata.labels` and
+`metadata.annotations` of the [settings](SETTINGS.md) allow keys of this table and deny others. A domain stands for itself and its subdomains.
+
+| Who obeys | Keys |
+|---|---|
+";
 /// Whoever gives an event its reason does it with one of these, so every CamelCase string of such a file is a reason.
 const MAKERS: [&str; 8] = [
     "ObjectEvent {",
@@ -41,6 +58,25 @@ fn the_page_of_settings_is_what_the_program_prints() {
     }
     let kept = std::fs::read_to_string(&file).unwrap_or_default();
     assert!(kept == printed, "host/SETTINGS.md is stale: run {UPDATE}=1 cargo test -p weft --test docs");
+}
+
+#[test]
+fn the_page_of_keys_is_the_table_of_the_code() {
+    let (file, wanted) = (package().join("KEYS.md"), page_of_keys());
+    if std::env::var_os(UPDATE).is_some() {
+        std::fs::write(&file, &wanted).unwrap();
+    }
+    let kept = std::fs::read_to_string(&file).unwrap_or_default();
+    assert!(kept == wanted, "host/KEYS.md is stale: run {UPDATE}=1 cargo test -p weft --test docs");
+}
+
+fn page_of_keys() -> String {
+    let mut page = KEYS.to_owned();
+    let list = |keys: &[&str]| keys.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ");
+    for group in keys::groups() {
+        page += &format!("| {} | {} |\n", group.who, list(group.keys));
+    }
+    page + &format!("\nOf the domains of Kubernetes these reach the host: {}.\n", list(keys::harmless()))
 }
 
 #[test]

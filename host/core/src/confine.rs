@@ -5,6 +5,7 @@
 //! This file belongs to the trusted base: see ARCHITECTURE.md.
 
 mod content;
+mod metadata;
 mod pod;
 mod powers;
 mod selectors;
@@ -40,6 +41,7 @@ pub fn confine_content(ctx: &Ctx<'_>, spec: &KindSpec, result: &HostObject) -> V
             "it must select pods of this virtual cluster only: the host namespace may hold others".to_owned(),
         ));
     }
+    metadata::judge(ctx, &spec.resource, result)?;
     content::judge(ctx, &spec.resource, result)
 }
 

@@ -6,6 +6,7 @@
 use serde_json::Value;
 
 use crate::context::Ctx;
+use crate::host_keys;
 use crate::labels;
 use crate::mapper::Mapper;
 use crate::names::Names;
@@ -86,7 +87,7 @@ impl Mapper for Declared {
         for path in &self.declaration.labels {
             each_mut(&mut draft, path, &mut |found| {
                 if let Value::Object(map) = found {
-                    *map = labels::map_to_host(map);
+                    *map = host_keys::template_to_host(&ctx.facts.policy.metadata.labels, map);
                     map.extend(scope.clone());
                 }
             });

@@ -3,6 +3,8 @@
 //! What the built-in rules let through and what the guard refuses follows from the same lists, so that the two cannot drift
 //! apart.
 
+pub mod keys;
+
 /// The type of a Secret that no controller acts on.
 pub const OPAQUE: &str = "Opaque";
 

@@ -29,8 +29,9 @@ pub const DOWNWARD_PREFIX: &str = "downward.weft.dev/";
 /// Domain of labels of host pods: the labels of the pod's virtual Namespace, so that selectors of namespaces can
 /// become selectors of pods. Translation writes them.
 pub const NAMESPACE_LABELS_DOMAIN: &str = "ns.weft.dev";
-/// Ends the prefix of a tenant's key that lies in weft's domain, on host objects: `weft.dev.tenant.weft.dev/cluster`.
-/// Translation writes it, so that virtual clusters can be nested.
+/// Ends the prefix of a tenant's key that lies in weft's domain, on host objects: `weft.dev.tenant.weft.dev/cluster`; and of
+/// one that controllers of the host would obey: `sidecar.istio.io.tenant.weft.dev/inject`. Translation writes it, so that
+/// virtual clusters can be nested and command nothing outside of them.
 pub const TENANT_SUFFIX: &str = ".tenant.weft.dev";
 /// Label of host objects that belong to no pair: what they are for, such as `token`. The engine writes it, so that
 /// people and tools find them.

@@ -1,7 +1,7 @@
 //! Labels, annotations and selectors: how a tenant's keys are kept apart from ours.
 //!
-//! A tenant's keys stay as they are, so that people can read host objects. Keys of our own domain
-//! are escaped, which also lets one virtual cluster run inside another: `weft.dev/cluster` of the
+//! A tenant's keys stay as they are, so that people can read host objects, unless controllers of the host would obey them
+//! ([`crate::host_keys`]). Keys of our own domain are escaped, which also lets one virtual cluster run inside another: `weft.dev/cluster` of the
 //! inner one becomes `weft.dev.tenant.weft.dev/cluster` in the outer one.
 
 use serde_json::{Value, json};
@@ -21,17 +21,22 @@ pub fn is_reserved(key: &str) -> bool {
     })
 }
 
-/// Whether a reserved key is a tenant's own, escaped by [`key_to_host`].
+/// Whether a reserved key is a tenant's own, made by [`escaped`].
 pub fn is_escaped(key: &str) -> bool {
-    prefix_of(key).is_some_and(|prefix| prefix.ends_with(TENANT_SUFFIX))
+    prefix_of(key).is_some_and(|prefix| prefix.ends_with(TENANT_SUFFIX) || prefix == tenant_domain())
 }
 
-/// The host's key for a tenant's label or annotation key.
-pub fn key_to_host(key: &str) -> String {
+/// The key under which a tenant's key stands on the host that must not stand there as it is.
+pub fn escaped(key: &str) -> String {
     match key.split_once('/') {
-        Some((prefix, name)) if is_reserved(key) => format!("{}/{name}", extend(prefix, TENANT_SUFFIX)),
-        _ => key.to_owned(),
+        Some((prefix, name)) => format!("{}/{name}", extend(prefix, TENANT_SUFFIX)),
+        None => format!("{}/{key}", tenant_domain()),
     }
+}
+
+/// The host's key for a tenant's label or annotation key, as far as our own domain is concerned.
+pub fn key_to_host(key: &str) -> String {
+    if is_reserved(key) { escaped(key) } else { key.to_owned() }
 }
 
 /// Whether a key is one that [`namespace_label_key`] makes.
@@ -64,6 +69,24 @@ pub fn scope(names: &Names, namespace: &str) -> Fields {
         scope.insert(NAMESPACE_LABEL.into(), namespace.into());
     }
     scope
+}
+
+/// Whether a selector of pods, labels by key, may match a tenant's pod: it names no label of our domain but those that all
+/// tenants' pods have. One that is empty selects no pods.
+pub fn may_select_tenants(selector: &Fields) -> bool {
+    let is_tenants = |key: &String| {
+        !is_reserved(key)
+            || is_escaped(key)
+            || is_namespace_label(key)
+            || matches!(key.as_str(), CLUSTER_LABEL | NAMESPACE_LABEL)
+    };
+    !selector.is_empty() && selector.keys().all(is_tenants)
+}
+
+/// Labels as people write them: `app=web,tier=front`.
+pub fn as_text(labels: &Fields) -> String {
+    let pairs = labels.iter().map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()));
+    pairs.collect::<Vec<_>>().join(",")
 }
 
 /// A `LabelSelector` with the host's keys, still without scope.
@@ -137,6 +160,11 @@ fn expressions_mut(selector: &mut Value) -> impl Iterator<Item = &mut Value> {
     selector.get_mut("matchExpressions").and_then(Value::as_array_mut).into_iter().flatten()
 }
 
+/// The prefix of escaped keys that had none.
+fn tenant_domain() -> &'static str {
+    TENANT_SUFFIX.trim_start_matches('.')
+}
+
 fn prefix_of(key: &str) -> Option<&str> {
     key.split_once('/').map(|(prefix, _)| prefix)
 }
@@ -168,6 +196,27 @@ mod tests {
         assert!(is_escaped(&once));
         assert_eq!(key_to_host(&once), "weft.dev.tenant.weft.dev.tenant.weft.dev/cluster");
         assert_eq!(key_to_host("app.kubernetes.io/name"), "app.kubernetes.io/name");
+    }
+
+    #[test]
+    fn a_key_without_a_domain_gets_one_that_no_other_key_becomes() {
+        let escaped_key = escaped("app");
+        assert_eq!(escaped_key, "tenant.weft.dev/app");
+        assert!(is_reserved(&escaped_key) && is_escaped(&escaped_key));
+        assert_eq!(key_to_host(&escaped_key), "tenant.weft.dev.tenant.weft.dev/app");
+    }
+
+    #[test]
+    fn a_selector_keeps_tenants_out_by_a_label_that_they_cannot_have() {
+        let may = |selector: Value| may_select_tenants(selector.as_object().unwrap());
+        for open in [
+            json!({"app": "weft"}),
+            json!({"app.kubernetes.io/name": "weft", "weft.dev/cluster": "vc", "weft.dev/namespace": "shop"}),
+            json!({"ns.weft.dev/team": "a", "istio.io.tenant.weft.dev/rev": "b"}),
+        ] {
+            assert!(may(open.clone()), "{open}");
+        }
+        assert!(!may(json!({})) && !may(json!({"app": "weft", "weft.dev/control-plane": "vc"})));
     }
 
     #[test]

@@ -6,12 +6,15 @@ use crate::conditions;
 use crate::confine::confine;
 use crate::context::Ctx;
 use crate::digest;
+use crate::host_keys;
 use crate::keys::{ADDON, APPLIED, DIGEST, IDENTITY, MOVING};
 use crate::labels;
 use crate::mapper::Mapper;
 use crate::names::Identity;
 use crate::object::{Fields, HostObject, VirtualObject};
+use crate::policy::metadata::KeyPolicy;
 use crate::references;
+use crate::spec::KindSpec;
 use crate::verdict::Verdict;
 
 /// Written by kubectl with the whole object in it: on the host it would be a second, stale copy.
@@ -20,7 +23,8 @@ const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// The host object for `source`, ready to be written, or why there is none.
 pub fn to_host(ctx: &Ctx<'_>, mapper: &dyn Mapper, source: &VirtualObject) -> Verdict<HostObject> {
     let draft = draft(ctx, mapper, source);
-    let result = mapper.to_host(ctx, source, draft.clone())?;
+    let mut result = mapper.to_host(ctx, source, draft.clone())?;
+    host_keys::escape_selectors(&ctx.facts.policy.metadata.labels, mapper.spec(), &mut result);
     confine(ctx, mapper, &draft, &result)?;
     Ok(sign(mapper, result))
 }
@@ -67,14 +71,15 @@ fn draft(ctx: &Ctx<'_>, mapper: &dyn Mapper, source: &VirtualObject) -> HostObje
 
 fn draft_metadata(ctx: &Ctx<'_>, mapper: &dyn Mapper, source: &VirtualObject) -> Value {
     let names = ctx.names;
-    let keys = mapper.spec().keys;
-    let of_tenant = |map: Option<&Fields>| {
-        let mut map = map.map(labels::map_to_host).unwrap_or_default();
+    let KindSpec { keys, resource, .. } = mapper.spec();
+    let of_tenant = |map: Option<&Fields>, policy: &KeyPolicy| {
+        let mut map = map.map(|map| host_keys::map_to_host(policy, resource, map)).unwrap_or_default();
         map.retain(|key, _| keys.has(key));
         map
     };
-    let mut all_labels = of_tenant(source.labels());
-    let is_pod = mapper.spec().resource.kind().as_str() == "v1/Pod";
+    let policy = &ctx.facts.policy.metadata;
+    let mut all_labels = of_tenant(source.labels(), &policy.labels);
+    let is_pod = resource.kind().as_str() == "v1/Pod";
     if is_pod {
         for (key, value) in ctx.lookup.namespace_labels(source.namespace()).iter() {
             all_labels.insert(labels::namespace_label_key(key), value.as_str().into());
@@ -82,7 +87,7 @@ fn draft_metadata(ctx: &Ctx<'_>, mapper: &dyn Mapper, source: &VirtualObject) ->
     }
     all_labels.extend(labels::scope(names, source.namespace()));
 
-    let mut annotations = of_tenant(source.annotations());
+    let mut annotations = of_tenant(source.annotations(), &policy.annotations);
     annotations.remove(LAST_APPLIED);
     // The syncer wrote them on the virtual object; they are no keys of the tenant's.
     for key in [MOVING, ADDON] {

@@ -8,7 +8,9 @@ use serde_json::{Map, Value};
 
 use crate::config::deploy::Deploy;
 use crate::config::dns::Dns;
-use crate::config::{ControlPlane, DeclaredMapping, Engine, Kubelet, Log, Plugins, Pods, schema};
+use crate::config::{
+    ControlPlane, DeclaredMapping, Engine, Kubelet, Log, Metadata, Metrics, Plugins, Pods, schema,
+};
 
 /// Values of the chart. Every key has a default; one that does not exist is refused.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -46,6 +48,10 @@ pub struct Values {
     pub engine: Engine,
     /// What answers `kubectl logs`, `exec`, `attach`, `cp` and `port-forward`. A change restarts the pod.
     pub kubelet: Kubelet,
+    /// Which labels and annotations of tenants the host sees. A change restarts the pod.
+    pub metadata: Metadata,
+    /// Who may read the syncer's metrics and list of plugins. A change restarts the pod.
+    pub metrics: Metrics,
     /// What Helm hands to a chart that is part of another one; nothing is read here.
     #[serde(skip_serializing_if = "Map::is_empty")]
     pub global: Map<String, Value>,

@@ -1,16 +1,18 @@
 //! Serves the state of the syncer over HTTP: `/livez` and `/readyz` for probes, `/metrics` for collectors and
-//! `/plugins` for people.
+//! `/plugins` for people. Tenants' pods reach the port, so the latter two have readers of their own.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use prometheus_client::registry::Registry;
 
+use crate::config::Readers;
 use crate::engine::Health;
 use crate::plugin::status::Status;
 
@@ -56,15 +58,39 @@ impl Unanswered {
     }
 }
 
-/// Serves until it is dropped.
-pub(super) async fn serve(listener: tokio::net::TcpListener, shared: Shared) -> std::io::Result<()> {
-    let router = Router::new()
-        .route("/livez", get(|| async { "ok\n" }))
-        .route("/readyz", get(ready))
+/// Serves until it is dropped: metrics and plugins to `readers`, health to everybody.
+pub(super) async fn serve(
+    listener: tokio::net::TcpListener,
+    shared: Shared,
+    readers: Readers,
+) -> std::io::Result<()> {
+    let service = router(shared, readers).into_make_service_with_connect_info::<SocketAddr>();
+    axum::serve(listener, service).await
+}
+
+fn router(shared: Shared, readers: Readers) -> Router {
+    let for_readers = Router::new()
         .route("/metrics", get(metrics))
         .route("/plugins", get(plugins))
-        .with_state(shared);
-    axum::serve(listener, router).await
+        .route_layer(from_fn_with_state(readers, only_readers));
+    Router::new()
+        .route("/livez", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .merge(for_readers)
+        .with_state(shared)
+}
+
+async fn only_readers(
+    State(readers): State<Readers>,
+    ConnectInfo(client): ConnectInfo<SocketAddr>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if readers.has(client) {
+        return next.run(request).await;
+    }
+    let why = "only loopback may read this; forward the port, or set `metrics.readers` to `anyone`\n";
+    (StatusCode::FORBIDDEN, why).into_response()
 }
 
 /// Opens the port, before anything else is begun: a port in use is reported at once.
@@ -101,6 +127,8 @@ async fn plugins(State(shared): State<Shared>) -> impl IntoResponse {
 
 #[cfg(test)]
 mod tests {
+    use tower::ServiceExt as _;
+
     use super::*;
 
     #[test]
@@ -112,5 +140,24 @@ mod tests {
         assert_eq!(unanswered.problem(), "no answer yet of the virtual API server; see the log");
         unanswered.answered("virtual");
         assert_eq!(unanswered.problem(), "the plugins are being loaded");
+    }
+
+    #[tokio::test]
+    async fn a_pod_of_a_tenant_reads_health_and_neither_metrics_nor_plugins() {
+        const POD: [u8; 4] = [10, 1, 2, 3];
+        for (readers, client, expected) in [
+            (Readers::Loopback, POD, StatusCode::FORBIDDEN),
+            (Readers::Loopback, [127, 0, 0, 1], StatusCode::OK),
+            (Readers::Anyone, POD, StatusCode::OK),
+        ] {
+            for (path, expected) in
+                [("/metrics", expected), ("/plugins", expected), ("/livez", StatusCode::OK)]
+            {
+                let mut request = Request::get(path).body(axum::body::Body::empty()).unwrap();
+                request.extensions_mut().insert(ConnectInfo(SocketAddr::from((client, 40_000))));
+                let answer = router(Shared::default(), readers).oneshot(request).await.unwrap();
+                assert_eq!(answer.status(), expected, "{path} for {client:?}");
+            }
+        }
     }
 }

@@ -1,4 +1,5 @@
-//! The chart gives a syncer what `weft rbac` prints for the configuration that the same chart renders: no more, no less.
+//! The chart gives a syncer what `weft rbac` prints for the configuration that the same chart renders, no more and no less,
+//! and none of its selectors can match a tenant's pod.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,6 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 use tokio::process::Command;
 use weft::cluster::chart;
+use weft_core::labels;
 use weft_tests::binaries;
 use weft_tests::binaries::modules::{self, Program};
 use weft_tests::guests::rust::root;
@@ -90,6 +92,7 @@ async fn compare(helm: &Path, weft: &Path, dir: &Path, values: &Value) -> Result
     let mut template = Command::new(helm);
     template.args(["template", "vc", "--namespace", NAMESPACE, "--values"]).arg(&file);
     let rendered = chart::objects(&output(template.arg(root().join("charts/weft"))).await?)?;
+    ensure!(selectors(&rendered)? >= 3, "two Services and a StatefulSet have selectors");
     let config = rendered.iter().find(|object| text(object, "/kind") == "ConfigMap");
     let config = text(config.context("the chart renders a ConfigMap")?, "/data/weft.yaml");
     let printed = printed(weft, dir.join("weft.yaml"), config).await?;
@@ -101,6 +104,24 @@ async fn compare(helm: &Path, weft: &Path, dir: &Path, values: &Value) -> Result
         ensure!(binding(&rendered, subject) == binding(&printed, subject), "the {subject}s differ");
     }
     Ok(())
+}
+
+/// How many selectors of pods the objects have; an error if one of them may match a tenant's pod.
+fn selectors(objects: &[Value]) -> Result<usize> {
+    let mut found = 0;
+    for object in objects {
+        let spec = object.get("spec");
+        let by_kind = match text(object, "/kind") {
+            "Service" => spec.and_then(|spec| spec.get("selector")),
+            "NetworkPolicy" => spec.and_then(|spec| spec.pointer("/podSelector/matchLabels")),
+            _ => spec.and_then(|spec| spec.pointer("/selector/matchLabels")),
+        };
+        let Some(selector) = by_kind.and_then(Value::as_object) else { continue };
+        let of = format!("{} {} selects {selector:?}", text(object, "/kind"), text(object, "/metadata/name"));
+        ensure!(!selector.is_empty() && !labels::may_select_tenants(selector), "{of}");
+        found += 1;
+    }
+    Ok(found)
 }
 
 /// The objects that the program prints for this configuration.

@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::context::Ctx;
 use crate::host_controllers::STORAGE_CLASS;
 use crate::mapper::{Mapper, Patcher};
+use crate::messages;
 use crate::object::{Fields, HostObject, Object, VirtualObject};
 use crate::references::Reference;
 use crate::spec::KindSpec;
@@ -58,9 +59,10 @@ impl Mapper for PersistentVolumeClaim {
         Ok(draft)
     }
 
-    fn to_virtual(&self, _ctx: &Ctx<'_>, source: &HostObject, mut draft: VirtualObject) -> VirtualObject {
-        if let Some(status) = source.pointer("/status") {
-            draft.fields_mut().insert("status".to_owned(), status.clone());
+    fn to_virtual(&self, ctx: &Ctx<'_>, source: &HostObject, mut draft: VirtualObject) -> VirtualObject {
+        if let Some(mut status) = source.pointer("/status").and_then(Value::as_object).cloned() {
+            messages::to_virtual(ctx, source, &draft, &mut status);
+            draft.fields_mut().insert("status".to_owned(), Value::Object(status));
         }
         take_class(source, &mut draft);
         take_binding(source, &mut draft);

@@ -11,6 +11,7 @@ use crate::host_controllers::SERVICE_IMPORT_LABEL;
 use crate::keys::DIGEST;
 use crate::labels;
 use crate::mapper::{Mapper, Patcher};
+use crate::messages;
 use crate::object::{Fields, HostObject, Object, VirtualName, VirtualObject};
 use crate::references::Reference;
 use crate::selectors::Selector;
@@ -79,14 +80,14 @@ impl Mapper for Service {
         Ok(draft)
     }
 
-    fn to_virtual(&self, _ctx: &Ctx<'_>, source: &HostObject, mut draft: VirtualObject) -> VirtualObject {
+    fn to_virtual(&self, ctx: &Ctx<'_>, source: &HostObject, mut draft: VirtualObject) -> VirtualObject {
         if let Some(remembered) = moving::remembered(&draft) {
             moving::restore(draft.spec_mut(), remembered);
         }
         moving::forget(&mut draft);
         // While a change of type is on its way to the host, the host shows what follows from the old type.
         if type_of(source) == type_of(&draft) {
-            take_status(source, &mut draft);
+            take_status(ctx, source, &mut draft);
             allocation::take(source, &mut draft);
         }
         draft
@@ -155,7 +156,7 @@ fn type_of<S>(object: &Object<S>) -> &str {
     object.text("/spec/type").unwrap_or("ClusterIP")
 }
 
-fn take_status(source: &HostObject, draft: &mut VirtualObject) {
+fn take_status(ctx: &Ctx<'_>, source: &HostObject, draft: &mut VirtualObject) {
     let Some(mut status) = source.pointer("/status").and_then(Value::as_object).cloned() else { return };
     for condition in status.get_mut("conditions").and_then(Value::as_array_mut).into_iter().flatten() {
         // Counts changes of the host object, which says nothing about the virtual one.
@@ -163,6 +164,7 @@ fn take_status(source: &HostObject, draft: &mut VirtualObject) {
             condition.remove("observedGeneration");
         }
     }
+    messages::to_virtual(ctx, source, draft, &mut status);
     draft.fields_mut().insert("status".to_owned(), Value::Object(status));
 }
 

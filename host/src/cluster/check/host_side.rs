@@ -10,6 +10,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
 use kube::api::{Api, ListParams};
 use weft_core::causes::chain;
+use weft_core::labels;
 
 use super::{Check, Outcome, named};
 use crate::cluster::host::Host;
@@ -146,9 +147,26 @@ async fn service(host: &Host, place: &Place) -> Outcome {
             format!("Service {} has no ready endpoint", place.name),
             "its pod is not ready, or the selector was changed",
         ),
-        (Ok(Some(_)), _) => Outcome::ok(format!("Service {} has an endpoint", place.name)),
+        (Ok(Some(service)), _) => selector(&service)
+            .unwrap_or_else(|| Outcome::ok(format!("Service {} has an endpoint", place.name))),
         (Err(error), _) => Outcome::warning(error.to_string(), "ask for permission to read Services"),
     }
+}
+
+/// What is to be said of a Service that tenants' pods may be behind.
+fn selector(service: &Service) -> Option<Outcome> {
+    let selector = service.spec.as_ref()?.selector.as_ref()?;
+    let selector = selector.iter().map(|(key, value)| (key.clone(), value.as_str().into())).collect();
+    labels::may_select_tenants(&selector).then(|| {
+        Outcome::warning(
+            format!(
+                "Service {} selects {}, labels that tenants can give their pods",
+                service.name_any(),
+                labels::as_text(&selector)
+            ),
+            "add a label of the domain weft.dev to its selector and to the pod of the control plane, as the chart does",
+        )
+    })
 }
 
 fn has_ready_endpoint(slice: &EndpointSlice) -> bool {
@@ -197,6 +215,19 @@ mod tests {
             storage: None,
             warnings: Vec::new(),
         }
+    }
+
+    #[test]
+    fn a_service_whose_pods_tenants_can_imitate_is_a_warning_with_its_name_and_labels() {
+        let with = |selector: serde_json::Value| -> Service {
+            serde_json::from_value(json!({"metadata": {"name": "one"}, "spec": {"selector": selector}}))
+                .unwrap()
+        };
+        let outcome = selector(&with(json!({"app": "weft", "tier": "api"}))).unwrap();
+        assert_eq!(outcome.level, Level::Warning);
+        assert!(outcome.message.contains("Service one selects app=weft,tier=api"), "{}", outcome.message);
+        assert_eq!(selector(&with(json!({"app": "weft", "weft.dev/control-plane": "one"}))), None);
+        assert_eq!(selector(&with(json!(null))), None);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What has to be true before the first pod: whose cluster this is, where its API server and its DNS are.
 
 mod forever;
+mod host_service;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -55,6 +56,11 @@ pub(crate) enum Error {
     OtherCluster { found: String, expected: String, service: String },
     #[error(transparent)]
     Identity(#[from] identity::Error),
+    #[error(
+        "`host` and `virtual` lead to the same API server: both have the Service {0} with the same UID. Nothing is written. \
+         Set `virtual.kubeconfig` to the virtual cluster's"
+    )]
+    SameServer(String),
     #[error("failed to {action}")]
     Api { action: &'static str, source: api::Error },
 }
@@ -67,6 +73,7 @@ impl Bootstrap {
         if addresses.is_empty() {
             return Err(Error::NoAddress(self.service.clone()));
         }
+        self.check_service(&service).await?;
         self.check_identity(&service).await?;
         self.state.update_facts(|facts| facts.kubernetes.clone_from(&addresses));
         self.set_owner(&service);
@@ -113,17 +120,6 @@ impl Bootstrap {
         self.state.bindings.touch();
         // The host's garbage collector leaves alone what has one owner that exists.
         self.state.requeue_all();
-    }
-
-    async fn host_service(&self) -> Result<HostObject, Error> {
-        let namespace = self.state.names.namespace();
-        self.host.get(&services(), namespace, &self.service).await.map_err(|source| {
-            if source.is_not_found() {
-                Error::NoService { namespace: namespace.to_owned(), name: self.service.clone() }
-            } else {
-                Error::Api { action: "read the virtual cluster's Service on the host", source }
-            }
-        })
     }
 
     /// Sets the identity that the guards expect: that of the virtual cluster recorded on the host.

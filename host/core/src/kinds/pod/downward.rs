@@ -1,9 +1,10 @@
 //! Answers the downward API in the virtual cluster's terms.
 
 use super::parts;
+use crate::host_keys;
 use crate::keys::{DOWNWARD_PREFIX, NAMESPACE_LABEL};
-use crate::labels::key_to_host;
 use crate::object::{Fields, VirtualObject};
+use crate::policy::metadata::MetadataPolicy;
 
 /// Where a file of the downward API gets its content on the host.
 #[derive(Debug, PartialEq, Eq)]
@@ -26,19 +27,23 @@ pub(super) fn constant(source: &VirtualObject, path: &str) -> Option<String> {
 }
 
 /// The host's path for `metadata.labels['key']` and `metadata.annotations['key']`.
-pub(super) fn keyed_path(path: &str) -> Option<String> {
+pub(super) fn keyed_path(policy: &MetadataPolicy, path: &str) -> Option<String> {
     let (map, rest) = path.split_once("['")?;
     let key = rest.strip_suffix("']")?;
-    matches!(map, "metadata.labels" | "metadata.annotations")
-        .then(|| format!("{map}['{}']", key_to_host(key)))
+    let policy = match map {
+        "metadata.labels" => &policy.labels,
+        "metadata.annotations" => &policy.annotations,
+        _ => return None,
+    };
+    Some(format!("{map}['{}']", host_keys::to_host(policy, key)))
 }
 
 /// Where a downward API file of the field `path` gets its content; `None` when the host's own field is right.
-pub(super) fn file_field(source: &VirtualObject, path: &str) -> Option<HostField> {
+pub(super) fn file_field(policy: &MetadataPolicy, source: &VirtualObject, path: &str) -> Option<HostField> {
     if path == "metadata.namespace" {
         return Some(HostField { path: format!("metadata.labels['{NAMESPACE_LABEL}']"), annotation: None });
     }
-    if let Some(path) = keyed_path(path) {
+    if let Some(path) = keyed_path(policy, path) {
         return Some(HostField { path, annotation: None });
     }
     // A file follows the labels while the pod runs, so its content stands in an annotation and no literal.
@@ -122,15 +127,21 @@ mod tests {
 
     #[test]
     fn one_label_is_read_under_its_host_key() {
-        assert_eq!(keyed_path("metadata.labels['app']").as_deref(), Some("metadata.labels['app']"));
-        let escaped = "metadata.annotations['weft.dev.tenant.weft.dev/a']";
-        assert_eq!(keyed_path("metadata.annotations['weft.dev/a']").as_deref(), Some(escaped));
-        assert_eq!(keyed_path("metadata.labels"), None);
+        let of = |path: &str| keyed_path(&MetadataPolicy::default(), path);
+        assert_eq!(of("metadata.labels['app']").as_deref(), Some("metadata.labels['app']"));
+        for (key, on_host) in [
+            ("weft.dev/a", "weft.dev.tenant.weft.dev/a"),
+            ("sidecar.istio.io/inject", "sidecar.istio.io.tenant.weft.dev/inject"),
+        ] {
+            let path = of(&format!("metadata.annotations['{key}']"));
+            assert_eq!(path, Some(format!("metadata.annotations['{on_host}']")));
+        }
+        assert_eq!(of("metadata.labels"), None);
     }
 
     #[test]
     fn all_labels_are_written_as_a_kubelet_writes_them() {
-        let field = file_field(&pod(), "metadata.labels").unwrap();
+        let field = file_field(&MetadataPolicy::default(), &pod(), "metadata.labels").unwrap();
         assert_eq!(field.path, "metadata.annotations['downward.weft.dev/labels']");
         assert_eq!(field.annotation.unwrap().1, "a=\"say \\\"hi\\\"\\n\"\nb=\"2\"");
     }
@@ -145,6 +156,6 @@ mod tests {
 
     #[test]
     fn what_is_the_same_on_both_sides_is_left_to_the_host() {
-        assert_eq!(file_field(&pod(), "status.podIP"), None);
+        assert_eq!(file_field(&MetadataPolicy::default(), &pod(), "status.podIP"), None);
     }
 }

@@ -28,7 +28,7 @@ pub(super) fn apply(ctx: &Ctx<'_>, source: &VirtualObject, draft: &mut HostObjec
         services(ctx, source, kubernetes).iter().flat_map(variables).collect();
     for list in CONTAINER_LISTS {
         for container in parts::objects_mut(draft, &format!("/spec/{list}")) {
-            fill(source, &variables, container);
+            fill(ctx, source, &variables, container);
         }
     }
     draft.spec_mut().insert("enableServiceLinks".into(), false.into());
@@ -105,13 +105,13 @@ fn url(ip: IpAddr, port: &PortFact) -> String {
     }
 }
 
-fn fill(source: &VirtualObject, variables: &BTreeMap<String, String>, container: &mut Fields) {
+fn fill(ctx: &Ctx<'_>, source: &VirtualObject, variables: &BTreeMap<String, String>, container: &mut Fields) {
     let mut own = match container.remove("env") {
         Some(Value::Array(own)) => own,
         _ => Vec::new(),
     };
     for variable in &mut own {
-        answer(source, variable);
+        answer(ctx, source, variable);
     }
     let defined: BTreeSet<&str> = own.iter().map(|variable| parts::text(variable, "name")).collect();
     let missing = variables.iter().filter(|(name, _)| !defined.contains(name.as_str()));
@@ -121,7 +121,7 @@ fn fill(source: &VirtualObject, variables: &BTreeMap<String, String>, container:
 }
 
 /// Replaces a field of the pod that is not the same on both sides.
-fn answer(source: &VirtualObject, variable: &mut Value) {
+fn answer(ctx: &Ctx<'_>, source: &VirtualObject, variable: &mut Value) {
     let Some(path) = variable.pointer("/valueFrom/fieldRef/fieldPath").and_then(Value::as_str) else {
         return;
     };
@@ -130,7 +130,7 @@ fn answer(source: &VirtualObject, variable: &mut Value) {
             fields.remove("valueFrom");
             fields.insert("value".into(), value.into());
         }
-    } else if let Some(path) = downward::keyed_path(path)
+    } else if let Some(path) = downward::keyed_path(&ctx.facts.policy.metadata, path)
         && let Some(slot) = variable.pointer_mut("/valueFrom/fieldRef/fieldPath")
     {
         *slot = path.into();
@@ -139,6 +139,7 @@ fn answer(source: &VirtualObject, variable: &mut Value) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::fixture::World;
     use super::*;
 
     fn service(ip: &str) -> ServiceFact {
@@ -187,7 +188,7 @@ mod tests {
             BTreeMap::from([("A".to_owned(), "ours".to_owned()), ("B".to_owned(), "ours".to_owned())]);
         let mut container = Fields::new();
         container.insert("env".into(), json!([{"name": "A", "value": "$(B)"}]));
-        fill(&pod, &variables, &mut container);
+        fill(&World::new().ctx(), &pod, &variables, &mut container);
         assert_eq!(container["env"], json!([{"name": "B", "value": "ours"}, {"name": "A", "value": "$(B)"}]));
     }
 }

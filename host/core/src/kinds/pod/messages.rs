@@ -2,10 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
-
 use super::tokens;
 use crate::context::Ctx;
+use crate::messages;
 use crate::object::{Fields, HostObject, Key, VirtualObject};
 
 /// Rewrites every `message` in a pod's status.
@@ -17,29 +16,14 @@ pub(super) fn to_virtual(
     status: &mut Fields,
 ) {
     let mut renames = None;
-    for (field, value) in status.iter_mut() {
-        each_message(field, value, &mut |message| {
-            let renames = renames.get_or_insert_with(|| renames_of(ctx, targets, host, source));
-            for (from, to) in renames.iter() {
-                if message.contains(from.as_str()) {
-                    *message = message.replace(from.as_str(), to);
-                }
-            }
-        });
-    }
-}
-
-fn each_message(field: &str, value: &mut Value, visit: &mut dyn FnMut(&mut String)) {
-    match value {
-        Value::String(text) if field == "message" && !text.is_empty() => visit(text),
-        Value::Object(fields) => {
-            for (field, value) in fields {
-                each_message(field, value, visit);
+    messages::each(status, &mut |message| {
+        let renames = renames.get_or_insert_with(|| renames_of(ctx, targets, host, source));
+        for (from, to) in renames.iter() {
+            if message.contains(from.as_str()) {
+                *message = message.replace(from.as_str(), to);
             }
         }
-        Value::Array(items) => items.iter_mut().for_each(|item| each_message(field, item, visit)),
-        _ => {}
-    }
+    });
 }
 
 /// What to replace by what, in order: longer names before those that they contain.

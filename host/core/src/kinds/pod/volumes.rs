@@ -18,7 +18,7 @@ pub(super) fn apply(ctx: &Ctx<'_>, source: &VirtualObject, draft: &mut HostObjec
     let mut annotations = Annotations::new();
     for volume in parts::objects_mut(draft, "/spec/volumes") {
         claim_ephemeral(ctx, source, volume);
-        answer_files(source, volume.get_mut("downwardAPI"), &mut annotations);
+        answer_files(ctx, source, volume.get_mut("downwardAPI"), &mut annotations);
         rewrite_projections(ctx, source, volume, &mut annotations);
     }
     for (key, value) in annotations {
@@ -52,11 +52,17 @@ fn claim_name(source: &VirtualObject, volume: &str) -> VirtualName {
 }
 
 /// Points the files of a downward API volume or projection at the virtual pod's facts.
-fn answer_files(source: &VirtualObject, downward_api: Option<&mut Value>, annotations: &mut Annotations) {
+fn answer_files(
+    ctx: &Ctx<'_>,
+    source: &VirtualObject,
+    downward_api: Option<&mut Value>,
+    annotations: &mut Annotations,
+) {
+    let policy = &ctx.facts.policy.metadata;
     let items = downward_api.and_then(|value| value.get_mut("items")).and_then(Value::as_array_mut);
     for item in items.into_iter().flatten() {
         let Some(slot) = item.pointer_mut("/fieldRef/fieldPath") else { continue };
-        if let Some(field) = downward::file_field(source, slot.as_str().unwrap_or_default()) {
+        if let Some(field) = downward::file_field(policy, source, slot.as_str().unwrap_or_default()) {
             *slot = field.path.into();
             annotations.extend(field.annotation);
         }
@@ -72,7 +78,7 @@ fn rewrite_projections(
     let name = volume.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
     let sources = volume.get_mut("projected").and_then(|projected| projected.get_mut("sources"));
     for projection in sources.and_then(Value::as_array_mut).into_iter().flatten() {
-        answer_files(source, projection.get_mut("downwardAPI"), annotations);
+        answer_files(ctx, source, projection.get_mut("downwardAPI"), annotations);
         if let Some(fields) = projection.as_object_mut() {
             take_token_from_secret(ctx, source, &name, fields);
         }
