@@ -49,6 +49,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "names",
             "object",
             "paths",
+            "policy",
             "references",
             "selectors",
             "spec",
@@ -69,6 +70,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "names",
             "object",
             "paths",
+            "policy",
             "references",
             "selectors",
             "spec",
@@ -107,7 +109,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("references", &["names", "object", "paths"]),
     ("unsigned", &["context", "keys", "labels", "names", "object"]),
     ("labels", &["digest", "keys", "names", "object"]),
-    ("context", &["names", "object", "verdict"]),
+    ("context", &["names", "object", "policy", "verdict"]),
     ("diff", &["change", "keys", "names", "object"]),
     ("names", &["keys", "object", "text"]),
     ("host_controllers", &[]),
@@ -116,6 +118,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("text", &[]),
     ("object", &[]),
     ("paths", &["object"]),
+    ("policy", &[]),
     ("lib", &[]),
 ];
 
