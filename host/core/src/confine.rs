@@ -4,10 +4,13 @@
 //! object and nothing else, and whatever it names must be something this tenant can have.
 //! This file belongs to the trusted base: see ARCHITECTURE.md.
 
+mod choices;
 mod content;
 mod metadata;
+mod places;
 mod pod;
 mod powers;
+mod security;
 mod selectors;
 
 use serde_json::Value;

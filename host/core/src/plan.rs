@@ -177,7 +177,7 @@ impl Plan {
             (false, false) => self.sync(ctx, mapper, source, host),
             (true, false) => {
                 self.write_back(ctx, mapper, source, host);
-                self.delete_host(host, source.deletion_grace_seconds());
+                self.delete_host(host, grace(ctx, source));
             }
             (false, true) => {
                 self.write_back(ctx, mapper, source, host);
@@ -185,7 +185,7 @@ impl Plan {
             }
             (true, true) => {
                 self.write_back(ctx, mapper, source, host);
-                let (wanted, running) = (source.deletion_grace_seconds(), host.deletion_grace_seconds());
+                let (wanted, running) = (grace(ctx, source), host.deletion_grace_seconds());
                 if wanted.zip(running).is_some_and(|(wanted, running)| wanted < running) {
                     self.push_host_deletion(host, wanted);
                 }
@@ -320,6 +320,12 @@ pub fn has_run(source: &VirtualObject) -> bool {
             .pointer("/status/conditions")
             .and_then(Value::as_array)
             .is_some_and(|all| all.iter().any(scheduled))
+}
+
+/// The time that the tenant gives the object to end, but no more than the operator does.
+fn grace(ctx: &Ctx<'_>, source: &VirtualObject) -> Option<i64> {
+    let limit = ctx.facts.policy.pods.max_termination_grace_period_seconds;
+    source.deletion_grace_seconds().map(|seconds| seconds.min(limit))
 }
 
 /// Whether a kubelet has taken up the host pod.

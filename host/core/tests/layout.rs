@@ -128,6 +128,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("text", &[]),
     ("object", &[]),
     ("paths", &["object"]),
+    ("policy", &[]),
     ("lib", &[]),
 ];
 

@@ -42,6 +42,8 @@ const GUARDED: &[(&str, &[&str])] = &[
             "/spec/priority",
             "/spec/preemptionPolicy",
             "/spec/schedulerName",
+            "/spec/nodeName",
+            "/spec/overhead",
             "/spec/volumes/*/ephemeral",
             "/spec/volumes/*/projected/sources/*/serviceAccountToken",
         ],

@@ -6,8 +6,10 @@
 mod cases;
 
 use serde_json::{Value, json};
+use weft_core::context::{Ctx, Facts};
 use weft_core::object::{HostObject, VirtualObject};
 use weft_core::plan::{Plan, Seen, Step, plan};
+use weft_core::policy::Policy;
 
 use cases::{Case, World};
 
@@ -98,6 +100,29 @@ fn a_deletion_goes_to_the_host_with_its_grace_and_nothing_else_is_written() {
     ]);
     let steps = decide(Some(&source), Some(&host)).steps;
     assert!(matches!(steps.as_slice(), [Step::DeleteHost { grace: Some(7), .. }]), "{steps:?}");
+}
+
+#[test]
+fn a_deletion_gives_a_pod_no_longer_than_the_operator_does() {
+    let deleted = |seconds: i64| {
+        source(&[
+            ("/metadata/deletionTimestamp", json!("2026-11-20T00:01:00Z")),
+            ("/metadata/deletionGracePeriodSeconds", json!(seconds)),
+        ])
+    };
+    let world = World::new(Vec::new());
+    let facts = Facts { policy: Policy::default(), ..world.ctx().facts.clone() };
+    let host = host(&[]);
+    for (asked, given) in [(7, 7), (86_400, 86_400), (1_000_000, 86_400)] {
+        let source = deleted(asked);
+        let seen = Seen { virtual_object: Some(&source), host_object: Some(&host), ..Seen::default() };
+        let steps = plan(&Ctx { facts: &facts, ..world.ctx() }, &*pod().mapper, seen).steps;
+        let graces: Vec<_> = steps
+            .iter()
+            .filter_map(|step| if let Step::DeleteHost { grace, .. } = step { Some(*grace) } else { None })
+            .collect();
+        assert_eq!(graces, [Some(given)], "{asked}");
+    }
 }
 
 #[test]

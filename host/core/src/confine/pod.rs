@@ -2,13 +2,14 @@
 
 use serde_json::Value;
 
-use super::{items, powers, refuse};
+use super::places::{CONTAINERS, OUTSIDE_VOLUMES};
+use super::{choices, items, refuse, security};
 use crate::context::Ctx;
 use crate::object::HostObject;
 use crate::verdict::Verdict;
 
 /// Volume sources that stay inside the pod or name objects in the reference table; `name` is no source but
-/// stands beside it. Those of [`powers::OUTSIDE_VOLUMES`] are known as well.
+/// stands beside it. Those of [`OUTSIDE_VOLUMES`] are known as well.
 const INSIDE_VOLUMES: &[&str] = &[
     "configMap",
     "downwardAPI",
@@ -28,7 +29,7 @@ const ENV_SOURCES: &[&str] =
 const ENV_FROM_SOURCES: &[&str] = &["configMapRef", "prefix", "secretRef"];
 
 /// What of the host a pod must not choose, and what would give it another account than ours.
-const UNSET: &[&str] = &["priorityClassName", "priority", "preemptionPolicy", "serviceAccount"];
+const UNSET: &[&str] = &["priorityClassName", "priority", "preemptionPolicy", "serviceAccount", "overhead"];
 /// The scheduler that every host has; the tenant's own are unknown there.
 const SCHEDULER: &str = "default-scheduler";
 
@@ -45,10 +46,11 @@ pub(super) fn judge(ctx: &Ctx<'_>, pod: &HostObject) -> Verdict<()> {
         }
     }
     known_volumes(pod)?;
-    for list in ["initContainers", "containers", "ephemeralContainers"] {
+    for list in CONTAINERS {
         known_env(pod, list)?;
     }
-    Ok(())
+    security::judge(ctx, pod)?;
+    choices::judge(ctx, pod)
 }
 
 /// Passes a pod that runs as `account`, without a token of it, and leaves to the host what the host chooses.
@@ -84,7 +86,7 @@ fn runs_as(account: &str, pod: &HostObject) -> Verdict<()> {
 fn known_volumes(pod: &HostObject) -> Verdict<()> {
     for (index, volume) in items(pod.pointer("/spec/volumes")).enumerate() {
         let path = format!("/spec/volumes/{index}");
-        only(&path, volume, INSIDE_VOLUMES, powers::OUTSIDE_VOLUMES)?;
+        only(&path, volume, INSIDE_VOLUMES, OUTSIDE_VOLUMES)?;
         for (source_index, source) in items(volume.pointer("/projected/sources")).enumerate() {
             only(&format!("{path}/projected/sources/{source_index}"), source, PROJECTION_SOURCES, &[])?;
         }
@@ -93,8 +95,8 @@ fn known_volumes(pod: &HostObject) -> Verdict<()> {
 }
 
 fn known_env(pod: &HostObject, list: &str) -> Verdict<()> {
-    for (index, container) in items(pod.pointer(&format!("/spec/{list}"))).enumerate() {
-        let path = format!("/spec/{list}/{index}");
+    for (index, container) in items(pod.pointer(list)).enumerate() {
+        let path = format!("{list}/{index}");
         for (env_index, env) in items(container.get("env")).enumerate() {
             if let Some(source) = env.get("valueFrom") {
                 only(&format!("{path}/env/{env_index}/valueFrom"), source, ENV_SOURCES, &[])?;
@@ -150,6 +152,7 @@ mod tests {
             (json!({"priority": 0}), "spec.priority"),
             (json!({"preemptionPolicy": "Never"}), "spec.preemptionPolicy"),
             (json!({"serviceAccount": "weft"}), "spec.serviceAccount"),
+            (json!({"overhead": {"cpu": "1"}}), "spec.overhead"),
             (json!({"serviceAccountName": "weft"}), "spec.serviceAccountName"),
             (json!({"schedulerName": "mine"}), "spec.schedulerName"),
             (json!({"enableServiceLinks": null}), "spec.enableServiceLinks"),

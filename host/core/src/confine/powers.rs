@@ -1,11 +1,12 @@
 //! What a pod may do beyond running in its own box: no plugin may add to it.
 //!
-//! The tenant's API server has admitted what the tenant asks for, at the pod-security level of the tenant's
-//! namespace. So a plugin may pass on what is there and may not add to it. The fields are those of the
-//! Pod Security Standards, and those that choose where and as what a pod runs.
+//! What the operator allows a tenant, `security` and `choices` judge, and the tenant's own API server has admitted it. Of
+//! that a plugin may pass on what is there and may not add to it. The fields are those of the Pod Security Standards, and
+//! those that choose where and as what a pod runs.
 
 use serde_json::Value;
 
+use super::places::{APPARMOR, CONTAINERS, OUTSIDE_VOLUMES, PROBES, REQUESTS};
 use crate::object::HostObject;
 
 /// Fields of a pod that a plugin must leave as they are.
@@ -24,46 +25,13 @@ const POD: &[&str] = &[
     "/spec/preemptionPolicy",
     "/spec/serviceAccount",
     "/spec/serviceAccountName",
+    "/spec/overhead",
 ];
-/// Begins the annotations that chose `AppArmor` profiles before there was a field for it.
-const APPARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
-/// Lists of containers.
-const CONTAINERS: &[&str] = &["/spec/containers", "/spec/initContainers", "/spec/ephemeralContainers"];
 /// Fields of a container that a plugin must leave as they are, and must not set on one that it adds. A new
 /// container may give up powers by its `securityContext`: see [`gives_up`].
 const CONTAINER: &[&str] = &["securityContext", "volumeDevices"];
-/// Where the kubelet probes a container: with a `host`, it sends requests to whatever the node can reach.
-const PROBES: &[&str] =
-    &["/livenessProbe", "/readinessProbe", "/startupProbe", "/lifecycle/postStart", "/lifecycle/preStop"];
-/// Probes that go over the network.
-const REQUESTS: &[&str] = &["httpGet", "tcpSocket"];
 /// What says on which of the node's addresses a port is offered.
 const NODE_PORT: [&str; 3] = ["hostPort", "hostIP", "protocol"];
-/// Volume sources that reach beyond the pod without naming an object of the tenant's.
-pub(super) const OUTSIDE_VOLUMES: &[&str] = &[
-    "awsElasticBlockStore",
-    "azureDisk",
-    "azureFile",
-    "cephfs",
-    "cinder",
-    "csi",
-    "fc",
-    "flexVolume",
-    "flocker",
-    "gcePersistentDisk",
-    "gitRepo",
-    "glusterfs",
-    "hostPath",
-    "iscsi",
-    "nfs",
-    "photonPersistentDisk",
-    "portworxVolume",
-    "quobyte",
-    "rbd",
-    "scaleIO",
-    "storageos",
-    "vsphereVolume",
-];
 
 /// The first field, as a pointer, in which `after` may do something that `before` may not.
 pub(super) fn added(before: &HostObject, after: &HostObject) -> Option<String> {

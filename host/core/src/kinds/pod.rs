@@ -1,7 +1,7 @@
 //! Pod: runs on the host under the virtual cluster's identity, addresses and names.
 //!
-//! `places` says where a pod names other objects; `environment`, `volumes`, `scheduling` and `dns` make the host's
-//! spec; `update` says what of it can change later; [`status`] is what flows back and [`tokens`] which
+//! `places` says where a pod names other objects; `environment`, `volumes`, `scheduling`, `narrowing` and `dns` make the
+//! host's spec; `update` says what of it can change later; [`status`] is what flows back and [`tokens`] which
 //! tokens the syncer requests. Fields that are not known here pass as they are.
 
 use std::collections::BTreeSet;
@@ -25,6 +25,7 @@ mod environment;
 #[cfg(test)]
 mod fixture;
 mod messages;
+mod narrowing;
 mod parts;
 mod places;
 mod quantity;
@@ -67,6 +68,7 @@ impl Mapper for Pod {
         environment::apply(ctx, source, &mut draft)?;
         volumes::apply(ctx, source, &mut draft);
         scheduling::apply(ctx, source, &mut draft)?;
+        narrowing::apply(ctx, source, &mut draft)?;
         dns::apply(ctx, source, &mut draft)?;
         Ok(draft)
     }
