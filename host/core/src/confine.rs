@@ -5,9 +5,11 @@
 //! This file belongs to the trusted base: see ARCHITECTURE.md.
 
 mod content;
+mod fields;
 mod pod;
 mod powers;
 mod selectors;
+mod unknown;
 
 use serde_json::Value;
 
@@ -40,7 +42,8 @@ pub fn confine_content(ctx: &Ctx<'_>, spec: &KindSpec, result: &HostObject) -> V
             "it must select pods of this virtual cluster only: the host namespace may hold others".to_owned(),
         ));
     }
-    content::judge(ctx, &spec.resource, result)
+    content::judge(ctx, &spec.resource, result)?;
+    fields::judge(&spec.resource, result)
 }
 
 /// Passes if `after` still has each selector of `before` without which the host may select pods of others.
@@ -219,10 +222,6 @@ fn known_references(ctx: &Ctx<'_>, references: &[Reference], result: &HostObject
 /// Refuses a name of an object that is not this tenant's.
 fn foreign_name(pointer: &str, name: &str) -> Hold {
     refuse(pointer, format!("{name:?} is not the host name of an object of this virtual cluster"))
-}
-
-fn items(value: Option<&Value>) -> impl Iterator<Item = &Value> {
-    value.and_then(Value::as_array).into_iter().flatten()
 }
 
 fn refuse(pointer: &str, why: String) -> Hold {
