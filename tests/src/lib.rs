@@ -22,6 +22,7 @@ pub mod planes;
 pub mod ports;
 pub mod process;
 pub mod progress;
+pub mod schema;
 pub mod scratch;
 pub mod shared;
 pub mod tenant;

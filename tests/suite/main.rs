@@ -1,6 +1,7 @@
 //! The tests that need real control planes or a built guest, in one binary so that they share one world.
 
 mod faults;
+mod fields;
 mod nodes;
 mod planes;
 mod plugins;

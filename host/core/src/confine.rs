@@ -6,12 +6,14 @@
 
 mod choices;
 mod content;
+mod fields;
 mod metadata;
 mod places;
 mod pod;
 mod powers;
 mod security;
 mod selectors;
+mod unknown;
 
 use serde_json::Value;
 
@@ -45,7 +47,8 @@ pub fn confine_content(ctx: &Ctx<'_>, spec: &KindSpec, result: &HostObject) -> V
         ));
     }
     metadata::judge(ctx, &spec.resource, result)?;
-    content::judge(ctx, &spec.resource, result)
+    content::judge(ctx, &spec.resource, result)?;
+    fields::judge(&spec.resource, result)
 }
 
 /// Passes if `after` still has each selector of `before` without which the host may select pods of others.
@@ -224,10 +227,6 @@ fn known_references(ctx: &Ctx<'_>, references: &[Reference], result: &HostObject
 /// Refuses a name of an object that is not this tenant's.
 fn foreign_name(pointer: &str, name: &str) -> Hold {
     refuse(pointer, format!("{name:?} is not the host name of an object of this virtual cluster"))
-}
-
-fn items(value: Option<&Value>) -> impl Iterator<Item = &Value> {
-    value.and_then(Value::as_array).into_iter().flatten()
 }
 
 fn refuse(pointer: &str, why: String) -> Hold {

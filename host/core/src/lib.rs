@@ -26,6 +26,7 @@ pub mod diff;
 pub mod digest;
 pub mod edit;
 pub mod extension;
+pub mod fields;
 pub mod host_controllers;
 pub mod host_keys;
 pub mod key_pattern;

@@ -45,6 +45,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &[
             "conditions",
             "context",
+            "fields",
             "host_controllers",
             "keys",
             "labels",
@@ -111,6 +112,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("extension", &["context", "edit", "object", "text", "verdict"]),
     ("edit", &["object"]),
+    ("fields", &["object"]),
     ("conditions", &["change", "context", "keys", "object"]),
     ("offline", &["context", "names", "object"]),
     ("references", &["names", "object", "paths"]),

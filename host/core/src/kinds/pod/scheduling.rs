@@ -38,9 +38,10 @@ pub(super) fn apply(ctx: &Ctx<'_>, source: &VirtualObject, draft: &mut HostObjec
     Ok(())
 }
 
-/// Priority classes and schedulers of the host are not the tenant's to choose, and its own are unknown there.
+/// Priority classes and schedulers of the host are not the tenant's to choose, and its own are unknown there. The same
+/// holds for what takes care of evictions (KEP-4563): the host would wait for it, 20 minutes each time.
 fn drop_host_choices(spec: &mut Fields) {
-    for field in ["priorityClassName", "priority", "preemptionPolicy"] {
+    for field in ["priorityClassName", "priority", "preemptionPolicy", "evictionResponders"] {
         spec.remove(field);
     }
     if spec.get("schedulerName").and_then(Value::as_str) != Some(DEFAULT_SCHEDULER) {
@@ -75,11 +76,14 @@ mod tests {
     }
 
     #[test]
-    fn the_host_chooses_priority_and_scheduler() {
+    fn the_host_chooses_priority_scheduler_and_how_to_evict() {
         let mut spec = Fields::new();
-        for (field, value) in
-            [("priority", json!(7)), ("preemptionPolicy", json!("Never")), ("schedulerName", json!("mine"))]
-        {
+        for (field, value) in [
+            ("priority", json!(7)),
+            ("preemptionPolicy", json!("Never")),
+            ("schedulerName", json!("mine")),
+            ("evictionResponders", json!([{"name": "example.com/move", "priority": 100_000}])),
+        ] {
             spec.insert(field.into(), value);
         }
         drop_host_choices(&mut spec);
