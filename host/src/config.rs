@@ -14,6 +14,7 @@ mod mappings;
 mod metadata;
 mod metrics;
 mod plugins;
+mod pods;
 mod schema;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -39,6 +40,7 @@ pub use mappings::{DeclaredMapping, DeclaredReference, DeclaredSelection};
 pub use metadata::{Keys, Metadata};
 pub use metrics::{Metrics, Readers};
 pub use plugins::{Grants, Plugins};
+pub use pods::{AllowedToPods, PodSecurity, Pods};
 pub(crate) use schema::nearest;
 pub use values::Values;
 
@@ -63,7 +65,7 @@ pub struct Config {
     /// What is logged, and how.
     #[serde(default)]
     pub log: Log,
-    /// How pods run on the host.
+    /// How pods run on the host, and what of it they may use.
     #[serde(default)]
     pub pods: Pods,
     /// Which labels and annotations of tenants the host sees.
@@ -137,14 +139,6 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line, for collectors.
     Json,
-}
-
-/// How pods run on the host.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Pods {
-    /// Host ServiceAccount that pods run as; `weft-workload-<cluster>` by default. It needs no permissions.
-    pub service_account: Option<String>,
 }
 
 /// Limits of the sync engine.
@@ -255,6 +249,7 @@ impl Config {
         self.control_plane.as_ref().map_or(Ok(()), ControlPlane::check)?;
         self.metadata.check()?;
         self.plugins.check()?;
+        self.pods.check()?;
         self.dns.check()?;
         self.kubelet.check(self.control_plane.is_some())?;
         self.deploy.check()?;
@@ -281,7 +276,7 @@ impl Config {
 
     /// What tenants are allowed beyond what every tenant may.
     pub fn policy(&self) -> Policy {
-        Policy { metadata: self.metadata.policy(), ..Policy::default() }
+        Policy { pods: self.pods.policy(), metadata: self.metadata.policy(), ..Policy::default() }
     }
 
     /// The keys of the kubelet's endpoint; none where it is not served.

@@ -202,6 +202,19 @@ fn only_a_privileged_pod_runs_images_that_were_pulled_for_others() {
     }
 }
 
+/// What the syncer itself applies in a virtual cluster runs whatever the operator has chosen.
+#[test]
+fn the_dns_server_of_virtual_clusters_keeps_to_the_strictest_level() {
+    let manifests: Vec<Value> =
+        serde_saphyr::from_multiple(include_str!("../../src/addons/coredns.yaml")).expect("it is YAML");
+    let deployment =
+        manifests.iter().find(|manifest| manifest["kind"] == "Deployment").expect("there is one");
+    let mut pod = quiet_pod();
+    pod["spec"] = deployment.pointer("/spec/template/spec").cloned().expect("it makes pods");
+    let host = on_host(&Pod, &pod, policy(Restricted, PodPolicy::default()));
+    assert!(host.is_ok(), "{host:?}");
+}
+
 /// Some values at some of the places.
 fn edits() -> impl Strategy<Value = Vec<(String, Value)>> {
     let mut all = Vec::new();

@@ -42,7 +42,7 @@ pub struct Values {
     pub plugins: Plugins,
     /// Kinds that need no code. A change is applied without a restart.
     pub mappings: Vec<DeclaredMapping>,
-    /// How pods run on the host. A change restarts the pod of the control plane.
+    /// How pods run on the host, and what of it they may use. A change restarts the pod of the control plane.
     pub pods: Pods,
     /// Limits of the sync engine. A change restarts the pod.
     pub engine: Engine,

@@ -1,0 +1,210 @@
+//! How pods run on the host, and what of it they may use: `pods`.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use weft_core::policy::pods::{
+    MAX_TERMINATION_GRACE_PERIOD_SECONDS, NODE_LABELS, Patterns, PodPolicy, SecurityLevel, TAINTS, Taints,
+};
+
+use crate::config::Error;
+
+/// Types of volumes that the node mounts from what the tenant names, and that can be allowed by name. `hostPath` and
+/// `csi` have settings of their own.
+const VOLUMES: &[&str] = &[
+    "*",
+    "awsElasticBlockStore",
+    "azureDisk",
+    "azureFile",
+    "cephfs",
+    "cinder",
+    "fc",
+    "flexVolume",
+    "flocker",
+    "gcePersistentDisk",
+    "gitRepo",
+    "glusterfs",
+    "iscsi",
+    "nfs",
+    "photonPersistentDisk",
+    "portworxVolume",
+    "quobyte",
+    "rbd",
+    "scaleIO",
+    "storageos",
+    "vsphereVolume",
+];
+
+/// How pods run on the host, and what of it they may use. What is not allowed is refused with its field, whoever made the
+/// pod; a pod that runs already stays.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Pods {
+    /// Host ServiceAccount that pods run as; `weft-workload-<cluster>` by default. It needs no permissions.
+    pub service_account: Option<String>,
+    /// The Pod Security Standard that every pod keeps to: `restricted`, `baseline` or `privileged`. A privileged tenant
+    /// can take over the nodes that its pods run on, and with them all that runs there.
+    pub security: PodSecurity,
+    /// What of the host pods may choose. Each list replaces its default.
+    pub allow: AllowedToPods,
+    /// The longest time that a pod may take to end; a longer one becomes this. Draining a node waits that long.
+    pub max_termination_grace_period_seconds: u32,
+}
+
+/// A level of the Pod Security Standards, as of Kubernetes 1.37.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum PodSecurity {
+    /// Current practice of hardening pods.
+    Restricted,
+    /// No known way out of the pod.
+    #[default]
+    Baseline,
+    /// Nothing of the standards is checked.
+    Privileged,
+}
+
+/// What of the host pods may choose. An entry is a name, or `example.com/*` for all names of a domain, or `*` for every one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct AllowedToPods {
+    /// Keys of node labels in node selectors, node affinities and topology keys. With `kubernetes.io/hostname`, pods may
+    /// choose nodes by name as well; the host's scheduler places them all the same.
+    pub node_labels: Vec<String>,
+    /// Taints of nodes that pods may tolerate, as `kubectl taint` writes them: `key`, `key=value`, `key:Effect` or
+    /// `key=value:Effect`. Other tolerations are left out of the host pod, so that it may run on fewer nodes.
+    pub taints: Vec<String>,
+    /// Runtime classes of the host.
+    pub runtime_classes: Vec<String>,
+    /// Types of volumes that the node mounts from what the tenant names, such as `nfs`. `hostPath` needs
+    /// `pods.security: privileged`.
+    pub volumes: Vec<String>,
+    /// Drivers of inline CSI volumes. What a driver reads because of `volumeAttributes` may be the host's: look at that first.
+    pub csi_drivers: Vec<String>,
+}
+
+impl Default for Pods {
+    fn default() -> Self {
+        Self {
+            service_account: None,
+            security: PodSecurity::default(),
+            allow: AllowedToPods::default(),
+            max_termination_grace_period_seconds: MAX_TERMINATION_GRACE_PERIOD_SECONDS,
+        }
+    }
+}
+
+impl Default for AllowedToPods {
+    fn default() -> Self {
+        let owned = |list: &[&str]| list.iter().map(|entry| (*entry).to_owned()).collect();
+        Self {
+            node_labels: owned(NODE_LABELS),
+            taints: owned(TAINTS),
+            runtime_classes: Vec::new(),
+            volumes: Vec::new(),
+            csi_drivers: Vec::new(),
+        }
+    }
+}
+
+impl Pods {
+    pub(super) fn check(&self) -> Result<(), Error> {
+        let allow = &self.allow;
+        let refuse = |key, why: String| Err(Error::Value { key, why });
+        for (key, list) in [
+            ("pods.allow.nodeLabels", &allow.node_labels),
+            ("pods.allow.runtimeClasses", &allow.runtime_classes),
+            ("pods.allow.csiDrivers", &allow.csi_drivers),
+        ] {
+            if let Err(error) = patterns(list) {
+                return refuse(key, error.to_string());
+            }
+        }
+        if let Err(error) = taints(&allow.taints) {
+            return refuse("pods.allow.taints", error.to_string());
+        }
+        match allow.volumes.iter().find(|volume| !VOLUMES.contains(&volume.as_str())) {
+            Some(volume) => {
+                refuse("pods.allow.volumes", format!("{volume:?} must be one of {}", VOLUMES.join(", ")))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// What the core judges pods by. An entry that [`Self::check`] refuses allows nothing.
+    pub(super) fn policy(&self) -> PodPolicy {
+        let allow = &self.allow;
+        PodPolicy {
+            security: self.security.into(),
+            node_labels: patterns(&allow.node_labels).unwrap_or_default(),
+            taints: taints(&allow.taints).unwrap_or_default(),
+            runtime_classes: patterns(&allow.runtime_classes).unwrap_or_default(),
+            volumes: patterns(&allow.volumes).unwrap_or_default(),
+            csi_drivers: patterns(&allow.csi_drivers).unwrap_or_default(),
+            max_termination_grace_period_seconds: self.max_termination_grace_period_seconds.into(),
+        }
+    }
+}
+
+fn patterns(list: &[String]) -> Result<Patterns, weft_core::policy::pods::UnusablePattern> {
+    Patterns::parse(list.iter().map(String::as_str))
+}
+
+fn taints(list: &[String]) -> Result<Taints, weft_core::policy::pods::UnusableTaint> {
+    Taints::parse(list.iter().map(String::as_str))
+}
+
+impl From<PodSecurity> for SecurityLevel {
+    fn from(security: PodSecurity) -> Self {
+        match security {
+            PodSecurity::Restricted => Self::Restricted,
+            PodSecurity::Baseline => Self::Baseline,
+            PodSecurity::Privileged => Self::Privileged,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::config::testing::config;
+
+    fn pods(settings: &Value) -> Pods {
+        config(&json!({"pods": settings})).pods
+    }
+
+    #[test]
+    fn without_settings_pods_are_judged_by_the_default_of_the_core() {
+        assert_eq!(pods(&json!({})).policy(), PodPolicy::default());
+        assert_eq!(config(&json!({})).policy().pods, PodPolicy::default());
+        assert!(pods(&json!({})).check().is_ok());
+    }
+
+    #[test]
+    fn every_setting_opens_what_it_names() {
+        let all = json!({
+            "security": "privileged", "maxTerminationGracePeriodSeconds": 7,
+            "allow": {"nodeLabels": ["*"], "taints": ["*"], "runtimeClasses": ["*"], "volumes": ["*"], "csiDrivers": ["*"]},
+        });
+        let open = PodPolicy { max_termination_grace_period_seconds: 7, ..PodPolicy::open() };
+        assert_eq!(pods(&all).policy(), open);
+        assert_eq!(pods(&json!({"security": "restricted"})).policy().security, SecurityLevel::Restricted);
+    }
+
+    #[test]
+    fn an_entry_that_cannot_be_used_is_refused_by_its_key() {
+        for (list, entry) in [
+            ("nodeLabels", "a*"),
+            ("taints", "gpu:Never"),
+            ("runtimeClasses", ""),
+            ("volumes", "hostPath"),
+            ("volumes", "csi"),
+            ("csiDrivers", "*.example.com"),
+        ] {
+            let settings = pods(&json!({"allow": {list: [entry]}}));
+            let error = settings.check().unwrap_err().to_string();
+            assert!(error.contains(&format!("`pods.allow.{list}`")) && error.contains(entry), "{error}");
+        }
+    }
+}
