@@ -63,6 +63,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "context",
             "diff",
             "digest",
+            "fields",
             "host_controllers",
             "keys",
             "labels",

@@ -10,6 +10,7 @@ use std::sync::LazyLock;
 use serde_json::Value;
 
 use crate::context::Ctx;
+use crate::fields;
 use crate::host_controllers::STORAGE_CLASS;
 use crate::mapper::{Mapper, Patcher};
 use crate::object::{Fields, HostObject, Object, VirtualObject};
@@ -59,8 +60,9 @@ impl Mapper for PersistentVolumeClaim {
     }
 
     fn to_virtual(&self, _ctx: &Ctx<'_>, source: &HostObject, mut draft: VirtualObject) -> VirtualObject {
-        if let Some(status) = source.pointer("/status") {
-            draft.fields_mut().insert("status".to_owned(), status.clone());
+        if let Some(status) = source.pointer("/status").and_then(Value::as_object) {
+            let shown = fields::shown_status(&SPEC.resource, status);
+            draft.fields_mut().insert("status".to_owned(), Value::Object(shown));
         }
         take_class(source, &mut draft);
         take_binding(source, &mut draft);
