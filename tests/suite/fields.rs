@@ -26,17 +26,16 @@ fn every_field_of_the_supported_versions_has_a_class_and_no_other_has_one() -> R
         types.insert(schema::minor(version)?, Types::read(folders)?);
     }
     let mut wrong = Vec::new();
-    for (kind, texts) in fields::texts() {
+    for (kind, to_host, status) in fields::texts() {
         let name = go_name(kind);
         let schema = types.iter().map(|(minor, types)| Ok((*minor, types.fields(&name)?)));
         let schema = schema.collect::<Result<ByMinor>>()?;
-        let mut lines = Vec::new();
-        for text in texts {
-            lines.extend(fields::lines(text)?);
+        let of_status = schema.iter().map(|(minor, fields)| (*minor, in_status(fields))).collect();
+        for (texts, schema) in [(to_host.as_slice(), &schema), (&[status], &of_status)] {
+            let lines = texts.iter().map(|text| fields::lines(text)).collect::<Result<Vec<_>, _>>()?.concat();
+            wrong
+                .extend(differences(&lines, schema).iter().map(|difference| format!("{kind}: {difference}")));
         }
-        wrong.extend(
-            differences(&lines, &schema).into_iter().map(|difference| format!("{kind}: {difference}")),
-        );
     }
     ensure!(
         wrong.is_empty(),
@@ -116,6 +115,10 @@ fn covers(line: &Line, field: &str) -> bool {
     field
         .strip_prefix(path)
         .is_some_and(|rest| rest.is_empty() || (is_whole && rest.starts_with(['.', '[', '{'])))
+}
+
+fn in_status(fields: &BTreeSet<String>) -> BTreeSet<String> {
+    fields.iter().filter(|field| field.starts_with("status.")).cloned().collect()
 }
 
 /// `discovery.EndpointSlice`, `v1.Pod`.

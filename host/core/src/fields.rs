@@ -1,4 +1,6 @@
-//! What becomes of each field of a built-in kind on the host: tables for people to review, and for the guard to obey.
+//! What becomes of each field of a built-in kind on its way: tables for people to review, and for the guard to obey.
+//!
+//! One table of a kind is of what the tenant writes, on the way to the host; another of the host's `status`, on the way back.
 //!
 //! A table is a file of `fields/`, one line for a field or several: path, class, minors, reason. The fields are those of
 //! the Go types that the API server's `OpenAPI` is generated from; `tests/suite/fields.rs` holds the tables against them.
@@ -13,22 +15,55 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use crate::object::ResourceType;
+use crate::object::{Fields, ResourceType};
 
 mod parse;
+mod suspect;
+mod way_back;
 
 pub use parse::{Error, Line, Minors, lines};
+pub use suspect::is_suspect;
 
-/// The tables: group and kind, and the file. Each has the lines of [`METADATA`] as well.
-const TABLES: &[(&str, &str, &str)] = &[
-    ("", "ConfigMap", include_str!("fields/config_map.txt")),
-    ("", "Endpoints", include_str!("fields/endpoints.txt")),
-    ("", "PersistentVolumeClaim", include_str!("fields/persistent_volume_claim.txt")),
-    ("", "Pod", include_str!("fields/pod.txt")),
-    ("", "Secret", include_str!("fields/secret.txt")),
-    ("", "Service", include_str!("fields/service.txt")),
-    ("discovery.k8s.io", "EndpointSlice", include_str!("fields/endpoint_slice.txt")),
+/// The tables of one kind.
+struct Source {
+    group: &'static str,
+    kind: &'static str,
+    /// What becomes of what the tenant writes. The lines of [`METADATA`] belong to it as well.
+    to_host: &'static str,
+    /// What the tenant sees of the host object's status, where the kind has one.
+    status: &'static str,
+}
+
+const SOURCES: &[Source] = &[
+    Source { kind: "ConfigMap", to_host: include_str!("fields/config_map.txt"), ..CORE },
+    Source { kind: "Endpoints", to_host: include_str!("fields/endpoints.txt"), ..CORE },
+    Source {
+        kind: "PersistentVolumeClaim",
+        to_host: include_str!("fields/persistent_volume_claim.txt"),
+        status: include_str!("fields/persistent_volume_claim_status.txt"),
+        ..CORE
+    },
+    Source {
+        kind: "Pod",
+        to_host: include_str!("fields/pod.txt"),
+        status: include_str!("fields/pod_status.txt"),
+        ..CORE
+    },
+    Source { kind: "Secret", to_host: include_str!("fields/secret.txt"), ..CORE },
+    Source {
+        kind: "Service",
+        to_host: include_str!("fields/service.txt"),
+        status: include_str!("fields/service_status.txt"),
+        ..CORE
+    },
+    Source {
+        group: "discovery.k8s.io",
+        kind: "EndpointSlice",
+        to_host: include_str!("fields/endpoint_slice.txt"),
+        ..CORE
+    },
 ];
+const CORE: Source = Source { group: "", kind: "", to_host: "", status: "" };
 const METADATA: &str = include_str!("fields/metadata.txt");
 
 /// What is refused when a table cannot be read, which a test rules out: everything.
@@ -48,7 +83,7 @@ pub enum Class {
     Selector,
     /// It does or takes something of the host: a setting of the operator's allows it.
     Power,
-    /// Translation leaves it out. What puts it back is refused.
+    /// It is left out. A host object that has it all the same is refused.
     Drop,
     /// An object that has it has no host object.
     Refuse,
@@ -74,25 +109,49 @@ pub struct Field {
     values: Option<Box<Field>>,
 }
 
-/// The objects of this kind, as a field with everything inside it; none of a kind that is not built in.
+/// The tables of one kind, read.
+struct Tables {
+    to_host: Field,
+    status: Field,
+}
+
+/// The host objects of this kind, as a field with everything inside it; none of a kind that is not built in.
 ///
 /// Kinds are known by group and name: in any version, and however they were added.
 pub fn of(resource: &ResourceType) -> Option<&'static Field> {
-    /// Each table, in the order of [`TABLES`].
-    static READ: LazyLock<Vec<Field>> =
-        LazyLock::new(|| TABLES.iter().map(|(_, _, text)| read(text)).collect());
-    let is_of = |(group, kind, _): &(&str, &str, &str)| *group == resource.group && *kind == resource.kind;
-    READ.get(TABLES.iter().position(is_of)?)
+    tables(resource).map(|tables| &tables.to_host)
 }
 
-/// Every table as text, by kind: its own lines, and those of the metadata.
-pub fn texts() -> impl Iterator<Item = (&'static str, [&'static str; 2])> {
-    TABLES.iter().map(|(_, kind, text)| (*kind, [*text, METADATA]))
+/// What the tenant sees of `status`, which a host object of this kind has; how it is called in the virtual cluster is not
+/// decided here.
+pub fn shown_status(resource: &ResourceType, status: &Fields) -> Fields {
+    let mut shown = status.clone();
+    let table = tables(resource).and_then(|tables| tables.status.field("status"));
+    way_back::leave_out(table, &mut shown);
+    shown
 }
 
-fn read(text: &'static str) -> Field {
+/// The tables as text, of each kind: those of what the tenant writes, and that of what it sees of the host's status.
+pub fn texts() -> impl Iterator<Item = (&'static str, [&'static str; 2], &'static str)> {
+    SOURCES.iter().map(|source| (source.kind, [source.to_host, METADATA], source.status))
+}
+
+fn tables(resource: &ResourceType) -> Option<&'static Tables> {
+    /// In the order of [`SOURCES`].
+    static READ: LazyLock<Vec<Tables>> = LazyLock::new(|| {
+        let read = |source: &Source| Tables {
+            to_host: read(&[source.to_host, METADATA]),
+            status: read(&[source.status]),
+        };
+        SOURCES.iter().map(read).collect()
+    });
+    let is_of = |source: &Source| source.group == resource.group && source.kind == resource.kind;
+    READ.get(SOURCES.iter().position(is_of)?)
+}
+
+fn read(texts: &[&'static str]) -> Field {
     let mut whole = Field::default();
-    for text in [text, METADATA] {
+    for text in texts {
         match lines(text) {
             Ok(lines) => lines.iter().for_each(|line| whole.add(&line.path, line.rule)),
             Err(_) => return Field { others: Some(UNREADABLE), ..Field::default() },
@@ -164,10 +223,12 @@ mod tests {
 
     #[test]
     fn every_table_can_be_read_and_names_each_field_once() {
-        for (kind, texts) in texts() {
-            let mut seen = BTreeSet::new();
-            for line in texts.into_iter().flat_map(|text| lines(text).unwrap()) {
-                assert!(seen.insert(line.path.clone()), "{kind}: {} is there twice", line.path);
+        for (kind, to_host, status) in texts() {
+            for texts in [to_host.as_slice(), &[status]] {
+                let mut seen = BTreeSet::new();
+                for line in texts.iter().flat_map(|text| lines(text).unwrap()) {
+                    assert!(seen.insert(line.path.clone()), "{kind}: {} is there twice", line.path);
+                }
             }
         }
     }
@@ -182,15 +243,15 @@ mod tests {
 
     #[test]
     fn a_table_that_cannot_be_read_lets_nothing_pass() {
-        let field = read("spec.a   copied");
-        assert_eq!(field.field("spec").map(Field::has_fields), None);
+        let field = read(&["spec.a   copied"]);
+        assert!(field.field("spec").is_none());
         assert_eq!(field.others_forbidden(), Some(UNREADABLE.reason));
     }
 
     #[test]
     fn lists_maps_and_fields_lie_inside_one_another() {
         let field =
-            read("spec.a[].b{}   copy\nspec.a[].*   refuse   nobody knows it\nspec.c   drop   it goes");
+            read(&["spec.a[].b{}   copy\nspec.a[].*   refuse   nobody knows it", "spec.c   drop   it goes"]);
         let spec = field.field("spec").unwrap();
         let element = spec.field("a").and_then(Field::elements).unwrap();
         assert!(element.field("b").and_then(Field::values).is_some());

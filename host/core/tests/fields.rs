@@ -91,7 +91,7 @@ fn forbids(line: &Line) -> bool {
 /// The lines for the kind of a case, of its metadata too.
 fn lines(case: &Case) -> Vec<Line> {
     let kind = &case.mapper.spec().resource.kind;
-    let (_, texts) = fields::texts().find(|(of, _)| of == kind).expect("every kind has a table");
+    let (_, texts, _) = fields::texts().find(|(of, ..)| of == kind).expect("every kind has a table");
     texts.into_iter().flat_map(|text| fields::lines(text).expect("the table can be read")).collect()
 }
 

@@ -67,6 +67,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "context",
             "diff",
             "digest",
+            "fields",
             "host_controllers",
             "host_keys",
             "keys",

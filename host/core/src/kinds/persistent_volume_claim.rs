@@ -10,6 +10,7 @@ use std::sync::LazyLock;
 use serde_json::Value;
 
 use crate::context::Ctx;
+use crate::fields;
 use crate::host_controllers::STORAGE_CLASS;
 use crate::mapper::{Mapper, Patcher};
 use crate::messages;
@@ -60,9 +61,10 @@ impl Mapper for PersistentVolumeClaim {
     }
 
     fn to_virtual(&self, ctx: &Ctx<'_>, source: &HostObject, mut draft: VirtualObject) -> VirtualObject {
-        if let Some(mut status) = source.pointer("/status").and_then(Value::as_object).cloned() {
-            messages::to_virtual(ctx, source, &draft, &mut status);
-            draft.fields_mut().insert("status".to_owned(), Value::Object(status));
+        if let Some(status) = source.pointer("/status").and_then(Value::as_object) {
+            let mut shown = fields::shown_status(&SPEC.resource, status);
+            messages::to_virtual(ctx, source, &draft, &mut shown);
+            draft.fields_mut().insert("status".to_owned(), Value::Object(shown));
         }
         take_class(source, &mut draft);
         take_binding(source, &mut draft);

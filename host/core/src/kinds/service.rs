@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::change::Change;
 use crate::context::Ctx;
 use crate::diff;
+use crate::fields;
 use crate::host_controllers::SERVICE_IMPORT_LABEL;
 use crate::keys::DIGEST;
 use crate::labels;
@@ -157,15 +158,11 @@ fn type_of<S>(object: &Object<S>) -> &str {
 }
 
 fn take_status(ctx: &Ctx<'_>, source: &HostObject, draft: &mut VirtualObject) {
-    let Some(mut status) = source.pointer("/status").and_then(Value::as_object).cloned() else { return };
-    for condition in status.get_mut("conditions").and_then(Value::as_array_mut).into_iter().flatten() {
-        // Counts changes of the host object, which says nothing about the virtual one.
-        if let Some(condition) = condition.as_object_mut() {
-            condition.remove("observedGeneration");
-        }
+    if let Some(status) = source.pointer("/status").and_then(Value::as_object) {
+        let mut shown = fields::shown_status(&SPEC.resource, status);
+        messages::to_virtual(ctx, source, draft, &mut shown);
+        draft.fields_mut().insert("status".to_owned(), Value::Object(shown));
     }
-    messages::to_virtual(ctx, source, draft, &mut status);
-    draft.fields_mut().insert("status".to_owned(), Value::Object(status));
 }
 
 fn leave_to_host(field: &str, wanted: &mut Fields, current: &HostObject) {

@@ -6,9 +6,10 @@ use std::net::Ipv4Addr;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::{messages, parts};
+use super::{SPEC, messages, parts};
 use crate::change::Change;
 use crate::context::{Ctx, Version};
+use crate::fields;
 use crate::object::{Fields, HostObject, Key, VirtualObject};
 
 /// From this version on the API knows `observedGeneration` in a pod's status.
@@ -19,9 +20,6 @@ const CONTAINER_STATUSES: [(&str, &str); 3] = [
     ("initContainerStatuses", "initContainers"),
     ("ephemeralContainerStatuses", "ephemeralContainers"),
 ];
-/// Names of claims on the host; claims are not synced.
-const CLAIM_STATUSES: [&str; 3] =
-    ["resourceClaimStatuses", "extendedResourceClaimStatus", "nodeAllocatableResourceClaimStatuses"];
 /// What makes a condition another one, rather than the same one repeated.
 const CONDITION_CONTENT: [&str; 4] = ["type", "status", "reason", "message"];
 
@@ -32,11 +30,9 @@ pub(super) fn to_virtual(
     host: &HostObject,
     current: &VirtualObject,
 ) -> Option<Fields> {
-    let mut status = host.pointer("/status")?.as_object().filter(|status| says_something(status))?.clone();
+    let status = host.pointer("/status")?.as_object().filter(|status| says_something(status))?;
+    let mut status = fields::shown_status(&SPEC.resource, status);
     copy_or_remove(current.pointer("/status/qosClass"), &mut status, "qosClass");
-    for field in CLAIM_STATUSES {
-        status.remove(field);
-    }
     for (statuses, containers) in CONTAINER_STATUSES {
         if let Some(Value::Array(statuses)) = status.get_mut(statuses) {
             hide_added_containers(current, containers, statuses);
