@@ -3,6 +3,7 @@
 //! Unknown keys are refused with the nearest known one; every default can be printed. The same types
 //! make the JSON Schema.
 
+mod claims;
 pub mod control_plane;
 pub mod deploy;
 pub mod dns;
@@ -12,6 +13,7 @@ mod kubelet;
 mod mappings;
 mod plugins;
 mod schema;
+mod services;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod values;
@@ -29,11 +31,13 @@ use crate::yaml;
 use deploy::Deploy;
 use dns::Dns;
 
+pub use claims::Claims;
 pub use control_plane::{ControlPlane, Folders};
 pub use kubelet::{Kubelet, KubeletTls};
 pub use mappings::{DeclaredMapping, DeclaredReference, DeclaredSelection};
 pub use plugins::{Grants, Plugins};
 pub(crate) use schema::nearest;
+pub use services::{Range, Services};
 pub use values::Values;
 
 /// All settings of the syncer.
@@ -57,6 +61,12 @@ pub struct Config {
     /// How pods run on the host.
     #[serde(default)]
     pub pods: Pods,
+    /// What Services and their endpoints may open on the host and lead to.
+    #[serde(default)]
+    pub services: Services,
+    /// Which storage of the host claims may ask for.
+    #[serde(default)]
+    pub claims: Claims,
     /// Rules that are WebAssembly components. Changes are applied without a restart.
     #[serde(default)]
     pub plugins: Plugins,
@@ -254,6 +264,7 @@ impl Config {
         }
         self.control_plane.as_ref().map_or(Ok(()), ControlPlane::check)?;
         self.plugins.check()?;
+        self.services.check()?;
         self.dns.check()?;
         self.kubelet.check(self.control_plane.is_some())?;
         self.deploy.check()?;
@@ -280,7 +291,7 @@ impl Config {
 
     /// What tenants are allowed beyond what every tenant may.
     pub fn policy(&self) -> Policy {
-        Policy::default()
+        Policy { services: self.services.policy(), claims: self.claims.policy(), ..Policy::default() }
     }
 
     /// The keys of the kubelet's endpoint; none where it is not served.

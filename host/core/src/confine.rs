@@ -4,10 +4,13 @@
 //! object and nothing else, and whatever it names must be something this tenant can have.
 //! This file belongs to the trusted base: see ARCHITECTURE.md.
 
+mod claims;
 mod content;
+mod endpoints;
 mod pod;
 mod powers;
 mod selectors;
+mod services;
 
 use serde_json::Value;
 
