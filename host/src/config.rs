@@ -3,6 +3,7 @@
 //! Unknown keys are refused with the nearest known one; every default can be printed. The same types
 //! make the JSON Schema.
 
+mod claims;
 mod connection;
 pub mod control_plane;
 pub mod deploy;
@@ -16,6 +17,7 @@ mod metrics;
 mod plugins;
 mod pods;
 mod schema;
+mod services;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod values;
@@ -33,6 +35,7 @@ use crate::yaml;
 use deploy::Deploy;
 use dns::Dns;
 
+pub use claims::Claims;
 pub use connection::Connection;
 pub use control_plane::{ControlPlane, Folders};
 pub use kubelet::{Kubelet, KubeletTls};
@@ -42,6 +45,7 @@ pub use metrics::{Metrics, Readers};
 pub use plugins::{Grants, Plugins};
 pub use pods::{AllowedToPods, PodSecurity, Pods};
 pub(crate) use schema::nearest;
+pub use services::{Range, Services};
 pub use values::Values;
 
 /// All settings of the syncer.
@@ -68,6 +72,12 @@ pub struct Config {
     /// How pods run on the host, and what of it they may use.
     #[serde(default)]
     pub pods: Pods,
+    /// What Services and their endpoints may open on the host and lead to.
+    #[serde(default)]
+    pub services: Services,
+    /// Which storage of the host claims may ask for.
+    #[serde(default)]
+    pub claims: Claims,
     /// Which labels and annotations of tenants the host sees.
     #[serde(default)]
     pub metadata: Metadata,
@@ -250,6 +260,7 @@ impl Config {
         self.metadata.check()?;
         self.plugins.check()?;
         self.pods.check()?;
+        self.services.check()?;
         self.dns.check()?;
         self.kubelet.check(self.control_plane.is_some())?;
         self.deploy.check()?;
@@ -276,7 +287,12 @@ impl Config {
 
     /// What tenants are allowed beyond what every tenant may.
     pub fn policy(&self) -> Policy {
-        Policy { pods: self.pods.policy(), metadata: self.metadata.policy(), ..Policy::default() }
+        Policy {
+            pods: self.pods.policy(),
+            services: self.services.policy(),
+            claims: self.claims.policy(),
+            metadata: self.metadata.policy(),
+        }
     }
 
     /// The keys of the kubelet's endpoint; none where it is not served.

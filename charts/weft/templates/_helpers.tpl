@@ -64,7 +64,7 @@ controlPlane:
 dns:
   {{- $image := .Values.dns.image | default (include "weft.image.kubernetes" .) }}
   {{- toYaml (merge (dict "image" $image) .Values.dns) | nindent 2 }}
-{{- range $key := list "deploy" "log" "plugins" "mappings" "pods" "engine" "kubelet" "metadata" "metrics" }}
+{{- range $key := list "deploy" "log" "plugins" "mappings" "pods" "services" "claims" "engine" "kubelet" "metadata" "metrics" }}
 {{- with index $.Values $key }}
 {{ $key }}:
   {{- toYaml . | nindent 2 }}

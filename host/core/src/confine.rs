@@ -5,7 +5,9 @@
 //! This file belongs to the trusted base: see ARCHITECTURE.md.
 
 mod choices;
+mod claims;
 mod content;
+mod endpoints;
 mod fields;
 mod metadata;
 mod places;
@@ -13,6 +15,7 @@ mod pod;
 mod powers;
 mod security;
 mod selectors;
+mod services;
 mod unknown;
 
 use serde_json::Value;
@@ -227,6 +230,10 @@ fn known_references(ctx: &Ctx<'_>, references: &[Reference], result: &HostObject
 /// Refuses a name of an object that is not this tenant's.
 fn foreign_name(pointer: &str, name: &str) -> Hold {
     refuse(pointer, format!("{name:?} is not the host name of an object of this virtual cluster"))
+}
+
+fn items(value: Option<&Value>) -> impl Iterator<Item = &Value> {
+    value.and_then(Value::as_array).into_iter().flatten()
 }
 
 fn refuse(pointer: &str, why: String) -> Hold {

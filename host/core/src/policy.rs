@@ -3,7 +3,10 @@
 //! The default is the least. The guard judges by it what any mapper makes ([`crate::confine`]): a tenant's own API server
 //! has admitted more than the host's operator may want to run.
 
+pub mod addresses;
+pub mod allow_list;
 pub mod claims;
+pub mod dns_names;
 pub mod metadata;
 pub mod pods;
 pub mod services;

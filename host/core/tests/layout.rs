@@ -125,7 +125,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("host_controllers", &["key_pattern", "object"]),
     ("host_keys", &["labels", "object", "paths", "policy", "selectors", "spec"]),
     ("key_pattern", &[]),
-    ("policy", &["host_controllers", "key_pattern", "object"]),
+    ("policy", &["host_controllers", "key_pattern", "names", "object"]),
     ("keys", &[]),
     ("digest", &[]),
     ("text", &[]),

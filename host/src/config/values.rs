@@ -9,7 +9,8 @@ use serde_json::{Map, Value};
 use crate::config::deploy::Deploy;
 use crate::config::dns::Dns;
 use crate::config::{
-    ControlPlane, DeclaredMapping, Engine, Kubelet, Log, Metadata, Metrics, Plugins, Pods, schema,
+    Claims, ControlPlane, DeclaredMapping, Engine, Kubelet, Log, Metadata, Metrics, Plugins, Pods, Services,
+    schema,
 };
 
 /// Values of the chart. Every key has a default; one that does not exist is refused.
@@ -44,6 +45,10 @@ pub struct Values {
     pub mappings: Vec<DeclaredMapping>,
     /// How pods run on the host, and what of it they may use. A change restarts the pod of the control plane.
     pub pods: Pods,
+    /// What Services of the tenant and their endpoints may open on the host and lead to. A change restarts the pod.
+    pub services: Services,
+    /// Which storage of the host claims of the tenant may ask for. A change restarts the pod.
+    pub claims: Claims,
     /// Limits of the sync engine. A change restarts the pod.
     pub engine: Engine,
     /// What answers `kubectl logs`, `exec`, `attach`, `cp` and `port-forward`. A change restarts the pod.

@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use super::{foreign_name, pod, refuse};
+use super::{claims, endpoints, foreign_name, pod, refuse, services};
 use crate::context::Ctx;
 use crate::host_controllers::{
     SERVICE_IMPORT_LABEL, SERVICE_LABEL, is_of_volume_controllers, is_passive_type, ties_to_service_account,
@@ -25,17 +25,25 @@ pub(super) fn judge(ctx: &Ctx<'_>, resource: &ResourceType, object: &HostObject)
     match (&*resource.group, &*resource.kind) {
         ("", "Pod") => pod::judge(ctx, object),
         ("", "Secret") => secret(object),
-        ("", CLAIM) => claim(object),
-        ("", "Service") => label(ctx, object, SERVICE_IMPORT_LABEL),
+        ("", CLAIM) => {
+            claim(object)?;
+            claims::judge(&ctx.facts.policy.claims, ctx.host_object, object)
+        }
+        ("", "Service") => {
+            label(ctx, object, SERVICE_IMPORT_LABEL)?;
+            services::judge(&ctx.facts.policy.services, object)
+        }
         ("", "Endpoints") => {
             label(ctx, object, SERVICE_IMPORT_LABEL)?;
             targets(ctx, object, "/subsets/*/addresses/*/targetRef")?;
-            targets(ctx, object, "/subsets/*/notReadyAddresses/*/targetRef")
+            targets(ctx, object, "/subsets/*/notReadyAddresses/*/targetRef")?;
+            endpoints::judge_endpoints(ctx, object)
         }
         ("discovery.k8s.io", "EndpointSlice") => {
             label(ctx, object, SERVICE_LABEL)?;
             label(ctx, object, SERVICE_IMPORT_LABEL)?;
-            targets(ctx, object, "/endpoints/*/targetRef")
+            targets(ctx, object, "/endpoints/*/targetRef")?;
+            endpoints::judge_slice(ctx, object)
         }
         _ => Ok(()),
     }

@@ -1,12 +1,36 @@
 //! Which storage of the host claims may ask for.
 
+use super::allow_list::AllowList;
+
 /// What the operator allows claims.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct ClaimPolicy {}
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClaimPolicy {
+    /// Storage classes that claims may name. One that names none gets the host's default.
+    pub storage_classes: AllowList,
+    /// Claims may bind volumes that somebody has made before: by the class `""`, or by a selector.
+    pub existing_volumes: bool,
+    /// Volume attributes classes that claims may name.
+    pub volume_attributes_classes: AllowList,
+}
 
 impl ClaimPolicy {
     /// Everything that can be allowed at all.
     pub fn open() -> Self {
-        Self {}
+        Self {
+            storage_classes: AllowList::any(),
+            existing_volumes: true,
+            volume_attributes_classes: AllowList::any(),
+        }
+    }
+}
+
+impl Default for ClaimPolicy {
+    /// Every class can be named: they are made for whoever claims, and charts name them. A quota of the host limits each.
+    fn default() -> Self {
+        Self {
+            storage_classes: AllowList::any(),
+            existing_volumes: false,
+            volume_attributes_classes: AllowList::default(),
+        }
     }
 }

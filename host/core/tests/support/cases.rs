@@ -12,6 +12,7 @@ use weft_core::mapper::Mapper;
 use weft_core::names::Names;
 use weft_core::object::{HostObject, Key, Kind, VirtualObject};
 use weft_core::offline::key_of;
+use weft_core::policy::Policy;
 
 /// One case: the files `<name>.*.yaml` of one folder.
 pub(crate) struct Case {
@@ -30,10 +31,11 @@ pub(crate) struct Case {
 /// The fixed surroundings.
 pub(crate) struct World {
     names: Names,
-    facts: Facts,
+    pub(crate) facts: Facts,
     now: Moment,
     notes: Notes,
     objects: BTreeMap<Key, Arc<VirtualObject>>,
+    pub(crate) host_objects: BTreeMap<Key, Arc<HostObject>>,
 }
 
 impl World {
@@ -50,6 +52,7 @@ impl World {
             now: Moment::default(),
             notes: Notes::default(),
             objects: objects.collect(),
+            host_objects: BTreeMap::new(),
         }
     }
 
@@ -85,17 +88,21 @@ impl Lookup for World {
         }])
     }
 
-    fn host_object(&self, _key: &Key) -> Option<Arc<HostObject>> {
-        None
+    fn host_object(&self, key: &Key) -> Option<Arc<HostObject>> {
+        self.host_objects.get(key).cloned()
     }
 
     fn find(
         &self,
-        _kind: &Kind,
-        _namespace: Option<&str>,
-        _labels: &[(String, String)],
+        kind: &Kind,
+        namespace: Option<&str>,
+        labels: &[(String, String)],
     ) -> Vec<Arc<VirtualObject>> {
-        Vec::new()
+        let is_asked_for = |(key, object): &(&Key, &Arc<VirtualObject>)| {
+            let is_there = namespace.is_none_or(|namespace| *key.name.namespace == *namespace);
+            key.kind == *kind && is_there && object.has_labels(labels)
+        };
+        self.objects.iter().filter(is_asked_for).map(|(_, object)| object.clone()).collect()
     }
 
     fn is_complete(&self, _kind: &Kind) -> bool {
@@ -177,7 +184,7 @@ fn facts() -> Facts {
         workload_service_account: "weft-workload-my-vcluster".to_owned(),
         host_version: version,
         virtual_version: version,
-        policy: weft_core::policy::Policy::open(),
+        policy: Policy::open(),
     }
 }
 

@@ -119,7 +119,7 @@ pub(crate) fn liar(lie: Lie, writes: &str) -> Arc<Liar> {
 }
 
 /// Sets the value at a pointer whose parent is there.
-fn put(object: &mut Value, pointer: &str, value: &Value) {
+pub(crate) fn put(object: &mut Value, pointer: &str, value: &Value) {
     let Some((parent, name)) = pointer.rsplit_once('/') else { return };
     match object.pointer_mut(parent) {
         Some(Value::Object(fields)) => drop(fields.insert(name.replace("~1", "/"), value.clone())),
