@@ -4,6 +4,7 @@
 //! a patch of a few kilobytes can copy a value that it has placed before thousands of times.
 
 mod size;
+mod text;
 
 use json_patch::{Patch, PatchOperation};
 use serde_json::Value;
@@ -13,7 +14,7 @@ use size::Size;
 
 /// Bytes of an edit, and of a draft with all that an edit places in it: what an API server reads of one request
 /// (`MaxRequestBodyBytes` of the generic API server). etcd stores half of it.
-pub const MAX_BYTES: usize = 3 * 1024 * 1024;
+const MAX_BYTES: usize = 3 * 1024 * 1024;
 /// Values in the same: a small one takes a hundred times the memory of its text. Large objects have some ten thousand.
 const MAX_VALUES: usize = 200_000;
 /// Operations of one patch.
@@ -46,6 +47,9 @@ pub enum Error {
     /// Too many operations.
     #[error("its patch has more than {MAX_OPERATIONS} operations")]
     Operations,
+    /// More text than is read.
+    #[error("its edit has more than {} MiB", MAX_BYTES / 1024 / 1024)]
+    Text,
     /// More than an API server would take, or copies of copies.
     #[error("the draft with all that its edit places has more than {} MiB", MAX_BYTES / 1024 / 1024)]
     Bytes,
@@ -67,9 +71,22 @@ impl Error {
     /// Whether the edit does more than it may, as opposed to something that cannot be done.
     pub fn is_of_size(&self) -> bool {
         match self {
-            Self::Bytes | Self::Values | Self::Operations | Self::Touched | Self::Depth => true,
+            Self::Text | Self::Bytes | Self::Values | Self::Operations | Self::Touched | Self::Depth => true,
             Self::Unfit(_) | Self::NoObject => false,
         }
+    }
+}
+
+/// Passes if the text of an edit may be read: as values it takes many times its memory.
+///
+/// # Errors
+/// It has more bytes or values than an edit may have.
+pub fn check_text(text: &str) -> Result<(), Error> {
+    match text {
+        text if text.len() > MAX_BYTES => Err(Error::Text),
+        // One value takes two bytes of text at least.
+        text if text.len() > MAX_VALUES && text::has_more_values(text, MAX_VALUES) => Err(Error::Values),
+        _ => Ok(()),
     }
 }
 
@@ -198,6 +215,15 @@ mod tests {
         assert_eq!(Value::Object(result), json!({"metadata": {"name": "a"}, "spec": {"x": [1, 2]}}));
         assert!(matches!(patch(json!([{"op": "remove", "path": "/spec/y"}])), Err(Error::Unfit(_))));
         assert!(matches!(patch(json!([{"op": "replace", "path": "", "value": 1}])), Err(Error::NoObject)));
+    }
+
+    #[test]
+    fn a_text_is_read_if_it_is_small_enough() {
+        assert!(check_text(&format!("\"{}\"", "x".repeat(MAX_BYTES - 2))).is_ok());
+        assert!(matches!(check_text(&" ".repeat(MAX_BYTES + 1)), Err(Error::Text)));
+        let list = |number: usize| format!("[{}0]", "0,".repeat(number));
+        assert!(check_text(&list(MAX_VALUES - 2)).is_ok());
+        assert!(matches!(check_text(&list(MAX_VALUES)), Err(Error::Values)));
     }
 
     #[test]

@@ -140,6 +140,8 @@ pub(crate) fn load(
     let Candidate { name, found, entry } = candidate;
     let bytes = read(&found.path)?;
     let digest = digest::of_bytes(&bytes);
+    // Nothing of a file is read that is not the operator's.
+    generation::check_digest(&digest, entry)?;
     let running =
         running.filter(|running| running.loaded.digest == digest && running.entry.wasi == entry.wasi);
     let loaded = match running {
