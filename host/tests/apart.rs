@@ -6,6 +6,7 @@
     reason = "a test fails by panicking and prints what it measures"
 )]
 
+#[expect(dead_code, reason = "each program of tests uses some of it")]
 mod support;
 
 use std::path::{Path, PathBuf};
@@ -59,10 +60,10 @@ fn peak() -> u64 {
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
 }
 
-fn settled(loaded: Loaded, entry: Value) -> Result<Generation, generation::Error> {
+fn settled(sandbox: &Arc<Sandbox>, loaded: Loaded, entry: Value) -> Result<Generation, generation::Error> {
     let entry: Entry = serde_json::from_value(entry).unwrap();
     let entry = loaded.descriptor.grant_all(entry);
-    Generation::new("team-label", loaded, entry, sandbox(None), Arc::new(Metrics::default()))
+    Generation::new("team-label", loaded, entry, sandbox.clone(), Arc::new(Metrics::default()))
 }
 
 #[test]
@@ -71,15 +72,17 @@ fn a_good_component_is_loaded_as_it_is_without_a_child() {
     let folder = tempfile::tempdir().unwrap();
     let cache = folder.path().join("cache");
     for cache in [None, Some(cache.as_path())] {
-        let apart = load(&sandbox(cache), &good()).unwrap();
+        let sandbox = sandbox(cache);
+        let apart = load(&sandbox, &good()).unwrap();
         assert_eq!(
             (&apart.digest, apart.size, &apart.imports, &apart.descriptor),
             (&here.digest, here.size, &here.imports, &here.descriptor)
         );
+        let settled = settled(&sandbox, apart, json!({"settings": {"team": "web"}}));
+        assert_eq!(settled.err().map(|error| error.to_string()), None);
     }
     let kept = std::fs::read_dir(cache.join("modules")).unwrap().count();
     assert_eq!(kept, 1, "the child leaves what it has compiled");
-    assert!(settled(here, json!({"settings": {"team": "web"}})).is_ok());
 }
 
 #[test]
@@ -97,20 +100,23 @@ fn a_component_that_takes_gigabytes_to_compile_is_refused() {
     let bytes = bomb::wide(&good());
     println!("a component of {} KB", bytes.len() / 1000);
     let why = alone("a compile bomb", || load(&sandbox(None), &bytes).err().unwrap());
-    assert!(why.starts_with("compiling it takes more memory than "), "{why}");
+    // Which of the two comes first depends on the machine.
+    println!("{why}");
+    assert!(why.starts_with("compiling it takes "), "{why}");
 }
 
 #[test]
 fn a_schema_that_never_ends_is_refused() {
-    let mut loaded = load(&Sandbox::new(None).unwrap(), &good()).unwrap();
+    let sandbox = sandbox(None);
+    let mut loaded = load(&sandbox, &good()).unwrap();
     for (deed, schema) in [("a slow schema", bomb::slow_schema()), ("a large schema", bomb::large_schema())] {
         loaded.descriptor.settings_schema = Some(schema.to_string());
         let settings = json!({"settings": {"team": "web"}});
-        let why = alone(deed, || settled(loaded.clone(), settings).err().unwrap().to_string());
+        let why = alone(deed, || settled(&sandbox, loaded.clone(), settings).err().unwrap().to_string());
         println!("{why}");
         assert!(why.starts_with("applying its settings schema takes "), "{why}");
     }
     loaded.descriptor.settings_schema = Some(" ".repeat(300 * 1024));
-    let why = settled(loaded, json!({})).err().unwrap().to_string();
+    let why = settled(&sandbox, loaded, json!({})).err().unwrap().to_string();
     assert!(why.contains("at most are read"), "{why}");
 }

@@ -1,6 +1,7 @@
 //! What a syncer does while a plugin loads that takes its time: it answers, and it ends when it is asked to.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+#[expect(dead_code, reason = "each program of tests uses some of it")]
 mod support;
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};

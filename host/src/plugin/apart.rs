@@ -170,13 +170,9 @@ pub(super) fn run<A: DeserializeOwned>(program: &Path, work: &Work, input: &[u8]
     let (doing, bounds) = (work.doing(), bounds::of(work));
     let start = |source| Error::Start { doing, source };
     let mut child = work.command(program).spawn().map_err(start)?;
-    let text = exchange(&mut child, input, bounds.time);
-    if text.is_none() {
-        // Or it is at its end anyway.
-        let _ = child.kill();
-    }
+    let text = exchange(&mut child, input, bounds.clock());
     let status = child.wait().map_err(start)?;
-    let Some(text) = text else { return Err(Error::Time { doing, limit: bounds.time }) };
+    let Some(text) = text else { return Err(Error::Time { doing, limit: bounds.clock() }) };
     match (serde_json::from_slice(&text), status.signal().and_then(|signal| Signal::try_from(signal).ok())) {
         (Ok(answer), None) if status.success() => Ok(answer),
         (_, Some(Signal::SIGXCPU)) => Err(Error::Time { doing, limit: bounds.time }),

@@ -341,6 +341,17 @@ mod tests {
     use serde_json::json;
 
     #[test]
+    fn what_is_printed_last_is_kept_as_the_last_words() {
+        let mut imports = Imports::closed(Arc::from("p"), "a test", Lines::per_second(1));
+        imports.print("again\n".repeat(1_000_000).as_bytes());
+        imports.print(b"panicked: over\nand ");
+        assert_eq!(imports.last_words(), Some("panicked: over"));
+        imports.print(b"out");
+        imports.end_printing();
+        assert_eq!(imports.last_words(), Some("and out"));
+    }
+
+    #[test]
     fn only_what_is_granted_is_shown() {
         let object = json!({"kind": "Secret", "metadata": {"name": "a"}, "data": {"k": "v"}, "spec": {"a": 1, "b": 2}});
         let shown = project(object.as_object().unwrap(), &["/spec/a".to_owned()]);

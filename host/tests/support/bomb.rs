@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-/// A good component with a core module that nobody instantiates, of functions with many variables that meet in many
+/// A good component with a core module that nobody instantiates, with a function whose many variables meet in many
 /// blocks. What a compiler keeps of a function grows with the product of the two.
 pub(crate) fn wide(good: &[u8]) -> Vec<u8> {
-    with_functions(good, 40, &function(1_000, 1_000))
+    with_functions(good, 1, &function(3_000, 3_000))
 }
 
 /// The same with many ordinary functions: it takes minutes, and little memory at a time.

@@ -9,9 +9,9 @@ use super::Work;
 
 const MIB: u64 = 1024 * 1024;
 /// Compiling a whole Python takes 5 s on two cores.
-const COMPILE: Bounds = Bounds { time: Duration::from_secs(60), memory: 1024 * MIB };
+const COMPILE: Bounds = Bounds { time: Duration::from_secs(60), memory: 1024 * MIB, patience: 2 };
 /// Settings are a page of text.
-const SETTINGS: Bounds = Bounds { time: Duration::from_secs(5), memory: 128 * MIB };
+const SETTINGS: Bounds = Bounds { time: Duration::from_secs(5), memory: 128 * MIB, patience: 6 };
 /// What a container gives less than is too little for any compiler.
 const LEAST: u64 = 64 * MIB;
 /// Room for the program's own file, stacks and addresses that are set aside and never written.
@@ -20,10 +20,19 @@ const ADDRESSES: u64 = 2048 * MIB;
 /// What a child may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Bounds {
-    /// By the clock, and on a processor.
+    /// On a processor.
     pub(super) time: Duration,
+    /// By the clock it may take so many times as long: a machine may have other work.
+    pub(super) patience: u32,
     /// Bytes of data that are its own.
     pub(super) memory: u64,
+}
+
+impl Bounds {
+    /// By the clock.
+    pub(super) fn clock(self) -> Duration {
+        self.time * self.patience
+    }
 }
 
 /// The bounds of `work`, here.
