@@ -1,6 +1,7 @@
 //! The command line.
 
 mod age;
+mod apart;
 mod changes;
 mod check;
 mod completion;
@@ -65,6 +66,8 @@ enum Command {
     Delete(delete::Delete),
     /// Print a script that completes commands and flags in a shell.
     Completion(completion::Completion),
+    #[command(hide = true, subcommand)]
+    Apart(apart::Apart),
     #[command(hide = true)]
     Forward(forward::Forward),
     /// Sync objects between the virtual cluster and its host.
@@ -113,6 +116,7 @@ pub fn main() -> ExitCode {
         Command::Completion(arguments) => Ok(completion::completion(&arguments, Cli::command())),
         Command::Check(arguments) => Ok(check::check(&arguments)),
         Command::Delete(arguments) => delete::delete(&arguments),
+        Command::Apart(command) => command.run(),
         Command::Forward(arguments) => forward::forward(&arguments),
         Command::Syncer(arguments) => syncer(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Init(arguments) => arguments.run(),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tracing::info;
 use weft_core::context::Facts;
@@ -41,14 +41,20 @@ pub async fn run(file: &Path, config: Config, log: LogFilter) -> anyhow::Result<
     let listener = health::listen(config.health.listen).await;
     let listener =
         listener.with_context(|| format!("failed to listen on `health.listen` {}", config.health.listen))?;
-    let kubelet = kubelet(&config).await?;
-    let host: Api<Host> = Api::connect(&config.host, "host").await?;
-    let r#virtual: Api<Virtual> = Api::connect(&connection, "virtual").await?;
-    let mut terminate = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?;
-
+    // Health is served and signals are heard from here on, whatever takes its time.
+    let mut asked = Asked::listen()?;
     let shared = health::Shared::default();
     let mut serving = std::pin::pin!(health::serve(listener, shared.clone(), config.metrics.readers));
+    let connecting = async {
+        let kubelet = kubelet(&config).await?;
+        let host: Api<Host> = Api::connect(&config.host, "host").await?;
+        anyhow::Ok((kubelet, host, Api::<Virtual>::connect(&connection, "virtual").await?))
+    };
+    let (kubelet, host, r#virtual) = tokio::select! {
+        connected = connecting => connected?,
+        served = &mut serving => return served.context("failed to serve health"),
+        () = asked.to_end() => return Ok(()),
+    };
     // From the start: with a certificate that has expired, the virtual API server is not reached before it is renewed.
     let mut renewing = std::pin::pin!(renew::keep(&config, host.clone()));
     let starting = async {
@@ -63,8 +69,7 @@ pub async fn run(file: &Path, config: Config, log: LogFilter) -> anyhow::Result<
             return Ok(());
         }
         served = &mut serving => return served.context("failed to serve health"),
-        _ = terminate.recv() => return Ok(()),
-        _ = interrupt.recv() => return Ok(()),
+        () = asked.to_end() => return Ok(()),
     };
     let authority = authority(&config);
     let (addons, current_addons) = watch::channel(Arc::new(addons::of(&config, authority.as_deref())));
@@ -96,13 +101,34 @@ pub async fn run(file: &Path, config: Config, log: LogFilter) -> anyhow::Result<
         () = relaying => {}
         Some(Err(_)) = source.tasks.join_next() => anyhow::bail!("{PANICKED}"),
         () = renewing => info!("{RENEWED}"),
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        () = asked.to_end() => {}
     }
     info!("stopping");
     drop(source.tasks);
     engine.stop().await;
     Ok(())
+}
+
+/// SIGTERM and SIGINT, from when this is made.
+struct Asked {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Asked {
+    fn listen() -> anyhow::Result<Self> {
+        let terminate = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
+        let interrupt = signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?;
+        Ok(Self { terminate, interrupt })
+    }
+
+    /// Waits until the syncer is asked to end.
+    async fn to_end(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
 
 /// The kubelet's endpoint, where the configuration has one. Its port is open from the start: who connects waits.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::causes::causes;
 use crate::confine::{confine_content, confine_edit, confine_selectors, confine_virtual_edit};
 use crate::context::Ctx;
+use crate::edit;
 use crate::extension::{Direction, Extension, Failure, OnFailure, Request};
 use crate::mapper::{Mapper, Patcher};
 use crate::object::{Fields, HostObject, Key, ResourceType, VirtualObject};
@@ -132,8 +133,7 @@ impl Chain {
             Err(Hold::Fail(problem)) => return on_failure(ctx, link, problem),
             Err(hold) => return Step::Stop(hold),
         };
-        let edited =
-            edit.apply(request.draft).map_err(|error| Failure::new("PluginEditUnfit", causes(&error)));
+        let edited = edit.apply(request.draft).map_err(|error| unfit(request, &error));
         match edited.and_then(|fields| check(fields).map_err(|hold| refusal(&hold))) {
             Ok(fields) => Step::Go(fields),
             Err(failure) => {
@@ -225,6 +225,13 @@ fn on_failure(ctx: &Ctx<'_>, link: &dyn Extension, problem: Problem) -> Step {
             Step::Without
         }
     }
+}
+
+/// Why an edit cannot be applied, with the mapping that answered with it.
+fn unfit(request: &Request<'_>, error: &edit::Error) -> Failure {
+    let reason = if error.is_of_size() { "PluginEditTooLarge" } else { "PluginEditUnfit" };
+    let kind = crate::offline::key_of(request.virtual_object).kind;
+    Failure::new(reason, format!("its mapping of {kind}: {}", causes(error)))
 }
 
 /// The guard's refusal, as the failure of the extension whose edit it refused.

@@ -8,6 +8,7 @@ use weft_core::context::{Facts, Owner};
 use weft_core::offline::Offline;
 
 use crate::author::workbench::{Refusal, Workbench, surroundings};
+use crate::cli::project;
 use crate::config::Config;
 use crate::config::grants::Entry;
 use crate::plugin::candidates::{self, Candidate, Listed};
@@ -28,7 +29,7 @@ impl Configured {
     /// Reads the configuration at `path` and loads its plugins, in the order of their names.
     pub(super) fn load(path: &Path) -> Result<Self> {
         let config = Config::load(path)?;
-        let bench = Workbench::new(config.plugins.cache.as_deref(), &config.mappings)?;
+        let bench = project::workbench_with(config.plugins.cache.as_deref(), &config.mappings)?;
         let mut configured = Self { config, bench, refused: BTreeMap::new() };
         let plugins = &configured.config.plugins;
         let folder = plugins.folder.as_deref().unwrap_or_else(|| Path::new(""));

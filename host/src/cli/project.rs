@@ -1,11 +1,15 @@
 //! The folder of a plugin project: its component, its cases and its settings.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 
 use crate::author::workbench::Workbench;
 use crate::cli::sources;
+use crate::config::DeclaredMapping;
+use crate::plugin::apart::Workplace;
+use crate::plugin::sandbox::Sandbox;
 
 /// The folder of built components.
 pub(super) const DIST: &str = "dist";
@@ -91,7 +95,12 @@ pub(super) fn workbench() -> Result<Workbench> {
     let home = |name: &str| std::env::var_os(name).filter(|path| !path.is_empty()).map(PathBuf::from);
     let folder = home("XDG_CACHE_HOME").or_else(|| home("HOME").map(|home| home.join(".cache")));
     let cache = folder.map(|folder| folder.join("weft").join("components"));
-    Workbench::new(cache.as_deref(), &[]).or_else(|_| Workbench::new(None, &[]))
+    workbench_with(cache.as_deref(), &[])
+}
+
+/// A workbench with the folder `cache` for compiled components, and the declared mappings.
+pub(super) fn workbench_with(cache: Option<&Path>, declared: &[DeclaredMapping]) -> Result<Workbench> {
+    Workbench::in_sandbox(Arc::new(Sandbox::at(Workplace::this_program(), cache)?), declared)
 }
 
 #[cfg(test)]

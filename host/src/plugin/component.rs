@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use wasmtime::component::Component;
 use weft_core::causes::causes;
 use weft_core::digest;
 
+use crate::plugin::apart::{self, Compiled, Work, Workplace};
+use crate::plugin::compiled::Folder;
 use crate::plugin::convert;
 use crate::plugin::imports::{Imports, Lines};
 use crate::plugin::sandbox::{self, Limits, Prepared, Sandbox};
+use crate::plugin::surface::{self, Surface};
 use crate::plugin::wasi_stubs;
 use crate::registry::descriptor::{Descriptor, Invalid};
 
@@ -56,6 +58,12 @@ pub enum Error {
     /// The file is damaged, or uses what this host does not have.
     #[error("it cannot be compiled: {0}")]
     Compile(String),
+    /// It becomes more machine code than is loaded.
+    #[error(transparent)]
+    Image(sandbox::Error),
+    /// Compiling it takes more time or memory than it may.
+    #[error(transparent)]
+    Apart(#[from] apart::Error),
     /// Nothing of our interface is exported.
     #[error("it does not export `{PACKAGE}mapper`")]
     NoPlugin,
@@ -92,22 +100,47 @@ impl Loaded {
     }
 }
 
-/// Reads, checks, compiles and describes a component.
+/// Reads, checks, compiles and describes a component: the cheap before the dear, and what has no end of its own first in
+/// a process that can be killed.
 ///
 /// # Errors
 /// Why it cannot be loaded, for the person who put it there.
 pub fn load(sandbox: &Sandbox, bytes: &[u8], wasi: bool) -> Result<Loaded, Error> {
     check_head(bytes)?;
-    let component = sandbox.compile(bytes).map_err(|error| Error::Compile(causes(&error)))?;
-    let (imports, exports) = names(sandbox, &component);
+    let Surface { imports, exports } = surface::read(bytes).map_err(Error::Compile)?;
     check_interface(&imports, &exports, wasi)?;
-    let prepared = sandbox.prepare(&component, wasi).map_err(|error| Error::Link(causes(&error)))?;
+    rehearse(sandbox, bytes, wasi)?;
+    // From here on nothing is compiled: the child has left it in the folder. Where there is none it is done once more,
+    // within what the child has shown to be enough.
+    let prepared = sandbox.compile(bytes).and_then(|component| sandbox.prepare(&component, wasi));
+    sandbox.compiled().inspect(|folder| folder.taken());
+    let prepared = prepared.map_err(refused)?;
     let closed = Imports::closed(Arc::from("?"), "describe", Lines::per_second(20));
     let (described, _) = sandbox
         .run(&prepared, closed, START, |store, plugin| plugin.weft_mapping_plugin().call_describe(store));
     let descriptor = convert::descriptor(described?);
     descriptor.check()?;
     Ok(Loaded { digest: digest::of_bytes(bytes), size: bytes.len(), imports, descriptor, prepared })
+}
+
+/// Has a child compile the component and hold it against the interface.
+fn rehearse(sandbox: &Sandbox, bytes: &[u8], wasi: bool) -> Result<(), Error> {
+    let Workplace::Child(program) = sandbox.workplace() else { return Ok(()) };
+    let cache = sandbox.compiled().map(|folder: &Folder| folder.path().to_owned());
+    match apart::run(program, &Work::Compile { cache, wasi }, bytes)? {
+        Compiled::Fits => Ok(()),
+        Compiled::Image(size) => Err(Error::Image(sandbox::Error::Image(size))),
+        Compiled::Compile(why) => Err(Error::Compile(why)),
+        Compiled::Link(why) => Err(Error::Link(why)),
+    }
+}
+
+fn refused(error: sandbox::Error) -> Error {
+    match error {
+        sandbox::Error::Image(_) => Error::Image(error),
+        sandbox::Error::Link(_) => Error::Link(causes(&error)),
+        _ => Error::Compile(causes(&error)),
+    }
 }
 
 fn check_head(bytes: &[u8]) -> Result<(), Error> {
@@ -140,13 +173,6 @@ fn check_interface(imports: &[String], exports: &[String], wasi: bool) -> Result
         Some(import) => Err(Error::Link(format!("{import} is not offered to plugins"))),
         None => Ok(()),
     }
-}
-
-/// The names of what a component imports and exports.
-fn names(sandbox: &Sandbox, component: &Component) -> (Vec<String>, Vec<String>) {
-    let (engine, kind) = (sandbox.engine(), component.component_type());
-    let imports = kind.imports(engine).map(|(name, _)| name.to_owned()).collect();
-    (imports, kind.exports(engine).map(|(name, _)| name.to_owned()).collect())
 }
 
 #[cfg(test)]

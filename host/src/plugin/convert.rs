@@ -6,10 +6,11 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::Value;
+use weft_core::causes::causes;
 use weft_core::conditions;
 use weft_core::confine::field_name;
 use weft_core::context::{Condition, Ctx, Event};
-use weft_core::edit::Edit;
+use weft_core::edit::{self, Edit};
 use weft_core::extension::{Answer, Failure};
 use weft_core::object::{Key, Kind, ResourceType, VirtualName};
 use weft_core::references::Reference;
@@ -33,8 +34,6 @@ const REPORTED: usize = 8;
 const AWAITED: usize = 64;
 /// Longest name that an object can have.
 const NAME: usize = 253;
-/// Bytes of an edit: what an API server accepts in one request. As values it takes many times as much.
-const EDIT: usize = 3 * 1024 * 1024;
 /// The least time after which a rule may ask to run again.
 const SOONEST: Duration = Duration::from_secs(1);
 
@@ -208,10 +207,7 @@ fn edit(edit: &types::Edit) -> Result<Edit, Failure> {
     let (types::Edit::Patch(text) | types::Edit::Merge(text) | types::Edit::Whole(text)) = edit else {
         return Ok(Edit::Unchanged);
     };
-    if text.len() > EDIT {
-        let why = format!("its edit has {} bytes; {EDIT} at most are read", text.len());
-        return Err(Failure::new("PluginEditTooLarge", why));
-    }
+    edit::check_text(text).map_err(|error| Failure::new("PluginEditTooLarge", causes(&error)))?;
     let unreadable = |error: serde_json::Error| {
         Failure::new("PluginEditUnreadable", format!("its edit is not the JSON that it should be: {error}"))
     };
@@ -288,8 +284,8 @@ mod tests {
             answer("p", &outcome(types::Verdict::Apply(edit))).unwrap_err().reason
         };
         assert_eq!(refused("{".to_owned()), "PluginEditUnreadable");
-        assert_eq!(refused(" ".repeat(EDIT)), "PluginEditUnreadable");
-        assert_eq!(refused(" ".repeat(EDIT + 1)), "PluginEditTooLarge");
+        assert_eq!(refused(" ".repeat(3 * 1024 * 1024)), "PluginEditUnreadable");
+        assert_eq!(refused(" ".repeat(3 * 1024 * 1024 + 1)), "PluginEditTooLarge");
     }
 
     #[test]

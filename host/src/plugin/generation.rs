@@ -11,6 +11,7 @@ use weft_core::extension::{Answer, Direction, Extension, Failure};
 use weft_core::names::Names;
 
 use crate::config::grants::{Entry, LimitsEntry, RemovalPolicy};
+use crate::plugin::apart::{self, Workplace};
 use crate::plugin::bindings::exports::weft::mapping::mapper;
 use crate::plugin::bindings::weft::mapping::types;
 use crate::plugin::breaker::Breaker;
@@ -20,6 +21,7 @@ use crate::plugin::imports::{Imports, Lines, Read};
 use crate::plugin::metrics::Metrics;
 use crate::plugin::recorder::{Recorded, Recorder};
 use crate::plugin::sandbox::{self, Limits, Sandbox};
+use crate::plugin::schema;
 use crate::registry::Plugin;
 use crate::registry::descriptor::{Descriptor, LookupPermission, Mapping};
 use rule::Rule;
@@ -79,6 +81,9 @@ pub enum Error {
     /// Its schema is not a JSON Schema.
     #[error("its settings schema is not a JSON Schema: {0}")]
     Schema(String),
+    /// Its schema takes more time or memory than it may.
+    #[error(transparent)]
+    Apart(#[from] apart::Error),
     /// `configure` did not answer.
     #[error("it cannot take its settings")]
     Configure(#[from] sandbox::Error),
@@ -97,12 +102,12 @@ impl Generation {
         metrics: Arc<Metrics>,
     ) -> Result<Self, Error> {
         check_name(name, &loaded)?;
-        check_digest(&loaded, &entry)?;
+        check_digest(&loaded.digest, &entry)?;
         let missing = loaded.descriptor.missing_grants(&entry);
         if !missing.is_empty() {
             return Err(Error::Grants { list: lines(&missing) });
         }
-        check_schema(loaded.descriptor.settings_schema.as_deref(), &entry)?;
+        check_schema(sandbox.workplace(), loaded.descriptor.settings_schema.as_deref(), &entry)?;
         let settings = Value::Object(entry.settings.clone()).to_string();
         let generation = Self {
             name: Arc::from(name),
@@ -219,27 +224,23 @@ pub(super) fn check_name(name: &str, loaded: &Loaded) -> Result<(), Error> {
     if found == name { Ok(()) } else { Err(Error::Name { found: found.clone() }) }
 }
 
-fn check_digest(loaded: &Loaded, entry: &Entry) -> Result<(), Error> {
+/// Passes if the operator has pinned no other file.
+pub(super) fn check_digest(digest: &str, entry: &Entry) -> Result<(), Error> {
     match &entry.digest {
-        Some(pinned) if pinned.trim_start_matches("sha256:") != loaded.digest => {
-            Err(Error::Digest { found: loaded.digest.clone(), pinned: pinned.clone() })
+        Some(pinned) if pinned.trim_start_matches("sha256:") != digest => {
+            Err(Error::Digest { found: digest.to_owned(), pinned: pinned.clone() })
         }
         _ => Ok(()),
     }
 }
 
-fn check_schema(schema: Option<&str>, entry: &Entry) -> Result<(), Error> {
+fn check_schema(workplace: &Workplace, schema: Option<&str>, entry: &Entry) -> Result<(), Error> {
     let Some(schema) = schema else { return Ok(()) };
-    let schema: Value = serde_json::from_str(schema).map_err(|error| Error::Schema(error.to_string()))?;
-    let validator = jsonschema::validator_for(&schema).map_err(|error| Error::Schema(error.to_string()))?;
-    let settings = Value::Object(entry.settings.clone());
-    let problems: Vec<String> = validator
-        .iter_errors(&settings)
-        .take(8)
-        // The value is masked: settings may hold what is not for logs.
-        .map(|error| format!("settings{}: {}", error.instance_path(), error.masked()))
-        .collect();
-    if problems.is_empty() { Ok(()) } else { Err(Error::Settings { list: lines(&problems) }) }
+    match schema::check_at(workplace, schema, &Value::Object(entry.settings.clone()))? {
+        apart::Settings::Fit => Ok(()),
+        apart::Settings::Schema(why) => Err(Error::Schema(why)),
+        apart::Settings::Wrong(problems) => Err(Error::Settings { list: lines(&problems) }),
+    }
 }
 
 fn problem_lines(plugin: &str, problems: &[types::Problem]) -> String {
@@ -277,10 +278,10 @@ mod tests {
     #[test]
     fn a_pinned_digest_is_that_of_the_file_with_or_without_its_algorithm() {
         let loaded = loaded();
-        let pinned = |digest: String| check_digest(&loaded, &entry(json!({"digest": digest}))).is_ok();
+        let pinned = |digest: String| check_digest(&loaded.digest, &entry(json!({"digest": digest}))).is_ok();
         assert!(pinned(loaded.digest.clone()) && pinned(format!("sha256:{}", loaded.digest)));
         assert!(!pinned("sha256:00".to_owned()) && !pinned(loaded.digest[..12].to_owned()));
-        assert!(check_digest(&loaded, &Entry::default()).is_ok());
+        assert!(check_digest(&loaded.digest, &Entry::default()).is_ok());
     }
 
     #[test]
@@ -295,11 +296,12 @@ mod tests {
     #[test]
     fn settings_are_held_against_the_schema_and_their_values_are_not_repeated() {
         let schema = json!({"properties": {"team": {"type": "integer"}}, "required": ["tier"]}).to_string();
-        let error = check_schema(Some(&schema), &team("a-password")).unwrap_err().to_string();
+        let error =
+            check_schema(&Workplace::Here, Some(&schema), &team("a-password")).unwrap_err().to_string();
         assert!(error.contains("settings/team: ") && error.contains("tier"), "{error}");
         assert!(!error.contains("a-password"), "{error}");
-        assert!(check_schema(None, &team("web")).is_ok());
-        let error = check_schema(Some("7 of 9"), &team("web")).unwrap_err().to_string();
+        assert!(check_schema(&Workplace::Here, None, &team("web")).is_ok());
+        let error = check_schema(&Workplace::Here, Some("7 of 9"), &team("web")).unwrap_err().to_string();
         assert!(error.starts_with("its settings schema is not a JSON Schema"), "{error}");
     }
 

@@ -18,6 +18,7 @@ use crate::bucket::Bucket;
 use crate::config::grants::Side;
 use crate::plugin::bindings::weft::mapping::{log, lookup, names, types};
 use crate::plugin::convert;
+use crate::plugin::printed::Printed;
 use crate::registry::descriptor::LookupPermission;
 
 /// Bytes that one call may read in all.
@@ -45,8 +46,7 @@ pub(super) struct Imports {
     reads: Vec<Read>,
     /// The last line that the plugin wrote as an error: a panic's message.
     last_words: Option<String>,
-    /// The beginning of a line.
-    printed: String,
+    printed: Printed,
     /// Whether the call has been given a Secret, whose data must not come into the log.
     knows_secrets: bool,
 }
@@ -97,7 +97,7 @@ impl Imports {
             read_objects: 0,
             reads: Vec::new(),
             last_words: None,
-            printed: String::new(),
+            printed: Printed::default(),
             knows_secrets: false,
         }
     }
@@ -142,14 +142,17 @@ impl Imports {
 
     /// What a stubbed file was given: whole lines go to the log.
     pub(super) fn print(&mut self, bytes: &[u8]) {
-        self.printed.push_str(&String::from_utf8_lossy(bytes));
-        while let Some((line, rest)) = self.printed.split_once('\n') {
-            let (line, rest) = (line.to_owned(), rest.to_owned());
-            self.printed = rest;
+        for line in self.printed.add(bytes) {
             // A panic's message comes this way, so it is kept like an error.
             log::Host::write(self, log::Level::Error, line, Vec::new());
         }
-        self.printed = truncate(&self.printed, LINE).to_owned();
+    }
+
+    /// The call is over: what it has printed last need not end with a line break.
+    pub(super) fn end_printing(&mut self) {
+        if let Some(line) = self.printed.left() {
+            log::Host::write(self, log::Level::Error, line, Vec::new());
+        }
     }
 
     /// What the call has read.
@@ -336,6 +339,17 @@ fn copy(from: &Fields, to: &mut Fields, path: &str) {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn what_is_printed_last_is_kept_as_the_last_words() {
+        let mut imports = Imports::closed(Arc::from("p"), "a test", Lines::per_second(1));
+        imports.print("again\n".repeat(1_000_000).as_bytes());
+        imports.print(b"panicked: over\nand ");
+        assert_eq!(imports.last_words(), Some("panicked: over"));
+        imports.print(b"out");
+        imports.end_printing();
+        assert_eq!(imports.last_words(), Some("and out"));
+    }
 
     #[test]
     fn only_what_is_granted_is_shown() {

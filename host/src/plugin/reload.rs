@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use weft_core::digest;
 use weft_core::extension::Failure;
-use weft_core::names::Names;
+use weft_core::names::{Names, is_dns_label};
 use weft_core::verdict::Word;
 
 use crate::config::Grants;
@@ -53,6 +53,9 @@ pub(super) struct Tried {
 /// Why a component is not loaded.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
+    /// The name of the file cannot be that of a descriptor.
+    #[error("{0:?} cannot be the name of a plugin: use lower-case letters, digits and `-`")]
+    Name(String),
     /// The file is gone, or its permissions do not suffice.
     #[error("its file cannot be read")]
     Read(#[from] std::io::Error),
@@ -138,8 +141,14 @@ pub(crate) fn load(
     running: Option<&Generation>,
 ) -> Result<(Loaded, Entry), Error> {
     let Candidate { name, found, entry } = candidate;
+    // Whatever is in it says another name.
+    if !is_dns_label(name) {
+        return Err(Error::Name(name.clone()));
+    }
     let bytes = read(&found.path)?;
     let digest = digest::of_bytes(&bytes);
+    // Nothing of a file is read that is not the operator's.
+    generation::check_digest(&digest, entry)?;
     let running =
         running.filter(|running| running.loaded.digest == digest && running.entry.wasi == entry.wasi);
     let loaded = match running {
@@ -327,6 +336,27 @@ mod tests {
         file.set_len(MAX_BYTES as u64 + 1).unwrap();
         let error = load(&sandbox(), &candidate, Grants::Explicit, None).err().unwrap();
         assert!(matches!(error, Error::Component(component::Error::Size(size)) if size == MAX_BYTES + 1));
+    }
+
+    #[test]
+    fn nothing_is_read_of_a_file_that_is_not_the_pinned_one() {
+        let pinned = Entry { digest: Some(digest::of_bytes(&component())), ..team("web") };
+        for bytes in [&b"no WebAssembly at all"[..], &newer()] {
+            let (_folder, candidate) = candidate(bytes, pinned.clone());
+            let error = load(&sandbox(), &candidate, Grants::Explicit, None).err().unwrap();
+            assert!(matches!(error, Error::Unfit(generation::Error::Digest { .. })), "{error}");
+        }
+        let (_folder, candidate) = candidate(&component(), pinned);
+        assert!(load(&sandbox(), &candidate, Grants::Explicit, None).is_ok());
+    }
+
+    #[test]
+    fn a_file_whose_name_no_plugin_can_have_is_not_read() {
+        let (folder, candidate) = candidate(b"", team("web"));
+        drop(folder);
+        let candidate = Candidate { name: "Team_Label".to_owned(), ..candidate };
+        let error = load(&sandbox(), &candidate, Grants::Explicit, None).err().unwrap();
+        assert!(matches!(error, Error::Name(_)) && !error.is_unfinished(), "{error}");
     }
 
     #[test]

@@ -9,10 +9,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use tracing::warn;
 use wasmtime::component::{Component, HasSelf, Linker};
 use wasmtime::{Cache, CacheConfig, Config, Engine, ResourceLimiter, Store, Trap};
+use weft_core::causes::causes;
 
+use crate::plugin::apart::Workplace;
 use crate::plugin::bindings::{MappingPlugin, MappingPluginPre};
+use crate::plugin::compiled;
 use crate::plugin::imports::Imports;
 use crate::plugin::wasi_stubs;
 
@@ -26,6 +30,8 @@ const HANDED_OVER: usize = 8 * 1024 * 1024;
 const TABLE: usize = 200_000;
 /// Core instances, memories and tables of one component; Python has many core modules.
 const PARTS: usize = 100;
+/// Machine code of one component, which stays in memory while it is loaded; a whole Python has 35 MiB.
+const IMAGE: usize = 128 * 1024 * 1024;
 
 /// Compiles components and runs calls. One for the process.
 pub struct Sandbox {
@@ -33,6 +39,8 @@ pub struct Sandbox {
     bare: Linker<Inside>,
     with_wasi_stubs: Linker<Inside>,
     stop: Arc<AtomicBool>,
+    workplace: Workplace,
+    compiled: Option<compiled::Folder>,
 }
 
 /// What one call may take.
@@ -72,6 +80,9 @@ pub enum Error {
     /// The bytes cannot be compiled.
     #[error("failed to compile the component")]
     Compile(#[source] wasmtime::Error),
+    /// There is too much machine code.
+    #[error("its machine code has {} MiB; {} MiB at most are loaded", .0 / 1024 / 1024, IMAGE / 1024 / 1024)]
+    Image(usize),
     /// The component wants something that is not offered.
     #[error("the component does not fit the interface")]
     Link(#[source] wasmtime::Error),
@@ -90,12 +101,35 @@ pub enum Error {
 }
 
 impl Sandbox {
-    /// A sandbox that keeps compiled components in the folder `cache`, if there is one.
+    /// A sandbox that compiles in this process, and keeps compiled components in the folder `cache`, if there is one.
     ///
     /// # Errors
-    /// The folder cannot be made.
+    /// The engine cannot be set up.
     pub fn new(cache: Option<&Path>) -> Result<Self, Error> {
-        let engine = Engine::new(&config(cache)?).map_err(Error::Engine)?;
+        Self::at(Workplace::Here, cache)
+    }
+
+    /// The same; what takes unbounded time or memory is done at `workplace` first. A folder that others can write to is
+    /// not used, with a warning.
+    ///
+    /// # Errors
+    /// The engine cannot be set up.
+    pub fn at(workplace: Workplace, cache: Option<&Path>) -> Result<Self, Error> {
+        let kept = cache.and_then(|folder| match compiled::Folder::kept(folder) {
+            Ok(folder) => Some(folder),
+            Err(error) => {
+                warn!(
+                    "`plugins.cache` is not used; components are compiled at each start: {}",
+                    causes(&error)
+                );
+                None
+            }
+        });
+        let compiled = match &workplace {
+            Workplace::Here => kept,
+            Workplace::Child(_) => kept.or_else(compiled::Folder::passing),
+        };
+        let engine = Engine::new(&config(compiled.as_ref())?).map_err(Error::Engine)?;
         let mut bare = Linker::new(&engine);
         MappingPlugin::add_to_linker::<_, HasSelf<Imports>>(&mut bare, |inside: &mut Inside| {
             &mut inside.imports
@@ -105,7 +139,7 @@ impl Sandbox {
         wasi_stubs::add_to_linker(&mut with_wasi_stubs).map_err(Error::Engine)?;
         let stop = Arc::new(AtomicBool::new(false));
         tick(&engine, stop.clone()).map_err(|error| Error::Engine(error.into()))?;
-        Ok(Self { engine, bare, with_wasi_stubs, stop })
+        Ok(Self { engine, bare, with_wasi_stubs, stop, workplace, compiled })
     }
 
     /// The engine, to ask about types.
@@ -113,12 +147,27 @@ impl Sandbox {
         &self.engine
     }
 
-    /// Compiles a component, or takes it from the cache.
+    /// Where foreign bytes are compiled and foreign schemas are applied first.
+    pub(super) fn workplace(&self) -> &Workplace {
+        &self.workplace
+    }
+
+    /// The folder of compiled components.
+    pub(super) fn compiled(&self) -> Option<&compiled::Folder> {
+        self.compiled.as_ref()
+    }
+
+    /// Compiles a component, or takes it from the folder of compiled ones.
     ///
     /// # Errors
-    /// The bytes are no component that this engine runs.
+    /// The bytes are no component that this engine runs, or become too much machine code.
     pub fn compile(&self, bytes: &[u8]) -> Result<Component, Error> {
-        Component::from_binary(&self.engine, bytes).map_err(Error::Compile)
+        let component = Component::from_binary(&self.engine, bytes).map_err(Error::Compile)?;
+        let image = component.image_range();
+        match (image.end as usize).saturating_sub(image.start as usize) {
+            size if size > IMAGE => Err(Error::Image(size)),
+            _ => Ok(component),
+        }
     }
 
     /// Connects what the component imports; stubs for WASI are offered only where they are allowed.
@@ -157,7 +206,8 @@ impl Sandbox {
         let ticks = limits.time.as_millis().div_ceil(TICK.as_millis()).saturating_add(1);
         store.set_epoch_deadline(u64::try_from(ticks).unwrap_or(u64::MAX));
         let result = prepared.pre.instantiate(&mut store).and_then(|plugin| call(&mut store, &plugin));
-        let Inside { imports, meter } = store.into_data();
+        let Inside { mut imports, meter } = store.into_data();
+        imports.end_printing();
         (result.map_err(|error| explain(&error, limits, &meter, &imports)), imports)
     }
 }
@@ -174,7 +224,7 @@ const SILENT: &str =
 
 /// Only what a mapping can need. What is off cannot be a way out: threads, garbage collection and shared
 /// memory are not even compiled in.
-fn config(cache: Option<&Path>) -> Result<Config, Error> {
+fn config(compiled: Option<&compiled::Folder>) -> Result<Config, Error> {
     let mut config = Config::new();
     config
         .wasm_component_model(true)
@@ -188,20 +238,12 @@ fn config(cache: Option<&Path>) -> Result<Config, Error> {
         .native_unwind_info(false)
         // Where in the file a trap happened helps in no message, and takes a fifth of an image.
         .generate_address_map(false);
-    if let Some(folder) = cache {
-        make_private(folder).map_err(|error| Error::Engine(error.into()))?;
+    if let Some(folder) = compiled {
         let mut settings = CacheConfig::new();
-        settings.with_directory(folder);
+        settings.with_directory(folder.path());
         config.cache(Some(Cache::new(settings).map_err(Error::Engine)?));
     }
     Ok(config)
-}
-
-/// Makes a folder that nobody else reads or writes: what is in it is run as native code.
-fn make_private(folder: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700))
 }
 
 /// Moves the engine's clock on, in a thread of its own that ends with the engine.

@@ -8,6 +8,7 @@ use tokio::task::JoinSet;
 use weft_core::kinds;
 
 use crate::config::Config;
+use crate::plugin::apart::Workplace;
 use crate::plugin::manager::{Manager, Parts, Wanted};
 use crate::plugin::metrics::Metrics;
 use crate::plugin::sandbox::Sandbox;
@@ -36,7 +37,7 @@ pub(super) struct Source {
 /// The sandbox cannot be set up. A plugin that cannot be loaded is no error: its failure policy applies.
 pub(super) async fn start(config: &Config, shared: &health::Shared) -> Result<Source> {
     let wanted = Arc::new(wanted(config));
-    let sandbox = Sandbox::new(config.plugins.cache.as_deref());
+    let sandbox = Sandbox::at(Workplace::this_program(), config.plugins.cache.as_deref());
     let sandbox = Arc::new(sandbox.context("failed to set up the sandbox of plugins")?);
     let metrics = {
         let mut registry = shared.metrics.lock().unwrap_or_else(PoisonError::into_inner);

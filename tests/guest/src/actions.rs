@@ -49,6 +49,8 @@ fn edits(action: &str, with: &str) -> Option<Outcome> {
         "huge-answer" => Edit::Merge(json!({"data": {"k": "x".repeat(9 * 1024 * 1024)}}).to_string()),
         "large-answer" => Edit::Merge(json!({"data": {"k": "x".repeat(5 * 1024 * 1024)}}).to_string()),
         "patch-bomb" => Edit::Patch(copies_of_copies()),
+        "byte-bomb" => Edit::Patch(copies_of_a_long_text()),
+        "value-bomb" => Edit::Merge(format!("{{\"spec\":[{}0]}}", "{\"\":0},".repeat(400_000))),
         "shift-bomb" => Edit::Patch(shifts_of_a_long_list()),
         "move-bomb" => Edit::Patch(moves_of_a_large_value()),
         _ => return None,
@@ -181,6 +183,14 @@ fn count() -> u32 {
     CALLS.fetch_add(1, Ordering::Relaxed) + 1
 }
 
+/// Few values, and gigabytes.
+fn copies_of_a_long_text() -> String {
+    let text = json!({"op": "add", "path": "/spec/text", "value": "x".repeat(400_000)});
+    let copies = (0..9_000)
+        .map(|turn| json!({"op": "copy", "from": "/spec/text", "path": format!("/spec/copy{turn}")}));
+    Value::from([text].into_iter().chain(copies).collect::<Vec<_>>()).to_string()
+}
+
 fn copies_of_copies() -> String {
     let copies: Vec<Value> = (0..60)
         .map(|turn| json!({"op": "copy", "from": "/spec", "path": format!("/spec/a{turn}")}))
@@ -190,13 +200,13 @@ fn copies_of_copies() -> String {
 
 /// Each insertion at the front moves all items behind it.
 fn shifts_of_a_long_list() -> String {
-    let list = json!({"op": "add", "path": "/spec/list", "value": vec![0; 400_000]});
+    let list = json!({"op": "add", "path": "/spec/list", "value": vec![0; 150_000]});
     let shifts = (0..9_000).map(|_| json!({"op": "add", "path": "/spec/list/0", "value": 0}));
     Value::from([list].into_iter().chain(shifts).collect::<Vec<_>>()).to_string()
 }
 
 fn moves_of_a_large_value() -> String {
-    let value = json!({"op": "add", "path": "/spec/a", "value": vec![0; 400_000]});
+    let value = json!({"op": "add", "path": "/spec/a", "value": vec![0; 150_000]});
     let moves = (0..9_000).map(|turn| {
         let (from, path) = if turn % 2 == 0 { ("/spec/a", "/spec/b") } else { ("/spec/b", "/spec/a") };
         json!({"op": "move", "from": from, "path": path})

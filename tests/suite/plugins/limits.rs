@@ -15,14 +15,16 @@ const ROWS: &[Row] = &[
     ("deep-recursion", "PluginTrapped", &["stack"]),
     ("huge-answer", "PluginTrapped", &["hostcall"]),
     ("huge-list", "PluginTrapped", &["hostcall"]),
-    ("large-answer", "PluginEditTooLarge", &["bytes", "at most are read"]),
+    ("large-answer", "PluginEditTooLarge", &["more than 3 MiB"]),
     ("deep-json", "PluginEditUnreadable", &["not the JSON", "recursion limit"]),
     ("not-json", "PluginEditUnreadable", &["not the JSON"]),
     ("unknown-operation", "PluginEditUnreadable", &["unknown variant"]),
     ("unfit", "PluginEditUnfit", &["does not fit the draft"]),
-    ("patch-bomb", "PluginEditUnfit", &["copies more than"]),
-    ("shift-bomb", "PluginEditUnfit", &["moves values about"]),
-    ("move-bomb", "PluginEditUnfit", &["moves values about"]),
+    ("value-bomb", "PluginEditTooLarge", &["more than 200000 values"]),
+    ("patch-bomb", "PluginEditTooLarge", &["mapping of v1/Pod", "more than"]),
+    ("byte-bomb", "PluginEditTooLarge", &["mapping of v1/Pod", "more than 3 MiB"]),
+    ("shift-bomb", "PluginEditTooLarge", &["mapping of v1/Pod", "moves values about"]),
+    ("move-bomb", "PluginEditTooLarge", &["mapping of v1/Pod", "moves values about"]),
 ];
 
 #[test]

@@ -24,8 +24,10 @@ const ACTIONS: &[(&str, &str, &str)] = &[
     ("deep-recursion", "", "PluginTrapped"),
     ("huge-answer", "", "PluginTrapped"),
     ("not-json", "", "PluginEditUnreadable"),
-    ("patch-bomb", "", "PluginEditUnfit"),
-    ("shift-bomb", "", "PluginEditUnfit"),
+    ("patch-bomb", "", "PluginEditTooLarge"),
+    ("byte-bomb", "", "PluginEditTooLarge"),
+    ("value-bomb", "", "PluginEditTooLarge"),
+    ("shift-bomb", "", "PluginEditTooLarge"),
     ("merge", r#"{"metadata":{"namespace":"kube-system"}}"#, "PluginRefused"),
     ("merge", r#"{"spec":{"hostNetwork":true}}"#, "PluginRefused"),
     ("merge", r#"{"spec":{"imagePullSecrets":[{"name":"vc-my-vcluster"}]}}"#, "PluginRefused"),
@@ -88,6 +90,19 @@ async fn ensure_not_on_the_host(place: &Place, name: &str) -> Result<()> {
     Ok(())
 }
 
+/// What a syncer may take, whatever its plugins do.
+const MOST: u64 = 200 * 1024;
+
+/// Fails if the syncer has had more memory than it may (Linux: proc(5), `VmHWM`, in KiB).
+fn ensure_small(tenant: &Tenant) -> Result<()> {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", tenant.syncer()?.pid()))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("it has a peak")?;
+    let most: u64 = line.trim().trim_end_matches(" kB").parse()?;
+    println!("through it all, the syncer had {} MiB at most", most / 1024);
+    ensure!(most < MOST, "the syncer had {} MiB", most / 1024);
+    Ok(())
+}
+
 /// The syncer is ready, and neither its log nor an event has secrets or control characters.
 async fn ensure_healthy(tenant: &Tenant, place: &Place) -> Result<()> {
     tenant.probe("/readyz").await?;
@@ -124,6 +139,7 @@ fn a_plugin_that_fails_for_some_objects_does_not_affect_others() -> Result<()> {
             }
             ensure_others_are_synced(&place, &format!("good-{turn}")).await?;
         }
+        ensure_small(&tenant)?;
         ensure_healthy(&tenant, &place).await
     })
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tracing::warn;
+use tracing::{info, warn};
 use weft_core::causes::causes;
 
 use super::{Manager, Refused, Running};
@@ -45,6 +45,8 @@ impl Manager {
     }
 
     async fn try_candidate(&mut self, candidate: Candidate) -> bool {
+        // A compiler takes its time: whoever waits sees for what.
+        info!(plugin = candidate.name, "loading the plugin");
         let attempt = Attempt {
             candidate: candidate.clone(),
             grants: self.wanted.plugins.grants,

@@ -1,0 +1,3 @@
+//! What tests of hostile components stand on.
+
+pub(crate) mod bomb;
