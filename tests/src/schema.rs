@@ -1,4 +1,4 @@
-//! Which fields the API of a version of Kubernetes has, read from the Go types that its OpenAPI is generated from.
+//! Which fields the API of a version of Kubernetes has, read from the Go types that its `OpenAPI` is generated from.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

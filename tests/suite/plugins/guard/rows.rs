@@ -357,7 +357,7 @@ pub(super) fn of_references() -> Vec<Row> {
             "a projected token",
             projected(json!({"serviceAccountToken": {"path": "token"}})),
             "spec.volumes[2].projected.sources[0].serviceAccountToken",
-            UNKNOWN,
+            &["a host token must not reach a tenant"],
         ),
         row(
             "a source of tomorrow",
