@@ -71,12 +71,12 @@ fn the_page_of_keys_is_the_table_of_the_code() {
 }
 
 fn page_of_keys() -> String {
-    let mut page = KEYS.to_owned();
     let list = |keys: &[&str]| keys.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ");
-    for group in keys::groups() {
-        page += &format!("| {} | {} |\n", group.who, list(group.keys));
-    }
-    page + &format!("\nOf the domains of Kubernetes these reach the host: {}.\n", list(keys::harmless()))
+    let rows: Vec<String> =
+        keys::groups().map(|group| format!("| {} | {} |\n", group.who, list(group.keys))).collect();
+    let rows = rows.concat();
+    let harmless = list(keys::harmless());
+    format!("{KEYS}{rows}\nOf the domains of Kubernetes these reach the host: {harmless}.\n")
 }
 
 #[test]

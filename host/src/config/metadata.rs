@@ -60,6 +60,7 @@ impl Keys {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use weft_core::policy::metadata::MetadataPolicy;
 
     use crate::config::testing::config;
 
@@ -70,7 +71,7 @@ mod tests {
         assert_eq!(policy.annotations.denied("config.linkerd.io/a"), None);
         assert!(policy.labels.denied("config.linkerd.io/a").is_some());
         assert!(policy.labels.denied("team").is_some());
-        assert_eq!(config(&json!({})).policy().metadata, Default::default());
+        assert_eq!(config(&json!({})).policy().metadata, MetadataPolicy::default());
     }
 
     #[test]

@@ -35,12 +35,12 @@ pub fn harmless() -> &'static [&'static str] {
 
 /// Who on the host obeys the label or annotation of this key, if anybody does.
 pub fn obeyed_by(key: &str) -> Option<&'static str> {
-    if HARMLESS.iter().any(|harmless| key_pattern::means(harmless, key)) {
-        return None;
-    }
     let domain = key.split_once('/').map_or(key, |(domain, _)| domain);
     let above = domain.match_indices('.').filter_map(|(dot, _)| domain.get(dot + 1..));
-    [domain].into_iter().chain(above).find_map(|domain| TABLE.get(domain).copied())
+    let who = [domain].into_iter().chain(above).find_map(|domain| TABLE.get(domain).copied())?;
+    // Asked last: most keys are in no domain of the table.
+    let is_harmless = HARMLESS.iter().any(|harmless| key_pattern::means(harmless, key));
+    (!is_harmless).then_some(who)
 }
 
 /// Whether the key is what objects of this kind are configured by: what it may say is for the kind's mapping to judge.
