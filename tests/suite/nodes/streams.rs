@@ -39,7 +39,7 @@ fn streams_work_in_a_virtual_cluster_as_on_its_host() -> Result<()> {
             Side { person: &person, name: "host", program: "kubectl", prefix: vec!["-n", namespace] },
             Side { person: &person, name: "virtual", program: "weft", prefix: connect.into() },
         ];
-        for side in sides {
+        for side in &sides {
             side.behaves().await.with_context(|| format!("on the {} cluster", side.name))?;
         }
         let [_, inside] = &sides;
