@@ -64,6 +64,88 @@ fn a_pod_that_requests_what_tenants_cannot_have_is_refused_by_an_event() -> Resu
 }
 
 #[test]
+fn a_pod_that_reaches_for_the_host_is_refused_by_its_field_unless_the_operator_allows_it() -> Result<()> {
+    in_shared_world(async |world, namespace| {
+        let place = Place::of(world.tenant(), namespace).await?;
+        let container = |fields: Value| {
+            let mut container = json!({"name": "main", "image": "nginx:1"});
+            if let (Some(container), Value::Object(fields)) = (container.as_object_mut(), fields) {
+                container.extend(fields);
+            }
+            json!({"containers": [container]})
+        };
+        for (name, spec, field) in [
+            (
+                "privileged",
+                container(json!({"securityContext": {"privileged": true}})),
+                "spec.containers[0].securityContext.privileged",
+            ),
+            (
+                "host-path",
+                json!({"volumes": [{"name": "root", "hostPath": {"path": "/"}}]}),
+                "spec.volumes[0].hostPath",
+            ),
+            ("host-pid", json!({"hostPID": true}), "spec.hostPID"),
+            (
+                "host-port",
+                container(json!({"ports": [{"containerPort": 22, "hostPort": 22}]})),
+                "spec.containers[0].ports[0].hostPort",
+            ),
+            (
+                "pulled-for-others",
+                container(json!({"imagePullPolicy": "Never"})),
+                "spec.containers[0].imagePullPolicy",
+            ),
+            ("dedicated", json!({"nodeSelector": {"dedicated": "team-b"}}), "spec.nodeSelector.dedicated"),
+            (
+                "driver",
+                json!({"volumes": [{"name": "v", "csi": {"driver": "example.com"}}]}),
+                "spec.volumes[0].csi",
+            ),
+        ] {
+            place.create::<Pod>(pod(name, spec)).await?;
+            let event = place.event(name, "SyncRefused").await?;
+            let message = event.message.clone().unwrap_or_default();
+            ensure!(
+                message.contains(field) && message.contains("`pods."),
+                "{field} and its setting: {message}"
+            );
+            ensure_tells_nothing_of_the_host(&place, &event)?;
+            let there = place.on_host::<Pod>().get_opt(&place.host_name(name)).await?;
+            ensure!(there.is_none(), "the refused pod {name} is on the host");
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn a_pod_that_names_its_node_and_tolerates_everything_passes_the_hosts_scheduler() -> Result<()> {
+    in_shared_world(async |world, namespace| {
+        let place = Place::of(world.tenant(), namespace).await?;
+        place.create::<Pod>(pod("first", json!({}))).await?;
+        let first = place.running("first").await?;
+        let node = first.host_pod.spec.and_then(|spec| spec.node_name).unwrap_or_default();
+        let spec = json!({"nodeName": node, "tolerations": [{"operator": "Exists"}], "terminationGracePeriodSeconds": 1_000_000});
+        place.create::<Pod>(pod("second", spec)).await?;
+        let host = place.running("second").await?.host_pod.spec.unwrap_or_default();
+        ensure!(host.node_name.as_deref() == Some(&*node), "it runs on {:?}", host.node_name);
+        let of_node = host.affinity.and_then(|affinity| affinity.node_affinity);
+        ensure!(of_node.is_some(), "the scheduler was not asked for the node");
+        let tolerations = host.tolerations.unwrap_or_default();
+        ensure!(
+            tolerations.iter().all(|toleration| toleration.key.is_some()),
+            "there is one for everything: {tolerations:?}"
+        );
+        ensure!(
+            host.termination_grace_period_seconds == Some(86_400),
+            "{:?}",
+            host.termination_grace_period_seconds
+        );
+        Ok(())
+    })
+}
+
+#[test]
 fn a_pod_whose_host_name_is_taken_waits_until_it_is_free() -> Result<()> {
     in_shared_world(async |world, namespace| {
         let place = Place::of(world.tenant(), namespace).await?;
