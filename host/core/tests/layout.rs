@@ -54,6 +54,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "selectors",
             "spec",
             "verdict",
+            "well_known",
         ],
     ),
     (
@@ -80,6 +81,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("mapper", &["change", "context", "diff", "object", "references", "spec", "verdict"]),
     ("spec", &["object", "references", "selectors"]),
     ("selectors", &[]),
+    ("well_known", &["object", "references", "selectors"]),
     ("verdict", &["object"]),
     ("change", &["object"]),
     ("causes", &[]),
@@ -100,6 +102,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "selectors",
             "spec",
             "verdict",
+            "well_known",
         ],
     ),
     ("extension", &["context", "edit", "object", "text", "verdict"]),
