@@ -37,7 +37,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// Builds what is needed; the rest is as in the documentation's examples.
+    /// Builds what is needed; the rest is as in the documentation's examples. What tests of Services use is allowed.
     pub async fn build() -> Result<Self> {
         Ok(Self {
             programs: Programs::build().await?,
@@ -45,7 +45,7 @@ impl Options {
             nodes: NODES,
             cluster: "my-vcluster".to_owned(),
             namespace: "team-a".to_owned(),
-            config: json!({}),
+            config: opened(),
             host_flags: Vec::new(),
             has_proxies: false,
         })
@@ -127,6 +127,12 @@ impl World {
     pub fn dir(&self) -> &Path {
         self.scratch.path()
     }
+}
+
+/// What the operator allows where a test says nothing else: the powers whose working the tests show.
+fn opened() -> Value {
+    // The addresses of TEST-NET-1 (RFC 5737).
+    json!({"services": {"nodePorts": true, "loadBalancers": true, "endpoints": ["192.0.2.0/24"]}})
 }
 
 fn tenant_options(

@@ -30,6 +30,7 @@ use crate::paths;
 use crate::references::{self, Reference};
 use crate::spec::KindSpec;
 use crate::verdict::{By, Hold, Verdict};
+use crate::well_known;
 
 /// Passes `result` if it may be written to the host in place of `draft`, what translation made before
 /// the mapper ran.
@@ -43,6 +44,7 @@ pub fn confine(ctx: &Ctx<'_>, mapper: &dyn Mapper, draft: &HostObject, result: &
 /// Passes `result`, a host object of the kind `spec`, if whatever it names and selects is this tenant's.
 pub fn confine_content(ctx: &Ctx<'_>, spec: &KindSpec, result: &HostObject) -> Verdict<()> {
     known_references(ctx, &spec.references, result)?;
+    known_references(ctx, &well_known::references(&spec.resource), result)?;
     if let Some(pointer) = selectors::foreign(ctx.names.cluster(), spec, result) {
         return Err(refuse(
             &pointer,

@@ -16,6 +16,7 @@ use crate::references::Reference;
 use crate::selectors::Selector;
 use crate::spec::{KindSpec, Life, Policy, Selection};
 use crate::verdict::Verdict;
+use crate::well_known;
 
 pub mod check;
 
@@ -51,8 +52,15 @@ pub struct Declared {
 impl Declared {
     /// The mapper of `declaration`.
     pub fn new(declaration: Declaration) -> Self {
+        let mut references = declaration.references.clone();
+        for known in well_known::references(&declaration.resource) {
+            // What is declared wins: a name must not be translated twice.
+            if !references.iter().any(|declared| declared.path == known.path) {
+                references.push(known);
+            }
+        }
         let spec = KindSpec {
-            references: declaration.references.clone(),
+            references,
             selectors: declaration.selectors.iter().map(|path| Selector::declared(path)).collect(),
             policy: Policy { selection: declaration.selection, life: Life::Data },
             managed: declaration.managed.clone(),

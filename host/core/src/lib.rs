@@ -48,3 +48,4 @@ pub mod text;
 pub mod translate;
 pub mod unsigned;
 pub mod verdict;
+pub mod well_known;

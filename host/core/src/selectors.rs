@@ -20,6 +20,8 @@ pub enum Form {
     LabelSelector,
     /// A term of pod affinity: a `labelSelector`, and the namespaces that it is for.
     AffinityTerm,
+    /// Which namespaces are meant beside the object's own: a selector or a list, and on the host none.
+    Namespaces,
 }
 
 /// What it means that a selector is missing or null.

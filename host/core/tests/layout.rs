@@ -58,6 +58,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "selectors",
             "spec",
             "verdict",
+            "well_known",
         ],
     ),
     (
@@ -88,6 +89,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("mapper", &["change", "context", "diff", "object", "references", "spec", "verdict"]),
     ("spec", &["object", "references", "selectors"]),
     ("selectors", &[]),
+    ("well_known", &["object", "references", "selectors"]),
     ("verdict", &["object"]),
     ("change", &["object"]),
     ("causes", &[]),
@@ -109,6 +111,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "selectors",
             "spec",
             "verdict",
+            "well_known",
         ],
     ),
     ("extension", &["context", "edit", "object", "text", "verdict"]),

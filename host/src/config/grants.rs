@@ -1,5 +1,6 @@
 //! What an operator allows a plugin.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use schemars::JsonSchema;
@@ -17,6 +18,12 @@ pub struct Entry {
     pub settings: Map<String, Value>,
     /// Kinds that it may map, as `apiVersion/Kind`: `v1/Pod`, `networking.k8s.io/v1/Ingress`.
     pub kinds: Vec<String>,
+    /// What it may write on host objects beside labels and annotations, by kind: `v1/Pod: [/spec/containers]` opens this
+    /// place and all below it. What it requests is granted where nothing stands here, and nothing more than what does.
+    pub writes: BTreeMap<String, Vec<String>>,
+    /// Whether it may map kinds whose objects open a namespace, run pods, or act with the permissions of a controller of
+    /// the host: see `actsForOthers` of `mappings`.
+    pub acts_for_others: bool,
     /// What it may look up.
     pub lookups: Vec<LookupGrant>,
     /// Whether it may have `CustomResourceDefinitions` of the host installed in the virtual cluster.
@@ -94,6 +101,8 @@ impl Default for Entry {
             enabled: true,
             settings: Map::new(),
             kinds: Vec::new(),
+            writes: BTreeMap::new(),
+            acts_for_others: false,
             lookups: Vec::new(),
             install_definitions: false,
             wasi: false,

@@ -8,6 +8,7 @@ use weft_core::declared::Declaration;
 use weft_core::object::{Kind, ResourceType};
 use weft_core::references::Reference;
 use weft_core::spec::Selection;
+use weft_core::well_known;
 
 use crate::config::Error;
 use crate::config::plugins::is_kind;
@@ -46,6 +47,11 @@ pub struct DeclaredMapping {
     /// Have the host's `CustomResourceDefinition` installed in the virtual cluster.
     #[serde(default)]
     pub install_definition: bool,
+    /// Map the kind although who writes its objects opens a namespace, runs pods, or acts with the permissions of a
+    /// controller of the host: `EnvoyFilter`, `HelmRelease`, `Lease`, `ReferenceGrant`, Argo and Knative kinds and the like
+    /// are refused without this word. weft cannot confine what such objects do.
+    #[serde(default)]
+    pub acts_for_others: bool,
 }
 
 /// One place that names another object.
@@ -78,6 +84,10 @@ impl DeclaredMapping {
         let value = |why: String| Error::Value { key: "mappings", why };
         let checked = self.declaration().check("");
         checked.map_err(|invalid| value(format!("{}: {invalid}", self.kind)))?;
+        if well_known::acts_for_others(&self.resource()) && !self.acts_for_others {
+            let why = "objects of this kind act for others on the host; set `actsForOthers: true` to map it all the same";
+            return Err(value(format!("{}: {why}", self.kind)));
+        }
         if let Some(reference) = self.references.iter().find(|reference| !is_kind(&reference.kind)) {
             let found = &reference.kind;
             let why = format!(
@@ -196,6 +206,18 @@ mod tests {
         let mapping = DeclaredMapping { api_version: "v1".to_owned(), ..declared(&json!({})) };
         let resource = mapping.declaration().resource;
         assert_eq!((&*resource.group, &*resource.version), ("", "v1"));
+    }
+
+    #[test]
+    fn a_kind_that_acts_for_others_needs_the_operators_word() {
+        let lease = DeclaredMapping {
+            api_version: "coordination.k8s.io/v1".to_owned(),
+            kind: "Lease".to_owned(),
+            ..declared(&json!({}))
+        };
+        let error = lease.check().unwrap_err().to_string();
+        assert!(error.contains("`actsForOthers: true`"), "{error}");
+        assert!(DeclaredMapping { acts_for_others: true, ..lease }.check().is_ok());
     }
 
     #[test]

@@ -62,7 +62,7 @@ impl Plugins {
                 ));
             }
             let lookups = entry.lookups.iter().map(|lookup| lookup.kind.as_str());
-            let kinds = entry.kinds.iter().map(String::as_str).chain(lookups);
+            let kinds = entry.kinds.iter().chain(entry.writes.keys()).map(String::as_str).chain(lookups);
             if let Some(kind) = kinds.into_iter().find(|kind| !is_kind(kind)) {
                 return refuse(format!("{name}: {kind:?} must be apiVersion/Kind, such as v1/Pod"));
             }

@@ -1,6 +1,9 @@
 //! What a plugin requests, held against what the operator grants.
 
+use std::collections::BTreeMap;
+
 use weft_core::object::Kind;
+use weft_core::well_known;
 
 use crate::config::grants::{Entry, LookupGrant};
 use crate::registry::descriptor::Descriptor;
@@ -12,10 +15,41 @@ impl Descriptor {
         let lookup = |kind: Kind, side| LookupGrant { kind: kind.to_string(), side };
         Entry {
             kinds: self.mappings.iter().map(|mapping| mapping.resource.kind().to_string()).collect(),
+            writes: self.host_writes(),
             lookups: self.lookups.iter().map(|wanted| lookup(wanted.kind(), wanted.side)).collect(),
             install_definitions: self.mappings.iter().any(|mapping| mapping.installs_definition),
             ..entry
         }
+    }
+
+    /// Whether it maps a kind whose objects act for others on the host.
+    pub fn acts_for_others(&self) -> bool {
+        self.mappings.iter().any(|mapping| well_known::acts_for_others(&mapping.resource))
+    }
+
+    /// What this descriptor's mappings write on the host, by kind.
+    fn host_writes(&self) -> BTreeMap<String, Vec<String>> {
+        let writing = self.mappings.iter().filter(|mapping| mapping.to_host);
+        writing.map(|mapping| (mapping.resource.kind().to_string(), mapping.host_writes.clone())).collect()
+    }
+
+    /// What it writes on the host and `entry` does not grant; all is granted where no writes are.
+    fn missing_writes(&self, entry: &Entry) -> Vec<String> {
+        if entry.writes.is_empty() {
+            return Vec::new();
+        }
+        let mut missing = Vec::new();
+        for (kind, paths) in self.host_writes() {
+            let granted = entry.writes.get(&kind).map(Vec::as_slice).unwrap_or_default();
+            let is_granted = |path: &String| {
+                granted.iter().any(|open| {
+                    path.strip_prefix(open).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+                })
+            };
+            let lacking = paths.into_iter().filter(|path| !is_granted(path));
+            missing.extend(lacking.map(|path| format!("write {path} of {kind}: add it to `writes`")));
+        }
+        missing
     }
 
     /// `entry`; where it names no `kinds`, with all that this descriptor requests.
@@ -39,6 +73,10 @@ impl Descriptor {
             if !has_kind(&kind) {
                 missing.push(format!("map {kind} ({}): add it to `kinds`{granted}", mapping.role));
             }
+            if well_known::acts_for_others(&mapping.resource) && !entry.acts_for_others {
+                let why = "whose objects act for others on the host: set `actsForOthers: true`";
+                missing.push(format!("map {kind}, {why}"));
+            }
             if mapping.installs_definition && !entry.install_definitions {
                 missing.push(format!("install the definition of {kind}: set `installDefinitions: true`"));
             }
@@ -52,6 +90,7 @@ impl Descriptor {
                 ));
             }
         }
+        missing.extend(self.missing_writes(entry));
         missing
     }
 }
@@ -98,6 +137,33 @@ mod tests {
         assert_eq!(descriptor.missing_grants(&granted), Vec::<String>::new());
         let explicit = Entry { kinds: vec!["v1/Pod".to_owned()], ..Entry::default() };
         assert_eq!(descriptor.grant_unless_explicit(explicit.clone()), explicit);
+    }
+
+    #[test]
+    fn where_writes_are_granted_nothing_more_is_written() {
+        let descriptor = descriptor();
+        let lacking = |paths: &[&str]| {
+            let mut entry = descriptor.grant_all(Entry::default());
+            let paths = paths.iter().map(|path| (*path).to_owned()).collect();
+            entry.writes = BTreeMap::from([("v1/ConfigMap".to_owned(), paths)]);
+            descriptor.missing_grants(&entry)
+        };
+        assert_eq!(lacking(&["/data"]), Vec::<String>::new());
+        for other in [&["/dat"][..], &["/data/a"], &[]] {
+            assert_eq!(lacking(other), ["write /data of v1/ConfigMap: add it to `writes`"], "{other:?}");
+        }
+        let stated = Entry { writes: BTreeMap::new(), ..descriptor.grant_all(Entry::default()) };
+        assert_eq!(descriptor.missing_grants(&stated), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_kind_that_acts_for_others_needs_the_operators_word_also_in_development() {
+        let lease =
+            ResourceType { group: "coordination.k8s.io".into(), ..ResourceType::core("Lease", "leases") };
+        let descriptor = crate::registry::testing::descriptor("p", vec![mapping(lease, Role::Add)]);
+        let entry = descriptor.grant_all(Entry::default());
+        assert_eq!(descriptor.missing_grants(&entry).len(), 1);
+        assert!(descriptor.missing_grants(&Entry { acts_for_others: true, ..entry }).is_empty());
     }
 
     #[test]

@@ -9,15 +9,17 @@ const ISSUER_REF: &str = "/spec/issuerRef";
 const GROUP: &str = "cert-manager.io";
 const ISSUER: &str = "Issuer";
 const CLUSTER_ISSUER: &str = "ClusterIssuer";
+/// Every issuer, in place of one.
+const ANY: &str = "*";
 
 /// The operator's issuers.
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct Issuers {
     /// From a tenant's Issuer, `name` or `namespace/name`, to one of the host.
     #[serde(default)]
     issuers: BTreeMap<String, HostIssuer>,
-    /// The host's ClusterIssuers that tenants may reference; all of them if empty.
+    /// The host's ClusterIssuers that tenants may reference, or `*` for all; none if empty.
     #[serde(default)]
     cluster_issuers: Vec<String>,
 }
@@ -78,13 +80,15 @@ impl Issuers {
     }
 
     fn allow_cluster_issuer(&self, name: &str) -> Result {
-        if self.cluster_issuers.is_empty() || self.cluster_issuers.iter().any(|allowed| allowed == name) {
+        if self.cluster_issuers.iter().any(|allowed| allowed == name || allowed == ANY) {
             return Ok(());
         }
-        let message = format!(
-            "ClusterIssuer {name:?} is not offered here; name one of: {}",
-            self.cluster_issuers.join(", ")
-        );
+        let offered = if self.cluster_issuers.is_empty() {
+            "the operator lists none in the plugin's `clusterIssuers`".to_owned()
+        } else {
+            format!("name one of: {}", self.cluster_issuers.join(", "))
+        };
+        let message = format!("ClusterIssuer {name:?} is not offered here; {offered}");
         Err(reject("IssuerNotOffered", message).at(format!("{ISSUER_REF}/name")))
     }
 
@@ -118,7 +122,10 @@ mod tests {
     #[test]
     fn a_cluster_issuer_is_the_hosts() {
         let issuer = json!({"kind": "ClusterIssuer", "name": "acme"});
-        assert_eq!(issuer_on_host(&json!({}), &issuer).unwrap(), issuer);
+        for listed in ["acme", "*"] {
+            assert_eq!(issuer_on_host(&json!({"clusterIssuers": [listed]}), &issuer).unwrap(), issuer);
+        }
+        assert!(issuer_on_host(&json!({}), &issuer).is_err());
         assert!(issuer_on_host(&json!({"clusterIssuers": ["other"]}), &issuer).is_err());
     }
 

@@ -3,6 +3,7 @@
 //! `issuer` translates the issuer; `status` syncs the status back.
 
 mod issuer;
+mod names;
 mod status;
 
 use serde::Deserialize;
@@ -11,16 +12,19 @@ use weft_plugin::{
 };
 
 use crate::issuer::Issuers;
+use crate::names::Names;
 
 const KIND: &str = "Certificate";
 const SECRET: &str = "v1/Secret";
 const SECRET_NAME: &str = "/spec/secretName";
 
-/// Issuers that tenants may use.
+/// Issuers that tenants may use, and names that they may have.
 #[derive(Debug, Default, Deserialize)]
-#[serde(transparent)]
 struct CertManagerCertificate {
+    #[serde(flatten)]
     issuers: Issuers,
+    #[serde(flatten)]
+    names: Names,
 }
 
 impl Plugin for CertManagerCertificate {
@@ -45,13 +49,14 @@ impl Plugin for CertManagerCertificate {
     }
 
     fn check(&self) -> Vec<Problem> {
-        self.issuers.check()
+        self.issuers.check().into_iter().chain(self.names.check()).collect()
     }
 
     fn to_host(&self, call: &Call, draft: &mut Object) -> Result {
         let source = call.virtual_object()?;
         refuse_reserved_keys(source)?;
         refuse_existing_secret(source)?;
+        self.names.apply(draft)?;
         self.issuers.apply(source, draft)
     }
 
@@ -115,7 +120,7 @@ mod tests {
     #[test]
     fn an_existing_secret_is_not_overwritten() {
         let spec = json!({"secretName": "tls", "issuerRef": {"kind": "ClusterIssuer", "name": "a"}});
-        let plugin = CertManagerCertificate::default();
+        let plugin = CertManagerCertificate::deserialize(json!({"clusterIssuers": ["a"]})).unwrap();
         let secret = |name: &str| json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"namespace": "shop", "name": name}});
         let refused = test(&spec).object(Side::VirtualSide, secret("tls")).to_host(&plugin);
         assert_eq!(reason(&refused), "SecretExists");

@@ -7,15 +7,19 @@ const FIELD: &str = "/spec/ingressClassName";
 /// The annotation from before the field existed. Controllers still read it.
 const ANNOTATION: &str = "kubernetes.io/ingress.class";
 
-/// Passes if the classes that the Ingress names are among `allowed` (or `allowed` is empty), and replaces them by
-/// `replacement`, if there is one.
+/// Every class, in place of one.
+const ANY: &str = "*";
+
+/// Passes if the classes that the Ingress names are among `allowed`, and replaces them by `replacement`, if there is one. With a
+/// replacement and without a list, it may name any.
 pub(crate) fn apply(allowed: &[String], replacement: Option<&str>, draft: &mut Object) -> Result {
     let by_field = draft.get_str(FIELD).map(|class| (class, FIELD.to_owned()));
     let by_annotation = draft
         .annotation(ANNOTATION)
         .map(|class| (class, pointer::below("/metadata/annotations", ANNOTATION)));
     let named: Vec<_> = by_field.into_iter().chain(by_annotation).collect();
-    if !allowed.is_empty() {
+    let is_free = allowed.iter().any(|class| class == ANY) || (allowed.is_empty() && replacement.is_some());
+    if !is_free {
         for (class, at) in &named {
             if !allowed.iter().any(|allowed| allowed == class) {
                 return Err(refuse(&format!("class {class:?} is not offered here"), allowed, at));
@@ -33,7 +37,12 @@ pub(crate) fn apply(allowed: &[String], replacement: Option<&str>, draft: &mut O
 }
 
 fn refuse(what: &str, allowed: &[String], at: &str) -> Verdict {
-    reject("ClassNotAllowed", format!("{what}; name one of: {}", allowed.join(", "))).at(at)
+    let offered = if allowed.is_empty() {
+        "the operator lists none in the plugin's `classes`".to_owned()
+    } else {
+        format!("name one of: {}", allowed.join(", "))
+    };
+    reject("ClassNotAllowed", format!("{what}; {offered}")).at(at)
 }
 
 #[cfg(test)]
@@ -70,5 +79,9 @@ mod tests {
         assert!(after(&["nginx"], None, json!({"spec": {}})).is_err());
         assert!(after(&["nginx"], Some("shared"), json!({"spec": {}})).is_ok());
         assert!(after(&["nginx"], None, json!({"spec": {"ingressClassName": "nginx"}})).is_ok());
+        for ingress in [json!({"spec": {}}), json!({"spec": {"ingressClassName": "nginx"}})] {
+            assert!(after(&[], None, ingress.clone()).is_err(), "nothing is listed");
+            assert!(after(&["*"], None, ingress).is_ok());
+        }
     }
 }

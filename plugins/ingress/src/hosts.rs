@@ -3,7 +3,10 @@
 use serde::Deserialize;
 use weft_plugin::{Object, Problem, Result, Verdict, problem, reject};
 
-/// The operator's list; everything is allowed if it is empty.
+/// Every host name, in place of one.
+const ANY: &str = "*";
+
+/// The operator's list; nothing is allowed if it is empty, and everything by `*`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(transparent)]
 pub(crate) struct Hosts(Vec<String>);
@@ -22,7 +25,7 @@ impl Hosts {
 
     /// Passes if every host that the rules and certificates claim is allowed.
     pub(crate) fn allow_spec(&self, draft: &Object) -> Result {
-        if self.0.is_empty() {
+        if self.is_any() {
             return Ok(());
         }
         if draft.get("/spec/defaultBackend").is_some_and(|backend| !backend.is_null()) {
@@ -49,16 +52,29 @@ impl Hosts {
     /// Passes if the host is allowed.
     pub(crate) fn allow(&self, host: &str, pointer: &str) -> Result {
         let host = host.to_ascii_lowercase();
-        if self.0.is_empty() || self.0.iter().any(|pattern| covers(pattern, &host)) {
+        if self.is_any() || self.0.iter().any(|pattern| covers(pattern, &host)) {
             return Ok(());
         }
-        let message = format!("{host:?} is not one of the host names of this cluster: {}", self.0.join(", "));
+        let message = format!("{host:?} is not one of the host names of this cluster: {}", self.list());
         Err(reject("HostNotAllowed", message).at(pointer))
     }
 
     fn refuse_any(&self, pointer: &str, what: &str) -> Verdict {
-        let message = format!("{what} answers for every host name; name one of: {}", self.0.join(", "));
+        let message = format!("{what} answers for every host name; name one of: {}", self.list());
         reject("HostRequired", message).at(pointer)
+    }
+
+    fn is_any(&self) -> bool {
+        self.0.iter().any(|pattern| pattern == ANY)
+    }
+
+    /// The list, for people.
+    fn list(&self) -> String {
+        if self.0.is_empty() {
+            "the operator lists none in the plugin's `hosts`".to_owned()
+        } else {
+            self.0.join(", ")
+        }
     }
 }
 
@@ -71,6 +87,9 @@ fn covers(pattern: &str, host: &str) -> bool {
 }
 
 fn is_pattern(pattern: &str) -> bool {
+    if pattern == ANY {
+        return true;
+    }
     let name = pattern.strip_prefix("*.").unwrap_or(pattern);
     let is_label = |label: &str| {
         !label.is_empty()
@@ -119,9 +138,18 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_list_allows_nothing_and_a_star_everything() {
+        let spec =
+            json!({"spec": {"defaultBackend": {}, "rules": [{"http": {}}, {"host": "a.example.com"}]}});
+        assert!(hosts(&["*"]).allow_spec(&Object::from(spec)).is_ok());
+        let refused = hosts(&[]).allow("a.example.com", "/spec/rules/0/host").unwrap_err();
+        assert!(refused.problem().message.contains("`hosts`"), "{}", refused.problem().message);
+    }
+
+    #[test]
     fn patterns_are_checked() {
         let problems = hosts(&["*.example.com", "*", "a.*.com", "https://a", "b"]).check();
         let places: Vec<_> = problems.into_iter().filter_map(|problem| problem.field).collect();
-        assert_eq!(places, ["/hosts/1", "/hosts/2", "/hosts/3"]);
+        assert_eq!(places, ["/hosts/2", "/hosts/3"]);
     }
 }

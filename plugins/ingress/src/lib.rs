@@ -15,10 +15,10 @@ use crate::hosts::Hosts;
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct Ingress {
-    /// Host names that tenants may claim, `shop.example.com` or `*.example.com`; all of them if empty.
+    /// Host names that tenants may claim, `shop.example.com` or `*.example.com`, or `*` for all; none if empty.
     #[serde(default)]
     hosts: Hosts,
-    /// Classes that tenants may name; all of them if empty.
+    /// Classes that tenants may name, or `*` for all; none if empty and there is no `class`.
     #[serde(default)]
     classes: Vec<String>,
     /// The class that every Ingress gets on the host, whatever it names.
@@ -97,6 +97,11 @@ mod tests {
 
     use super::*;
 
+    /// Everything is allowed.
+    fn open() -> Ingress {
+        Ingress::deserialize(json!({"hosts": ["*"], "classes": ["*"]})).unwrap()
+    }
+
     fn test(ingress: &Value) -> Test {
         Test::new("networking.k8s.io/v1/Ingress").draft(ingress.clone()).virtual_object(ingress.clone())
     }
@@ -107,17 +112,30 @@ mod tests {
         let spec = json!({"rules": [{"http": {"paths": [
             {"path": "/", "backend": {"service": {"name": "a"}}}, {"path": "/b", "backend": {"resource": resource}},
         ]}}]});
-        let answer = test(&json!({"metadata": {}, "spec": spec})).to_host(&Ingress::default());
+        let answer = test(&json!({"metadata": {}, "spec": spec})).to_host(&open());
         let (_, problem) = answer.refusal();
         assert_eq!(problem.reason, "ResourceBackend");
         assert_eq!(problem.field.as_deref(), Some("/spec/rules/0/http/paths/1/backend/resource"));
     }
 
     #[test]
+    fn nothing_is_allowed_by_default() {
+        let reason = |spec: Value| {
+            let answer = test(&json!({"metadata": {}, "spec": spec})).to_host(&Ingress::default());
+            answer.refusal().1.reason.clone()
+        };
+        assert_eq!(reason(json!({"rules": [{"host": "a.example.com"}]})), "ClassNotAllowed");
+        assert_eq!(reason(json!({"ingressClassName": "nginx"})), "ClassNotAllowed");
+        let with_class = Ingress { class: Some("shared".to_owned()), ..Ingress::default() };
+        let rule = json!({"metadata": {}, "spec": {"rules": [{"host": "a.example.com"}]}});
+        assert_eq!(test(&rule).to_host(&with_class).refusal().1.reason, "HostNotAllowed");
+    }
+
+    #[test]
     fn a_plain_ingress_is_not_changed() {
         let ingress =
             json!({"metadata": {"annotations": {"a": "b"}}, "spec": {"rules": [{"host": "a.example.com"}]}});
-        assert_eq!(test(&ingress).to_host(&Ingress::default()).object(), &ingress);
+        assert_eq!(test(&ingress).to_host(&open()).object(), &ingress);
     }
 
     #[test]

@@ -28,6 +28,10 @@ async fn tenant_with(
     for name in plugins {
         fs::write(folder.join(format!("{name}.wasm")), rust::plugin(name).await?)?;
     }
+    // Without settings it lets no host name and no class pass.
+    if plugins.contains(&"ingress") {
+        fs::write(folder.join("ingress.settings.yaml"), "hosts: ['*']\nclasses: ['*']\n")?;
+    }
     let mut config = json!({"plugins": {"folder": folder, "grants": "requested"}});
     if let (Some(config), Value::Object(more)) = (config.as_object_mut(), more) {
         config.extend(more);

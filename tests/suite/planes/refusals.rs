@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use k8s_openapi::api::core::v1::{ConfigMap, Event, Pod, ResourceQuota};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Endpoints, Event, PersistentVolumeClaim, Pod, ResourceQuota, Service,
+};
 use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::ResourceExt as _;
 use kube::api::{Api, DeleteParams, PostParams};
@@ -242,6 +244,50 @@ fn a_syncer_without_permissions_reports_it_and_continues_when_it_has_them() -> R
         eventually("the pod is on the host", HEALED, async || place.pair("web").await).await?;
         place.running("web").await?;
         place.running("before").await?;
+        Ok(())
+    })
+}
+
+#[test]
+fn what_the_operator_does_not_allow_is_refused_by_an_event_that_names_the_setting() -> Result<()> {
+    in_shared_world(async |world, _| {
+        let tenant = world.another_tenant("closed", "closed", &json!({})).await?;
+        let place = Place::fresh(&tenant, "shop").await?;
+        let service = |name: &str, spec: Value| json!({"metadata": {"name": name}, "spec": spec});
+        let (ports, addresses) = (json!([{"port": 80}]), json!([{"ip": "192.0.2.1"}]));
+        let aliased = json!({"type": "ExternalName", "externalName": "web.team-b.svc.cluster.local"});
+        let claim = json!({"accessModes": ["ReadWriteOnce"], "storageClassName": "", "resources": {"requests": {"storage": "1Gi"}}});
+        place.create::<Service>(service("door", json!({"type": "NodePort", "ports": ports}))).await?;
+        place.create::<Service>(service("gate", json!({"type": "LoadBalancer", "ports": ports}))).await?;
+        place
+            .create::<Service>(service("outer", json!({"externalIPs": ["192.0.2.1"], "ports": ports})))
+            .await?;
+        place.create::<Service>(service("alias", aliased)).await?;
+        place.create::<Service>(service("plain", json!({"ports": ports}))).await?;
+        let subsets = json!([{"addresses": addresses, "ports": ports}]);
+        place.create::<Endpoints>(json!({"metadata": {"name": "plain"}, "subsets": subsets})).await?;
+        place.create::<PersistentVolumeClaim>(json!({"metadata": {"name": "static"}, "spec": claim})).await?;
+        for (name, field, setting) in [
+            ("door", "spec.type", "services.nodePorts"),
+            ("gate", "spec.type", "services.loadBalancers"),
+            ("outer", "spec.externalIPs[0]", "services.externalIPs"),
+            ("alias", "spec.externalName", "services.externalNames"),
+            ("plain", "subsets[0].addresses[0].ip", "services.endpoints"),
+            ("static", "spec.storageClassName", "claims.existingVolumes"),
+        ] {
+            let event = place.event(name, "SyncRefused").await?;
+            let message = event.message.clone().unwrap_or_default();
+            ensure!(message.contains(field) && message.contains(setting), "{name}: {message}");
+            ensure_tells_nothing_of_the_host(&place, &event)?;
+        }
+        let services: Vec<String> =
+            place.host_objects::<Service>().await?.iter().map(kube::ResourceExt::name_any).collect();
+        ensure!(services == [place.host_name("plain")], "on the host are {services:?}");
+        ensure!(place.host_objects::<PersistentVolumeClaim>().await?.is_empty(), "the claim is on the host");
+        ensure!(
+            place.on_host::<Endpoints>().get_opt(&place.host_name("plain")).await?.is_none(),
+            "the endpoints are"
+        );
         Ok(())
     })
 }

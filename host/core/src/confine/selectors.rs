@@ -2,7 +2,7 @@
 //!
 //! Several virtual clusters may share a host namespace. A selector that does not say whose pods it means
 //! would send a Service's traffic to another tenant's pods, or close them with a policy. Where a kind has
-//! selectors is declared with the kind; of kinds that Kubernetes defines, this file knows it as well, so that
+//! selectors is declared with the kind; of kinds that many clusters have, `well_known` knows it as well, so that
 //! a declaration which leaves one out opens nothing.
 
 use serde_json::Value;
@@ -12,34 +12,11 @@ use crate::object::{Fields, HostObject};
 use crate::paths;
 use crate::selectors::{Form, Missing, Selector};
 use crate::spec::KindSpec;
-
-/// A `LabelSelector` of a kind that Kubernetes defines and that plugins or declarations may add.
-struct WellKnown {
-    /// In any version.
-    group: &'static str,
-    kind: &'static str,
-    path: &'static str,
-    missing: Missing,
-}
-
-const WELL_KNOWN: &[WellKnown] = &[
-    WellKnown {
-        group: "networking.k8s.io",
-        kind: "NetworkPolicy",
-        path: "/spec/podSelector",
-        missing: Missing::AllPods,
-    },
-    WellKnown {
-        group: "policy",
-        kind: "PodDisruptionBudget",
-        path: "/spec/selector",
-        missing: Missing::NoPods,
-    },
-];
+use crate::well_known;
 
 /// The first selector of `object`, as a pointer, that may select pods of others than `cluster`.
 pub(super) fn foreign(cluster: &str, spec: &KindSpec, object: &HostObject) -> Option<String> {
-    let well_known = well_known(spec);
+    let well_known = well_known::selectors(&spec.resource);
     let selectors = spec.selectors.iter().chain(&well_known);
     selectors.into_iter().find_map(|selector| foreign_at(cluster, selector, object))
 }
@@ -47,7 +24,7 @@ pub(super) fn foreign(cluster: &str, spec: &KindSpec, object: &HostObject) -> Op
 /// The first place, as a pointer, where `after` lacks a selector, if it lacks more of them than `before` and nobody
 /// knows what a missing one selects.
 pub(super) fn removed(spec: &KindSpec, before: &HostObject, after: &HostObject) -> Option<String> {
-    let known = well_known(spec);
+    let known = well_known::selectors(&spec.resource);
     let is_unknown = |selector: &&Selector| {
         selector.missing == Missing::Unknown && known.iter().all(|known| known.path != selector.path)
     };
@@ -63,16 +40,6 @@ pub(super) fn removed(spec: &KindSpec, before: &HostObject, after: &HostObject) 
         let (had, has) = (lacking(before), lacking(after));
         if has.len() > had.len() { has.into_iter().find(|place| !had.contains(place)) } else { None }
     })
-}
-
-fn well_known(spec: &KindSpec) -> Vec<Selector> {
-    let is_of = |known: &&WellKnown| known.group == spec.resource.group && known.kind == spec.resource.kind;
-    let selector = |known: &WellKnown| Selector {
-        path: known.path.to_owned(),
-        form: Form::LabelSelector,
-        missing: known.missing,
-    };
-    WELL_KNOWN.iter().filter(is_of).map(selector).collect()
 }
 
 /// The first place of `selector` at which `object` may select pods of others.
@@ -95,6 +62,8 @@ fn selects_foreign(cluster: &str, form: Form, selector: &Value) -> bool {
     match form {
         Form::Labels => !selector.as_object().is_some_and(Fields::is_empty) && !names(cluster, selector),
         Form::LabelSelector => !is_scoped(cluster, selector),
+        // On the host, virtual namespaces are one, and others are not the tenant's.
+        Form::Namespaces => !selector.as_object().is_some_and(Fields::is_empty),
         Form::AffinityTerm => {
             // Without a `labelSelector` no pod is meant. On the host, all pods are in one namespace.
             let labels = selector.get("labelSelector").filter(|labels| !labels.is_null());

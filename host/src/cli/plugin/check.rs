@@ -62,6 +62,12 @@ fn grants(plugin: &Examined) -> String {
     let entry = plugin.entry();
     let mut fields = Fields::new();
     fields.insert("kinds".to_owned(), json!(entry.kinds));
+    if !entry.writes.is_empty() {
+        fields.insert("writes".to_owned(), json!(entry.writes));
+    }
+    if plugin.loaded.descriptor.acts_for_others() {
+        fields.insert("actsForOthers".to_owned(), json!("<true: its objects act for others on the host>"));
+    }
     if !entry.lookups.is_empty() {
         fields.insert("lookups".to_owned(), json!(entry.lookups));
     }
