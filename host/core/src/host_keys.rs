@@ -73,6 +73,8 @@ fn escape(policy: &KeyPolicy, form: Form, selector: &mut Value) {
                 escape(policy, Form::LabelSelector, selector);
             }
         }
+        // It selects no pods, and is empty on the host.
+        Form::Namespaces => {}
     }
 }
 
