@@ -95,7 +95,18 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("causes", &[]),
     (
         "chain",
-        &["causes", "confine", "context", "extension", "mapper", "object", "references", "spec", "verdict"],
+        &[
+            "causes",
+            "confine",
+            "context",
+            "edit",
+            "extension",
+            "mapper",
+            "object",
+            "references",
+            "spec",
+            "verdict",
+        ],
     ),
     (
         "declared",
@@ -134,7 +145,6 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("text", &[]),
     ("object", &[]),
     ("paths", &["object"]),
-    ("policy", &[]),
     ("lib", &[]),
 ];
 
