@@ -83,7 +83,18 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("causes", &[]),
     (
         "chain",
-        &["causes", "confine", "context", "extension", "mapper", "object", "references", "spec", "verdict"],
+        &[
+            "causes",
+            "confine",
+            "context",
+            "edit",
+            "extension",
+            "mapper",
+            "object",
+            "references",
+            "spec",
+            "verdict",
+        ],
     ),
     (
         "declared",
