@@ -53,7 +53,7 @@ pub async fn run(file: &Path, config: Config, log: LogFilter) -> anyhow::Result<
     let (kubelet, host, r#virtual) = tokio::select! {
         connected = connecting => connected?,
         served = &mut serving => return served.context("failed to serve health"),
-        () = asked.to_end() => return Ok(()),
+        () = asked.end() => return Ok(()),
     };
     // From the start: with a certificate that has expired, the virtual API server is not reached before it is renewed.
     let mut renewing = std::pin::pin!(renew::keep(&config, host.clone()));
@@ -69,7 +69,7 @@ pub async fn run(file: &Path, config: Config, log: LogFilter) -> anyhow::Result<
             return Ok(());
         }
         served = &mut serving => return served.context("failed to serve health"),
-        () = asked.to_end() => return Ok(()),
+        () = asked.end() => return Ok(()),
     };
     let authority = authority(&config);
     let (addons, current_addons) = watch::channel(Arc::new(addons::of(&config, authority.as_deref())));
@@ -101,7 +101,7 @@ pub async fn run(file: &Path, config: Config, log: LogFilter) -> anyhow::Result<
         () = relaying => {}
         Some(Err(_)) = source.tasks.join_next() => anyhow::bail!("{PANICKED}"),
         () = renewing => info!("{RENEWED}"),
-        () = asked.to_end() => {}
+        () = asked.end() => {}
     }
     info!("stopping");
     drop(source.tasks);
@@ -123,7 +123,7 @@ impl Asked {
     }
 
     /// Waits until the syncer is asked to end.
-    async fn to_end(&mut self) {
+    async fn end(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}

@@ -93,10 +93,8 @@ fn while_a_plugin_loads_health_is_served_and_sigterm_ends_the_syncer_and_its_chi
     lines(syncer.stderr.take().unwrap(), sender);
     let mut log = Vec::new();
     while !log.last().is_some_and(|line: &String| line.contains("loading the plugin")) {
-        match logged.recv_timeout(SOON) {
-            Ok(line) => log.push(line),
-            Err(_) => panic!("it loads nothing: {log:#?}"),
-        }
+        let line = logged.recv_timeout(SOON);
+        log.push(line.unwrap_or_else(|error| panic!("it loads nothing, {error}: {log:#?}")));
     }
     assert!(get(health, "/livez").ends_with("ok\n"));
     assert!(get(health, "/readyz").contains("the plugins are being loaded"));

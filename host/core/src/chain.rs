@@ -230,8 +230,7 @@ fn on_failure(ctx: &Ctx<'_>, link: &dyn Extension, problem: Problem) -> Step {
 /// Why an edit cannot be applied, with the mapping that answered with it.
 fn unfit(request: &Request<'_>, error: &edit::Error) -> Failure {
     let reason = if error.is_of_size() { "PluginEditTooLarge" } else { "PluginEditUnfit" };
-    let kind = crate::offline::key_of(request.virtual_object).kind;
-    Failure::new(reason, format!("its mapping of {kind}: {}", causes(error)))
+    Failure::new(reason, format!("its mapping of {}: {}", request.kind(), causes(error)))
 }
 
 /// The guard's refusal, as the failure of the extension whose edit it refused.

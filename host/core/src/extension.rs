@@ -4,7 +4,7 @@
 
 use crate::context::{Condition, Ctx, Event};
 use crate::edit::Edit;
-use crate::object::{Fields, HostObject, VirtualObject};
+use crate::object::{Fields, HostObject, Kind, VirtualObject};
 use crate::text::one_line;
 use crate::verdict::{By, Problem, Verdict};
 
@@ -73,6 +73,14 @@ pub struct Request<'a> {
     pub host_object: Option<&'a HostObject>,
     /// What would be written without this extension.
     pub draft: &'a Fields,
+}
+
+impl Request<'_> {
+    /// The kind that is mapped.
+    pub fn kind(&self) -> Kind {
+        let text = |pointer| self.virtual_object.text(pointer).unwrap_or_default();
+        Kind::new(&format!("{}/{}", text("/apiVersion"), text("/kind")))
+    }
 }
 
 /// What an extension answers.

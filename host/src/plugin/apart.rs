@@ -219,7 +219,7 @@ mod tests {
 
     #[test]
     fn a_child_is_written_to_and_read_and_one_that_does_not_end_is_killed() {
-        let long = Duration::from_secs(60);
+        let long = Duration::from_mins(1);
         assert_eq!(ran("cat | wc -c", long).0.unwrap().trim_ascii(), b"1048576");
         assert_eq!(ran("exit 3", long).1.code(), Some(3));
         let (text, status) = ran("exec sleep 600", Duration::from_millis(50));

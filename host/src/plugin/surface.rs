@@ -89,11 +89,14 @@ mod tests {
 
     fn leb(mut number: u32) -> Vec<u8> {
         let mut bytes = Vec::new();
-        while number >= 0x80 {
-            bytes.push((number & 0x7f) as u8 | 0x80);
+        loop {
+            let [low, ..] = number.to_le_bytes();
             number >>= 7;
+            if number == 0 {
+                bytes.push(low);
+                return bytes;
+            }
+            bytes.push(low | 0x80);
         }
-        bytes.push(number as u8);
-        bytes
     }
 }

@@ -53,8 +53,8 @@ impl Size {
             Value::String(text) => self.add(quoted(text)),
             Value::Array(items) => {
                 self.add(2 + items.len().saturating_sub(1));
-                if level < ENDS_AT {
-                    items.iter().for_each(|item| self.add_value(item, level + 1));
+                for item in items.iter().filter(|_| level < ENDS_AT) {
+                    self.add_value(item, level + 1);
                 }
             }
             Value::Object(_) => {}

@@ -9,7 +9,7 @@ use super::Work;
 
 const MIB: u64 = 1024 * 1024;
 /// Compiling a whole Python takes 5 s on two cores.
-const COMPILE: Bounds = Bounds { time: Duration::from_secs(60), memory: 1024 * MIB, patience: 2 };
+const COMPILE: Bounds = Bounds { time: Duration::from_mins(1), memory: 1024 * MIB, patience: 2 };
 /// Settings are a page of text.
 const SETTINGS: Bounds = Bounds { time: Duration::from_secs(5), memory: 128 * MIB, patience: 6 };
 /// What a container gives less than is too little for any compiler.
