@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use weft_core::extension::OnFailure;
 
 /// What an operator allows one plugin, and how it is run.
+#[expect(clippy::struct_excessive_bools, reason = "each is a key of its own in the configuration")]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Entry {
