@@ -39,7 +39,9 @@ fn a_syncer_that_cannot_be_configured_says_which_key_to_change() -> Result<()> {
     in_runtime(async {
         let cluster = json!({"name": "my-vcluster", "namespace": "team-a"});
         let health = json!({"listen": "127.0.0.1:0"});
-        let of = |host: Value| json!({"cluster": cluster, "health": health, "host": host});
+        let r#virtual = json!({"kubeconfig": "virtual.kubeconfig"});
+        let of =
+            |host: Value| json!({"cluster": cluster, "health": health, "host": host, "virtual": r#virtual});
         for (config, expected) in [
             (json!({"cluster": cluster, "helth": health}), vec!["helth", "did you mean `health`?"]),
             (
@@ -56,6 +58,10 @@ fn a_syncer_that_cannot_be_configured_says_which_key_to_change() -> Result<()> {
             (of(json!({"kubeconfig": "nowhere.kubeconfig"})), vec!["nowhere.kubeconfig", "host.kubeconfig"]),
             (of(json!({"kubeconfig": "broken.kubeconfig"})), vec!["broken.kubeconfig", "host.kubeconfig"]),
             (of(json!({"kubeconfig": "empty.kubeconfig"})), vec!["empty.kubeconfig", "host.kubeconfig"]),
+            (
+                json!({"cluster": cluster, "health": health}),
+                vec!["virtual.kubeconfig", "kubeconfig of the virtual API server"],
+            ),
             (of(json!({})), vec!["host.kubeconfig", "service account"]),
         ] {
             let said = refusal_of(&config).await?;
