@@ -14,6 +14,7 @@ mod kubelet;
 mod mappings;
 mod metadata;
 mod metrics;
+mod patterns;
 mod plugins;
 mod pods;
 mod schema;
@@ -261,6 +262,7 @@ impl Config {
         self.plugins.check()?;
         self.pods.check()?;
         self.services.check()?;
+        self.claims.check()?;
         self.dns.check()?;
         self.kubelet.check(self.control_plane.is_some())?;
         self.deploy.check()?;

@@ -1,7 +1,7 @@
 //! Does a pattern such as `*.example.com/*` mean the key of a label or an annotation?
 
 /// Any key at all.
-const ANY: &str = "*";
+pub const ANY: &str = "*";
 /// Begins a pattern that means subdomains as well.
 const BELOW: &str = "*.";
 

@@ -4,10 +4,10 @@
 //! has admitted more than the host's operator may want to run.
 
 pub mod addresses;
-pub mod allow_list;
 pub mod claims;
 pub mod dns_names;
 pub mod metadata;
+pub mod patterns;
 pub mod pods;
 pub mod services;
 

@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 use weft_core::confine::field_name;
 use weft_core::kinds::pod::Pod;
 use weft_core::policy::Policy;
-use weft_core::policy::pods::{Patterns, PodPolicy, SecurityLevel, Taints};
+use weft_core::policy::patterns::Patterns;
+use weft_core::policy::pods::{PodPolicy, SecurityLevel, Taints};
 
 use powers::{LISTS, Power, of_baseline, of_choice, of_restricted, on_host, policy, put, quiet_pod};
 

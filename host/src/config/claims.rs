@@ -2,8 +2,11 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use weft_core::policy::allow_list::{ANY, AllowList};
+use weft_core::key_pattern::ANY;
 use weft_core::policy::claims::ClaimPolicy;
+
+use crate::config::Error;
+use crate::config::patterns::{self, patterns};
 
 /// Which storage of the host PersistentVolumeClaims of tenants may ask for, those of ephemeral volumes included. What is not
 /// allowed is refused with an event; what is on the host already stays. A change needs a restart of the pod.
@@ -30,13 +33,17 @@ impl Default for Claims {
 }
 
 impl Claims {
+    pub(super) fn check(&self) -> Result<(), Error> {
+        patterns::check("claims.storageClasses", &self.storage_classes)?;
+        patterns::check("claims.volumeAttributesClasses", &self.volume_attributes_classes)
+    }
+
     /// The same for the guard.
     pub fn policy(&self) -> ClaimPolicy {
-        let list = |names: &[String]| AllowList::new(names.iter().cloned());
         ClaimPolicy {
-            storage_classes: list(&self.storage_classes),
+            storage_classes: patterns(&self.storage_classes),
             existing_volumes: self.existing_volumes,
-            volume_attributes_classes: list(&self.volume_attributes_classes),
+            volume_attributes_classes: patterns(&self.volume_attributes_classes),
         }
     }
 }

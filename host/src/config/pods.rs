@@ -3,10 +3,11 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use weft_core::policy::pods::{
-    MAX_TERMINATION_GRACE_PERIOD_SECONDS, NODE_LABELS, Patterns, PodPolicy, SecurityLevel, TAINTS, Taints,
+    MAX_TERMINATION_GRACE_PERIOD_SECONDS, NODE_LABELS, PodPolicy, SecurityLevel, TAINTS, Taints,
 };
 
 use crate::config::Error;
+use crate::config::patterns::{self, patterns};
 
 /// Types of volumes that the node mounts from what the tenant names, and that can be allowed by name. `hostPath` and
 /// `csi` have settings of their own.
@@ -63,7 +64,8 @@ pub enum PodSecurity {
     Privileged,
 }
 
-/// What of the host pods may choose. An entry is a name, or `example.com/*` for all names of a domain, or `*` for every one.
+/// What of the host pods may choose. An entry is a name, the beginning of one and `*`, `example.com/*` for all names of a
+/// domain, or `*` for every one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct AllowedToPods {
@@ -115,9 +117,7 @@ impl Pods {
             ("pods.allow.runtimeClasses", &allow.runtime_classes),
             ("pods.allow.csiDrivers", &allow.csi_drivers),
         ] {
-            if let Err(error) = patterns(list) {
-                return refuse(key, error.to_string());
-            }
+            patterns::check(key, list)?;
         }
         if let Err(error) = taints(&allow.taints) {
             return refuse("pods.allow.taints", error.to_string());
@@ -135,18 +135,14 @@ impl Pods {
         let allow = &self.allow;
         PodPolicy {
             security: self.security.into(),
-            node_labels: patterns(&allow.node_labels).unwrap_or_default(),
+            node_labels: patterns(&allow.node_labels),
             taints: taints(&allow.taints).unwrap_or_default(),
-            runtime_classes: patterns(&allow.runtime_classes).unwrap_or_default(),
-            volumes: patterns(&allow.volumes).unwrap_or_default(),
-            csi_drivers: patterns(&allow.csi_drivers).unwrap_or_default(),
+            runtime_classes: patterns(&allow.runtime_classes),
+            volumes: patterns(&allow.volumes),
+            csi_drivers: patterns(&allow.csi_drivers),
             max_termination_grace_period_seconds: self.max_termination_grace_period_seconds.into(),
         }
     }
-}
-
-fn patterns(list: &[String]) -> Result<Patterns, weft_core::policy::pods::UnusablePattern> {
-    Patterns::parse(list.iter().map(String::as_str))
 }
 
 fn taints(list: &[String]) -> Result<Taints, weft_core::policy::pods::UnusableTaint> {
@@ -195,7 +191,7 @@ mod tests {
     #[test]
     fn an_entry_that_cannot_be_used_is_refused_by_its_key() {
         for (list, entry) in [
-            ("nodeLabels", "a*"),
+            ("nodeLabels", "*a"),
             ("taints", "gpu:Never"),
             ("runtimeClasses", ""),
             ("volumes", "hostPath"),

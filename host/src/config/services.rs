@@ -5,11 +5,11 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use weft_core::policy::addresses::{Addresses, Cidr, CidrError};
-use weft_core::policy::allow_list::AllowList;
 use weft_core::policy::dns_names::{self, DnsNames};
 use weft_core::policy::services::ServicePolicy;
 
 use crate::config::Error;
+use crate::config::patterns::{self, patterns};
 
 /// What Services, Endpoints and EndpointSlices of tenants may open on the host and lead to. What is not allowed is refused
 /// with an event; what is on the host already stays. A change needs a restart of the pod.
@@ -67,6 +67,7 @@ impl fmt::Display for Range {
 
 impl Services {
     pub(super) fn check(&self) -> Result<(), Error> {
+        patterns::check("services.loadBalancerClasses", &self.load_balancer_classes)?;
         match self.external_names.iter().find(|name| !dns_names::is_entry(&name.to_ascii_lowercase())) {
             Some(name) => {
                 let why = format!("{name:?} is neither a DNS name nor a zone such as `*.corp.internal`");
@@ -82,7 +83,7 @@ impl Services {
         ServicePolicy {
             node_ports: self.node_ports,
             load_balancers: self.load_balancers,
-            load_balancer_classes: AllowList::new(self.load_balancer_classes.iter().cloned()),
+            load_balancer_classes: patterns(&self.load_balancer_classes),
             load_balancer_ips: addresses(&self.load_balancer_ips),
             external_ips: addresses(&self.external_ips),
             external_names: DnsNames::new(self.external_names.iter().cloned()),

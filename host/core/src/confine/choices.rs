@@ -78,7 +78,7 @@ fn node(policy: &PodPolicy, pod: &HostObject) -> Verdict<()> {
 }
 
 fn node_label(policy: &PodPolicy, at: &str, key: &str) -> Verdict<()> {
-    if policy.node_labels.match_name(key) {
+    if policy.node_labels.has(key) {
         return Ok(());
     }
     let why = format!(
@@ -103,7 +103,7 @@ fn runtime_class(policy: &PodPolicy, pod: &HostObject) -> Verdict<()> {
     places::each(pod, "/spec/runtimeClassName", &mut |at, class| {
         let Some(class) = class.filter(|class| *class != "") else { return Ok(()) };
         let class = text(at, class)?;
-        if policy.runtime_classes.match_name(class) {
+        if policy.runtime_classes.has(class) {
             return Ok(());
         }
         let why = format!(
@@ -118,7 +118,7 @@ fn runtime_class(policy: &PodPolicy, pod: &HostObject) -> Verdict<()> {
 fn volumes(policy: &PodPolicy, pod: &HostObject) -> Verdict<()> {
     for source in OUTSIDE_VOLUMES.iter().filter(|source| !RULED_ELSEWHERE.contains(*source)) {
         places::each(pod, &format!("/spec/volumes/*/{source}"), &mut |at, volume| {
-            if volume.is_none() || policy.volumes.match_name(source) {
+            if volume.is_none() || policy.volumes.has(source) {
                 return Ok(());
             }
             let why = format!(
@@ -135,7 +135,7 @@ fn volumes(policy: &PodPolicy, pod: &HostObject) -> Verdict<()> {
 }
 
 fn csi_driver(policy: &PodPolicy, at: &str, driver: &str) -> Verdict<()> {
-    if policy.csi_drivers.match_name(driver) {
+    if policy.csi_drivers.has(driver) {
         return Ok(());
     }
     let why = format!(

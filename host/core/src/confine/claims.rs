@@ -71,7 +71,7 @@ fn attributes(policy: &ClaimPolicy, value: Option<&Value>) -> Verdict<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::allow_list::AllowList;
+    use crate::policy::patterns::Patterns;
     use serde_json::json;
 
     fn claim(spec: &Value) -> HostObject {
@@ -117,7 +117,7 @@ mod tests {
     #[test]
     fn the_operator_lists_classes_and_opens_volumes_that_exist() {
         let policy =
-            ClaimPolicy { storage_classes: AllowList::new(["fast".to_owned()]), ..ClaimPolicy::open() };
+            ClaimPolicy { storage_classes: Patterns::parse(["fast"]).unwrap(), ..ClaimPolicy::open() };
         let open = json!({"storageClassName": "fast", "selector": {}, "volumeAttributesClassName": "gold"});
         assert_eq!(refused(&policy, &claim(&open)), None);
         assert_eq!(refused(&policy, &claim(&json!({"storageClassName": ""}))), None);
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn the_class_that_the_host_gave_is_not_asked_for_anew() {
-        let policy = ClaimPolicy { storage_classes: AllowList::default(), ..ClaimPolicy::default() };
+        let policy = ClaimPolicy { storage_classes: Patterns::default(), ..ClaimPolicy::default() };
         let of_host = claim(&json!({"storageClassName": "standard"}));
         assert!(judge(&policy, Some(&of_host), &of_host).is_ok());
         let other = claim(&json!({"storageClassName": "fast"}));

@@ -1,25 +1,25 @@
 //! Which storage of the host claims may ask for.
 
-use super::allow_list::AllowList;
+use super::patterns::Patterns;
 
 /// What the operator allows claims.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClaimPolicy {
     /// Storage classes that claims may name. One that names none gets the host's default.
-    pub storage_classes: AllowList,
+    pub storage_classes: Patterns,
     /// Claims may bind volumes that somebody has made before: by the class `""`, or by a selector.
     pub existing_volumes: bool,
     /// Volume attributes classes that claims may name.
-    pub volume_attributes_classes: AllowList,
+    pub volume_attributes_classes: Patterns,
 }
 
 impl ClaimPolicy {
     /// Everything that can be allowed at all.
     pub fn open() -> Self {
         Self {
-            storage_classes: AllowList::any(),
+            storage_classes: Patterns::any(),
             existing_volumes: true,
-            volume_attributes_classes: AllowList::any(),
+            volume_attributes_classes: Patterns::any(),
         }
     }
 }
@@ -28,9 +28,9 @@ impl Default for ClaimPolicy {
     /// Every class can be named: they are made for whoever claims, and charts name them. A quota of the host limits each.
     fn default() -> Self {
         Self {
-            storage_classes: AllowList::any(),
+            storage_classes: Patterns::any(),
             existing_volumes: false,
-            volume_attributes_classes: AllowList::default(),
+            volume_attributes_classes: Patterns::default(),
         }
     }
 }

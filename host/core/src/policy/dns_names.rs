@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::allow_list::ANY;
+use crate::key_pattern::ANY;
 use crate::names::is_dns_subdomain;
 
 /// Names inside the host, its cluster and its network, that the operator lists.

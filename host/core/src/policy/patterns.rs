@@ -1,26 +1,28 @@
-//! A list of names that are allowed, some by how they begin.
+//! A list of names that the operator allows, such as those of classes or of node labels.
 
-/// Names; `*` at an entry's end stands for any end, and alone for every name.
+use crate::key_pattern;
+
+/// Names, or patterns of them as [`key_pattern::means`] reads them: `gold`, `gpu-*`, `example.com/*`, or `*` for any.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Patterns(Vec<String>);
 
 /// Why an entry cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} must be a name, `*`, or a domain with all of its keys, such as `example.com/*`")]
-pub struct UnusablePattern(String);
+#[error("{entry:?} {why}")]
+pub struct UnusablePattern {
+    entry: String,
+    why: &'static str,
+}
 
 impl Patterns {
     /// Reads the entries.
     ///
     /// # Errors
-    /// An entry that is empty, or has a `*` elsewhere than alone or behind a domain.
+    /// An entry is no pattern.
     pub fn parse<'a>(entries: impl IntoIterator<Item = &'a str>) -> Result<Self, UnusablePattern> {
-        let is_usable = |entry: &str| {
-            let fixed = entry.strip_suffix("/*").unwrap_or(entry);
-            entry == "*" || !(fixed.is_empty() || fixed.contains(['*', ' ']))
-        };
-        let check = |entry: &str| {
-            if is_usable(entry) { Ok(entry.to_owned()) } else { Err(UnusablePattern(entry.to_owned())) }
+        let check = |entry: &str| match key_pattern::check(entry) {
+            Ok(()) => Ok(entry.to_owned()),
+            Err(why) => Err(UnusablePattern { entry: entry.to_owned(), why }),
         };
         entries.into_iter().map(check).collect::<Result<_, _>>().map(Self)
     }
@@ -30,15 +32,15 @@ impl Patterns {
         Self(entries.iter().map(|entry| (*entry).to_owned()).collect())
     }
 
-    /// Whether `name` is allowed.
-    pub fn match_name(&self, name: &str) -> bool {
-        self.0.iter().any(|entry| matches(entry, name))
+    /// Any name.
+    pub fn any() -> Self {
+        Self::of(&[key_pattern::ANY])
     }
-}
 
-/// Whether an entry stands for `name`.
-pub(super) fn matches(entry: &str, name: &str) -> bool {
-    entry.strip_suffix('*').map_or(entry == name, |start| name.starts_with(start))
+    /// Whether the operator allows `name`.
+    pub fn has(&self, name: &str) -> bool {
+        !name.is_empty() && self.0.iter().any(|entry| key_pattern::means(entry, name))
+    }
 }
 
 #[cfg(test)]
@@ -46,22 +48,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_entry_is_a_name_or_all_keys_of_a_domain() {
-        let patterns = Patterns::parse(["gvisor", "example.com/*"]).unwrap();
+    fn a_list_has_its_names_and_a_star_has_all_but_the_empty_one() {
+        let list = Patterns::parse(["gvisor", "example.com/*"]).unwrap();
         for name in ["gvisor", "example.com/a"] {
-            assert!(patterns.match_name(name), "{name}");
+            assert!(list.has(name), "{name}");
         }
         for name in ["", "gvisor2", "example.com", "example.community/a", "a.example.com/a"] {
-            assert!(!patterns.match_name(name), "{name}");
+            assert!(!list.has(name), "{name}");
         }
-        assert!(Patterns::parse(["*"]).unwrap().match_name("anything"));
-        assert!(!Patterns::default().match_name(""));
+        assert!(Patterns::any().has("anything") && Patterns::any().has("example.com/a"));
+        assert!(!Patterns::any().has("") && !Patterns::default().has("gvisor"));
     }
 
     #[test]
-    fn a_star_elsewhere_is_refused() {
-        for entry in ["", "a*", "*/a", "*a", "/*", "a/*/b", "a b"] {
-            assert_eq!(Patterns::parse([entry]), Err(UnusablePattern(entry.to_owned())), "{entry}");
+    fn an_entry_that_is_no_pattern_is_named() {
+        for entry in ["", "*/a", "*a", "/*", "a/*/b", "a b"] {
+            let error = Patterns::parse([entry]).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("{entry:?} must ")), "{error}");
         }
     }
 }

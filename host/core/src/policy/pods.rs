@@ -1,13 +1,13 @@
 //! How pods may run on the host, and what of it they may choose.
 
-mod patterns;
 mod taints;
 
 use std::fmt;
 
 use serde_json::Value;
 
-pub use patterns::{Patterns, UnusablePattern};
+use super::patterns::Patterns;
+
 pub use taints::{Taints, UnusableTaint};
 
 /// The node labels by which every pod may choose its node: which machine, of what kind, and where. The keys are those
@@ -71,11 +71,11 @@ impl PodPolicy {
     pub fn open() -> Self {
         Self {
             security: SecurityLevel::Privileged,
-            node_labels: Patterns::of(&["*"]),
+            node_labels: Patterns::any(),
             taints: Taints::of(&["*"]),
-            runtime_classes: Patterns::of(&["*"]),
-            volumes: Patterns::of(&["*"]),
-            csi_drivers: Patterns::of(&["*"]),
+            runtime_classes: Patterns::any(),
+            volumes: Patterns::any(),
+            csi_drivers: Patterns::any(),
             max_termination_grace_period_seconds: i64::MAX,
         }
     }
@@ -106,10 +106,10 @@ mod tests {
         let policy = PodPolicy::default();
         assert_eq!(policy.security, SecurityLevel::Baseline);
         for key in ["kubernetes.io/hostname", "topology.kubernetes.io/zone"] {
-            assert!(policy.node_labels.match_name(key), "{key}");
+            assert!(policy.node_labels.has(key), "{key}");
         }
         for key in ["node-role.kubernetes.io/control-plane", "kubernetes.io/hostnames", "dedicated"] {
-            assert!(!policy.node_labels.match_name(key), "{key}");
+            assert!(!policy.node_labels.has(key), "{key}");
         }
         let toleration =
             |key: &str, effect: &str| json!({"key": key, "operator": "Exists", "effect": effect});

@@ -1,8 +1,8 @@
 //! What Services and their endpoints may open on the host and lead to.
 
 use super::addresses::Addresses;
-use super::allow_list::AllowList;
 use super::dns_names::DnsNames;
+use super::patterns::Patterns;
 
 /// What the operator allows Services, Endpoints and EndpointSlices.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -12,7 +12,7 @@ pub struct ServicePolicy {
     /// Services may get load balancers of the host, with the ports of nodes that these need.
     pub load_balancers: bool,
     /// Classes of load balancers that Services may name.
-    pub load_balancer_classes: AllowList,
+    pub load_balancer_classes: Patterns,
     /// Addresses that Services may ask of load balancers.
     pub load_balancer_ips: Addresses,
     /// Addresses for which nodes may send traffic to Services.
@@ -29,7 +29,7 @@ impl ServicePolicy {
         Self {
             node_ports: true,
             load_balancers: true,
-            load_balancer_classes: AllowList::any(),
+            load_balancer_classes: Patterns::any(),
             load_balancer_ips: Addresses::any(),
             external_ips: Addresses::any(),
             external_names: DnsNames::any(),

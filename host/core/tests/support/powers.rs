@@ -162,7 +162,8 @@ fn probes() -> Vec<Power> {
 /// Refused at `restricted` only.
 pub(crate) fn of_restricted() -> Vec<Power> {
     let [none, no, yes] = [Value::Null, json!(false), json!(true)];
-    let volume = |source: &str| json!([{"name": "v", source: {}}]);
+    let fields = |source: &str| if source == "csi" { json!({"driver": "example.com"}) } else { json!({}) };
+    let volume = |source: &str| json!([{"name": "v", source: fields(source)}]);
     let outside =
         ["nfs", "iscsi", "rbd", "cephfs", "gitRepo", "flexVolume", "awsElasticBlockStore", "storageos"];
     let inside =

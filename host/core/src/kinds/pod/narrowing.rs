@@ -37,7 +37,7 @@ fn place(policy: &PodPolicy, source: &VirtualObject, is_placed: bool, draft: &mu
     draft.spec_mut().remove("nodeName");
     let node = source.text("/spec/nodeName").filter(|node| !node.is_empty() && !is_placed);
     let Some(node) = node else { return Ok(()) };
-    if !policy.node_labels.match_name(HOSTNAME) {
+    if !policy.node_labels.has(HOSTNAME) {
         let why = format!(
             "pods must not choose their node; remove it, or ask the operator to list {HOSTNAME:?} in \
              `pods.allow.nodeLabels`"
@@ -195,7 +195,7 @@ mod tests {
         let source = virtual_object(json!({"metadata": {"name": "web"}, "spec": {"nodeName": "n"}}));
         let mut draft = HostObject::new(source.fields().clone());
         let policy =
-            PodPolicy { node_labels: crate::policy::pods::Patterns::default(), ..PodPolicy::default() };
+            PodPolicy { node_labels: crate::policy::patterns::Patterns::default(), ..PodPolicy::default() };
         let held = place(&policy, &source, false, &mut draft).unwrap_err();
         assert_eq!(held.problem().field.as_deref(), Some("spec.nodeName"));
         assert_eq!(place(&policy, &source, true, &mut draft), Ok(()));

@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use super::patterns;
+use crate::key_pattern;
+use crate::policy::patterns::Patterns;
 
 /// Effects that a taint can have.
 const EFFECTS: &[&str] = &["NoSchedule", "PreferNoSchedule", "NoExecute"];
@@ -69,7 +70,7 @@ impl Taint {
             Some((key, value)) => (key, Some(value)),
             None => (rest, None),
         };
-        patterns::Patterns::parse([key]).ok()?;
+        Patterns::parse([key]).ok()?;
         let is_known = effect.is_none_or(|effect| EFFECTS.contains(&effect));
         let owned = |text: Option<&str>| text.map(str::to_owned);
         is_known.then(|| Self { key: key.to_owned(), value: owned(value), effect: owned(effect) })
@@ -78,7 +79,7 @@ impl Taint {
     /// Whether it stands for the taints of this key, of this value or of any, and of this effect or, if empty, of any.
     fn covers(&self, key: &str, value: Option<&str>, effect: &str) -> bool {
         // A toleration without a key tolerates every taint.
-        let covers_key = if key.is_empty() { self.key == "*" } else { patterns::matches(&self.key, key) };
+        let covers_key = if key.is_empty() { self.key == "*" } else { key_pattern::means(&self.key, key) };
         covers_key
             && self.value.as_deref().is_none_or(|own| value == Some(own))
             && self.effect.as_deref().is_none_or(|own| effect == own)
@@ -134,7 +135,7 @@ mod tests {
 
     #[test]
     fn what_is_no_taint_is_refused() {
-        for entry in ["", "=a", ":NoSchedule", "a:Never", "a:", "a*"] {
+        for entry in ["", "=a", ":NoSchedule", "a:Never", "a:", "*a"] {
             assert_eq!(Taints::parse([entry]), Err(UnusableTaint(entry.to_owned())), "{entry}");
         }
     }
