@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use k8s_openapi::api::core::v1::{
     ConfigMap, Endpoints, Event, PersistentVolumeClaim, Pod, ResourceQuota, Service,
 };
-use k8s_openapi::api::rbac::v1::RoleBinding;
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::ResourceExt as _;
 use kube::api::{Api, DeleteParams, PostParams};
 use serde_json::{Value, json};
@@ -233,6 +233,7 @@ fn a_syncer_without_permissions_reports_it_and_continues_when_it_has_them() -> R
         place.run(pod("before", json!({}))).await?;
         let bindings: Api<RoleBinding> = place.on_host();
         let binding = bindings.get(&tenant.host_user()).await?;
+        leave_the_service(&place, &binding).await?;
         bindings.delete(&binding.name_any(), &DeleteParams::default()).await?;
         place.create::<Pod>(pod("web", json!({}))).await?;
         let event = place.event("web", "HostRefused").await?;
@@ -246,6 +247,19 @@ fn a_syncer_without_permissions_reports_it_and_continues_when_it_has_them() -> R
         place.running("before").await?;
         Ok(())
     })
+}
+
+/// Lets the subjects of `binding` go on reading Services: without that, a syncer does not know whether this is its host, and
+/// writes nothing to either server.
+async fn leave_the_service(place: &Place, binding: &RoleBinding) -> Result<()> {
+    let rules = json!([{"apiGroups": [""], "resources": ["services"], "verbs": ["get", "list", "watch"]}]);
+    let role = serde_json::from_value(json!({"metadata": {"name": "reads-services"}, "rules": rules}))?;
+    place.on_host::<Role>().create(&PostParams::default(), &role).await?;
+    let mut other = binding.clone();
+    other.metadata = serde_json::from_value(json!({"name": "reads-services"}))?;
+    "reads-services".clone_into(&mut other.role_ref.name);
+    place.on_host::<RoleBinding>().create(&PostParams::default(), &other).await?;
+    Ok(())
 }
 
 #[test]
