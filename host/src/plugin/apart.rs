@@ -1,8 +1,8 @@
 //! Has foreign bytes compiled and foreign schemas applied in a child process, which is ended when it takes too much.
 //!
 //! A compiler and a validator have no deadline: what is begun in this process ends when it ends, and its memory is this
-//! process's. A child is this program again with a command of its own; it bounds itself ([`bounds`]) before it reads
-//! anything, and is killed by the clock.
+//! process's. A child is this program again with a command of its own; it bounds itself (`apart/bounds.rs`) before it
+//! reads anything, and is killed by the clock.
 
 mod bounds;
 
