@@ -238,6 +238,16 @@ fn items(value: Option<&Value>) -> impl Iterator<Item = &Value> {
     value.and_then(Value::as_array).into_iter().flatten()
 }
 
+/// Whether the API takes the value for none. An empty object is something: `emptyDir: {}` is a volume.
+fn is_unset(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        _ => false,
+    }
+}
+
 fn refuse(pointer: &str, why: String) -> Hold {
     Hold::refuse(By::Guard, field_name(pointer), why)
 }

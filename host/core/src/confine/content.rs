@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use super::{claims, endpoints, foreign_name, pod, refuse, services};
+use super::{claims, endpoints, foreign_name, is_unset, pod, refuse, services};
 use crate::context::Ctx;
 use crate::host_controllers::{
     SERVICE_IMPORT_LABEL, SERVICE_LABEL, is_of_volume_controllers, is_passive_type, ties_to_service_account,
@@ -129,11 +129,6 @@ fn without_annotation(object: &HostObject, is_refused: fn(&str) -> bool, why: &s
         }
         None => Ok(()),
     }
-}
-
-/// Whether the API takes the value for none.
-fn is_unset(value: &Value) -> bool {
-    value.is_null() || value.as_str().is_some_and(str::is_empty)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 
-use super::{refuse, unknown};
+use super::{is_unset, refuse, unknown};
 use crate::fields::{self, Field};
 use crate::object::{Fields, HostObject, ResourceType};
 use crate::paths;
@@ -55,16 +55,6 @@ fn judge_fields(field: &Field, entries: &Fields, at: &Place<'_>) -> Verdict<()> 
             (None, _) => unknown::judge(name, value, &inside),
         }
     })
-}
-
-/// Whether the API takes the value for none. An empty object is something: `emptyDir: {}` is a volume.
-pub(super) fn is_unset(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::String(text) => text.is_empty(),
-        Value::Array(items) => items.is_empty(),
-        _ => false,
-    }
 }
 
 impl Place<'_> {

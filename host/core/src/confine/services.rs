@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde_json::Value;
 
-use super::{items, refuse};
+use super::{is_unset, items, refuse};
 use crate::object::HostObject;
 use crate::policy::dns_names::Leads;
 use crate::policy::services::ServicePolicy;
@@ -137,11 +137,6 @@ fn external_ips(policy: &ServicePolicy, service: &HostObject) -> Verdict<()> {
         }
     }
     Ok(())
-}
-
-/// Whether the API takes the value for none.
-fn is_unset(value: &Value) -> bool {
-    value.is_null() || value.as_str().is_some_and(str::is_empty)
 }
 
 #[cfg(test)]

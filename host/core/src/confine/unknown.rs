@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use super::fields::{Place, is_unset};
-use super::refuse;
+use super::fields::Place;
+use super::{is_unset, refuse};
 use crate::fields::is_suspect;
 use crate::verdict::Verdict;
 
