@@ -80,11 +80,12 @@ impl Desk {
     async fn install(&self) -> Result<()> {
         let client = self.host.client().await?;
         create(&Api::<Namespace>::all(client.clone()), json!({"metadata": {"name": NAMESPACE}})).await?;
-        let labels = json!({"app.kubernetes.io/name": "weft", "app.kubernetes.io/instance": "one", "app.kubernetes.io/version": "0.1.0"});
-        let metadata = |name: &str| json!({"name": name, "labels": labels});
         let selector = json!({
             "app.kubernetes.io/name": "weft", "app.kubernetes.io/instance": "one", "weft.dev/control-plane": "one",
         });
+        let mut labels = selector.clone();
+        labels["app.kubernetes.io/version"] = "0.1.0".into();
+        let metadata = |name: &str| json!({"name": name, "labels": labels});
         let containers = json!([{"name": "api", "image": "api"}, {"name": "syncer", "image": "syncer"}]);
         create(
             &Api::<StatefulSet>::namespaced(client.clone(), NAMESPACE),
