@@ -80,11 +80,11 @@ impl Desk {
     async fn install(&self) -> Result<()> {
         let client = self.host.client().await?;
         create(&Api::<Namespace>::all(client.clone()), json!({"metadata": {"name": NAMESPACE}})).await?;
-        let selector = json!({
+        let labels = json!({
             "app.kubernetes.io/name": "weft", "app.kubernetes.io/instance": "one", "weft.dev/control-plane": "one",
+            "app.kubernetes.io/version": "0.1.0",
         });
-        let mut labels = selector.clone();
-        labels["app.kubernetes.io/version"] = "0.1.0".into();
+        let selector = json!({"app.kubernetes.io/instance": "one", "weft.dev/control-plane": "one"});
         let metadata = |name: &str| json!({"name": name, "labels": labels});
         let containers = json!([{"name": "api", "image": "api"}, {"name": "syncer", "image": "syncer"}]);
         create(
