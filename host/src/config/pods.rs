@@ -2,38 +2,14 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use weft_core::key_pattern::ANY;
 use weft_core::policy::pods::{
     MAX_TERMINATION_GRACE_PERIOD_SECONDS, NODE_LABELS, PodPolicy, SecurityLevel, TAINTS, Taints,
+    nameable_volumes,
 };
 
 use crate::config::Error;
 use crate::config::patterns::{self, patterns};
-
-/// Types of volumes that the node mounts from what the tenant names, and that can be allowed by name. `hostPath` and
-/// `csi` have settings of their own.
-const VOLUMES: &[&str] = &[
-    "*",
-    "awsElasticBlockStore",
-    "azureDisk",
-    "azureFile",
-    "cephfs",
-    "cinder",
-    "fc",
-    "flexVolume",
-    "flocker",
-    "gcePersistentDisk",
-    "gitRepo",
-    "glusterfs",
-    "iscsi",
-    "nfs",
-    "photonPersistentDisk",
-    "portworxVolume",
-    "quobyte",
-    "rbd",
-    "scaleIO",
-    "storageos",
-    "vsphereVolume",
-];
 
 /// How pods run on the host, and what of it they may use. What is not allowed is refused with its field, whoever made the
 /// pod; a pod that runs already stays.
@@ -122,9 +98,10 @@ impl Pods {
         if let Err(error) = taints(&allow.taints) {
             return refuse("pods.allow.taints", error.to_string());
         }
-        match allow.volumes.iter().find(|volume| !VOLUMES.contains(&volume.as_str())) {
+        let known: Vec<&str> = [ANY].into_iter().chain(nameable_volumes()).collect();
+        match allow.volumes.iter().find(|volume| !known.contains(&volume.as_str())) {
             Some(volume) => {
-                refuse("pods.allow.volumes", format!("{volume:?} must be one of {}", VOLUMES.join(", ")))
+                refuse("pods.allow.volumes", format!("{volume:?} must be one of {}", known.join(", ")))
             }
             None => Ok(()),
         }

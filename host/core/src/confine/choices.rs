@@ -5,11 +5,11 @@
 
 use serde_json::Value;
 
-use super::places::{self, CONTAINERS, OUTSIDE_VOLUMES, PROBES};
+use super::places::{self, CONTAINERS, PROBES};
 use super::refuse;
 use crate::context::Ctx;
 use crate::object::HostObject;
-use crate::policy::pods::{PodPolicy, SecurityLevel};
+use crate::policy::pods::{PodPolicy, SecurityLevel, nameable_volumes};
 use crate::verdict::Verdict;
 
 /// Where terms that choose nodes stand in a node affinity.
@@ -29,8 +29,6 @@ const TOPOLOGIES: &[&str] = &[
 const NODE_NAME: (&str, &str) = ("metadata.name", "kubernetes.io/hostname");
 /// How long a pod may take to end; a probe may have a time of its own.
 const GRACE: &str = "/terminationGracePeriodSeconds";
-/// Volume sources that have a rule of their own: the security level, and the list of drivers.
-const RULED_ELSEWHERE: &[&str] = &["hostPath", "csi"];
 
 /// Passes `pod` if it chooses nothing of the host that the policy does not list.
 pub(super) fn judge(ctx: &Ctx<'_>, pod: &HostObject) -> Verdict<()> {
@@ -116,7 +114,7 @@ fn runtime_class(policy: &PodPolicy, pod: &HostObject) -> Verdict<()> {
 
 /// Such volumes are mounted by the node, from what the tenant names; what drivers make of `volumeAttributes` only they know.
 fn volumes(policy: &PodPolicy, pod: &HostObject) -> Verdict<()> {
-    for source in OUTSIDE_VOLUMES.iter().filter(|source| !RULED_ELSEWHERE.contains(*source)) {
+    for source in nameable_volumes() {
         places::each(pod, &format!("/spec/volumes/*/{source}"), &mut |at, volume| {
             if volume.is_none() || policy.volumes.has(source) {
                 return Ok(());

@@ -17,32 +17,6 @@ pub(super) const PROBES: &[&str] =
 pub(super) const REQUESTS: &[&str] = &["httpGet", "tcpSocket"];
 /// Begins the annotations that chose `AppArmor` profiles before there was a field for it.
 pub(super) const APPARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
-/// Volume sources that reach beyond the pod without naming an object of the tenant's.
-pub(super) const OUTSIDE_VOLUMES: &[&str] = &[
-    "awsElasticBlockStore",
-    "azureDisk",
-    "azureFile",
-    "cephfs",
-    "cinder",
-    "csi",
-    "fc",
-    "flexVolume",
-    "flocker",
-    "gcePersistentDisk",
-    "gitRepo",
-    "glusterfs",
-    "hostPath",
-    "iscsi",
-    "nfs",
-    "photonPersistentDisk",
-    "portworxVolume",
-    "quobyte",
-    "rbd",
-    "scaleIO",
-    "storageos",
-    "vsphereVolume",
-];
-
 /// Judges each place of `path`: its pointer and what stands there, nothing where it is missing or null. `*` stands for
 /// the elements of a list. What has another shape than `path` says is refused: nobody knows what the host makes of it.
 pub(super) fn each<'a>(

@@ -6,8 +6,9 @@
 
 use serde_json::Value;
 
-use super::places::{APPARMOR, CONTAINERS, OUTSIDE_VOLUMES, PROBES, REQUESTS};
+use super::places::{APPARMOR, CONTAINERS, PROBES, REQUESTS};
 use crate::object::HostObject;
+use crate::policy::pods::OUTSIDE_VOLUMES;
 
 /// Fields of a pod that a plugin must leave as they are.
 const POD: &[&str] = &[

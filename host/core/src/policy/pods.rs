@@ -21,6 +21,40 @@ pub const TAINTS: &[&str] =
 /// The longest time that a pod may take to end, a day: long enough for databases, and it lets a node be drained.
 pub const MAX_TERMINATION_GRACE_PERIOD_SECONDS: u32 = 86_400;
 
+/// Volume sources that reach beyond the pod without naming an object of the tenant's.
+pub const OUTSIDE_VOLUMES: &[&str] = &[
+    "awsElasticBlockStore",
+    "azureDisk",
+    "azureFile",
+    "cephfs",
+    "cinder",
+    "csi",
+    "fc",
+    "flexVolume",
+    "flocker",
+    "gcePersistentDisk",
+    "gitRepo",
+    "glusterfs",
+    "hostPath",
+    "iscsi",
+    "nfs",
+    "photonPersistentDisk",
+    "portworxVolume",
+    "quobyte",
+    "rbd",
+    "scaleIO",
+    "storageos",
+    "vsphereVolume",
+];
+
+/// Those of them that the list of volumes does not allow: `hostPath` is of the security level, and each driver of `csi` has a name.
+const RULED_ELSEWHERE: &[&str] = &["csi", "hostPath"];
+
+/// Types of volumes that reach beyond the pod and can be allowed by name.
+pub fn nameable_volumes() -> impl Iterator<Item = &'static str> {
+    OUTSIDE_VOLUMES.iter().copied().filter(|source| !RULED_ELSEWHERE.contains(source))
+}
+
 /// What the operator allows pods.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PodPolicy {

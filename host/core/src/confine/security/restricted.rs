@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use super::{Allows, Control, Judged, Of, baseline};
-use crate::confine::places::{self, OUTSIDE_VOLUMES};
+use crate::confine::places;
+use crate::policy::pods::OUTSIDE_VOLUMES;
 use crate::verdict::Verdict;
 
 /// Volumes of its own that the level allows, beside those that hold only what is the tenant's.
