@@ -13,19 +13,19 @@ mod hostile_specs;
 #[expect(dead_code, reason = "shared with the laws of the guard, which use more of it")]
 #[path = "support/lies.rs"]
 mod lies;
+#[path = "support/silent.rs"]
+mod silent;
 
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 use weft_core::chain::Chain;
 use weft_core::confine::field_name;
-use weft_core::declared::{Declaration, Declared};
 use weft_core::kinds;
 use weft_core::mapper::Mapper;
 use weft_core::object::{HostObject, Key, Kind, ResourceType, VirtualName, VirtualObject};
 use weft_core::policy::Policy;
 use weft_core::policy::addresses::Addresses;
-use weft_core::spec::Selection;
 use weft_core::translate;
 use weft_core::verdict::{By, Hold, Verdict};
 
@@ -144,16 +144,7 @@ fn without_targets(object: &Value) -> Value {
 /// The kind as a declaration adds it that says nothing of it.
 fn added(kind: &str) -> Arc<dyn Mapper> {
     let resource = mapper(kind).spec().resource.clone();
-    Arc::new(Declared::new(Declaration {
-        resource: ResourceType { version: "v9".into(), ..resource },
-        selection: Selection::All,
-        references: Vec::new(),
-        selectors: Vec::new(),
-        labels: Vec::new(),
-        managed: Vec::new(),
-        back: Vec::new(),
-        installs_definition: false,
-    }))
+    silent::silent(ResourceType { version: "v9".into(), ..resource })
 }
 
 /// The first segment of a pointer, as a pointer.

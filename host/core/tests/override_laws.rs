@@ -7,17 +7,17 @@ mod cases;
 #[expect(dead_code, reason = "shared with the laws of the guard, which use more of it")]
 #[path = "support/lies.rs"]
 mod lies;
+#[path = "support/silent.rs"]
+mod silent;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 use weft_core::chain::Chain;
-use weft_core::declared::{Declaration, Declared};
 use weft_core::mapper::Mapper;
 use weft_core::object::{HostObject, Object, ResourceType};
 use weft_core::paths;
-use weft_core::spec::Selection;
 use weft_core::translate;
 use weft_core::verdict::{By, Hold, Verdict};
 
@@ -231,16 +231,7 @@ fn a_kind_that_an_extension_adds_is_judged_by_what_kubernetes_makes_of_it() {
 /// The case's kind as if a declaration that says nothing of it had added it.
 fn added(case: &Case) -> Arc<dyn Mapper> {
     let resource = case.mapper.spec().resource.clone();
-    Arc::new(Declared::new(Declaration {
-        resource: ResourceType { version: "v1beta9".into(), ..resource },
-        selection: Selection::All,
-        references: Vec::new(),
-        selectors: Vec::new(),
-        labels: Vec::new(),
-        managed: Vec::new(),
-        back: Vec::new(),
-        installs_definition: false,
-    }))
+    silent::silent(ResourceType { version: "v1beta9".into(), ..resource })
 }
 
 fn edit(at: &str, value: &Value) -> Lie {

@@ -7,14 +7,14 @@ mod cases;
 #[expect(dead_code, reason = "shared with the laws of the guard, which use more of it")]
 #[path = "support/lies.rs"]
 mod lies;
+#[path = "support/silent.rs"]
+mod silent;
 
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use weft_core::declared::{Declaration, Declared};
 use weft_core::mapper::Mapper;
 use weft_core::object::{HostObject, ResourceType, VirtualObject};
-use weft_core::spec::Selection;
 use weft_core::translate;
 use weft_core::verdict::Verdict;
 
@@ -23,16 +23,7 @@ use lies::{Lie, behind};
 
 /// A declaration that says nothing of the kind.
 fn silent(group: &'static str, kind: &'static str) -> Arc<dyn Mapper> {
-    Arc::new(Declared::new(Declaration {
-        resource: ResourceType { group: group.into(), ..ResourceType::core(kind, "plural") },
-        selection: Selection::All,
-        references: Vec::new(),
-        selectors: Vec::new(),
-        labels: Vec::new(),
-        managed: Vec::new(),
-        back: Vec::new(),
-        installs_definition: false,
-    }))
+    silent::silent(ResourceType { group: group.into(), ..ResourceType::core(kind, "plural") })
 }
 
 fn translated(mapper: &dyn Mapper, kind: &str, spec: &Value) -> Verdict<HostObject> {

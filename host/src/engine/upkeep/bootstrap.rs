@@ -245,7 +245,7 @@ mod tests {
         Bench::new(on_host, move |asked| cluster(asked, address, has_dns))
     }
 
-    fn bootstrap(bench: &Bench) -> Bootstrap {
+    pub(super) fn bootstrap(bench: &Bench) -> Bootstrap {
         Bootstrap {
             state: bench.state.clone(),
             writer: bench.writer.clone(),

@@ -65,6 +65,7 @@ mod tests {
     use super::*;
     use crate::api::scripted::{Answer, Asked};
     use crate::engine::testing::{Bench, echo, identity_answer};
+    use crate::engine::upkeep::bootstrap::tests::bootstrap;
 
     const SERVICE: &str = "GET /api/v1/namespaces/team-a/services/vc";
 
@@ -83,17 +84,6 @@ mod tests {
             _ => echo(asked),
         };
         Bench::new(move |asked| answer(asked, Some("uid-service")), move |asked| answer(asked, on_virtual))
-    }
-
-    fn bootstrap(bench: &Bench) -> Bootstrap {
-        Bootstrap {
-            state: bench.state.clone(),
-            writer: bench.writer.clone(),
-            host: bench.host.clone(),
-            r#virtual: bench.r#virtual.clone(),
-            guards: bench.guards(),
-            service: "vc".to_owned(),
-        }
     }
 
     #[tokio::test]
