@@ -131,8 +131,11 @@ impl World {
 
 /// What the operator allows where a test says nothing else: the powers whose working the tests show.
 fn opened() -> Value {
-    // The addresses of TEST-NET-1 (RFC 5737).
-    json!({"services": {"nodePorts": true, "loadBalancers": true, "endpoints": ["192.0.2.0/24"]}})
+    // The addresses of TEST-NET-1 (RFC 5737), and the classes that every plane has.
+    json!({
+        "services": {"nodePorts": true, "loadBalancers": true, "endpoints": ["192.0.2.0/24"]},
+        "claims": {"storageClasses": ["standard", "wait"]},
+    })
 }
 
 fn tenant_options(

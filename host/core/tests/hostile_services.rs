@@ -50,7 +50,7 @@ fn good(kind: &str) -> Value {
     let content = match kind {
         "Service" => json!({"spec": {"ports": [{"port": 80}]}}),
         "PersistentVolumeClaim" => {
-            json!({"spec": {"storageClassName": "fast", "accessModes": ["ReadWriteOnce"]}})
+            json!({"spec": {"accessModes": ["ReadWriteOnce"]}})
         }
         "Endpoints" => json!({"subsets": [{
             "addresses": [{"ip": "10.244.1.7", "targetRef": own}],

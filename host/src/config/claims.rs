@@ -2,7 +2,6 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use weft_core::key_pattern::ANY;
 use weft_core::policy::claims::ClaimPolicy;
 
 use crate::config::Error;
@@ -10,26 +9,16 @@ use crate::config::patterns::{self, patterns};
 
 /// Which storage of the host PersistentVolumeClaims of tenants may ask for, those of ephemeral volumes included. What is not
 /// allowed is refused with an event; what is on the host already stays. A change needs a restart of the pod.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Claims {
-    /// Storage classes that a claim may name; `*` is any. One that names none gets the host's default class. List them
-    /// where the host has volumes that somebody has made before: a claim binds one by naming the same class.
+    /// Storage classes that a claim may name; `*` is any. One that names none gets the host's default class. Where the
+    /// host has volumes that somebody has made before, a claim binds one by naming its class.
     pub storage_classes: Vec<String>,
     /// Whether a claim may have a `selector` or the class `""`, which bind volumes that somebody has made before.
     pub existing_volumes: bool,
     /// Classes that a claim may name in `volumeAttributesClassName`; `*` is any.
     pub volume_attributes_classes: Vec<String>,
-}
-
-impl Default for Claims {
-    fn default() -> Self {
-        Self {
-            storage_classes: vec![ANY.to_owned()],
-            existing_volumes: false,
-            volume_attributes_classes: Vec::new(),
-        }
-    }
 }
 
 impl Claims {

@@ -3,7 +3,7 @@
 use super::patterns::Patterns;
 
 /// What the operator allows claims.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ClaimPolicy {
     /// Storage classes that claims may name. One that names none gets the host's default.
     pub storage_classes: Patterns,
@@ -20,17 +20,6 @@ impl ClaimPolicy {
             storage_classes: Patterns::any(),
             existing_volumes: true,
             volume_attributes_classes: Patterns::any(),
-        }
-    }
-}
-
-impl Default for ClaimPolicy {
-    /// Every class can be named: they are made for whoever claims, and charts name them. A quota of the host limits each.
-    fn default() -> Self {
-        Self {
-            storage_classes: Patterns::any(),
-            existing_volumes: false,
-            volume_attributes_classes: Patterns::default(),
         }
     }
 }

@@ -157,12 +157,15 @@ fn claims() -> Vec<Spec> {
     let labels = json!({"matchLabels": {"team": "b"}});
     let expression = json!({"matchExpressions": [{"key": "team", "operator": "Exists"}]});
     let class = "/metadata/annotations/volume.beta.kubernetes.io~1storage-class";
-    let mut specs = vec![spec("/spec/storageClassName", json!("")), spec(class, json!(""))];
+    let mut specs =
+        vec![spec("/spec/storageClassName", json!("")), spec(class, json!("")), spec(class, json!("fast"))];
     specs.extend(
         [json!({}), labels, expression, json!("team=b"), json!([])]
             .map(|value| spec("/spec/selector", value)),
     );
-    specs.extend([json!(["fast"]), json!(7)].map(|value| spec("/spec/storageClassName", value)));
+    specs.extend(
+        [json!("fast"), json!(["fast"]), json!(7)].map(|value| spec("/spec/storageClassName", value)),
+    );
     specs.extend(
         [json!("gold"), json!(7), json!(["gold"])]
             .map(|value| spec("/spec/volumeAttributesClassName", value)),
