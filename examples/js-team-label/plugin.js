@@ -31,7 +31,7 @@ export const plugin = {
           selection: "all",
           references: [],
           selectors: [],
-          // Fields to change beside labels and annotations; `/spec` and `/data` by default.
+          // Fields to change beside labels and annotations.
           hostWrites: [],
           virtualWrites: [],
           installDefinition: false,

@@ -58,7 +58,7 @@ class Plugin(exports.Plugin):
                     selection=Selection.ALL,
                     references=[],
                     selectors=[],
-                    # Fields to change beside labels and annotations; `/spec` and `/data` by default.
+                    # Fields to change beside labels and annotations.
                     host_writes=[],
                     virtual_writes=[],
                     install_definition=False,

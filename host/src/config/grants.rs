@@ -20,7 +20,7 @@ pub struct Entry {
     /// Kinds that it may map, as `apiVersion/Kind`: `v1/Pod`, `networking.k8s.io/v1/Ingress`.
     pub kinds: Vec<String>,
     /// What it may write on host objects beside labels and annotations, by kind: `v1/Pod: [/spec/containers]` opens this
-    /// place and all below it. What it requests is granted where nothing stands here, and nothing more than what does.
+    /// place and all below it. `weft plugin check` prints what a plugin requests.
     pub writes: BTreeMap<String, Vec<String>>,
     /// Whether it may map kinds whose objects open a namespace, run pods, or act with the permissions of a controller of
     /// the host: see `actsForOthers` of `mappings`.

@@ -94,13 +94,13 @@ fn mapping(mapping: types::Mapping) -> Mapping {
     let or = |paths: Vec<String>, default: &[&str]| -> Vec<String> {
         if paths.is_empty() { default.iter().map(|path| (*path).to_owned()).collect() } else { paths }
     };
+    let role = match mapping.role {
+        types::Role::Add => Role::Add,
+        types::Role::Override => Role::Override,
+        types::Role::Mutate(order) => Role::Mutate(order),
+    };
     Mapping {
         resource: resource(&mapping.kind, &mapping.plural),
-        role: match mapping.role {
-            types::Role::Add => Role::Add,
-            types::Role::Override => Role::Override,
-            types::Role::Mutate(order) => Role::Mutate(order),
-        },
         to_host: mapping.directions.contains(types::Directions::TO_HOST),
         to_virtual: mapping.directions.contains(types::Directions::TO_VIRTUAL),
         wants_virtual: mapping.inputs.contains(types::Inputs::VIRTUAL_OBJECT),
@@ -111,8 +111,13 @@ fn mapping(mapping: types::Mapping) -> Mapping {
         },
         references: mapping.references.into_iter().map(reference).collect(),
         selectors: mapping.selectors,
-        host_writes: or(mapping.host_writes, &["/spec", "/data"]),
+        host_writes: match role {
+            // Most add a label: the operator has nothing to grant for that.
+            Role::Mutate(_) => mapping.host_writes,
+            Role::Add | Role::Override => or(mapping.host_writes, &["/spec", "/data"]),
+        },
         virtual_writes: or(mapping.virtual_writes, &["/status"]),
+        role,
         installs_definition: mapping.install_definition,
     }
 }
@@ -344,31 +349,34 @@ mod tests {
     }
 
     #[test]
-    fn a_mapping_that_names_no_writes_may_write_the_content_and_the_status() {
-        let mapping = |host_writes: Vec<String>| {
+    fn a_mapping_that_names_no_writes_may_write_the_content_of_its_own_kinds_only() {
+        let mapping = |role: types::Role, host_writes: &[&str]| {
             super::mapping(types::Mapping {
                 kind: target("a").kind,
                 plural: "secrets".to_owned(),
-                role: types::Role::Mutate(7),
+                role,
                 directions: types::Directions::TO_HOST,
                 inputs: types::Inputs::VIRTUAL_OBJECT,
                 selection: types::Selection::Used,
                 references: Vec::new(),
                 selectors: Vec::new(),
-                host_writes,
+                host_writes: host_writes.iter().map(|&path| path.to_owned()).collect(),
                 virtual_writes: Vec::new(),
                 install_definition: false,
                 extra: Vec::new(),
             })
         };
-        let found = mapping(Vec::new());
-        assert_eq!(found.host_writes, ["/spec", "/data"]);
+        for role in [types::Role::Add, types::Role::Override] {
+            assert_eq!(mapping(role, &[]).host_writes, ["/spec", "/data"]);
+        }
+        let found = mapping(types::Role::Mutate(7), &[]);
+        assert!(found.host_writes.is_empty(), "{:?}", found.host_writes);
         assert_eq!(found.virtual_writes, ["/status"]);
         assert_eq!(
             (found.to_host, found.to_virtual, found.wants_virtual, found.wants_host),
             (true, false, true, false)
         );
         assert_eq!((found.role, found.selection), (Role::Mutate(7), Selection::Used));
-        assert_eq!(mapping(vec!["/spec/a".to_owned()]).host_writes, ["/spec/a"]);
+        assert_eq!(mapping(types::Role::Mutate(7), &["/spec/a"]).host_writes, ["/spec/a"]);
     }
 }

@@ -33,11 +33,8 @@ impl Descriptor {
         writing.map(|mapping| (mapping.resource.kind().to_string(), mapping.host_writes.clone())).collect()
     }
 
-    /// What it writes on the host and `entry` does not grant; all is granted where no writes are.
+    /// What it writes on the host and `entry` does not grant.
     fn missing_writes(&self, entry: &Entry) -> Vec<String> {
-        if entry.writes.is_empty() {
-            return Vec::new();
-        }
         let mut missing = Vec::new();
         for (kind, paths) in self.host_writes() {
             let granted = entry.writes.get(&kind).map(Vec::as_slice).unwrap_or_default();
@@ -47,7 +44,9 @@ impl Descriptor {
                 })
             };
             let lacking = paths.into_iter().filter(|path| !is_granted(path));
-            missing.extend(lacking.map(|path| format!("write {path} of {kind}: add it to `writes`")));
+            missing.extend(
+                lacking.map(|path| format!("write {path} of {kind}: add `{kind}: [{path}]` to `writes`")),
+            );
         }
         missing
     }
@@ -126,6 +125,7 @@ mod tests {
                 "map v1/ConfigMap (mutate(5)): add it to `kinds` beside v1/Pod",
                 "install the definition of v1/ConfigMap: set `installDefinitions: true`",
                 "look up v1/Secret (host): add {kind: v1/Secret, side: host} to `lookups`",
+                "write /data of v1/ConfigMap: add `v1/ConfigMap: [/data]` to `writes`",
             ]
         );
     }
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn where_writes_are_granted_nothing_more_is_written() {
+    fn nothing_is_written_that_is_not_granted() {
         let descriptor = descriptor();
         let lacking = |paths: &[&str]| {
             let mut entry = descriptor.grant_all(Entry::default());
@@ -148,12 +148,13 @@ mod tests {
             entry.writes = BTreeMap::from([("v1/ConfigMap".to_owned(), paths)]);
             descriptor.missing_grants(&entry)
         };
+        let missing = "write /data of v1/ConfigMap: add `v1/ConfigMap: [/data]` to `writes`";
         assert_eq!(lacking(&["/data"]), Vec::<String>::new());
         for other in [&["/dat"][..], &["/data/a"], &[]] {
-            assert_eq!(lacking(other), ["write /data of v1/ConfigMap: add it to `writes`"], "{other:?}");
+            assert_eq!(lacking(other), [missing], "{other:?}");
         }
-        let stated = Entry { writes: BTreeMap::new(), ..descriptor.grant_all(Entry::default()) };
-        assert_eq!(descriptor.missing_grants(&stated), Vec::<String>::new());
+        let none = Entry { writes: BTreeMap::new(), ..descriptor.grant_all(Entry::default()) };
+        assert_eq!(descriptor.missing_grants(&none), [missing]);
     }
 
     #[test]

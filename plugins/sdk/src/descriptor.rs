@@ -174,7 +174,8 @@ impl Mapping {
         self
     }
 
-    /// Fields of the host object that the plugin may change, as JSON pointers; `/spec` and `/data` by default.
+    /// Fields of the host object that the plugin may change beside labels and annotations, as JSON pointers. By default
+    /// none for [`Mapping::mutate`], `/spec` and `/data` for the others.
     #[must_use]
     pub fn host_writes(mut self, pointers: &[&str]) -> Self {
         self.0.host_writes.extend(pointers.iter().map(|&pointer| pointer.to_owned()));
