@@ -41,6 +41,20 @@ pub fn confine(ctx: &Ctx<'_>, mapper: &dyn Mapper, draft: &HostObject, result: &
     confine_content(ctx, mapper.spec(), result)
 }
 
+/// Passes `source` if each name in it is of its own namespace, or of one that a field beside the name says. A host name
+/// that a tenant writes with the host's namespace in front would lead to any namespace of the virtual cluster.
+pub fn confine_names(spec: &KindSpec, source: &VirtualObject) -> Verdict<()> {
+    match references::elsewhere(&spec.references, source) {
+        Some((pointer, name)) => Err(refuse(
+            pointer,
+            format!(
+                "{name:?} is not the name of an object of this namespace; copy what it names into this one"
+            ),
+        )),
+        None => Ok(()),
+    }
+}
+
 /// Passes `result`, a host object of the kind `spec`, if whatever it names and selects is this tenant's.
 pub fn confine_content(ctx: &Ctx<'_>, spec: &KindSpec, result: &HostObject) -> Verdict<()> {
     known_references(ctx, &spec.references, result)?;

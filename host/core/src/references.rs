@@ -53,53 +53,68 @@ pub fn targets(references: &[Reference], source: &VirtualObject) -> BTreeSet<Key
     found
 }
 
-/// Rewrites every name in `draft`, which lies in the virtual namespace `namespace`, to the host's.
+/// Rewrites every name in `draft`, which lies in the virtual namespace `namespace`, to the host's: once, also where
+/// several references reach the same place. A namespace in front of a name or beside it becomes the host's.
 pub fn rewrite(references: &[Reference], names: &Names, namespace: &str, draft: &mut HostObject) {
+    let mut renaming = Renaming { names, done: Vec::new() };
     for reference in references {
-        if let Some(field) = &reference.namespace_field {
-            rewrite_beside(reference, field, names, namespace, draft);
-            continue;
-        }
-        let (root, rest) = split(&reference.path);
+        let (holder, field) = reference.holder();
+        let path = if reference.namespace_field.is_some() { holder } else { &reference.path };
+        let (root, rest) = split(path);
         let Some(value) = draft.fields_mut().get_mut(root) else { continue };
-        paths::each_mut(value, rest, &mut |found| rewrite_name(found, names, namespace));
+        paths::each_mut(value, rest, &mut |found| match &reference.namespace_field {
+            None => renaming.name(found, namespace),
+            Some(beside) => renaming.name_and_namespace(found, field, beside, namespace),
+        });
     }
 }
 
-/// Rewrites a name and the namespace beside it.
-fn rewrite_beside(
-    reference: &Reference,
-    namespace_field: &str,
-    names: &Names,
-    namespace: &str,
-    draft: &mut HostObject,
-) {
-    let (holder, field) = reference.holder();
-    let (root, rest) = split(holder);
-    let Some(value) = draft.fields_mut().get_mut(root) else { return };
-    paths::each_mut(value, rest, &mut |found| {
+/// What has been renamed of one object.
+struct Renaming<'a> {
+    names: &'a Names,
+    /// Where the names lie in memory. They are edited in place, so that none moves meanwhile.
+    done: Vec<*const Value>,
+}
+
+impl Renaming<'_> {
+    /// Rewrites a name.
+    fn name(&mut self, found: &mut Value, namespace: &str) {
+        let place = std::ptr::from_ref::<Value>(found);
+        let Value::String(text) = found else { return };
+        let Some(own) = without_own(text, namespace).filter(|_| !self.done.contains(&place)) else { return };
+        let host_name = self.names.host_name(&VirtualName::new(namespace, own));
+        let front = if text.contains('/') { format!("{}/", self.names.namespace()) } else { String::new() };
+        *text = format!("{front}{host_name}");
+        self.done.push(place);
+    }
+
+    /// Rewrites the name in `field` and the namespace in the field `beside` it.
+    fn name_and_namespace(&mut self, found: &mut Value, field: &str, beside: &str, namespace: &str) {
         let Value::Object(fields) = found else { return };
-        let beside = text(fields, namespace_field).map(str::to_owned);
+        let named = text(fields, beside).map(str::to_owned);
         if let Some(name) = fields.get_mut(field) {
-            rewrite_name(name, names, beside.as_deref().unwrap_or(namespace));
+            self.name(name, named.as_deref().unwrap_or(namespace));
         }
-        if beside.is_some() {
-            fields.insert(namespace_field.to_owned(), names.namespace().into());
+        if named.is_some() {
+            fields.insert(beside.to_owned(), self.names.namespace().into());
         }
-    });
+    }
 }
 
-fn rewrite_name(found: &mut Value, names: &Names, namespace: &str) {
-    if let Value::String(name) = found
-        && !name.is_empty()
-        && let Some(own) = without_own(name, namespace)
-    {
-        *name = names.host_name(&VirtualName::new(namespace, own)).to_string();
-    }
+/// The first place of `source` that names an object of another namespace, or nothing that could be a name: its path and
+/// what stands there.
+pub fn elsewhere<'a>(references: &'a [Reference], source: &'a VirtualObject) -> Option<(&'a str, &'a str)> {
+    references.iter().find_map(|reference| {
+        let mut found = None;
+        each_name(reference, source.fields(), &mut |name, _| {
+            let is_own = without_own(name, source.namespace()).is_some();
+            found = found.or((!is_own).then_some((&*reference.path, name)));
+        });
+        found
+    })
 }
 
 /// The name in `name` or `namespace/name`; none where that is another namespace, or where there is no name.
-/// No name has a slash (RFC 1123), so the guard refuses what is not understood here.
 fn without_own<'a>(text: &'a str, namespace: &str) -> Option<&'a str> {
     let name = match text.split_once('/') {
         None => text,
@@ -115,7 +130,7 @@ pub struct Used<'a> {
     pub path: &'a str,
     /// The host name.
     pub name: &'a str,
-    /// The namespace beside it, where there is one.
+    /// The namespace in front of it or beside it, where there is one.
     pub namespace: Option<&'a str>,
 }
 
@@ -123,8 +138,12 @@ pub struct Used<'a> {
 pub fn host_names<'a>(references: &'a [Reference], object: &'a HostObject) -> Vec<Used<'a>> {
     let mut found = Vec::new();
     for reference in references {
-        each_name(reference, object.fields(), &mut |name, namespace| {
-            found.push(Used { path: &reference.path, name, namespace });
+        each_name(reference, object.fields(), &mut |text, beside| {
+            let (front, name) = match text.split_once('/') {
+                Some((front, name)) if reference.namespace_field.is_none() => (Some(front), name),
+                _ => (None, text),
+            };
+            found.push(Used { path: &reference.path, name, namespace: beside.or(front) });
         });
     }
     found
@@ -232,9 +251,37 @@ mod tests {
             (found, draft.annotation("example.com/secret").unwrap().to_owned())
         };
         assert_eq!(after("s"), (vec!["Secret n/s".to_owned()], "s-x-n-x-vc".to_owned()));
-        assert_eq!(after("n/s"), (vec!["Secret n/s".to_owned()], "s-x-n-x-vc".to_owned()));
-        for other in ["m/s", "n/", "n/s/t", "/s", "/"] {
+        assert_eq!(after("n/s"), (vec!["Secret n/s".to_owned()], "team-a/s-x-n-x-vc".to_owned()));
+        for other in ["m/s", "n/", "n/s/t", "/s", "/", "team-a/s-x-m-x-vc"] {
             assert_eq!(after(other), (Vec::new(), other.to_owned()));
+            let json = json!({"metadata": {"namespace": "n", "annotations": {"example.com/secret": other}}});
+            let source = VirtualObject::from_json(json).unwrap();
+            assert_eq!(elsewhere(references, &source), Some((&*reference.path, other)));
+        }
+    }
+
+    #[test]
+    fn a_name_that_several_references_reach_is_translated_once() {
+        let names = Names::new("vc", "team-a").unwrap();
+        let beside = |path: &str| Reference {
+            namespace_field: Some("namespace".to_owned()),
+            ..Reference::new(path, "v1/Secret")
+        };
+        let all = [
+            Reference::new("/spec/ref/name", "v1/Secret"),
+            Reference::new("/spec/ref/name", "v1/ConfigMap"),
+            Reference::new("/spec/*/name", "v1/Secret"),
+            beside("/spec/ref/name"),
+            beside("/spec/*/name"),
+        ];
+        for first in 0..all.len() {
+            let mut references = all.to_vec();
+            references.rotate_left(first);
+            let json = json!({"metadata": {"namespace": "n"}, "spec": {"ref": {"name": "s"}, "other": {"name": "s"}}});
+            let mut draft = HostObject::from_json(json).unwrap();
+            rewrite(&references, &names, "n", &mut draft);
+            let once = json!({"ref": {"name": "s-x-n-x-vc"}, "other": {"name": "s-x-n-x-vc"}});
+            assert_eq!(draft.pointer("/spec"), Some(&once), "{references:?}");
         }
     }
 

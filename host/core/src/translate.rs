@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::conditions;
-use crate::confine::confine;
+use crate::confine::{confine, confine_names};
 use crate::context::Ctx;
 use crate::digest;
 use crate::host_keys;
@@ -24,6 +24,7 @@ const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 pub fn to_host(ctx: &Ctx<'_>, mapper: &dyn Mapper, source: &VirtualObject) -> Verdict<HostObject> {
     let draft = draft(ctx, mapper, source);
     let mut result = mapper.to_host(ctx, source, draft.clone())?;
+    confine_names(mapper.spec(), source)?;
     host_keys::escape_selectors(&ctx.facts.policy.metadata.labels, mapper.spec(), &mut result);
     confine(ctx, mapper, &draft, &result)?;
     Ok(sign(mapper, result))

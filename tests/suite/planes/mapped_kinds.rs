@@ -67,7 +67,7 @@ fn an_ingress_brings_its_secrets_along_and_gets_its_address_back() -> Result<()>
         ensure!(text(&host, "/spec/tls/0/secretName") == name_of(&secret), "{host}");
         let users = both.arrives::<Secret>("users").await?;
         let named = text(&host, "/metadata/annotations/nginx.ingress.kubernetes.io~1auth-secret");
-        ensure!(named == name_of(&users), "{host}");
+        ensure!(named == format!("{}/{}", text(&host, "/metadata/namespace"), name_of(&users)), "{host}");
 
         let status = json!({"status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.7"}]}}});
         let api = both.host_api::<Ingress>();
