@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Who may read `/metrics` and `/plugins`, which are served beside `/livez` and `/readyz`. A change needs a restart of the pod.
+/// Who may read `/metrics`, `/plugins` and why `/readyz` is 503, which are served beside `/livez`. A change needs a restart of the
+/// pod.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Metrics {

@@ -1,5 +1,5 @@
 //! Serves the state of the syncer over HTTP: `/livez` and `/readyz` for probes, `/metrics` for collectors and
-//! `/plugins` for people. Tenants' pods reach the port, so the latter two have readers of their own.
+//! `/plugins` for people. Tenants' pods reach the port, so the latter two, and why it is not ready, have readers of their own.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -58,7 +58,10 @@ impl Unanswered {
     }
 }
 
-/// Serves until it is dropped: metrics and plugins to `readers`, health to everybody.
+/// Why it is not ready, to who may not read more: the reason may name objects of the host.
+const NOT_READY: &str = "not ready; the log says why, and so does this page through a forwarded port\n";
+
+/// Serves until it is dropped: metrics, plugins and reasons to `readers`, health to everybody.
 pub(super) async fn serve(
     listener: tokio::net::TcpListener,
     shared: Shared,
@@ -75,7 +78,7 @@ fn router(shared: Shared, readers: Readers) -> Router {
         .route_layer(from_fn_with_state(readers, only_readers));
     Router::new()
         .route("/livez", get(|| async { "ok\n" }))
-        .route("/readyz", get(ready))
+        .route("/readyz", get(move |client, shared| ready(readers, client, shared)))
         .merge(for_readers)
         .with_state(shared)
 }
@@ -98,13 +101,18 @@ pub(super) async fn listen(address: SocketAddr) -> std::io::Result<tokio::net::T
     tokio::net::TcpListener::bind(address).await
 }
 
-async fn ready(State(shared): State<Shared>) -> impl IntoResponse {
+async fn ready(
+    readers: Readers,
+    ConnectInfo(client): ConnectInfo<SocketAddr>,
+    State(shared): State<Shared>,
+) -> impl IntoResponse {
     let problem = match shared.health.get() {
         None => Some(shared.unanswered.problem()),
         Some(health) => health.problem().or_else(|| shared.plugins.awaited()),
     };
     match problem {
         None => (StatusCode::OK, "ok\n".to_owned()),
+        Some(_) if !readers.has(client) => (StatusCode::SERVICE_UNAVAILABLE, NOT_READY.to_owned()),
         Some(problem) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {problem}\n")),
     }
 }
@@ -142,6 +150,27 @@ mod tests {
         assert_eq!(unanswered.problem(), "the plugins are being loaded");
     }
 
+    /// The status and the body that a client at `address` gets.
+    async fn answer(readers: Readers, path: &str, address: [u8; 4]) -> (StatusCode, String) {
+        let mut request = Request::get(path).body(axum::body::Body::empty()).unwrap();
+        request.extensions_mut().insert(ConnectInfo(SocketAddr::from((address, 40_000))));
+        let answer = router(Shared::default(), readers).oneshot(request).await.unwrap();
+        let status = answer.status();
+        let body = axum::body::to_bytes(answer.into_body(), 4096).await.unwrap();
+        (status, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_pod_of_a_tenant_does_not_learn_why_the_syncer_is_not_ready() {
+        let said = answer(Readers::Loopback, "/readyz", [10, 1, 2, 3]).await;
+        assert_eq!(said, (StatusCode::SERVICE_UNAVAILABLE, NOT_READY.to_owned()));
+        for (readers, client) in [(Readers::Loopback, [127, 0, 0, 1]), (Readers::Anyone, [10, 1, 2, 3])] {
+            let (status, body) = answer(readers, "/readyz", client).await;
+            assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+            assert!(body.starts_with("not ready: no answer yet of the host API server"), "{body}");
+        }
+    }
+
     #[tokio::test]
     async fn a_pod_of_a_tenant_reads_health_and_neither_metrics_nor_plugins() {
         const POD: [u8; 4] = [10, 1, 2, 3];
@@ -153,10 +182,7 @@ mod tests {
             for (path, expected) in
                 [("/metrics", expected), ("/plugins", expected), ("/livez", StatusCode::OK)]
             {
-                let mut request = Request::get(path).body(axum::body::Body::empty()).unwrap();
-                request.extensions_mut().insert(ConnectInfo(SocketAddr::from((client, 40_000))));
-                let answer = router(Shared::default(), readers).oneshot(request).await.unwrap();
-                assert_eq!(answer.status(), expected, "{path} for {client:?}");
+                assert_eq!(answer(readers, path, client).await.0, expected, "{path} for {client:?}");
             }
         }
     }
