@@ -9,10 +9,11 @@ FROM ${RUST} AS build-weft
 ENV RUSTUP_TOOLCHAIN=1.95.0
 WORKDIR /source
 COPY . .
-# With its copy of the C library inside; a target is named so that build scripts and macros are built without it. Paths
-# get the names that `cargo image` gives them, and C code that names the time of its build gets none.
+# With its copy of the C library inside, and a short list of addresses to relocate; a target is named so that build
+# scripts and macros are built without these. Paths get the names that `cargo image` gives them, and C code that names the
+# time of its build gets none.
 RUN target=$(rustc --version --verbose | sed -n 's/^host: //p') \
-    && SOURCE_DATE_EPOCH=0 RUSTFLAGS="-C target-feature=+crt-static --remap-path-prefix=${CARGO_HOME:?}=/cargo --remap-path-prefix=/source/target=/target" \
+    && SOURCE_DATE_EPOCH=0 RUSTFLAGS="-C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs --remap-path-prefix=${CARGO_HOME:?}=/cargo --remap-path-prefix=/source/target=/target" \
         cargo build --locked --release --package weft --bin weft --target "$target" \
     && cp "target/$target/release/weft" /weft
 

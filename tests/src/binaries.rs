@@ -125,18 +125,16 @@ fn ready(variable: &str, binary: PathBuf) -> Result<PathBuf> {
 }
 
 /// The syncer, built in this workspace's target folder.
-pub async fn weft(release: bool) -> Result<PathBuf> {
+pub async fn weft() -> Result<PathBuf> {
     if let Some(binary) = std::env::var_os(READY_WEFT) {
         return Ok(PathBuf::from(binary));
     }
     let mut command = cargo::command();
     command
         .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .args(["build", "--package", "weft", "--bin", "weft"])
-        .args(["--message-format", "json-render-diagnostics"])
-        // With this package beside it, so that both are built from the same dependencies; but what is
-        // measured is built as it is shipped.
-        .args(if release { ["--release", "--quiet"] } else { ["--package", "weft-tests"] });
+        // With this package beside it, so that both are built from the same dependencies.
+        .args(["build", "--package", "weft", "--bin", "weft", "--package", "weft-tests"])
+        .args(["--message-format", "json-render-diagnostics"]);
     let mut build = Build::start(command.stdout(Stdio::piped())).context("failed to run cargo")?;
     let mut output = String::new();
     build.0.stdout.take().context("cargo has no output")?.read_to_string(&mut output).await?;

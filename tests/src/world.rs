@@ -41,7 +41,7 @@ impl Options {
     pub async fn build() -> Result<Self> {
         Ok(Self {
             programs: Programs::build().await?,
-            weft: binaries::weft(false).await?,
+            weft: binaries::weft().await?,
             nodes: NODES,
             cluster: "my-vcluster".to_owned(),
             namespace: "team-a".to_owned(),

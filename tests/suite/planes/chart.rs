@@ -76,7 +76,7 @@ fn cases() -> Vec<(&'static str, Value)> {
 #[test]
 fn the_chart_gives_a_syncer_what_the_program_says_it_needs() -> Result<()> {
     in_runtime(async {
-        let (helm, weft) = (modules::program(Program::Helm4).await?, binaries::weft(false).await?);
+        let (helm, weft) = (modules::program(Program::Helm4).await?, binaries::weft().await?);
         let dir = tempfile::tempdir()?;
         for (about, values) in cases() {
             let compared = compare(&helm, &weft, dir.path(), &values).await;

@@ -20,7 +20,7 @@ async fn refusal_of(config: &Value) -> Result<String> {
     fs::write(&path, config.to_string())?;
     fs::write(scratch.path().join("empty.kubeconfig"), "{}")?;
     fs::write(scratch.path().join("broken.kubeconfig"), "clusters: [")?;
-    let weft = binaries::weft(false).await?;
+    let weft = binaries::weft().await?;
     let mut command = Command::new(weft);
     command.current_dir(scratch.path()).args(["syncer", "--config"]).arg(&path).kill_on_drop(true);
     let output = command.env_remove("KUBERNETES_SERVICE_HOST").env_remove("KUBECONFIG").output().await?;

@@ -67,7 +67,7 @@ impl Launched {
             "spec": {"ipFamilyPolicy": "PreferDualStack", "ports": [{"port": 443, "targetPort": 6443}]},
         });
         create(&Api::<Service>::namespaced(client, NAMESPACE), service).await?;
-        let weft = binaries::weft(false).await?;
+        let weft = binaries::weft().await?;
         let [api, controllers, health] = [Port::reserve()?, Port::reserve()?, Port::reserve()?];
         let launched = Self { host, weft, api, controllers, health, running: Vec::new(), scratch };
         launched.write_config()?;

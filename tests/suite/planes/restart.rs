@@ -42,7 +42,7 @@ impl Stage {
     async fn start() -> Result<Self> {
         let scratch = Scratch::new()?;
         let dir = scratch.path();
-        let (programs, weft) = (Programs::build().await?, binaries::weft(false).await?);
+        let (programs, weft) = (Programs::build().await?, binaries::weft().await?);
         let options = tenant::Options {
             cluster: "my-vcluster".to_owned(),
             namespace: "team-a".to_owned(),

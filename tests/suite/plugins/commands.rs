@@ -19,7 +19,7 @@ struct Desk {
 impl Desk {
     fn new() -> Result<Self> {
         let (component, weft) = in_runtime(async {
-            Ok((rust::example("rust-team-label").await?, binaries::weft(false).await?))
+            Ok((rust::example("rust-team-label").await?, binaries::weft().await?))
         })?;
         let folder = tempfile::tempdir()?;
         fs::write(folder.path().join("team-label.wasm"), component)?;

@@ -30,7 +30,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
 use weft_tests::arguments::arguments;
-use weft_tests::binaries::{self, Programs};
+use weft_tests::binaries::{Programs, statics};
 
 use crate::bench::{Bench, Binaries};
 use crate::report::{Report, say};
@@ -129,8 +129,8 @@ async fn measure(arguments: &Arguments) -> Result<Report> {
         storage::measure(&programs, &mut report).await?;
         return Ok(report);
     }
-    say("building the release syncer");
-    let binaries = Binaries { programs, weft: binaries::weft(true).await? };
+    say("building the syncer as it is shipped");
+    let binaries = Binaries { programs, weft: statics::weft().await? };
     report.note(format!("load of the machine before the start: {}", usage::load()));
     if arguments.what == What::Plugins {
         of_plugins(arguments, &binaries, &mut report).await?;
