@@ -10,6 +10,8 @@
 #[expect(dead_code, reason = "shared with the golden files and the laws, which use more of it")]
 #[path = "support/cases.rs"]
 mod cases;
+#[path = "support/guarded.rs"]
+mod guarded;
 #[expect(dead_code, reason = "shared with the laws of the guard, which use more of it")]
 #[path = "support/lies.rs"]
 mod lies;
@@ -25,8 +27,9 @@ use weft_core::kinds::pod::Pod;
 use weft_core::mapper::Mapper;
 use weft_core::policy::Policy;
 
+use guarded::on_host;
 use lies::{Lie, behind, liar};
-use powers::{LISTS, of_baseline, of_choice, on_host, put, quiet_pod};
+use powers::{LISTS, of_baseline, of_choice, put, quiet_pod};
 
 /// Who asks for it.
 #[derive(Debug, Clone, Copy, PartialEq)]

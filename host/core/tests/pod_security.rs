@@ -4,6 +4,8 @@
 #[expect(dead_code, reason = "shared with the golden files and the laws, which use more of it")]
 #[path = "support/cases.rs"]
 mod cases;
+#[path = "support/guarded.rs"]
+mod guarded;
 #[path = "support/powers.rs"]
 mod powers;
 
@@ -15,9 +17,15 @@ use weft_core::policy::Policy;
 use weft_core::policy::patterns::Patterns;
 use weft_core::policy::pods::{PodPolicy, SecurityLevel, Taints};
 
-use powers::{LISTS, Power, of_baseline, of_choice, of_restricted, on_host, policy, put, quiet_pod};
+use guarded::on_host;
+use powers::{LISTS, Power, of_baseline, of_choice, of_restricted, put, quiet_pod};
 
 use SecurityLevel::{Baseline, Privileged, Restricted};
+
+/// The policy of this level and otherwise the default, or everything but the level.
+fn policy(level: SecurityLevel, base: PodPolicy) -> Policy {
+    Policy { pods: PodPolicy { security: level, ..base }, ..Policy::open() }
+}
 
 /// What the pod with `value` at `place` is refused for.
 fn refused(place: &str, value: &Value, policy: Policy) -> Option<(String, String)> {

@@ -61,6 +61,11 @@ impl Both {
         &self.namespace
     }
 
+    /// The host namespace of the virtual cluster.
+    pub(crate) fn host_namespace(&self) -> &str {
+        &self.host_namespace
+    }
+
     /// For what is in no namespace of the virtual cluster.
     pub(crate) fn virtual_client(&self) -> Client {
         self.virtual_client.clone()

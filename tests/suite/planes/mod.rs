@@ -12,6 +12,7 @@ mod controllers;
 mod endpoints;
 mod events;
 mod harness;
+mod hostile;
 mod identities;
 mod in_process;
 mod isolation;

@@ -1,15 +1,6 @@
 //! What a pod could do beyond running in its own box: each power with values that are harmless and values that are not.
 
 use serde_json::{Value, json};
-use weft_core::context::{Ctx, Facts};
-use weft_core::mapper::Mapper;
-use weft_core::object::{HostObject, VirtualObject};
-use weft_core::policy::Policy;
-use weft_core::policy::pods::{PodPolicy, SecurityLevel};
-use weft_core::translate;
-use weft_core::verdict::Verdict;
-
-use crate::cases::World;
 
 pub(crate) const LISTS: [&str; 3] =
     ["/spec/containers/0", "/spec/initContainers/0", "/spec/ephemeralContainers/0"];
@@ -315,26 +306,13 @@ pub(crate) fn quiet_pod() -> Value {
 }
 
 /// Puts `value` where `pointer` leads, and objects on the way to it where there is nothing.
-pub(crate) fn put(pod: &mut Value, pointer: &str, value: &Value) {
-    let mut slot = pod;
+pub(crate) fn put(object: &mut Value, pointer: &str, value: &Value) {
+    let mut slot = object;
     for segment in pointer.split('/').skip(1) {
         slot = match segment.parse::<usize>() {
             Ok(index) => &mut slot[index],
-            Err(_) => &mut slot[segment],
+            Err(_) => &mut slot[segment.replace("~1", "/")],
         };
     }
     *slot = value.clone();
-}
-
-/// The policy of this level and otherwise the default, or everything but the level.
-pub(crate) fn policy(level: SecurityLevel, base: PodPolicy) -> Policy {
-    Policy { pods: PodPolicy { security: level, ..base }, ..Policy::open() }
-}
-
-/// What `mapper` makes of the pod under the policy.
-pub(crate) fn on_host(mapper: &dyn Mapper, pod: &Value, policy: Policy) -> Verdict<HostObject> {
-    let (world, source) = (World::new(Vec::new()), pod.clone());
-    let source = VirtualObject::from_json(source).expect("a pod is an object");
-    let facts = Facts { policy, ..world.ctx().facts.clone() };
-    translate::to_host(&Ctx { facts: &facts, ..world.ctx() }, mapper, &source)
 }
