@@ -11,5 +11,6 @@ mod loading;
 mod lookups;
 mod parity;
 mod planes;
+mod printing;
 pub(crate) mod unloadable;
 mod verdicts;
