@@ -11,6 +11,7 @@ mod convert;
 pub(crate) mod files;
 pub mod generation;
 mod imports;
+mod log_lines;
 pub mod manager;
 pub mod metrics;
 mod printed;

@@ -2,11 +2,9 @@
 //! the interface.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
-use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 use weft_core::context::Lookup;
 use weft_core::names::Names;
@@ -14,10 +12,10 @@ use weft_core::object::{Fields, Kind, Object, VirtualName};
 use weft_core::paths;
 use weft_core::text::{one_line, truncate};
 
-use crate::bucket::Bucket;
 use crate::config::grants::Side;
 use crate::plugin::bindings::weft::mapping::{log, lookup, names, types};
 use crate::plugin::convert;
+use crate::plugin::log_lines::Lines;
 use crate::plugin::printed::Printed;
 use crate::registry::descriptor::LookupPermission;
 
@@ -51,10 +49,6 @@ pub(super) struct Imports {
     knows_secrets: bool,
 }
 
-/// A bound on what the calls of one plugin write to the log.
-#[derive(Clone)]
-pub(super) struct Lines(Arc<Mutex<Bucket>>);
-
 /// Where reads are answered from.
 enum Source {
     Closed,
@@ -70,17 +64,6 @@ pub(super) struct Read {
     pub query: String,
     /// What was answered, as JSON; none where there was nothing.
     pub answer: Option<String>,
-}
-
-impl Lines {
-    /// So many lines at once, and so many more a second.
-    pub(super) fn per_second(lines: u32) -> Self {
-        Self(Arc::new(Mutex::new(Bucket::new(lines, Duration::from_secs(1) / lines.max(1)))))
-    }
-
-    fn has_room(&self) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take(Instant::now())
-    }
 }
 
 impl Imports {
@@ -152,6 +135,17 @@ impl Imports {
     pub(super) fn end_printing(&mut self) {
         if let Some(line) = self.printed.left() {
             log::Host::write(self, log::Level::Error, line, Vec::new());
+        }
+        if self.printed.has_left_out() {
+            self.note_what_is_left_out();
+        }
+    }
+
+    /// A reader of the log must not take what is there for all that was written.
+    fn note_what_is_left_out(&self) {
+        if let Some(note) = self.lines.note() {
+            let (plugin, about) = (&*self.plugin, self.about.as_str());
+            warn!(target: "weft::plugin::guest", plugin, about, "{note}");
         }
     }
 
@@ -289,7 +283,7 @@ impl log::Host for Imports {
             self.last_words = Some(truncate(&line, 512).to_owned());
         }
         if !self.lines.has_room() {
-            return;
+            return self.note_what_is_left_out();
         }
         let (plugin, about) = (&*self.plugin, self.about.as_str());
         match level {

@@ -1,7 +1,7 @@
 //! What a call writes to its stubbed standard streams, as lines for the log.
 //!
 //! A stream takes all that it is given, as `check-write` promises, and each byte costs the same. Of what one call prints
-//! beyond some lines only the last line of each write goes on, which is where a panic's message stands.
+//! beyond some lines only the last line of each write goes on, which is where a panic's message stands; the log says so.
 
 /// Bytes of one line; longer ones are broken.
 const LINE: usize = 4096;
@@ -14,6 +14,7 @@ pub(super) struct Printed {
     /// The line that is not at its end.
     begun: Vec<u8>,
     lines: usize,
+    has_left_out: bool,
 }
 
 impl Printed {
@@ -40,6 +41,11 @@ impl Printed {
         lines
     }
 
+    /// Whether something was taken that no line has.
+    pub(super) fn has_left_out(&self) -> bool {
+        self.has_left_out
+    }
+
     /// The last line that `rest` ends, without a look at the others.
     fn last(&mut self, rest: &[u8]) -> Option<String> {
         let Some(end) = memchr::memrchr(b'\n', rest) else {
@@ -49,6 +55,7 @@ impl Printed {
         let (ended, next) = rest.split_at(end);
         match memchr::memrchr(b'\n', ended) {
             Some(start) => {
+                self.has_left_out = true;
                 self.begun.clear();
                 self.begin(ended.split_at(start + 1).1);
             }
@@ -62,6 +69,7 @@ impl Printed {
     /// Keeps the beginning of a line that is not looked at byte by byte.
     fn begin(&mut self, bytes: &[u8]) {
         let room = LINE.saturating_sub(self.begun.len());
+        self.has_left_out |= bytes.len() > room;
         self.begun.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
     }
 
@@ -110,6 +118,18 @@ mod tests {
             assert!(lines.len() >= 3 && lines.iter().all(|line| line.len() <= LINE), "{letter}");
             assert_eq!(lines.concat(), text);
         }
+    }
+
+    #[test]
+    fn what_no_line_has_is_known_to_be_left_out() {
+        let has_left_out = |beyond: &[u8]| {
+            let mut printed = Printed::default();
+            assert_eq!(printed.add("again\n".repeat(LINES).as_bytes()).len(), LINES);
+            printed.add(beyond);
+            printed.has_left_out()
+        };
+        assert!(!has_left_out(b"") && !has_left_out(b"a\nb"));
+        assert!(has_left_out(b"a\nb\n") && has_left_out(&[b'x'; LINE + 1]));
     }
 
     #[test]

@@ -24,12 +24,15 @@ use crate::plugin::wasi_stubs;
 const TICK: Duration = Duration::from_millis(10);
 /// Stack of a call.
 const STACK: usize = 512 * 1024;
-/// What a call may hand to the host in all: an object of the largest size that etcd takes, a few times.
+/// What a guest may hand to the host at a time: an object of the largest size that etcd takes, a few times.
 const HANDED_OVER: usize = 8 * 1024 * 1024;
 /// Entries of one table; Python needs a few thousand.
 const TABLE: usize = 200_000;
 /// Core instances, memories and tables of one component; Python has many core modules.
 const PARTS: usize = 100;
+/// Resources that a call may hold at once, of those that the host keeps the list of. No mapping has any; a runtime with
+/// WASI has a few streams.
+const HANDLES: usize = 10_000;
 /// Machine code of one component, which stays in memory while it is loaded; a whole Python has 35 MiB.
 const IMAGE: usize = 128 * 1024 * 1024;
 
@@ -37,7 +40,6 @@ const IMAGE: usize = 128 * 1024 * 1024;
 pub struct Sandbox {
     engine: Engine,
     bare: Linker<Inside>,
-    with_wasi_stubs: Linker<Inside>,
     stop: Arc<AtomicBool>,
     workplace: Workplace,
     compiled: Option<compiled::Folder>,
@@ -135,11 +137,9 @@ impl Sandbox {
             &mut inside.imports
         })
         .map_err(Error::Engine)?;
-        let mut with_wasi_stubs = bare.clone();
-        wasi_stubs::add_to_linker(&mut with_wasi_stubs).map_err(Error::Engine)?;
         let stop = Arc::new(AtomicBool::new(false));
         tick(&engine, stop.clone()).map_err(|error| Error::Engine(error.into()))?;
-        Ok(Self { engine, bare, with_wasi_stubs, stop, workplace, compiled })
+        Ok(Self { engine, bare, stop, workplace, compiled })
     }
 
     /// The engine, to ask about types.
@@ -176,7 +176,10 @@ impl Sandbox {
     /// It imports something else, or does not export what a mapping plugin has to.
     pub fn prepare(&self, component: &Component, wasi: bool) -> Result<Prepared, Error> {
         let pre = if wasi {
-            let mut linker = self.with_wasi_stubs.clone();
+            let mut linker = self.bare.clone();
+            let imports = component.component_type();
+            let imports = imports.imports(&self.engine).map(|(name, _)| name);
+            wasi_stubs::add_to_linker(&mut linker, imports).map_err(Error::Link)?;
             // What has no answer traps; what is not offered at all was refused before.
             linker.define_unknown_imports_as_traps(component).map_err(Error::Link)?;
             linker.instantiate_pre(component)
@@ -202,6 +205,7 @@ impl Sandbox {
         let mut store = Store::new(&self.engine, Inside { imports, meter });
         store.limiter(|inside| &mut inside.meter);
         store.set_hostcall_fuel(HANDED_OVER);
+        store.set_max_component_handles(HANDLES);
         // The tick that is running counts as well, so one more is given.
         let ticks = limits.time.as_millis().div_ceil(TICK.as_millis()).saturating_add(1);
         store.set_epoch_deadline(u64::try_from(ticks).unwrap_or(u64::MAX));

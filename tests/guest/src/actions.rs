@@ -27,6 +27,7 @@ pub(crate) fn act(request: &Request, key: &str) -> Outcome {
             .or_else(|| conditions(action, &with))
             .or_else(|| reads(action, &with, request))
             .or_else(|| emits(action, &with))
+            .or_else(|| prints(action, &with))
             .unwrap_or_else(|| fail(&format!("there is no action {action:?}"))),
         None => apply(Edit::Unchanged),
     }
@@ -147,6 +148,26 @@ fn emits(action: &str, with: &str) -> Option<Outcome> {
         _ => return None,
     }
     Some(apply(Edit::Unchanged))
+}
+
+/// Prints, and says what came of it.
+#[cfg(feature = "worst")]
+fn prints(action: &str, with: &str) -> Option<Outcome> {
+    use crate::printing::print;
+    match action {
+        "print-and-merge" => {
+            print("print-flood", "");
+            Some(apply(Edit::Merge(with.to_owned())))
+        }
+        "print-secret" => print("print", &format!("{:?}", get("Secret", with))).map(|text| fail(&text)),
+        _ => print(action, with).map(|text| fail(&text)),
+    }
+}
+
+/// There is nothing to print to.
+#[cfg(not(feature = "worst"))]
+fn prints(_: &str, _: &str) -> Option<Outcome> {
+    None
 }
 
 fn get(kind_name: &str, name: &str) -> Result<Option<String>, lookup::LookupError> {

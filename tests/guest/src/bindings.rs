@@ -6,3 +6,9 @@ wit_bindgen::generate!({
     world: "mapping-plugin",
     pub_export_macro: true,
 });
+
+/// What the guest imports of WASI.
+#[cfg(feature = "worst")]
+pub(crate) mod printing {
+    wit_bindgen::generate!({ path: "wit", world: "printing", generate_all });
+}

@@ -1,10 +1,14 @@
 //! The descriptor of the component.
 
+use serde_json::{Value, json};
+
 use crate::bindings::exports::weft::mapping::plugin::Descriptor;
 use crate::bindings::weft::mapping::types::{
     Directions, Inputs, Kind, LookupPermission, Mapping, Role, Selection, Side,
 };
 
+/// The file of a plugin has its name.
+const NAME: &str = if cfg!(feature = "schema-spins") { "slow-schema" } else { "guest" };
 const SCHEMA: &str = r#"{"type": "object", "properties": {"configure": {"type": "string"}}}"#;
 
 pub(crate) fn describe() -> Descriptor {
@@ -21,16 +25,36 @@ pub(crate) fn describe() -> Descriptor {
     if cfg!(feature = "wants-too-much") {
         mappings.push(mapping(kind("rbac.authorization.k8s.io", "ClusterRole"), "clusterroles", "/rules"));
     }
+    if cfg!(feature = "worst") {
+        let slices = kind("discovery.k8s.io", "EndpointSlice");
+        mappings.push(mapping(kind("", "Secret"), "secrets", "/type"));
+        mappings.push(mapping(slices, "endpointslices", "/endpoints"));
+        mappings.push(mapping(kind("", "PersistentVolumeClaim"), "persistentvolumeclaims", "/spec"));
+    }
     Descriptor {
-        name: "guest".to_owned(),
+        name: NAME.to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         summary: "misbehaves\u{1b}[31m on request".to_owned(),
         mappings,
         lookups: vec![lookup("Secret", "secrets"), lookup("Service", "services")],
-        settings_schema: Some(SCHEMA.to_owned()),
+        settings_schema: Some(schema()),
         uses_time: false,
         extra: Vec::new(),
     }
+}
+
+fn schema() -> String {
+    if cfg!(feature = "schema-spins") { levels(60).to_string() } else { SCHEMA.to_owned() }
+}
+
+/// Each level asks for the next one twice, and in the end it is refused: all ways are tried.
+fn levels(number: usize) -> Value {
+    let name = |level: usize| format!("l{level}");
+    let next = |level: usize| json!({"$ref": format!("#/$defs/l{}", level + 1)});
+    let level = |level: usize| (name(level), json!({"anyOf": [next(level), next(level)]}));
+    let end = (name(number), json!({"type": "integer"}));
+    let levels: serde_json::Map<String, Value> = (0..number).map(level).chain([end]).collect();
+    json!({"$ref": "#/$defs/l0", "$defs": levels})
 }
 
 pub(crate) fn kind(group: &str, name: &str) -> Kind {

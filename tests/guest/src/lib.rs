@@ -8,6 +8,8 @@ mod actions;
 mod bindings;
 mod describe;
 mod exhaust;
+#[cfg(feature = "worst")]
+mod printing;
 
 use bindings::exports::weft::mapping::mapper::{self, Outcome, Request};
 use bindings::exports::weft::mapping::plugin::{self, Descriptor, Problem};

@@ -13,8 +13,12 @@ use crate::guests::rust;
 pub enum Guest {
     /// It does what annotations of objects say.
     Obedient,
+    /// The same; it maps more kinds, and imports WASI to print with.
+    Worst,
     /// Its descriptor requests a kind that no plugin may map.
     Greedy,
+    /// Its settings have a schema that no validator comes to an end with.
+    SlowSchema,
     /// `describe` never ends.
     SpinsAtOnce,
     /// `describe` traps.
@@ -26,7 +30,9 @@ impl Guest {
     fn feature(self) -> Option<&'static str> {
         match self {
             Self::Obedient => None,
+            Self::Worst => Some("worst"),
             Self::Greedy => Some("wants-too-much"),
+            Self::SlowSchema => Some("schema-spins"),
             Self::SpinsAtOnce => Some("describe-spins"),
             Self::TrapsAtOnce => Some("describe-traps"),
         }

@@ -33,9 +33,19 @@ impl Bench {
 
     /// The guest with this entry of the configuration.
     pub(super) fn with(entry: Value) -> Result<Self> {
+        Self::of(Guest::Obedient, entry)
+    }
+
+    /// The guest that maps more kinds, and can print.
+    pub(super) fn worst() -> Result<Self> {
+        let limits = json!({"milliseconds": 10_000, "mebibytes": 64});
+        Self::of(Guest::Worst, json!({"wasi": true, "limits": limits}))
+    }
+
+    fn of(guest: Guest, entry: Value) -> Result<Self> {
         let entry: Entry = serde_json::from_value(entry)?;
         let mut workbench = Workbench::new(Some(&guests::compiled()?), &[])?;
-        workbench.load(&component(Guest::Obedient)?, Some(entry))?;
+        workbench.load(&component(guest)?, Some(entry))?;
         Ok(Self { workbench, surroundings: surroundings()? })
     }
 

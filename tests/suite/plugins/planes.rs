@@ -11,33 +11,10 @@ use weft_tests::tenant::Tenant;
 use weft_tests::world::World;
 
 use super::bench::{PLANTED, PLANTED_IN_BASE_64, ensure_plain};
-use crate::planes::place::{Place, patch, pod, with};
+use crate::planes::place::{Kind, Place, patch, pod, with};
 
 /// Longest pause of a plugin after a few failures, and of an object after a failure.
-const HEALED: std::time::Duration = std::time::Duration::from_secs(90);
-
-/// An action, its argument, and the reason of the event.
-const ACTIONS: &[(&str, &str, &str)] = &[
-    ("spin", "", "PluginTimeout"),
-    ("grow", "", "PluginMemory"),
-    ("panic", "", "PluginTrapped"),
-    ("deep-recursion", "", "PluginTrapped"),
-    ("huge-answer", "", "PluginTrapped"),
-    ("not-json", "", "PluginEditUnreadable"),
-    ("patch-bomb", "", "PluginEditTooLarge"),
-    ("byte-bomb", "", "PluginEditTooLarge"),
-    ("value-bomb", "", "PluginEditTooLarge"),
-    ("shift-bomb", "", "PluginEditTooLarge"),
-    ("merge", r#"{"metadata":{"namespace":"kube-system"}}"#, "PluginRefused"),
-    ("merge", r#"{"spec":{"hostNetwork":true}}"#, "PluginRefused"),
-    ("merge", r#"{"spec":{"imagePullSecrets":[{"name":"vc-my-vcluster"}]}}"#, "PluginRefused"),
-    ("merge", r#"{"metadata":{"labels":{"weft.dev/cluster":"other"}}}"#, "PluginRefused"),
-    ("log-secret", "db", "Requested"),
-    ("panic-secret", "db", "PluginTrapped"),
-    ("ugly", "", "Sync2J0owned31mfakelineRefusedRefusedRefusedRefusedRefusedRefuse"),
-];
-/// So many failures in a row do not pause the plugin yet.
-const AT_ONCE: usize = 4;
+pub(super) const HEALED: std::time::Duration = std::time::Duration::from_secs(90);
 
 /// A tenant whose syncer has the guest.
 pub(super) async fn with_guest(
@@ -55,9 +32,21 @@ pub(super) async fn with_guest(
 /// A tenant whose syncer has the guest, and one of its namespaces.
 async fn tenant_with_guest(world: &World, namespace: &str, entry: Value) -> Result<(Tenant, Place)> {
     let tenant = with_guest(world, "guarded", &format!("{namespace}-guarded"), &entry).await?;
-    let place = Place::fresh(&tenant, "shop").await?;
-    place.create::<Secret>(json!({"metadata": {"name": "db"}, "stringData": {"password": PLANTED}})).await?;
+    let place = plant(&tenant).await?;
     Ok((tenant, place))
+}
+
+/// A namespace of the tenant, with a Secret that must not be seen elsewhere.
+pub(super) async fn plant(tenant: &Tenant) -> Result<Place> {
+    let place = Place::fresh(tenant, "shop").await?;
+    place.create::<Secret>(json!({"metadata": {"name": "db"}, "stringData": {"password": PLANTED}})).await?;
+    Ok(place)
+}
+
+/// A pod that uses a Secret.
+pub(super) fn taking(name: &str, secret: &str) -> Value {
+    let sources = json!([{"secretRef": {"name": secret}}]);
+    pod(name, json!({"containers": [{"name": "main", "image": "nginx:1", "envFrom": sources}]}))
 }
 
 /// A pod whose annotations request an action.
@@ -71,7 +60,7 @@ pub(super) fn actions(action: &str, given: &str) -> Value {
 }
 
 /// A Service, and a pod that requests no action.
-async fn ensure_others_are_synced(place: &Place, name: &str) -> Result<()> {
+pub(super) async fn ensure_others_are_synced(place: &Place, name: &str) -> Result<()> {
     let ports = json!({"selector": {"app": name}, "ports": [{"port": 80}]});
     place.create::<Service>(json!({"metadata": {"name": name}, "spec": ports})).await?;
     place.create::<Pod>(pod(name, json!({}))).await?;
@@ -84,28 +73,14 @@ async fn ensure_others_are_synced(place: &Place, name: &str) -> Result<()> {
     Ok(())
 }
 
-async fn ensure_not_on_the_host(place: &Place, name: &str) -> Result<()> {
-    let there = place.on_host::<Pod>().get_opt(&place.host_name(name)).await?;
-    ensure!(there.is_none(), "the pod {name} is on the host: {there:#?}");
-    Ok(())
-}
-
-/// What a syncer may take, whatever its plugins do.
-const MOST: u64 = 200 * 1024;
-
-/// Fails if the syncer has had more memory than it may (Linux: proc(5), `VmHWM`, in KiB).
-#[expect(clippy::print_stdout, reason = "what it had is wanted also where the test passes")]
-fn ensure_small(tenant: &Tenant) -> Result<()> {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", tenant.syncer()?.pid()))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("it has a peak")?;
-    let most: u64 = line.trim().trim_end_matches(" kB").parse()?;
-    println!("through it all, the syncer had {} MiB at most", most / 1024);
-    ensure!(most < MOST, "the syncer had {} MiB", most / 1024);
+pub(super) async fn ensure_not_on_the_host<K: Kind>(place: &Place, name: &str) -> Result<()> {
+    let there = place.on_host::<K>().get_opt(&place.host_name(name)).await?;
+    ensure!(there.is_none(), "{name} is on the host: {there:#?}");
     Ok(())
 }
 
 /// The syncer is ready, and neither its log nor an event has secrets or control characters.
-async fn ensure_healthy(tenant: &Tenant, place: &Place) -> Result<()> {
+pub(super) async fn ensure_healthy(tenant: &Tenant, place: &Place) -> Result<()> {
     tenant.probe("/readyz").await?;
     let log = std::fs::read_to_string(tenant.syncer_log())?;
     for secret in [PLANTED, PLANTED_IN_BASE_64] {
@@ -119,40 +94,11 @@ async fn ensure_healthy(tenant: &Tenant, place: &Place) -> Result<()> {
 }
 
 #[test]
-fn a_plugin_that_fails_for_some_objects_does_not_affect_others() -> Result<()> {
-    in_shared_world(async |world, namespace| {
-        // With `deny`, a failure is not retried, so that the plugin does not fail all the time.
-        // Memory must run out before time, even on a busy machine.
-        let limits = json!({"milliseconds": 3000, "mebibytes": 64});
-        let entry = json!({"onFailure": "deny", "limits": limits});
-        let (tenant, place) = tenant_with_guest(world, namespace, entry).await?;
-        for (turn, actions) in ACTIONS.chunks(AT_ONCE).enumerate() {
-            let pods: Vec<_> = (0..).map(|at| format!("bad-{turn}-{at}")).zip(actions).collect();
-            for (name, (action, given, _)) in &pods {
-                place.create::<Pod>(doing(name, action, given)).await?;
-            }
-            for (name, (action, _, reason)) in &pods {
-                // Events beyond the rate limit are emitted half a minute later.
-                let event = eventually(action, HEALED, async || place.event(name, reason).await);
-                let event = event.await.context(*action)?;
-                ensure!(event.type_.as_deref() == Some("Warning"), "{action}: {event:?}");
-                ensure_not_on_the_host(&place, name).await?;
-            }
-            ensure_others_are_synced(&place, &format!("good-{turn}")).await?;
-        }
-        ensure_small(&tenant)?;
-        ensure_healthy(&tenant, &place).await
-    })
-}
-
-#[test]
 fn a_plugin_that_spins_does_not_delay_other_kinds() -> Result<()> {
     in_shared_world(async |world, namespace| {
         let slow = json!({"limits": {"milliseconds": 2000, "mebibytes": 64}});
         let (tenant, place) = tenant_with_guest(world, namespace, slow).await?;
-        let sources = json!([{"secretRef": {"name": "db"}}]);
-        let containers = json!([{"name": "main", "image": "nginx:1", "envFrom": sources}]);
-        place.run(pod("first", json!({"containers": containers}))).await?;
+        place.run(taking("first", "db")).await?;
         let spinning: Vec<String> = (0..20).map(|number| format!("spins-{number}")).collect();
         for name in &spinning {
             place.create::<Pod>(doing(name, "spin", "")).await?;
@@ -170,7 +116,7 @@ fn a_plugin_that_spins_does_not_delay_other_kinds() -> Result<()> {
         })
         .await?;
         for name in &spinning {
-            ensure_not_on_the_host(&place, name).await?;
+            ensure_not_on_the_host::<Pod>(&place, name).await?;
         }
         ensure_healthy(&tenant, &place).await
     })
