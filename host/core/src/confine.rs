@@ -65,8 +65,8 @@ pub fn confine_content(ctx: &Ctx<'_>, spec: &KindSpec, result: &HostObject) -> V
             "it must select pods of this virtual cluster only: the host namespace may hold others".to_owned(),
         ));
     }
-    metadata::judge(ctx, &spec.resource, result)?;
     content::judge(ctx, &spec.resource, result)?;
+    metadata::judge(ctx, &spec.resource, result)?;
     fields::judge(&spec.resource, result)
 }
 

@@ -23,7 +23,7 @@ use weft_tests::eventually::eventually;
 use weft_tests::shared::in_shared_world;
 use weft_tests::tenant::Tenant;
 
-use self::asked::{Asked, BESIDE, CLUSTER, Own, RUNTIME_CLASS, SHOP};
+use self::asked::{Asked, BESIDE, CLUSTER, Own, RUNTIME_CLASS, SHOP, STORAGE_CLASS};
 use self::seen::{Accepted, Outcome, Seen, kinds};
 use super::both::Both;
 use super::place::{Place, pod};
@@ -39,8 +39,9 @@ const MANY: usize = 100;
 #[expect(clippy::print_stdout, reason = "what was tried is part of the result")]
 fn nothing_that_a_hostile_tenant_asks_for_reaches_the_host() -> Result<()> {
     in_shared_world(async |world, _| {
-        // Its operator allows nothing more than by default.
-        let tenant = world.another_tenant(CLUSTER, "hostile", &json!({})).await?;
+        // Its operator allows nothing more than by default, but the class that a virtual API server gives to claims.
+        let allowed = json!({"claims": {"storageClasses": [STORAGE_CLASS]}});
+        let tenant = world.another_tenant(CLUSTER, "hostile", &allowed).await?;
         let (both, own) = settle(&tenant).await?;
         let all = asked::hostile(&own);
         let tried = all.len();

@@ -18,9 +18,8 @@ struct Desk {
 
 impl Desk {
     fn new() -> Result<Self> {
-        let (component, weft) = in_runtime(async {
-            Ok((rust::example("rust-team-label").await?, binaries::weft().await?))
-        })?;
+        let (component, weft) =
+            in_runtime(async { Ok((rust::example("rust-team-label").await?, binaries::weft().await?)) })?;
         let folder = tempfile::tempdir()?;
         fs::write(folder.path().join("team-label.wasm"), component)?;
         fs::write(folder.path().join("pod.yaml"), "{apiVersion: v1, kind: Pod, metadata: {name: a}}")?;
