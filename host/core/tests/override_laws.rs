@@ -18,6 +18,7 @@ use weft_core::chain::Chain;
 use weft_core::mapper::Mapper;
 use weft_core::object::{HostObject, Object, ResourceType};
 use weft_core::paths;
+use weft_core::policy::metadata::MetadataPolicy;
 use weft_core::translate;
 use weft_core::verdict::{By, Hold, Verdict};
 
@@ -225,6 +226,24 @@ fn a_kind_that_an_extension_adds_is_judged_by_what_kubernetes_makes_of_it() {
         let source = Object::from_json(good.into_json()).expect("is an object");
         let verdict = translate::to_host(&World::new(Vec::new()).ctx(), &chain, &source);
         assert_eq!(refused_field(verdict, "liar"), field, "{title} {at}");
+    }
+}
+
+#[test]
+fn what_no_setting_can_allow_is_refused_without_the_advice_of_one() {
+    let mut closed = World::new(Vec::new());
+    closed.facts.policy.metadata = MetadataPolicy::default();
+    let of_annotations = |harm: &Harm| harm.at.starts_with("/metadata/annotations/");
+    let harms: Vec<Harm> = harms().into_iter().filter(of_annotations).collect();
+    assert!(harms.len() > 1, "there are few");
+    for Harm { case: title, at, value, field } in harms {
+        let case = cases::all().iter().find(|case| case.title == title).expect("there is such a case");
+        let chain = behind(case.mapper.clone(), edit(at, &value), root(at));
+        let Err(Hold::Fail(problem)) = translate::to_host(&closed.ctx(), &chain, &case.source) else {
+            panic!("{title} {at} is not refused");
+        };
+        assert_eq!(problem.field.as_deref(), Some(field), "{title} {at}");
+        assert!(!problem.why.contains("allow"), "{title} {at}: {}", problem.why);
     }
 }
 
