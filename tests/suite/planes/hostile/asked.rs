@@ -19,7 +19,7 @@ pub(super) const RUNTIME_CLASS: &str = "kata";
 /// Where ephemeral containers are in a pod.
 const EPHEMERAL: &str = "ephemeralContainers";
 /// A class of the planes' storage.
-const STORAGE_CLASS: &str = "standard";
+pub(super) const STORAGE_CLASS: &str = "standard";
 /// Names in which the parts of host names could be found, for each of the two namespaces.
 const NAMES: [(&str, &[&str]); 2] = [
     (SHOP, &["a-x-b", "a-x-x-b", "a-x", "x", "x-a", "x-x-x", "a.x-x-x.b", "a-x-shop-x-hostile"]),
