@@ -40,7 +40,7 @@ use crate::spinners::Spinners;
 const LOOP_PODS: u32 = 200;
 const COUNTED_PODS: u32 = 100;
 
-/// Measures the release build of the syncer on control planes of its own.
+/// Measures the syncer as it is shipped on control planes of its own.
 #[derive(Debug, Parser)]
 struct Arguments {
     /// What is measured: the syncer, what plugins cost, what each store bears, a large cluster, or how one is created.
