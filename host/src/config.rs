@@ -354,6 +354,15 @@ mod tests {
     }
 
     #[test]
+    fn a_place_to_write_begins_with_a_slash() {
+        let error = parse(
+            "cluster: {name: a, namespace: b}\nplugins: {folder: p, load: {x: {writes: {v1/Pod: [spec/volumes]}}}}",
+        );
+        let text = error.unwrap_err().to_string();
+        assert!(text.contains("x: \"spec/volumes\" in `writes` must begin with '/'"), "{text}");
+    }
+
+    #[test]
     fn what_cannot_be_read_is_reported_once_in_one_line() {
         let error = parse("cluster: {name: a, namespace: b}\nmappings: [{kind: X}]").unwrap_err();
         let line = weft_core::causes::causes(&error);

@@ -92,10 +92,7 @@ pub fn confine_edit(before: &HostObject, after: &HostObject, writes: &[String]) 
     let open = ["/metadata/labels", "/metadata/annotations"].into_iter();
     let open: Vec<&str> = open.chain(writes.iter().map(String::as_str)).collect();
     if let Some(pointer) = changed_outside(before.fields(), after.fields(), &open) {
-        return Err(refuse(
-            &pointer,
-            "the mapping may not write it: it is not among its `host-writes`".to_owned(),
-        ));
+        return Err(not_declared(&pointer, "host-writes"));
     }
     if after.text("/kind") == Some("Pod")
         && let Some(pointer) = powers::added(before, after)
@@ -112,10 +109,7 @@ pub fn confine_edit(before: &HostObject, after: &HostObject, writes: &[String]) 
 pub fn confine_virtual_edit(before: &VirtualObject, after: &VirtualObject, writes: &[String]) -> Verdict<()> {
     let open: Vec<&str> = writes.iter().map(String::as_str).collect();
     if let Some(pointer) = changed_outside(before.fields(), after.fields(), &open) {
-        return Err(refuse(
-            &pointer,
-            "the mapping may not write it: it is not among its `virtual-writes`".to_owned(),
-        ));
+        return Err(not_declared(&pointer, "virtual-writes"));
     }
     if !conditions::of_plugins(before).eq(conditions::of_plugins(after)) {
         return Err(refuse(
@@ -134,11 +128,13 @@ fn changed_outside(before: &Fields, after: &Fields, open: &[&str]) -> Option<Str
             return None;
         }
         let inside = open.iter().any(|open| open.strip_prefix(at).is_some_and(|rest| rest.starts_with('/')));
+        // Whoever has to declare the place needs the field itself, not the object that holds it.
+        let are_both = before.is_some() && after.is_some();
         // A missing object is the same as an empty one on the way to a place that is open.
         let fields =
             |value: Option<&Value>| value.map_or(Some(Fields::new()), |value| value.as_object().cloned());
         match (fields(before), fields(after)) {
-            (Some(before), Some(after)) if inside => walk_fields(&before, &after, at, open),
+            (Some(before), Some(after)) if inside || are_both => walk_fields(&before, &after, at, open),
             _ => Some(at.to_owned()),
         }
     }
@@ -150,6 +146,14 @@ fn changed_outside(before: &Fields, after: &Fields, open: &[&str]) -> Option<Str
         })
     }
     walk_fields(before, after, "", open)
+}
+
+/// The refusal of what is written at `pointer` and is not in `list`.
+fn not_declared(pointer: &str, list: &str) -> Hold {
+    // Nobody can declare metadata.
+    let way_out =
+        if pointer.starts_with("/metadata") { "" } else { "; the plugin's descriptor has to list it there" };
+    refuse(pointer, format!("the mapping may not write it: it is not among its `{list}`{way_out}"))
 }
 
 /// The API checks labels and annotations; what it would misread is refused here.
@@ -281,7 +285,21 @@ pub fn field_name(pointer: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn a_change_that_is_not_declared_is_named_by_the_innermost_field() {
+        let fields = |spec: Value| Fields::from_iter([("spec".to_owned(), spec)]);
+        let before = fields(json!({"a": 1, "b": {"c": 1}}));
+        let found = |spec: Value, open: &[&str]| changed_outside(&before, &fields(spec), open);
+        assert_eq!(found(json!({"a": 1, "b": {"c": 2}}), &[]).as_deref(), Some("/spec/b/c"));
+        assert_eq!(found(json!({"a": 1, "b": {"c": 1}, "d": {"e": 1}}), &[]).as_deref(), Some("/spec/d"));
+        assert_eq!(found(json!({"a": 1}), &[]).as_deref(), Some("/spec/b"));
+        assert_eq!(found(json!({"a": 2, "b": {"c": 1}}), &["/spec/b"]).as_deref(), Some("/spec/a"));
+        assert_eq!(found(json!({"a": 1, "b": {"c": 2}}), &["/spec/b"]), None);
+    }
 
     #[test]
     fn a_pointer_reads_like_a_kubernetes_field() {

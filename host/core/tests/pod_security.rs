@@ -60,7 +60,7 @@ fn each_control_of_baseline_refuses_by_its_field_and_lets_harmless_values_pass()
             }
             let (field, why) = found.unwrap_or_else(|| panic!("{place} {value} passes at {strict}"));
             assert!(field.starts_with(&field_name(place)), "{place} {value} is refused at {field}");
-            assert!(why.contains("pods.security") || why.contains("belongs here"), "{why}");
+            assert!(why.contains("pods.security: privileged") || why.contains("belongs here"), "{why}");
         }
         // A value of another shape than the API's is searched for names at every level.
         let at_privileged = refused(place, value, level(Privileged));
@@ -76,7 +76,7 @@ fn each_control_of_restricted_is_its_own() {
         assert_eq!(found.is_none(), is_fine, "{place} {value}: {found:?}");
         if let Some((field, why)) = found {
             assert!(field.starts_with(&field_name(place)), "{place} {value} is refused at {field}");
-            assert!(why.contains("\"restricted\""), "{why}");
+            assert!(why.contains("\"restricted\"") && why.contains("pods.security: baseline"), "{why}");
         }
         assert_eq!(refused(place, value, level(Baseline)), None, "{place} {value} at baseline");
     });

@@ -33,8 +33,11 @@ impl Configured {
         let mut configured = Self { config, bench, refused: BTreeMap::new() };
         let plugins = &configured.config.plugins;
         let folder = plugins.folder.as_deref().unwrap_or_else(|| Path::new(""));
-        let files = candidates::files(plugins)
-            .with_context(|| format!("failed to read `plugins.folder` {}", folder.display()))?;
+        let files = candidates::files(plugins).with_context(|| {
+            // A relative path says little without the folder that it starts from.
+            let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+            format!("failed to read `plugins.folder` {}", folder.display())
+        })?;
         for (name, listed) in candidates::list(plugins, files) {
             if let Err(why) = configured.add(listed) {
                 configured.refused.insert(name, why);

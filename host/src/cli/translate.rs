@@ -53,7 +53,10 @@ pub(super) fn translate(arguments: &Translate) -> Result<ExitCode> {
     for source in &sources {
         let kind = key_of(source).kind;
         if bench.mapper(&kind).is_err() {
-            note(&format!("{source:?} stays in the virtual cluster: {kind} is not mapped"));
+            note(&format!(
+                "{source:?} stays in the virtual cluster: {kind} is not mapped: neither built in, nor declared in \
+                 `mappings`, nor added by a loaded plugin"
+            ));
             continue;
         }
         translated += 1;
@@ -76,7 +79,10 @@ fn rules(arguments: &Translate) -> Result<(Workbench, Offline)> {
         // Without `kinds`, its kinds are not known, and no object waits for it.
         if let Some(entry) = entry.filter(|entry| !entry.kinds.is_empty()) {
             let policy = format!("{:?}", entry.on_failure).to_lowercase();
-            note(&format!("until it loads, `onFailure: {policy}` applies to {}", entry.kinds.join(", ")));
+            note(&format!(
+                "until it loads, `onFailure: {policy}` applies to {}; what follows is made without it",
+                entry.kinds.join(", ")
+            ));
         }
     }
     let around = configured.surroundings()?;

@@ -66,6 +66,12 @@ impl Plugins {
             if let Some(kind) = kinds.into_iter().find(|kind| !is_kind(kind)) {
                 return refuse(format!("{name}: {kind:?} must be apiVersion/Kind, such as v1/Pod"));
             }
+            let mut places = entry.writes.values().flatten();
+            if let Some(place) = places.find(|place| !place.starts_with('/')) {
+                return refuse(format!(
+                    "{name}: {place:?} in `writes` must begin with '/', as in /spec/containers"
+                ));
+            }
         }
         Ok(())
     }

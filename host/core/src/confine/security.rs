@@ -22,6 +22,8 @@ const JUDGES_USER_NAMESPACES: Version = Version { major: 1, minor: 35 };
 struct Judged<'a> {
     pod: &'a HostObject,
     level: SecurityLevel,
+    /// The strictest level that lets pass what is judged now.
+    opens: SecurityLevel,
     /// Root in it is nobody on the node.
     has_user_namespace: bool,
     /// The API takes none of the fields that only Linux has.
@@ -64,6 +66,7 @@ pub(super) fn judge(ctx: &Ctx<'_>, pod: &HostObject) -> Verdict<()> {
     let judged = Judged {
         pod,
         level,
+        opens: SecurityLevel::Privileged,
         has_user_namespace: ctx.facts.host_version >= JUDGES_USER_NAMESPACES
             && pod.pointer("/spec/hostUsers") == Some(&Value::Bool(false)),
         is_windows: pod.text("/spec/os/name") == Some("windows"),
@@ -73,7 +76,7 @@ pub(super) fn judge(ctx: &Ctx<'_>, pod: &HostObject) -> Verdict<()> {
         SecurityLevel::Baseline => baseline::judge(&judged),
         SecurityLevel::Restricted => {
             baseline::judge(&judged)?;
-            restricted::judge(&judged)
+            restricted::judge(&Judged { opens: SecurityLevel::Baseline, ..judged })
         }
     }
 }
@@ -97,11 +100,11 @@ impl Judged<'_> {
 
     /// Refuses what stands at `at`; `demand` says what could stand there.
     fn refusal(&self, at: &str, demand: &str) -> Hold {
-        let level = self.level;
         let why = format!(
             "it {demand}: pods keep to the Pod Security Standard {level:?} here; change it, or ask the operator for \
-             another level (`pods.security`)",
-            level = level.to_string()
+             `pods.security: {opens}`",
+            level = self.level.to_string(),
+            opens = self.opens
         );
         refuse(at, why)
     }
