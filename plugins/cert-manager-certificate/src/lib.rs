@@ -36,6 +36,7 @@ impl Plugin for CertManagerCertificate {
             .reference(SECRET_NAME, SECRET)
             .reference("/spec/keystores/jks/passwordSecretRef/name", SECRET)
             .reference("/spec/keystores/pkcs12/passwordSecretRef/name", SECRET)
+            .host_writes(&["/spec"])
             .install_definition();
         Descriptor::new(
             "cert-manager-certificate",

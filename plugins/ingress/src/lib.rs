@@ -38,7 +38,8 @@ impl Plugin for Ingress {
             .to_virtual()
             .with_virtual_object()
             .with_host_object()
-            .reference("/spec/tls/*/secretName", "v1/Secret");
+            .reference("/spec/tls/*/secretName", "v1/Secret")
+            .host_writes(&["/spec"]);
         for backend in BACKENDS {
             mapping = mapping.reference(&format!("{backend}/service/name"), "v1/Service");
         }

@@ -39,7 +39,7 @@ pub(super) const EDITS: &[Deed] = &[
         "a Secret of a ServiceAccount of the host",
         On::Secret,
         r#"{"metadata":{"annotations":{"kubernetes.io/service-account.name":"default"}}}"#,
-        &["kubernetes.io/service-account.name", "commands controllers of the host"],
+        &["kubernetes.io/service-account.name", "it ties the Secret to a ServiceAccount"],
     ),
     edit(
         "an EndpointSlice of the Service of others",
