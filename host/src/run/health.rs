@@ -78,7 +78,7 @@ fn router(shared: Shared, readers: Readers) -> Router {
         .route_layer(from_fn_with_state(readers, only_readers));
     Router::new()
         .route("/livez", get(|| async { "ok\n" }))
-        .route("/readyz", get(move |client, shared| ready(readers, client, shared)))
+        .route("/readyz", get(async move |client, shared| ready(readers, client, shared)))
         .merge(for_readers)
         .with_state(shared)
 }
@@ -101,11 +101,11 @@ pub(super) async fn listen(address: SocketAddr) -> std::io::Result<tokio::net::T
     tokio::net::TcpListener::bind(address).await
 }
 
-async fn ready(
+fn ready(
     readers: Readers,
     ConnectInfo(client): ConnectInfo<SocketAddr>,
     State(shared): State<Shared>,
-) -> impl IntoResponse {
+) -> (StatusCode, String) {
     let problem = match shared.health.get() {
         None => Some(shared.unanswered.problem()),
         Some(health) => health.problem().or_else(|| shared.plugins.awaited()),
