@@ -81,7 +81,7 @@ impl Mapper for Declared {
     fn to_host(&self, ctx: &Ctx<'_>, source: &VirtualObject, mut draft: HostObject) -> Verdict<HostObject> {
         let scope = labels::scope(ctx.names, source.namespace());
         for path in &self.declaration.selectors {
-            each_mut(&mut draft, path, &mut |selector| {
+            paths::each_in_mut(draft.fields_mut(), path, &mut |selector| {
                 // A null selects nothing, and so it stays.
                 if selector.is_null() {
                     return;
@@ -93,7 +93,7 @@ impl Mapper for Declared {
             });
         }
         for path in &self.declaration.labels {
-            each_mut(&mut draft, path, &mut |found| {
+            paths::each_in_mut(draft.fields_mut(), path, &mut |found| {
                 if let Value::Object(map) = found {
                     *map = host_keys::template_to_host(&ctx.facts.policy.metadata.labels, map);
                     map.extend(scope.clone());
@@ -113,15 +113,6 @@ impl Mapper for Declared {
             set(draft.fields_mut(), pointer, value);
         }
         draft
-    }
-}
-
-/// Calls `visit` with each value of `object` that `path` reaches.
-fn each_mut(object: &mut HostObject, path: &str, visit: &mut dyn FnMut(&mut Value)) {
-    let path = path.strip_prefix('/').unwrap_or(path);
-    let (root, rest) = path.split_at_checked(path.find('/').unwrap_or(path.len())).unwrap_or((path, ""));
-    if let Some(value) = object.fields_mut().get_mut(root) {
-        paths::each_mut(value, rest, visit);
     }
 }
 

@@ -10,31 +10,51 @@ use crate::object::Fields;
 
 /// Calls `visit` with each value that `path` reaches.
 pub fn each<'a>(value: &'a Value, path: &str, visit: &mut dyn FnMut(&'a Value)) {
-    let Some((segment, rest)) = next(path) else { return visit(value) };
-    match (value, segment) {
-        (Value::Array(items), "*") => items.iter().for_each(|item| each(item, rest, visit)),
-        (Value::Object(fields), "*") => fields.values().for_each(|field| each(field, rest, visit)),
-        (Value::Object(fields), name) => {
+    match (value, next(path)) {
+        (value, None) => visit(value),
+        (Value::Array(items), Some(("*", rest))) => items.iter().for_each(|item| each(item, rest, visit)),
+        (Value::Object(fields), Some(_)) => each_in(fields, path, visit),
+        _ => {}
+    }
+}
+
+/// The same from the fields of an object; an empty path reaches none of them.
+pub fn each_in<'a>(fields: &'a Fields, path: &str, visit: &mut dyn FnMut(&'a Value)) {
+    match next(path) {
+        Some(("*", rest)) => fields.values().for_each(|field| each(field, rest, visit)),
+        Some((name, rest)) => {
             if let Some(field) = fields.get(&*unescape(name)) {
                 each(field, rest, visit);
             }
         }
-        _ => {}
+        None => {}
     }
 }
 
 /// Calls `visit` with each value that `path` reaches, to edit.
 pub fn each_mut(value: &mut Value, path: &str, visit: &mut dyn FnMut(&mut Value)) {
-    let Some((segment, rest)) = next(path) else { return visit(value) };
-    match (value, segment) {
-        (Value::Array(items), "*") => items.iter_mut().for_each(|item| each_mut(item, rest, visit)),
-        (Value::Object(fields), "*") => fields.values_mut().for_each(|field| each_mut(field, rest, visit)),
-        (Value::Object(fields), name) => {
+    match (value, next(path)) {
+        (value, None) => visit(value),
+        (Value::Array(items), Some(("*", rest))) => {
+            for item in items {
+                each_mut(item, rest, visit);
+            }
+        }
+        (Value::Object(fields), Some(_)) => each_in_mut(fields, path, visit),
+        _ => {}
+    }
+}
+
+/// The same from the fields of an object; an empty path reaches none of them.
+pub fn each_in_mut(fields: &mut Fields, path: &str, visit: &mut dyn FnMut(&mut Value)) {
+    match next(path) {
+        Some(("*", rest)) => fields.values_mut().for_each(|field| each_mut(field, rest, visit)),
+        Some((name, rest)) => {
             if let Some(field) = fields.get_mut(&*unescape(name)) {
                 each_mut(field, rest, visit);
             }
         }
-        _ => {}
+        None => {}
     }
 }
 

@@ -19,8 +19,8 @@ pub struct Entry {
     pub settings: Map<String, Value>,
     /// Kinds that it may map, as `apiVersion/Kind`: `v1/Pod`, `networking.k8s.io/v1/Ingress`.
     pub kinds: Vec<String>,
-    /// What it may write on host objects beside labels and annotations, by kind: `v1/Pod: [/spec/containers]` opens this
-    /// place and all below it. `weft plugin check` prints what a plugin requests.
+    /// What it may write beside labels and annotations of host objects and the status of the tenant's, by kind:
+    /// `v1/Pod: [/spec/containers]` opens this place and all below it. `weft plugin check` prints what a plugin requests.
     pub writes: BTreeMap<String, Vec<String>>,
     /// Whether it may map kinds whose objects open a namespace, run pods, or act with the permissions of a controller of
     /// the host: see `actsForOthers` of `mappings`.

@@ -6,7 +6,7 @@ use weft_core::object::Kind;
 use weft_core::well_known;
 
 use crate::config::grants::{Entry, LookupGrant};
-use crate::registry::descriptor::Descriptor;
+use crate::registry::descriptor::{Descriptor, Mapping, Role};
 
 impl Descriptor {
     /// `entry` with just what this descriptor requests: for development.
@@ -15,7 +15,7 @@ impl Descriptor {
         let lookup = |kind: Kind, side| LookupGrant { kind: kind.to_string(), side };
         Entry {
             kinds: self.mappings.iter().map(|mapping| mapping.resource.kind().to_string()).collect(),
-            writes: self.host_writes(),
+            writes: self.writes(),
             lookups: self.lookups.iter().map(|wanted| lookup(wanted.kind(), wanted.side)).collect(),
             install_definitions: self.mappings.iter().any(|mapping| mapping.installs_definition),
             ..entry
@@ -27,23 +27,18 @@ impl Descriptor {
         self.mappings.iter().any(|mapping| well_known::acts_for_others(&mapping.resource))
     }
 
-    /// What this descriptor's mappings write on the host, by kind.
-    fn host_writes(&self) -> BTreeMap<String, Vec<String>> {
-        let writing = self.mappings.iter().filter(|mapping| mapping.to_host);
-        writing.map(|mapping| (mapping.resource.kind().to_string(), mapping.host_writes.clone())).collect()
+    /// What this descriptor's mappings write, by kind, beside what every mapping may.
+    fn writes(&self) -> BTreeMap<String, Vec<String>> {
+        let of = |mapping: &Mapping| (mapping.resource.kind().to_string(), mapping.writes());
+        self.mappings.iter().map(of).filter(|(_, paths)| !paths.is_empty()).collect()
     }
 
-    /// What it writes on the host and `entry` does not grant.
+    /// What it writes and `entry` does not grant.
     fn missing_writes(&self, entry: &Entry) -> Vec<String> {
         let mut missing = Vec::new();
-        for (kind, paths) in self.host_writes() {
+        for (kind, paths) in self.writes() {
             let granted = entry.writes.get(&kind).map(Vec::as_slice).unwrap_or_default();
-            let is_granted = |path: &String| {
-                granted.iter().any(|open| {
-                    path.strip_prefix(open).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-                })
-            };
-            let lacking = paths.into_iter().filter(|path| !is_granted(path));
+            let lacking = paths.into_iter().filter(|path| !granted.iter().any(|place| is_in(path, place)));
             missing.extend(
                 lacking.map(|path| format!("write {path} of {kind}: add `{kind}: [{path}]` to `writes`")),
             );
@@ -94,13 +89,37 @@ impl Descriptor {
     }
 }
 
+impl Mapping {
+    /// What it writes on the host, by an edit or by a way around: what it writes into the tenant's object comes to the host
+    /// with the next translation, and where it says that a name is, a host name is put. Who adds a kind describes it by that.
+    fn writes(&self) -> Vec<String> {
+        let edited = self.host_writes.iter().filter(|_| self.to_host);
+        let sent_back = self.virtual_writes.iter().filter(|path| !is_in(path, "/status"));
+        let named = self.references.iter().map(|reference| &reference.path);
+        let renamed = named.filter(|path| self.role != Role::Add && !is_in(path, "/metadata/annotations"));
+        let mut writes = Vec::new();
+        for path in edited.chain(sent_back).chain(renamed) {
+            if !writes.contains(path) {
+                writes.push(path.clone());
+            }
+        }
+        writes
+    }
+}
+
+/// Whether `path` is `place` or leads to something in it.
+fn is_in(path: &str, place: &str) -> bool {
+    path.strip_prefix(place).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use weft_core::object::ResourceType;
+    use weft_core::references::Reference;
 
     use crate::config::grants::Side;
-    use crate::registry::descriptor::{LookupPermission, Mapping, Role};
+    use crate::registry::descriptor::LookupPermission;
     use crate::registry::testing::mapping;
 
     fn descriptor() -> Descriptor {
@@ -155,6 +174,43 @@ mod tests {
         }
         let none = Entry { writes: BTreeMap::new(), ..descriptor.grant_all(Entry::default()) };
         assert_eq!(descriptor.missing_grants(&none), [missing]);
+    }
+
+    #[test]
+    fn what_reaches_the_host_by_a_way_around_is_granted_like_an_edit() {
+        let config_map = || ResourceType::core("ConfigMap", "configmaps");
+        let lacking = |mapping: Mapping| {
+            let descriptor = crate::registry::testing::descriptor("p", vec![mapping]);
+            let entry = Entry { writes: BTreeMap::new(), ..descriptor.grant_all(Entry::default()) };
+            let missing = descriptor.missing_grants(&entry);
+            assert!(descriptor.missing_grants(&descriptor.grant_all(entry)).is_empty());
+            missing
+        };
+        let missing =
+            |path| vec![format!("write {path} of v1/ConfigMap: add `v1/ConfigMap: [{path}]` to `writes`")];
+        let writing = |role| Mapping { host_writes: Vec::new(), ..mapping(config_map(), role) };
+        let back = |path: &str| {
+            lacking(Mapping {
+                virtual_writes: vec![path.to_owned()],
+                to_virtual: true,
+                ..writing(Role::Mutate(1))
+            })
+        };
+        assert_eq!(back("/data"), missing("/data"));
+        assert_eq!(back("/statuses"), missing("/statuses"));
+        assert!(back("/status").is_empty() && back("/status/a").is_empty());
+        let naming = |role, path: &str| {
+            lacking(Mapping { references: vec![Reference::new(path, "v1/Secret")], ..writing(role) })
+        };
+        assert_eq!(naming(Role::Mutate(1), "/data/*"), missing("/data/*"));
+        assert_eq!(naming(Role::Override, "/data/*"), missing("/data/*"));
+        assert!(naming(Role::Mutate(1), "/metadata/annotations/a.org~1secret").is_empty());
+        assert!(naming(Role::Add, "/data/*").is_empty());
+        // What is not called for the host edits nothing there.
+        assert!(
+            lacking(Mapping { to_host: false, to_virtual: true, ..mapping(config_map(), Role::Add) })
+                .is_empty()
+        );
     }
 
     #[test]

@@ -80,6 +80,14 @@ impl Declaration {
             return Err(invalid(at, "selectors", format!("{path:?} must name elements of a list by `*`")));
         }
         check_length(at, "references", self.references.len())?;
+        if let Some(Reference { path, .. }) =
+            self.references.iter().find(|reference| !has_its_field(reference))
+        {
+            let why = format!(
+                "{path:?} must end in the name's field, and its namespace stand in another field beside it"
+            );
+            return Err(invalid(at, "references", why));
+        }
         let is_place = |reference: &&Reference| is_content(&reference.path) || is_annotation(reference);
         match self.references.iter().find(|reference| !is_place(reference)) {
             Some(Reference { path, .. }) => {
@@ -135,7 +143,14 @@ fn check_length(at: &str, field: &str, length: usize) -> Result<(), Invalid> {
 fn is_content(path: &str) -> bool {
     let Some(path) = path.strip_prefix('/') else { return false };
     let root = path.split('/').next().unwrap_or_default();
-    !matches!(root, "" | "metadata" | "apiVersion" | "kind")
+    !matches!(root, "" | "*" | "metadata" | "apiVersion" | "kind")
+}
+
+/// Whether the namespace of a reference has a field of its own, if it has any: beside an element of a list there is none.
+fn has_its_field(reference: &Reference) -> bool {
+    let name = reference.path.rsplit('/').next().unwrap_or_default();
+    let is_another = |field: &String| !field.is_empty() && *field != paths::unescape(name);
+    reference.namespace_field.as_ref().is_none_or(|field| name != "*" && is_another(field))
 }
 
 /// Whether a reference is in one annotation that is not weft's. There is no field beside it.
@@ -221,7 +236,7 @@ mod tests {
 
     #[test]
     fn paths_lead_to_the_content_of_an_object() {
-        for path in ["spec", "", "/", "/metadata", "/metadata/labels", "/kind", "/apiVersion"] {
+        for path in ["spec", "", "/", "/*", "/*/a", "/metadata", "/metadata/labels", "/kind", "/apiVersion"] {
             let path = path.to_owned();
             let field = |change: fn(&mut Declaration) -> &mut Vec<String>| {
                 refused(|declaration| change(declaration).push(path.clone()))
@@ -258,6 +273,19 @@ mod tests {
             declaration.references.push(Reference { namespace_field, ..reference });
         });
         assert_eq!(beside.as_deref(), Some("mappings[0].references"));
+    }
+
+    #[test]
+    fn a_namespace_stands_in_a_field_beside_the_name() {
+        let with = |path: &str, field: &str| {
+            let namespace_field = Some(field.to_owned());
+            let reference = Reference { namespace_field, ..Reference::new(path, "v1/Secret") };
+            refused(|declaration| declaration.references.push(reference))
+        };
+        assert_eq!(with("/spec/refs/*/name", "namespace"), None);
+        for (path, field) in [("/spec/refs/*", "namespace"), ("/spec/name", ""), ("/spec/na~1me", "na/me")] {
+            assert_eq!(with(path, field).as_deref(), Some("mappings[0].references"), "{path} {field:?}");
+        }
     }
 
     #[test]
