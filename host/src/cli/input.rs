@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use serde_json::Value;
+use weft_core::confine::field_name;
 use weft_core::object::{Fields, child_mut};
+use weft_core::paths;
 
 use crate::author::cases::{Case, Direction};
 use crate::cli::project;
@@ -151,8 +153,37 @@ fn read(file: &Path) -> std::io::Result<String> {
     std::fs::read_to_string(file)
 }
 
+/// Where every object has text.
+const TEXTS: &[&str] = &[
+    "/apiVersion",
+    "/kind",
+    "/metadata/name",
+    "/metadata/namespace",
+    "/metadata/labels/*",
+    "/metadata/annotations/*",
+];
+
+/// Refuses what YAML 1.1, as kubectl reads it, takes for no text: `n` and `off` are false, `7` is a number.
+fn ensure_text(fields: &Fields, at: &str) -> Result<()> {
+    let mut wrong = None;
+    for path in TEXTS {
+        paths::each_place(fields, path, &mut |place, value| {
+            if let Some(value) = value.filter(|value| wrong.is_none() && !value.is_string()) {
+                wrong = Some((field_name(place), value));
+            }
+        });
+    }
+    match wrong {
+        Some((field, value)) => {
+            bail!("{at}: `{field}` is {value}, where a text is wanted: write it in quotes")
+        }
+        None => Ok(()),
+    }
+}
+
 /// The object, if it has a type and a name.
 fn checked(object: Value, at: &str) -> Result<Fields> {
+    object.as_object().map_or(Ok(()), |fields| ensure_text(fields, at))?;
     for (pointer, field) in
         [("/apiVersion", "apiVersion"), ("/kind", "kind"), ("/metadata/name", "metadata.name")]
     {
@@ -210,5 +241,23 @@ mod tests {
     fn a_missing_field_is_named_with_the_file_and_the_object() {
         let error = parse("{apiVersion: v1, kind: Pod}").unwrap_err().to_string();
         assert!(error.contains("x.yaml, object 1: `metadata.name` is missing"), "{error}");
+    }
+
+    #[test]
+    fn what_yaml_takes_for_no_text_is_named_and_not_left_out() {
+        for (metadata, wrong) in [
+            ("{name: a, namespace: n}", "`metadata.namespace` is false"),
+            ("{name: 7}", "`metadata.name` is 7"),
+            ("{name: a, labels: {b: c, example.com/on: yes}}", "`metadata.labels[example.com/on]` is true"),
+        ] {
+            let error = parse(&format!("{{apiVersion: v1, kind: Pod, metadata: {metadata}}}"))
+                .unwrap_err()
+                .to_string();
+            assert!(error.contains(&format!("x.yaml, object 1: {wrong}, where a text is wanted")), "{error}");
+        }
+        assert!(
+            parse("{apiVersion: v1, kind: Pod, metadata: {name: \"7\", namespace: \"n\", labels: null}}")
+                .is_ok()
+        );
     }
 }
