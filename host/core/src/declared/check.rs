@@ -73,6 +73,13 @@ impl Declaration {
                 ));
             }
         }
+        for (field, paths) in [("managed", &self.managed), ("back", &self.back)] {
+            if let Some(path) = paths.iter().find(|path| path.split('/').any(|segment| segment == "*")) {
+                let why =
+                    format!("{path:?} must be one field: `*` stands for no elements here; name the list");
+                return Err(invalid(at, field, why));
+            }
+        }
         // An element is everything at its place, or nothing would limit the ones that are moved there.
         let is_index =
             |segment: &str| !segment.is_empty() && segment.bytes().all(|byte| byte.is_ascii_digit());
@@ -273,6 +280,15 @@ mod tests {
             declaration.references.push(Reference { namespace_field, ..reference });
         });
         assert_eq!(beside.as_deref(), Some("mappings[0].references"));
+    }
+
+    #[test]
+    fn what_is_written_is_named_without_wildcards() {
+        let list = || "/spec/items/*/name".to_owned();
+        let managed = refused(|declaration| declaration.managed.push(list()));
+        let back = refused(|declaration| declaration.back.push(list()));
+        assert_eq!(managed.as_deref(), Some("mappings[0].managed"));
+        assert_eq!(back.as_deref(), Some("mappings[0].back"));
     }
 
     #[test]
