@@ -161,7 +161,7 @@ fn a_folder_of_objects_is_translated_as_kubectl_would_apply_it() {
 }
 
 #[test]
-fn the_failure_policy_is_noted_only_for_kinds_that_are_known() {
+fn a_preview_without_a_plugin_of_the_kind_is_noted_and_fails() {
     let folder = tempfile::tempdir().unwrap();
     let map = "{apiVersion: v1, kind: ConfigMap, metadata: {name: a}}";
     std::fs::write(folder.path().join("map.yaml"), map).unwrap();
@@ -171,12 +171,16 @@ fn the_failure_policy_is_noted_only_for_kinds_that_are_known() {
         );
         std::fs::write(folder.path().join("weft.yaml"), config).unwrap();
         let output = weft(folder.path(), &["translate", "-f", "map.yaml", "--config", "weft.yaml"]);
-        String::from_utf8(output.stderr).unwrap()
+        (output.status.success(), String::from_utf8(output.stderr).unwrap())
     };
-    let errors = translate("");
+    // Without `kinds`, nothing waits for it.
+    let (succeeds, errors) = translate("");
     assert!(errors.contains("there is no file mine.wasm") && !errors.contains("applies to"), "{errors}");
-    let errors = translate("kinds: [v1/Pod]");
-    assert!(errors.contains("`onFailure: hold` applies to v1/Pod"), "{errors}");
+    assert!(succeeds, "{errors}");
+    let (succeeds, errors) = translate("kinds: [v1/Pod]");
+    assert!(succeeds && errors.contains("`onFailure: hold` applies to v1/Pod"), "{errors}");
+    let (succeeds, errors) = translate("kinds: [v1/ConfigMap]");
+    assert!(!succeeds && errors.contains("`onFailure: hold` applies to v1/ConfigMap"), "{errors}");
 }
 
 #[test]

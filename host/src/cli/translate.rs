@@ -1,5 +1,6 @@
 //! `weft translate`: shows the host objects of virtual objects, and why they are as they are.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -37,9 +38,9 @@ enum Output {
     Explain,
 }
 
-/// Prints the host objects; fails if one of the objects gets none.
+/// Prints the host objects; fails if one of the objects gets none, or a plugin that has a say in it is not loaded.
 pub(super) fn translate(arguments: &Translate) -> Result<ExitCode> {
-    let (bench, mut around) = rules(arguments)?;
+    let Rules { bench, mut around, waiting } = rules(arguments)?;
     let mut sources = Vec::new();
     for file in input::files(&arguments.files)? {
         sources.extend(input::objects(&file)?.into_iter().map(VirtualObject::new));
@@ -49,7 +50,7 @@ pub(super) fn translate(arguments: &Translate) -> Result<ExitCode> {
     }
     let default = if is_read_by_a_person() { Output::Explain } else { Output::Yaml };
     let output = arguments.output.unwrap_or(default);
-    let (mut translated, mut held) = (0, 0);
+    let (mut translated, mut held, mut is_guess) = (0, 0, false);
     for source in &sources {
         let kind = key_of(source).kind;
         if bench.mapper(&kind).is_err() {
@@ -60,6 +61,7 @@ pub(super) fn translate(arguments: &Translate) -> Result<ExitCode> {
             continue;
         }
         translated += 1;
+        is_guess |= waiting.contains(kind.as_str());
         let trace = bench.trace_to_host(&around, source, None)?;
         held += usize::from(trace.result.is_err());
         show(source, trace, output);
@@ -67,11 +69,22 @@ pub(super) fn translate(arguments: &Translate) -> Result<ExitCode> {
     if translated == 0 {
         bail!("none of these objects is of a kind that is mapped");
     }
-    Ok(if held == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if held == 0 && !is_guess { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn rules(arguments: &Translate) -> Result<(Workbench, Offline)> {
-    let Some(config) = &arguments.config else { return Ok((project::workbench()?, surroundings()?)) };
+/// What objects are translated with.
+struct Rules {
+    bench: Workbench,
+    around: Offline,
+    /// Kinds whose plugin is not loaded: the syncer writes something else, or nothing.
+    waiting: BTreeSet<String>,
+}
+
+fn rules(arguments: &Translate) -> Result<Rules> {
+    let mut waiting = BTreeSet::new();
+    let Some(config) = &arguments.config else {
+        return Ok(Rules { bench: project::workbench()?, around: surroundings()?, waiting });
+    };
     let configured = Configured::load(config)?;
     for (name, why) in &configured.refused {
         note(&format!("the plugin {name} is not loaded: {why}"));
@@ -83,10 +96,11 @@ fn rules(arguments: &Translate) -> Result<(Workbench, Offline)> {
                 "until it loads, `onFailure: {policy}` applies to {}; what follows is made without it",
                 entry.kinds.join(", ")
             ));
+            waiting.extend(entry.kinds.iter().cloned());
         }
     }
     let around = configured.surroundings()?;
-    Ok((configured.bench, around))
+    Ok(Rules { bench: configured.bench, around, waiting })
 }
 
 fn show(source: &VirtualObject, trace: Trace, output: Output) {
