@@ -43,11 +43,13 @@ pub fn template_to_host(policy: &KeyPolicy, map: &Fields) -> Fields {
 /// Escapes what is denied in all selectors of `object`, in which weft's own domain is done with.
 pub fn escape_selectors(policy: &KeyPolicy, spec: &KindSpec, object: &mut HostObject) {
     for Selector { path, form, .. } in &spec.selectors {
-        each_mut(object, path, &mut |selector| escape(policy, *form, selector));
+        paths::each_in_mut(object.fields_mut(), path, &mut |selector| escape(policy, *form, selector));
     }
     if spec.resource.group == "networking.k8s.io" && spec.resource.kind == "NetworkPolicy" {
         for path in PEERS {
-            each_mut(object, path, &mut |selector| escape(policy, Form::LabelSelector, selector));
+            paths::each_in_mut(object.fields_mut(), path, &mut |selector| {
+                escape(policy, Form::LabelSelector, selector);
+            });
         }
     }
 }
@@ -89,14 +91,6 @@ fn escape_map(policy: &KeyPolicy, map: &mut Value) {
 
 fn is_denied(policy: &KeyPolicy, key: &str) -> bool {
     !labels::is_reserved(key) && policy.denied(key).is_some()
-}
-
-/// Calls `visit` with each value of `object` that `path` reaches.
-fn each_mut(object: &mut HostObject, path: &str, visit: &mut dyn FnMut(&mut Value)) {
-    let Some((root, rest)) = paths::next(path) else { return };
-    if let Some(value) = object.fields_mut().get_mut(root) {
-        paths::each_mut(value, rest, visit);
-    }
 }
 
 #[cfg(test)]
