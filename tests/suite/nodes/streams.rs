@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, ChildStdout};
 use weft_tests::binaries::modules::Program;
 use weft_tests::eventually::eventually;
-use weft_tests::installed::Person;
+use weft_tests::installed::{Person, memory_of_syncer};
 use weft_tests::node::Node;
 use weft_tests::node::images::{BUSYBOX, PROBE};
 use weft_tests::shared::on_shared_node;
@@ -233,14 +233,6 @@ async fn many_are_open_at_once(node: &Node, person: &Person, cluster: &Cluster<'
         Ok(())
     });
     try_join_all(answers).await.map(drop)
-}
-
-/// What the process takes, in KiB.
-async fn memory_of_syncer(node: &Node) -> Result<usize> {
-    let find = "for process in /proc/[0-9]*; do tr '\\0' ' ' < $process/cmdline | grep -q ' syncer --config ' \
-                && grep VmRSS $process/status && break; done";
-    let line = node.run(&["sh", "-c", find]).await?;
-    line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).with_context(|| format!("{line:?}"))
 }
 
 /// What is open ends, and does not hang; what is opened afterwards works.

@@ -20,6 +20,7 @@ mod settled;
 mod spinners;
 mod statistics;
 mod storage;
+mod streams;
 mod throughput;
 mod unused;
 mod usage;
@@ -72,6 +73,8 @@ enum What {
     Scale,
     /// Time to create and to delete a virtual cluster on a real node, and what an idle one costs. Needs root.
     Create,
+    /// Throughput and first byte of `kubectl exec` against the host's, memory of an open stream. Needs root.
+    Streams,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -118,9 +121,12 @@ impl Arguments {
 async fn measure(arguments: &Arguments) -> Result<Report> {
     use Measurement::{Latency, Memory, Noisy, Requests, Restart, Throughput, Unused};
     let mut report = Report::default();
-    if arguments.what == What::Create {
+    if matches!(arguments.what, What::Create | What::Streams) {
         report.note(format!("load of the machine before the start: {}", usage::load()));
-        create::measure(&mut report).await?;
+        match arguments.what {
+            What::Create => create::measure(&mut report).await?,
+            _ => streams::measure(&mut report).await?,
+        }
         return Ok(report);
     }
     let programs = Programs::build().await?;
