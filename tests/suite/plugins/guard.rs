@@ -102,10 +102,10 @@ fn edits_of_the_tenants_object_outside_virtual_writes_are_refused() -> Result<()
     let outside: &[&str] = &["virtual-writes"];
     let forged = json!([{"type": "other.plugins.weft.dev/Ready", "status": "True"}]);
     let rows = [
-        row("a spec", json!({"spec": {"hostname": "x"}}), "spec", outside),
-        row("a label", json!({"metadata": {"labels": {"a": "b"}}}), "metadata", outside),
-        row("a finalizer", json!({"metadata": {"finalizers": ["a.b/c"]}}), "metadata", outside),
-        row("another name", json!({"metadata": {"name": "x"}}), "metadata", outside),
+        row("a spec", json!({"spec": {"hostname": "x"}}), "spec.hostname", outside),
+        row("a label", json!({"metadata": {"labels": {"a": "b"}}}), "metadata.labels.a", outside),
+        row("a finalizer", json!({"metadata": {"finalizers": ["a.b/c"]}}), "metadata.finalizers", outside),
+        row("another name", json!({"metadata": {"name": "x"}}), "metadata.name", outside),
         row("another kind", json!({"kind": "Secret"}), "kind", outside),
         row("data", json!({"data": {"a": "b"}}), "data", outside),
         row(
