@@ -42,6 +42,11 @@ pub trait Plugin: Send + Sync {
     /// What it says about itself.
     fn descriptor(&self) -> &Descriptor;
 
+    /// Whether the operator has said that kinds it adds may act for others.
+    fn may_act_for_others(&self) -> bool {
+        false
+    }
+
     /// Its rule for the kind of `mapping`, one of its descriptor's.
     fn extension(self: Arc<Self>, mapping: &Mapping) -> Arc<dyn Extension>;
 }

@@ -6,6 +6,7 @@
 
 mod choices;
 mod claims;
+mod containers;
 mod content;
 mod endpoints;
 mod fields;
@@ -66,6 +67,7 @@ pub fn confine_content(ctx: &Ctx<'_>, spec: &KindSpec, result: &HostObject) -> V
         ));
     }
     content::judge(ctx, &spec.resource, result)?;
+    containers::judge(spec, result)?;
     metadata::judge(ctx, &spec.resource, result)?;
     fields::judge(&spec.resource, result)
 }

@@ -40,6 +40,8 @@ pub struct Declaration {
     pub back: Vec<String>,
     /// Whether the host's definition is to be installed in the virtual cluster.
     pub installs_definition: bool,
+    /// Whether the operator has said that its objects may act for others on the host.
+    pub acts_for_others: bool,
 }
 
 /// The mapper that follows from a declaration.
@@ -67,6 +69,7 @@ impl Declared {
             has_conditions: declaration.back.iter().any(|path| path == "/status"),
             is_essential: false,
             installs_definition: declaration.installs_definition,
+            acts_for_others: declaration.acts_for_others,
             ..KindSpec::new(declaration.resource.clone())
         };
         Self { spec, declaration }

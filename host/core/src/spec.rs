@@ -32,6 +32,8 @@ pub struct KindSpec {
     pub is_essential: bool,
     /// Whether the host's definition of this custom resource is to be installed in the virtual cluster.
     pub installs_definition: bool,
+    /// Whether the operator has said that its objects may have controllers of the host act for others, and run containers.
+    pub acts_for_others: bool,
     /// Whether the mapper may take so long that it must not run on a thread where others wait for it.
     pub may_block: bool,
 }
@@ -51,6 +53,7 @@ impl KindSpec {
             has_conditions: false,
             is_essential: true,
             installs_definition: false,
+            acts_for_others: false,
             may_block: false,
         }
     }

@@ -32,6 +32,7 @@ fn adding(selectors: &[&str], lie: Lie) -> Chain {
         managed: vec!["/spec".to_owned()],
         back: Vec::new(),
         installs_definition: false,
+        acts_for_others: false,
     };
     behind(Arc::new(Declared::new(declaration)), lie, "/spec")
 }

@@ -49,7 +49,8 @@ pub struct DeclaredMapping {
     pub install_definition: bool,
     /// Map the kind although who writes its objects opens a namespace, runs pods, or acts with the permissions of a
     /// controller of the host: `EnvoyFilter`, `HelmRelease`, `Lease`, `ReferenceGrant`, Argo and Knative kinds and the like
-    /// are refused without this word. weft cannot confine what such objects do.
+    /// are refused without this word, and so are objects of any kind that have containers in them. weft cannot confine
+    /// what such objects do.
     #[serde(default)]
     pub acts_for_others: bool,
 }
@@ -110,6 +111,7 @@ impl DeclaredMapping {
             managed: self.managed.clone(),
             back: self.back.clone(),
             installs_definition: self.install_definition,
+            acts_for_others: self.acts_for_others,
         }
     }
 
@@ -217,7 +219,9 @@ mod tests {
         };
         let error = lease.check().unwrap_err().to_string();
         assert!(error.contains("`actsForOthers: true`"), "{error}");
-        assert!(DeclaredMapping { acts_for_others: true, ..lease }.check().is_ok());
+        assert!(!lease.declaration().acts_for_others);
+        let allowed = DeclaredMapping { acts_for_others: true, ..lease };
+        assert!(allowed.check().is_ok() && allowed.declaration().acts_for_others);
     }
 
     #[test]

@@ -199,6 +199,10 @@ impl Plugin for Generation {
         &self.loaded.descriptor
     }
 
+    fn may_act_for_others(&self) -> bool {
+        self.entry.acts_for_others
+    }
+
     fn extension(self: Arc<Self>, mapping: &Mapping) -> Arc<dyn Extension> {
         Arc::new(Rule::new(self, mapping.clone()))
     }

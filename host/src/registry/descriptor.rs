@@ -140,6 +140,7 @@ impl Mapping {
             managed: self.host_writes.clone(),
             back: self.virtual_writes.clone(),
             installs_definition: self.installs_definition,
+            acts_for_others: false,
         }
     }
 }

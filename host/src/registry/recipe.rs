@@ -64,7 +64,7 @@ pub(super) fn recipes(
     for link in links().filter(|link| link.mapping.role == Role::Add) {
         let owner = Owner::Plugin(link.plugin.name().to_owned());
         // It edits what is known of the kind, before any other plugin.
-        own(&mut recipes, owner, declaration(&link.mapping))?.links.push(link);
+        own(&mut recipes, owner, declaration(&link))?.links.push(link);
     }
     for link in links().filter(|link| link.mapping.role != Role::Add) {
         join(&mut recipes, link)?;
@@ -138,10 +138,10 @@ fn join(recipes: &mut BTreeMap<Kind, Recipe>, link: Link) -> Result<(), Conflict
 }
 
 /// What a plugin that adds a kind declares of it.
-fn declaration(mapping: &Mapping) -> Declaration {
-    let declared = mapping.declaration();
-    let back = if mapping.to_virtual { declared.back } else { Vec::new() };
-    Declaration { back, ..declared }
+fn declaration(link: &Link) -> Declaration {
+    let declared = link.mapping.declaration();
+    let back = if link.mapping.to_virtual { declared.back } else { Vec::new() };
+    Declaration { back, acts_for_others: link.plugin.may_act_for_others(), ..declared }
 }
 
 impl Recipe {
@@ -356,8 +356,10 @@ mod tests {
             resource: cat(),
             fields: Vec::new(),
         }];
-        let double =
-            Double(crate::registry::descriptor::Descriptor { lookups, ..descriptor("a", vec![maps]) });
+        let double = Double::new(
+            crate::registry::descriptor::Descriptor { lookups, ..descriptor("a", vec![maps]) },
+            false,
+        );
         let recipes = recipes(&kinds::builtin(), &sources([Arc::new(double) as Arc<dyn Plugin>])).unwrap();
         let recipe = &recipes[&Kind::new(CONFIG_MAP)];
         let mapper = recipe.mapper(recipe.base.as_ref().unwrap());
@@ -368,7 +370,21 @@ mod tests {
     fn a_plugin_that_adds_a_kind_and_maps_one_way_lets_nothing_flow_back_by_declaration() {
         let one_way = mapping(cat(), Role::Add);
         let both_ways = Mapping { to_virtual: true, ..one_way.clone() };
-        assert!(declaration(&one_way).back.is_empty());
-        assert_eq!(declaration(&both_ways).back, ["/status"]);
+        let declared =
+            |mapping: Mapping| declaration(&Link { plugin: plugin("a", mapping.clone()), mapping });
+        assert!(declared(one_way).back.is_empty());
+        assert_eq!(declared(both_ways).back, ["/status"]);
+    }
+
+    #[test]
+    fn the_operators_word_for_a_plugin_is_a_fact_about_the_kinds_that_it_adds() {
+        let word = |may_act: bool| {
+            let adding = Double::new(descriptor("a", vec![mapping(cat(), Role::Add)]), may_act);
+            let recipes =
+                recipes(&kinds::builtin(), &sources([Arc::new(adding) as Arc<dyn Plugin>])).unwrap();
+            let recipe = &recipes[&Kind::new(CAT)];
+            recipe.mapper(recipe.base.as_ref().unwrap()).spec().acts_for_others
+        };
+        assert!(word(true) && !word(false));
     }
 }

@@ -57,11 +57,20 @@ pub(crate) fn descriptor(name: &str, mappings: Vec<Mapping>) -> Descriptor {
 }
 
 /// A plugin that appends its name to `/data/by`.
-pub(crate) struct Double(pub(crate) Descriptor);
+pub(crate) struct Double {
+    descriptor: Descriptor,
+    may_act_for_others: bool,
+}
+
+impl Double {
+    pub(crate) fn new(descriptor: Descriptor, may_act_for_others: bool) -> Self {
+        Self { descriptor, may_act_for_others }
+    }
+}
 
 /// A plugin with one mapping.
 pub(crate) fn plugin(name: &str, mapping: Mapping) -> Arc<dyn Plugin> {
-    Arc::new(Double(descriptor(name, vec![mapping])))
+    Arc::new(Double::new(descriptor(name, vec![mapping]), false))
 }
 
 struct Rule {
@@ -71,11 +80,15 @@ struct Rule {
 
 impl Plugin for Double {
     fn name(&self) -> &str {
-        &self.0.name
+        &self.descriptor.name
     }
 
     fn descriptor(&self) -> &Descriptor {
-        &self.0
+        &self.descriptor
+    }
+
+    fn may_act_for_others(&self) -> bool {
+        self.may_act_for_others
     }
 
     fn extension(self: Arc<Self>, mapping: &Mapping) -> Arc<dyn Extension> {
@@ -86,7 +99,7 @@ impl Plugin for Double {
             virtual_writes: mapping.virtual_writes.clone(),
             on_failure: OnFailure::Hold,
         };
-        Arc::new(Rule { name: self.0.name.clone(), terms })
+        Arc::new(Rule { name: self.descriptor.name.clone(), terms })
     }
 }
 

@@ -44,6 +44,7 @@ pub(super) fn declared() -> Arc<dyn Mapper> {
         managed: vec!["/spec".to_owned()],
         back: vec!["/status".to_owned()],
         installs_definition: true,
+        acts_for_others: false,
     }))
 }
 

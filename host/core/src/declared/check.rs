@@ -189,6 +189,7 @@ mod tests {
             managed: vec!["/spec".to_owned()],
             back: vec!["/status".to_owned()],
             installs_definition: false,
+            acts_for_others: false,
         }
     }
 

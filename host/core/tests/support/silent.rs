@@ -18,5 +18,6 @@ pub(crate) fn silent(resource: ResourceType) -> Arc<dyn Mapper> {
         managed: Vec::new(),
         back: Vec::new(),
         installs_definition: false,
+        acts_for_others: false,
     }))
 }

@@ -112,6 +112,10 @@ impl Plugin for Traced {
         self.plugin.descriptor()
     }
 
+    fn may_act_for_others(&self) -> bool {
+        self.plugin.may_act_for_others()
+    }
+
     fn extension(self: Arc<Self>, mapping: &Mapping) -> Arc<dyn Extension> {
         let rule = self.plugin.clone().extension(mapping);
         Arc::new(TracedRule { rule, calls: self.calls.clone() })
