@@ -28,9 +28,9 @@ pub async fn node_options() -> Result<node::Options> {
     Ok(options)
 }
 
-/// What the syncer of the only virtual cluster on the node takes, in KiB.
+/// What the syncer of the only virtual cluster on the node takes, in KiB. The brackets keep the shell from finding itself.
 pub async fn memory_of_syncer(node: &Node) -> Result<usize> {
-    let find = "for process in /proc/[0-9]*; do tr '\\0' ' ' < $process/cmdline | grep -q ' syncer --config ' \
+    let find = "for process in /proc/[0-9]*; do tr '\\0' ' ' < $process/cmdline | grep -q ' [s]yncer --config ' \
                 && grep VmRSS $process/status && break; done";
     let line = node.run(&["sh", "-c", find]).await?;
     line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).with_context(|| format!("{line:?}"))
