@@ -17,8 +17,10 @@ const LISTS: &[&str] = &["containers", "initContainers", "ephemeralContainers"];
 /// Passes `object`, a host object of the kind `spec`, if it is a pod, has no containers in it, or the operator has said that its
 /// kind may act for others.
 pub(super) fn judge(spec: &KindSpec, object: &HostObject) -> Verdict<()> {
-    let is_pod = spec.resource.kind().as_str() == "v1/Pod";
-    match containers(object.fields(), "").filter(|_| !is_pod && !spec.acts_for_others) {
+    if spec.acts_for_others || spec.resource.kind().as_str() == "v1/Pod" {
+        return Ok(());
+    }
+    match containers(object.fields()) {
         Some(place) => {
             let why = "a controller of the host could run these containers, which nobody judges as a pod's; the operator can \
                        map the kind with `actsForOthers: true`";
@@ -28,21 +30,22 @@ pub(super) fn judge(spec: &KindSpec, object: &HostObject) -> Verdict<()> {
     }
 }
 
-/// The first list of containers in `fields`, which lie at `at`, as a pointer.
-fn containers(fields: &Fields, at: &str) -> Option<String> {
+/// The first list of containers in `fields`, as a pointer from there.
+fn containers(fields: &Fields) -> Option<String> {
     fields.iter().find_map(|(name, value)| {
-        let place = format!("{at}/{}", paths::escape(name));
-        let is_list = LISTS.contains(&name.as_str());
         let holds_objects = || value.as_array().is_some_and(|items| items.iter().any(Value::is_object));
-        if is_list && holds_objects() { Some(place) } else { inside(value, &place) }
+        let is_list = LISTS.contains(&name.as_str()) && holds_objects();
+        let rest = if is_list { Some(String::new()) } else { inside(value) };
+        rest.map(|rest| format!("/{}{rest}", paths::escape(name)))
     })
 }
 
-fn inside(value: &Value, at: &str) -> Option<String> {
+fn inside(value: &Value) -> Option<String> {
     match value {
-        Value::Object(fields) => containers(fields, at),
+        Value::Object(fields) => containers(fields),
         Value::Array(items) => {
-            items.iter().enumerate().find_map(|(index, item)| inside(item, &format!("{at}/{index}")))
+            let mut items = items.iter().enumerate();
+            items.find_map(|(index, item)| inside(item).map(|rest| format!("/{index}{rest}")))
         }
         _ => None,
     }
