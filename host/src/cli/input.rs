@@ -153,8 +153,8 @@ fn read(file: &Path) -> std::io::Result<String> {
     std::fs::read_to_string(file)
 }
 
-/// Where every object has text.
-const TEXTS: &[&str] = &[
+/// Where every object has strings.
+const STRINGS: &[&str] = &[
     "/apiVersion",
     "/kind",
     "/metadata/name",
@@ -163,10 +163,10 @@ const TEXTS: &[&str] = &[
     "/metadata/annotations/*",
 ];
 
-/// Refuses what YAML 1.1, as kubectl reads it, takes for no text: `n` and `off` are false, `7` is a number.
-fn ensure_text(fields: &Fields, at: &str) -> Result<()> {
+/// Refuses what YAML 1.1, as kubectl reads it, takes for no string: `n` and `off` are false, `7` is a number.
+fn ensure_strings(fields: &Fields, at: &str) -> Result<()> {
     let mut wrong = None;
-    for path in TEXTS {
+    for path in STRINGS {
         paths::each_place(fields, path, &mut |place, value| {
             if let Some(value) = value.filter(|value| wrong.is_none() && !value.is_string()) {
                 wrong = Some((field_name(place), value));
@@ -175,7 +175,7 @@ fn ensure_text(fields: &Fields, at: &str) -> Result<()> {
     }
     match wrong {
         Some((field, value)) => {
-            bail!("{at}: `{field}` is {value}, where a text is wanted: write it in quotes")
+            bail!("{at}: `{field}` is {value} and must be a string: put it in quotes")
         }
         None => Ok(()),
     }
@@ -183,7 +183,7 @@ fn ensure_text(fields: &Fields, at: &str) -> Result<()> {
 
 /// The object, if it has a type and a name.
 fn checked(object: Value, at: &str) -> Result<Fields> {
-    object.as_object().map_or(Ok(()), |fields| ensure_text(fields, at))?;
+    object.as_object().map_or(Ok(()), |fields| ensure_strings(fields, at))?;
     for (pointer, field) in
         [("/apiVersion", "apiVersion"), ("/kind", "kind"), ("/metadata/name", "metadata.name")]
     {
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn what_yaml_takes_for_no_text_is_named_and_not_left_out() {
+    fn what_yaml_takes_for_no_string_is_named_and_not_left_out() {
         for (metadata, wrong) in [
             ("{name: a, namespace: n}", "`metadata.namespace` is false"),
             ("{name: 7}", "`metadata.name` is 7"),
@@ -253,7 +253,7 @@ mod tests {
             let error = parse(&format!("{{apiVersion: v1, kind: Pod, metadata: {metadata}}}"))
                 .unwrap_err()
                 .to_string();
-            assert!(error.contains(&format!("x.yaml, object 1: {wrong}, where a text is wanted")), "{error}");
+            assert!(error.contains(&format!("x.yaml, object 1: {wrong} and must be a string")), "{error}");
         }
         assert!(
             parse("{apiVersion: v1, kind: Pod, metadata: {name: \"7\", namespace: \"n\", labels: null}}")
