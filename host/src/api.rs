@@ -3,6 +3,7 @@
 //! kube reads kubeconfigs, authenticates and speaks TLS; requests are plain HTTP with JSON bodies, so
 //! that objects stay whole. Nothing here writes by itself: see `engine/apply.rs`.
 
+mod buffered;
 mod connect;
 mod decode;
 mod error;
@@ -25,6 +26,7 @@ use weft_core::context::Version;
 use weft_core::object::{Object, ResourceType};
 
 use crate::config::Connection;
+pub(crate) use buffered::Buffered;
 pub use connect::ConnectError;
 pub use error::Error;
 use error::refusal;

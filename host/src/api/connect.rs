@@ -4,10 +4,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use kube::client::{Body, ConfigExt as _};
-use tower::{BoxError, ServiceBuilder};
+use tokio::net::TcpStream;
+use tower::{BoxError, ServiceBuilder, ServiceExt as _};
 
+use crate::api::Buffered;
 use crate::config::Connection;
 
 /// How long a connection may take to be opened.
@@ -65,13 +67,15 @@ pub(super) async fn client(connection: &Connection, key: &'static str) -> Result
     build(config).map_err(|source| ConnectError::Client { key, source })
 }
 
-/// kube's client with one difference: the kernel drops a connection whose other end is silent, which kube cannot set.
+/// kube's client with two differences, which kube cannot set: the kernel drops a connection whose other end is silent, and
+/// what comes is read in large pieces.
 fn build(config: kube::Config) -> kube::Result<kube::Client> {
     if config.proxy_url.is_some() {
         // Then the other end is the proxy, and kube knows how to speak to it.
         return kube::Client::try_from(config);
     }
-    let connector = config.rustls_https_connector_with_connector(connector())?;
+    let buffered = |socket: TokioIo<TcpStream>| TokioIo::new(Buffered::new(socket.into_inner()));
+    let connector = config.rustls_https_connector_with_connector(connector().map_response(buffered))?;
     let transport =
         hyper_util::client::legacy::Builder::new(TokioExecutor::new()).build::<_, Body>(connector);
     let service = ServiceBuilder::new()

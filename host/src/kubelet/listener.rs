@@ -22,6 +22,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tracing::{debug, warn};
 
+use crate::api::Buffered;
 use crate::kubelet::refusal::Refusal;
 use crate::kubelet::relay::{Relay, Stream};
 use crate::kubelet::tls;
@@ -123,7 +124,7 @@ impl Connection {
         if let Err(error) = prepare(&socket) {
             debug!(error = &error as &dyn std::error::Error, "a connection has no keep-alive probes");
         }
-        let secured = timeout(self.limits.handshake, self.tls.accept(socket)).await;
+        let secured = timeout(self.limits.handshake, self.tls.accept(Buffered::new(socket))).await;
         drop(handshake);
         match secured {
             Ok(Ok(secured)) => self.answer(secured).await,
@@ -134,7 +135,7 @@ impl Connection {
     }
 
     /// Answers the one request of a connection, and stays for the stream that it opens.
-    async fn answer(self, secured: TlsStream<TcpStream>) {
+    async fn answer(self, secured: TlsStream<Buffered>) {
         let is_api_server = tls::is_api_server(secured.get_ref().1.peer_certificates());
         // None else takes a place from it.
         let room = self.requests.try_acquire_owned().ok().filter(|_| is_api_server);
