@@ -90,6 +90,8 @@ fn build(config: kube::Config) -> kube::Result<kube::Client> {
 fn connector() -> HttpConnector {
     let mut connector = HttpConnector::new();
     connector.enforce_http(false);
+    // A key that is typed in a terminal does not wait for the acknowledgement of the one before.
+    connector.set_nodelay(true);
     connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
     connector.set_keepalive(Some(KEEPALIVE));
     connector.set_keepalive_interval(Some(KEEPALIVE_INTERVAL));

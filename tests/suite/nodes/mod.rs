@@ -3,8 +3,10 @@
 mod cluster;
 mod images;
 mod installed;
+mod lives;
 mod recovery;
 mod refusals;
+mod sides;
 mod smoke;
 mod steps;
 mod streams;

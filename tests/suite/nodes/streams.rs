@@ -1,7 +1,8 @@
 //! Logs, exec, attach, port-forward and cp work in a virtual cluster as they do on its host: each case is run on both.
 
 use std::fs;
-use std::process::{Output, Stdio};
+use std::process::Stdio;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use futures::future::try_join_all;
@@ -10,9 +11,8 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::Api;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Lines};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
-use tokio::process::{Child, ChildStdout};
 use weft_tests::binaries::modules::Program;
 use weft_tests::eventually::eventually;
 use weft_tests::installed::{Person, memory_of_syncer};
@@ -21,12 +21,19 @@ use weft_tests::node::images::{BUSYBOX, PROBE};
 use weft_tests::shared::on_shared_node;
 
 use super::cluster::{Cluster, LONG, PATIENCE};
+use super::sides::{Side, sides};
 
 /// So many must be possible at once, and each may take so much of the syncer's memory, in KiB.
 const STREAMS: usize = 200;
 const LARGEST_STREAM: usize = 256;
 /// So many are opened at the same time.
 const OPENERS: usize = 16;
+/// So many small ones are copied.
+const FILES: usize = 5_500;
+/// More than the buffers on the way hold is read slowly, over half a minute.
+const LINES: usize = 3_000_000;
+const PAUSES: usize = 300;
+const PAUSE: Duration = Duration::from_millis(100);
 
 #[test]
 #[ignore = "needs root and a real node: cargo verify nodes"]
@@ -34,11 +41,7 @@ fn streams_work_in_a_virtual_cluster_as_on_its_host() -> Result<()> {
     on_shared_node(async |node, namespace| {
         let person = Person::new(node, namespace, Program::Helm4).await?;
         let cluster = Cluster::create(node, &person, namespace, "vc", &[]).await?;
-        let connect = ["connect", "vc", "-n", namespace, "--", "kubectl", "-n", "default"];
-        let sides = [
-            Side { person: &person, name: "host", program: "kubectl", prefix: vec!["-n", namespace] },
-            Side { person: &person, name: "virtual", program: "weft", prefix: connect.into() },
-        ];
+        let sides = sides(&person, &cluster);
         for side in &sides {
             side.behaves().await.with_context(|| format!("on the {} cluster", side.name))?;
         }
@@ -52,14 +55,6 @@ fn streams_work_in_a_virtual_cluster_as_on_its_host() -> Result<()> {
     })
 }
 
-/// One of the two clusters, as kubectl reaches it.
-struct Side<'a> {
-    person: &'a Person,
-    name: &'static str,
-    program: &'static str,
-    prefix: Vec<&'a str>,
-}
-
 impl Side<'_> {
     async fn behaves(&self) -> Result<()> {
         let pods = PODS.replace("BUSYBOX", BUSYBOX).replace("PROBE", PROBE);
@@ -67,13 +62,21 @@ impl Side<'_> {
             .await?;
         let wait = ["wait", "--for=condition=Ready", "pod/shell", "pod/reader", "pod/web", PATIENCE];
         self.run(&wait, "").await?;
+        let (slowly, others) = tokio::join!(self.output_is_read_slowly(), self.all_else());
+        slowly.context("a slow reader").and(others)?;
+        self.run(&["delete", "pod", "shell", "reader", "web", "again", "--now"], "").await.map(drop)
+    }
+
+    async fn all_else(&self) -> Result<()> {
         self.logs_are_shown().await.context("logs")?;
         self.logs_are_followed().await.context("logs -f")?;
+        self.the_log_before_a_restart_is_kept().await.context("logs --previous")?;
         self.commands_run().await.context("exec")?;
+        self.a_terminal_is_resized().await.context("exec -it")?;
         self.a_container_is_attached_to().await.context("attach")?;
         self.a_port_is_forwarded().await.context("port-forward")?;
         self.files_are_copied().await.context("cp")?;
-        self.run(&["delete", "pod", "shell", "reader", "web", "--now"], "").await.map(drop)
+        self.many_files_are_copied().await.context("cp of a folder")
     }
 
     /// A translation would end a connection in the API server and begin another one, which is not closed alike.
@@ -84,6 +87,24 @@ impl Side<'_> {
         let (passed_on, others): (Vec<&str>, _) =
             counted.partition(|line| line.contains(r#"proxy_type="proxied_to_kubelet""#));
         ensure!(!passed_on.is_empty() && others.is_empty(), "passed on: {passed_on:?}, not: {others:?}");
+        Ok(())
+    }
+
+    /// Nothing is lost, however long everybody on the way has to wait. A reader that does nothing for a minute is cut off by
+    /// kubectl itself, whose pings are not answered then.
+    async fn output_is_read_slowly(&self) -> Result<()> {
+        let command = format!("seq 1 {LINES}");
+        let (mut child, mut lines) =
+            self.start(&["exec", "shell", "-c", "main", "--", "sh", "-c", &command])?;
+        let mut number = 0;
+        while let Some(line) = soon(lines.next_line()).await?? {
+            number += 1;
+            ensure!(line == number.to_string(), "line {number} is {line:?}");
+            if number % (LINES / PAUSES) == 0 {
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+        ensure!(child.wait().await?.success() && number == LINES, "{number} lines came");
         Ok(())
     }
 
@@ -118,8 +139,19 @@ impl Side<'_> {
         Ok(())
     }
 
+    async fn the_log_before_a_restart_is_kept(&self) -> Result<()> {
+        eventually("the container runs again", LONG, async || {
+            let now = self.run(&["logs", "again"], "").await?;
+            ensure!(now == "second life\n", "{now:?}");
+            Ok(())
+        })
+        .await?;
+        assert_eq!(self.run(&["logs", "again", "--previous"], "").await?, "first life\n");
+        Ok(())
+    }
+
     async fn commands_run(&self) -> Result<()> {
-        for code in [0, 1, 42, 255] {
+        for code in [0, 1, 42, 126, 127, 128, 137, 143, 255] {
             let exit = format!("echo out; echo err >&2; exit {code}");
             let output = self.attempt(&["exec", "shell", "-c", "main", "--", "sh", "-c", &exit], "").await?;
             assert_eq!(output.status.code(), Some(code), "{}", String::from_utf8_lossy(&output.stderr));
@@ -129,7 +161,7 @@ impl Side<'_> {
         let back = self.run(&["exec", "-i", "shell", "-c", "main", "--", "cat"], "to and fro").await?;
         assert_eq!(back, "to and fro");
         // Not echoed: nobody reads the output before all of the input is written.
-        let large = "0123456789abcdef".repeat(1024 * 1024);
+        let large = "0123456789abcdef".repeat(100_000_000 / 16);
         let counted = self.run(&["exec", "-i", "shell", "-c", "main", "--", "wc", "-c"], &large).await?;
         assert_eq!(counted.trim(), large.len().to_string());
         let awkward = "a b&c=d;%2e+'\"ü";
@@ -140,6 +172,25 @@ impl Side<'_> {
         let output = self.attempt(&["exec", "shell", "-c", "main", "--", "no-such-program"], "").await?;
         let said = String::from_utf8_lossy(&output.stderr);
         ensure!(!output.status.success() && said.contains("no-such-program"), "{said}");
+        Ok(())
+    }
+
+    /// The size of the terminal at the start, and after it has changed.
+    async fn a_terminal_is_resized(&self) -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let flag = folder.path().join("resize");
+        let before = format!(
+            "/usr/bin/stty rows 20 cols 50; (until [ -e {} ]; do /usr/bin/sleep 0.1; done; /usr/bin/stty -F /dev/tty rows 44 cols 99) &",
+            flag.display()
+        );
+        let wait = "until [ \"$(stty size)\" = '20 50' ]; do sleep 0.1; done; echo small; until [ \"$(stty size)\" = '44 99' ]; do sleep 0.1; done; echo large";
+        let exec = ["exec", "-it", "shell", "-c", "main", "--", "sh", "-c", wait];
+        let (mut child, mut lines) = self.start_in_terminal(&before, &exec)?;
+        for expected in ["small", "large"] {
+            while soon(lines.next_line()).await??.context("the terminal was closed")?.trim() != expected {}
+            fs::write(&flag, "")?;
+        }
+        ensure!(soon(child.wait()).await??.success(), "the command failed");
         Ok(())
     }
 
@@ -154,6 +205,11 @@ impl Side<'_> {
         let line = soon(lines.next_line()).await??.context("it forwards")?;
         let address = line.split_whitespace().nth(2).with_context(|| format!("{line:?} names no address"))?;
         for _ in 0..3 {
+            // One client more that goes away in the middle of an answer: the forwarding goes on.
+            let mut rude = TcpStream::connect(address).await?;
+            rude.write_all(b"GET / HTTP/1.0\r\n").await?;
+            rude.set_zero_linger()?;
+            drop(rude);
             let mut client = TcpStream::connect(address).await?;
             client.write_all(b"GET / HTTP/1.0\r\nHost: web\r\n\r\n").await?;
             let mut answer = String::new();
@@ -176,21 +232,21 @@ impl Side<'_> {
         Ok(())
     }
 
-    async fn run(&self, arguments: &[&str], input: &str) -> Result<String> {
-        self.person.run(self.program, &[&self.prefix[..], arguments].concat(), input).await
-    }
-
-    async fn attempt(&self, arguments: &[&str], input: &str) -> Result<Output> {
-        self.person.attempt(self.program, &[&self.prefix[..], arguments].concat(), input).await
-    }
-
-    /// Starts what goes on until it is killed, and gives its lines.
-    fn start(&self, arguments: &[&str]) -> Result<(Child, Lines<BufReader<ChildStdout>>)> {
-        let mut command = self.person.command(self.program, &[&self.prefix[..], arguments].concat());
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
-        let mut child = command.spawn()?;
-        let lines = BufReader::new(child.stdout.take().context("it has an output")?).lines();
-        Ok((child, lines))
+    async fn many_files_are_copied(&self) -> Result<()> {
+        let there = tempfile::tempdir()?;
+        let (files, back) = (there.path().join("files"), there.path().join("back"));
+        fs::create_dir(&files)?;
+        for number in 0..FILES {
+            fs::write(files.join(number.to_string()), number.to_string())?;
+        }
+        let name = "shell:/tmp/files";
+        self.run(&["cp", "-c", "main", &files.display().to_string(), name], "").await?;
+        self.run(&["cp", "-c", "main", name, &back.display().to_string()], "").await?;
+        for number in 0..FILES {
+            let content = fs::read_to_string(back.join(number.to_string()))?;
+            ensure!(content == number.to_string(), "file {number} holds {content:?}");
+        }
+        Ok(())
     }
 }
 
@@ -280,6 +336,18 @@ spec:
   restartPolicy: Never
   containers:
     - {name: main, image: BUSYBOX, stdin: true, stdinOnce: true, command: [sh, -c, 'while read line; do echo read $line; done']}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: again}
+spec:
+  terminationGracePeriodSeconds: 0
+  volumes: [{name: kept, emptyDir: {}}]
+  containers:
+    - name: main
+      image: BUSYBOX
+      command: [sh, -c, 'if [ -e /kept/flag ]; then echo second life; sleep 3600; fi; touch /kept/flag; echo first life; exit 1']
+      volumeMounts: [{name: kept, mountPath: /kept}]
 ---
 apiVersion: v1
 kind: Pod
