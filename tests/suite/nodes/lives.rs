@@ -176,7 +176,7 @@ const STATES: &[(&str, &str)] = &[
     ("oom", "jsonpath={.status.phase}=Failed"),
     ("evicted", "jsonpath={.status.phase}=Failed"),
     ("overdue", "jsonpath={.status.phase}=Failed"),
-    ("missing", "jsonpath={.status.containerStatuses[0].state.waiting.reason}=ErrImageNeverPull"),
+    ("unnamed", "jsonpath={.status.containerStatuses[0].state.waiting.reason}=InvalidImageName"),
 ];
 
 const PODS: &str = "
@@ -308,9 +308,9 @@ spec:
 ---
 apiVersion: v1
 kind: Pod
-metadata: {name: missing}
+metadata: {name: unnamed}
 spec:
   restartPolicy: Never
   terminationGracePeriodSeconds: 0
-  containers: [{name: main, image: weft.test/none:1, imagePullPolicy: Never}]
+  containers: [{name: main, image: 'weft.test/None:1'}]
 ";
