@@ -207,7 +207,7 @@ impl Plan {
                 return self.delete_host(host, None);
             }
             Ok(desired) => {
-                changes_host = self.patch_host(mapper, &desired, host);
+                changes_host = self.patch_host(ctx, mapper, &desired, host);
                 self.desired = Some(desired);
             }
             Err(Hold::Absent(_)) => return self.delete_host(host, None),
@@ -224,10 +224,16 @@ impl Plan {
     }
 
     /// Patches the host object; whether anything but its metadata changes.
-    fn patch_host(&mut self, mapper: &dyn Mapper, desired: &HostObject, host: &HostObject) -> bool {
+    fn patch_host(
+        &mut self,
+        ctx: &Ctx<'_>,
+        mapper: &dyn Mapper,
+        desired: &HostObject,
+        host: &HostObject,
+    ) -> bool {
         let changes = mapper.patcher().host_changes(desired, host);
         let changes_host = !changes.is_empty();
-        self.push_host_changes(host, with_metadata(changes, desired, host));
+        self.push_host_changes(host, with_metadata(changes, ctx.facts.owner.as_ref(), desired, host));
         changes_host
     }
 
@@ -299,9 +305,9 @@ impl Plan {
     }
 }
 
-/// The patches, in order, that bring `host` to `desired`.
+/// The patches, in order, that bring `host` to `desired`, whoever owned it before.
 pub fn host_patches(mapper: &dyn Mapper, desired: &HostObject, host: &HostObject) -> Vec<Change> {
-    with_metadata(mapper.patcher().host_changes(desired, host), desired, host)
+    with_metadata(mapper.patcher().host_changes(desired, host), None, desired, host)
 }
 
 fn wanted(mapper: &dyn Mapper, seen: Seen<'_>) -> bool {

@@ -102,7 +102,9 @@ fn draft_metadata(ctx: &Ctx<'_>, mapper: &dyn Mapper, source: &VirtualObject) ->
         "labels": all_labels,
         "annotations": annotations,
     });
-    if let (Some(owner), Some(metadata)) = (&ctx.facts.owner, metadata.as_object_mut()) {
+    if let (Some(owner), Some(metadata)) = (&ctx.facts.owner, metadata.as_object_mut())
+        && mapper.spec().is_owned
+    {
         let reference = if is_pod { owner.controller_reference() } else { owner.reference() };
         metadata.insert("ownerReferences".into(), json!([reference]));
     }

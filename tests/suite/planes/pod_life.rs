@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, Result, ensure};
-use k8s_openapi::api::core::v1::{Node, Pod, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod, Service, ServiceAccount};
 use kube::ResourceExt as _;
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
@@ -37,7 +37,7 @@ fn a_host_pod_has_no_permissions_and_knows_only_the_virtual_cluster() -> Result<
         ] {
             ensure_at(host, pointer, &expected)?;
         }
-        let owner = place.on_host::<Service>().get(&place.cluster).await?;
+        let owner = place.on_host::<ConfigMap>().get(&place.cluster).await?;
         ensure_at(host, "/metadata/ownerReferences/0/uid", &json!(owner.uid()))?;
         ensure_at(host, "/metadata/ownerReferences/1", &Value::Null)
     })

@@ -44,6 +44,7 @@ static SPEC: LazyLock<KindSpec> = LazyLock::new(|| {
         .references(SOURCES.iter().map(source))
         .managed(["/spec/resources/requests", "/spec/volumeAttributesClassName"])
         .with_conditions()
+        .without_owner()
 });
 
 impl Mapper for PersistentVolumeClaim {

@@ -8,7 +8,8 @@ use tokio::sync::Notify;
 use weft_core::context::{Facts, ServiceFact, cluster_ips};
 use weft_core::names::Names;
 use weft_core::object::{HostObject, Key, Kind, Virtual, VirtualName, VirtualObject};
-use weft_core::{plan, unsigned};
+use weft_core::plan;
+use weft_core::unsigned::{self, Ownership};
 
 use crate::engine::cache::bindings::Bindings;
 use crate::engine::cache::changed::Changed;
@@ -44,8 +45,10 @@ pub(crate) struct State {
     /// Which virtual pods have a place that their store does not show.
     pub(crate) bindings: Bindings,
     facts: RwLock<Arc<Facts>>,
-    /// Ends one wait when the host Service that owns everything has been replaced, or deleted.
-    pub(crate) owner_changed: Notify,
+    /// The host Service of the virtual API server, as it was when it was last checked.
+    service: RwLock<Option<Arc<HostObject>>>,
+    /// Ends one wait when that Service, or the owner of the host objects, has been replaced or deleted.
+    pub(crate) base_changed: Notify,
     /// Services by virtual namespace, as pods learn of them; dropped when one of them changes in that, and with the namespace.
     pub(crate) services: Mutex<HashMap<String, Arc<[ServiceFact]>>>,
 }
@@ -65,7 +68,8 @@ impl State {
             placed: Mutex::default(),
             bindings: Bindings::default(),
             facts: RwLock::new(Arc::new(facts)),
-            owner_changed: Notify::default(),
+            service: RwLock::default(),
+            base_changed: Notify::default(),
             services: Mutex::default(),
         }
     }
@@ -101,6 +105,16 @@ impl State {
     pub(crate) fn update_facts(&self, update: impl FnOnce(&mut Facts)) {
         let mut facts = self.facts.write().unwrap_or_else(PoisonError::into_inner);
         update(Arc::make_mut(&mut facts));
+    }
+
+    /// The host Service of the virtual API server; none before it was checked.
+    pub(crate) fn service(&self) -> Option<Arc<HostObject>> {
+        self.service.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Remembers the host Service that was checked.
+    pub(crate) fn set_service(&self, service: &Arc<HostObject>) {
+        *self.service.write().unwrap_or_else(PoisonError::into_inner) = Some(service.clone());
     }
 
     /// Whether something on the host uses the object of this key.
@@ -154,7 +168,8 @@ impl State {
         let object = synced.host.get(self.names.namespace(), self.names.host_name(&key.name).as_str())?;
         let is_ours = match self.key_of(&object, &key.kind) {
             Some(found) => found == *key,
-            None => unsigned::is_of(&self.names, self.facts().owner.as_ref(), &object, &key.name),
+            None => Ownership::of(synced.mapper.spec().is_owned, self.facts().owner.as_ref())
+                .is_some_and(|ownership| unsigned::is_of(&self.names, ownership, &object, &key.name)),
         };
         is_ours.then_some(object)
     }
@@ -167,12 +182,13 @@ impl State {
 
     /// The pair that a host object of this kind was made for, if it is ours and has lost its identity.
     fn key_of_unsigned(&self, object: &HostObject, kind: &Kind) -> Option<Key> {
-        let facts = self.facts();
-        let namespace = unsigned::namespace(&self.names, facts.owner.as_ref(), object)?;
+        let (facts, synced) = (self.facts(), self.synced(kind)?);
+        let ownership = Ownership::of(synced.mapper.spec().is_owned, facts.owner.as_ref())?;
+        let namespace = unsigned::namespace(&self.names, ownership, object)?;
         let is_its_name = |name: &VirtualName| self.names.host_name(name).as_str() == object.name();
         let name = self.names.virtual_name(object.name()).or_else(|| {
             // A hash cannot be read.
-            let names = self.synced(kind)?.r#virtual.names_in(namespace, "");
+            let names = synced.r#virtual.names_in(namespace, "");
             names.into_iter().map(|name| VirtualName::new(namespace, name)).find(is_its_name)
         })?;
         (name.namespace == namespace).then(|| Key { kind: kind.clone(), name })

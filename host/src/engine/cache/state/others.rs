@@ -1,5 +1,5 @@
 //! What a change of something queues that is no pair: a Namespace, a mirrored volume, the Secret with a pod's tokens,
-//! our owner.
+//! what all host objects depend on.
 
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
@@ -57,11 +57,20 @@ impl State {
         }
     }
 
-    /// The host Service that owns everything has changed: reports it if it is another one, or gone.
+    /// The owner of the host objects has changed: reports it if it is another one, or gone.
     pub(crate) fn owner_changed(&self, changed: &Changed<Host>) {
-        let uid = changed.object.as_ref().map(|service| service.uid());
-        if self.facts().owner.as_ref().is_some_and(|owner| uid != Some(&*owner.uid)) {
-            self.owner_changed.notify_one();
+        self.report_unless_same(self.facts().owner.as_ref().map(|owner| &*owner.uid), changed);
+    }
+
+    /// The host Service of the virtual API server has changed: reports it if it is another one, or gone.
+    pub(crate) fn api_service_changed(&self, changed: &Changed<Host>) {
+        self.report_unless_same(self.service().as_ref().map(|service| service.uid()), changed);
+    }
+
+    fn report_unless_same(&self, known: Option<&str>, changed: &Changed<Host>) {
+        let uid = changed.object.as_ref().map(|object| object.uid());
+        if known.is_some_and(|known| uid != Some(known)) {
+            self.base_changed.notify_one();
         }
     }
 }
@@ -162,19 +171,25 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_owner_that_is_replaced_or_gone_is_reported_and_one_that_is_edited_is_not() {
+    async fn an_owner_or_service_that_is_replaced_or_gone_is_reported_and_one_that_is_edited_is_not() {
         let bench = Bench::echoing();
-        let is_reported = |uid: Option<&str>| {
+        bench.know_service();
+        type Change = fn(&State, &Changed<Host>);
+        let is_reported = |change: Change, uid: Option<&str>| {
             let object = uid.map(|uid| json!({"metadata": {"name": "vc", "uid": uid}}));
             let object = object.and_then(HostObject::from_json).map(Arc::new);
             let (namespace, name) = ("team-a".to_owned(), "vc".to_owned());
-            bench.state.owner_changed(&Changed { namespace, name, object, last: None });
-            futures::FutureExt::now_or_never(bench.state.owner_changed.notified()).is_some()
+            change(&bench.state, &Changed { namespace, name, object, last: None });
+            futures::FutureExt::now_or_never(bench.state.base_changed.notified()).is_some()
         };
-        assert!(!is_reported(Some("uid-owner")));
-        assert!(is_reported(Some("uid-other")));
-        assert!(is_reported(None));
+        for (change, known) in
+            [(State::owner_changed as Change, "uid-owner"), (State::api_service_changed, "uid-service")]
+        {
+            assert!(!is_reported(change, Some(known)));
+            assert!(is_reported(change, Some("uid-other")));
+            assert!(is_reported(change, None));
+        }
         bench.state.update_facts(|facts| facts.owner = None);
-        assert!(!is_reported(Some("uid-other")), "nothing is known of the first yet");
+        assert!(!is_reported(State::owner_changed, Some("uid-other")), "nothing is known of the first yet");
     }
 }
