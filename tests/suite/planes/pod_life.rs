@@ -174,13 +174,17 @@ fn no_gate_is_lost_while_the_kubelet_changes_its_mind() -> Result<()> {
 }
 
 #[test]
-fn labels_and_annotations_follow_and_those_of_the_host_stay() -> Result<()> {
+fn labels_and_annotations_follow_and_what_the_host_changed_stays() -> Result<()> {
     in_shared_world(async |world, namespace| {
         let place = Place::of(world.tenant(), namespace).await?;
         let name = place.run(pod("web", json!({}))).await?.host_pod.name_any();
         let pods = place.on_virtual::<Pod>();
-        patch(&place.on_host::<Pod>(), &name, json!({"metadata": {"labels": {"host-ops": "watched"}}}))
-            .await?;
+        // As a policy of the host does at creation.
+        let by_host = json!({
+            "metadata": {"labels": {"host-ops": "watched"}},
+            "spec": {"containers": [{"name": "main", "image": "mirror/nginx:1"}]},
+        });
+        place.on_host::<Pod>().patch(&name, &PatchParams::default(), &Patch::Strategic(by_host)).await?;
 
         let follows = async |change: Value| -> Result<()> {
             patch(&pods, "web", json!({"metadata": {"labels": change, "annotations": change}})).await?;
@@ -191,6 +195,7 @@ fn labels_and_annotations_follow_and_those_of_the_host_stay() -> Result<()> {
                     ensure_at(&pair.host_pod, &pointer, &at(&pair.virtual_pod, &pointer)?)?;
                 }
                 ensure_at(&pair.host_pod, "/metadata/labels/host-ops", &json!("watched"))?;
+                ensure_at(&pair.host_pod, "/spec/containers/0/image", &json!("mirror/nginx:1"))?;
                 ensure_at(&pair.virtual_pod, "/metadata/labels/host-ops", &Value::Null)
             })
             .await

@@ -120,6 +120,10 @@ impl Patcher for Pod {
         status::guard_gates(current, diff::exact_changes(desired, current))
     }
 
+    fn wanted(&self, desired: &HostObject) -> Option<Value> {
+        Some(update::wanted(desired))
+    }
+
     fn digest_view(&self, desired: &HostObject) -> Value {
         update::view(desired)
     }
