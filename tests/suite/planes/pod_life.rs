@@ -133,6 +133,42 @@ fn a_readiness_gate_of_the_tenant_decides_about_ready_on_both_sides() -> Result<
 }
 
 #[test]
+fn conditions_that_others_set_stay_through_the_status_of_the_host() -> Result<()> {
+    in_shared_world(async |world, namespace| {
+        let place = Place::of(world.tenant(), namespace).await?;
+        let pair = place.run(pod("web", json!({}))).await?;
+        // As an eviction does.
+        let target = json!({"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"});
+        let set = json!({"status": {"conditions": [target]}});
+        let pods = place.on_virtual::<Pod>();
+        pods.patch_status("web", &PatchParams::default(), &Patch::Strategic(set)).await?;
+        for state in ["False", "True"] {
+            let ready = json!({"status": {"conditions": [{"type": "Ready", "status": state}]}});
+            let (hosts, name) = (place.on_host::<Pod>(), pair.host_pod.name_any());
+            hosts.patch_status(&name, &PatchParams::default(), &Patch::Strategic(ready)).await?;
+            eventually(
+                &format!("the tenant sees Ready {state} beside its own condition"),
+                SOON,
+                async || {
+                    let seen = pods.get("web").await?;
+                    let seen = (
+                        condition(&seen, "Ready").to_owned(),
+                        condition(&seen, "DisruptionTarget").to_owned(),
+                    );
+                    ensure!(
+                        seen == (state.to_owned(), "True".to_owned()),
+                        "Ready and DisruptionTarget are {seen:?}"
+                    );
+                    Ok(())
+                },
+            )
+            .await?;
+        }
+        Ok(())
+    })
+}
+
+#[test]
 fn no_gate_is_lost_while_the_kubelet_changes_its_mind() -> Result<()> {
     in_shared_world(async |world, namespace| {
         let place = Place::of(world.tenant(), namespace).await?;
