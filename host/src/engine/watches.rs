@@ -47,27 +47,26 @@ pub(crate) struct Watches {
 type OnChange<S> = Arc<dyn Fn(Changed<S>) + Send + Sync>;
 
 impl Watches {
-    /// Starts those that do not depend on the rules.
-    /// `service` is the host Service of the virtual API server.
+    /// Starts those that do not depend on the rules; `service` is the host Service of the virtual API server.
     pub(crate) fn start(&self, writer: &Arc<Writer>, service: &str, tasks: &mut Tasks) {
-        let state = self.state.clone();
-        let namespace_changed = Arc::new(move |changed: Changed<Virtual>| state.namespace_changed(&changed));
+        let [of_namespaces, of_nodes, of_claims] = [(); 3].map(|()| self.state.clone());
+        let namespace_changed =
+            Arc::new(move |changed: Changed<Virtual>| of_namespaces.namespace_changed(&changed));
         let mirrored = format!("{}%3Dtrue", MIRRORED_LABEL.replace('/', "%2F"));
         let state = &self.state;
         let namespaces = self.of_virtual(&namespaces(), state.namespaces.clone(), namespace_changed);
-        let nodes = self.of_virtual(&nodes(), state.nodes.clone(), Arc::new(|_| {}));
-        let of_claims = self.state.clone();
+        let node_changed = Arc::new(move |changed: Changed<Virtual>| of_nodes.node_changed(&changed));
+        let nodes = self.of_virtual(&nodes(), state.nodes.clone(), node_changed);
         let mirrored_changed = Arc::new(move |changed: Changed<Virtual>| of_claims.volume_changed(&changed));
         let volumes = self.of_virtual(&persistent_volumes(), state.volumes.clone(), mirrored_changed);
         for watch in [namespaces, nodes, Watch { selector: mirrored, ..volumes }] {
             let reporter = Some(self.failures.reporter("virtual", Some(watch.resource.kind())));
             tasks.spawn(Watch { reporter, ..watch }.run());
         }
-        let (of_owner, of_service) = (self.state.clone(), self.state.clone());
+        let [of_owner, of_api] = [(); 2].map(|()| self.state.clone());
         let owner = self.state.names.cluster();
         let owner_changed = Arc::new(move |changed: Changed<Host>| of_owner.owner_changed(&changed));
-        let service_changed =
-            Arc::new(move |changed: Changed<Host>| of_service.api_service_changed(&changed));
+        let service_changed = Arc::new(move |changed: Changed<Host>| of_api.api_service_changed(&changed));
         self.start_one(&config_maps(), owner, owner_changed, tasks);
         self.start_one(&services(), service, service_changed, tasks);
         self.start_events(writer, tasks);

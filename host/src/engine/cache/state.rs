@@ -1,11 +1,12 @@
 //! What the parts of the engine share: the stores of every kind, who refers to whom, and the facts.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use tokio::sync::Notify;
 use weft_core::context::{Facts, ServiceFact, cluster_ips};
+use weft_core::keys::FAKE_NODE_LABEL;
 use weft_core::names::Names;
 use weft_core::object::{HostObject, Key, Kind, Virtual, VirtualName, VirtualObject};
 use weft_core::plan;
@@ -22,6 +23,8 @@ use crate::engine::queue::Queue;
 
 mod changes;
 mod others;
+
+pub(crate) use others::{is_spoilt, node_key};
 
 /// The caches of the engine, and the queue that their changes go to.
 pub(crate) struct State {
@@ -42,6 +45,8 @@ pub(crate) struct State {
     reads: Index,
     /// Which pod is on which node.
     placed: Mutex<Placement>,
+    /// Ends one wait when somebody has changed what the syncer keeps of one of its nodes.
+    pub(crate) node_spoilt: Notify,
     /// Which virtual pods have a place that their store does not show.
     pub(crate) bindings: Bindings,
     facts: RwLock<Arc<Facts>>,
@@ -66,6 +71,7 @@ impl State {
             uses: Index::default(),
             reads: Index::default(),
             placed: Mutex::default(),
+            node_spoilt: Notify::default(),
             bindings: Bindings::default(),
             facts: RwLock::new(Arc::new(facts)),
             service: RwLock::default(),
@@ -127,9 +133,26 @@ impl State {
         self.placed.lock().unwrap_or_else(PoisonError::into_inner).is_used(name)
     }
 
-    /// The nodes that virtual pods are on.
-    pub(crate) fn used_nodes(&self) -> Vec<String> {
-        self.placed.lock().unwrap_or_else(PoisonError::into_inner).nodes()
+    /// Whether the virtual node of this name is one of ours.
+    pub(crate) fn is_our_node(&self, name: &str) -> bool {
+        self.nodes.get("", name).is_some_and(|node| node.label(FAKE_NODE_LABEL).is_some())
+    }
+
+    /// The nodes that should be there: those of virtual pods, where they are there or the host runs such a pod on them. A tenant
+    /// can write any node into a pod.
+    pub(crate) fn used_nodes(&self) -> HashSet<String> {
+        let nodes = self.placed.lock().unwrap_or_else(PoisonError::into_inner).nodes();
+        let (mut used, missing): (HashSet<String>, HashSet<String>) =
+            nodes.into_iter().partition(|node| self.nodes.contains("", node));
+        let Some(pods) = self.synced(&Kind::new("v1/Pod")).filter(|_| !missing.is_empty()) else {
+            return used;
+        };
+        let on_missing = self.placed.lock().unwrap_or_else(PoisonError::into_inner).on(&missing);
+        let runs = |(pod, node): &(Key, Arc<str>)| {
+            self.host_object(&pods, pod).is_some_and(|host| host.text("/spec/nodeName") == Some(node))
+        };
+        used.extend(on_missing.into_iter().filter(runs).map(|(_, node)| node.to_string()));
+        used
     }
 
     /// Whether a virtual pod was placed, as far as it shows that or we know it.
@@ -315,7 +338,7 @@ mod tests {
         let bench = Bench::echoing();
         changed(&bench, "v1/Pod", on_node(pod("5", &[]), "node-1"));
         assert!(bench.state.is_node_used("node-1"));
-        assert_eq!(bench.state.used_nodes(), ["node-1"]);
+        assert_eq!(bench.state.placed.lock().unwrap().nodes(), ["node-1"]);
         removed(&bench, "v1/Pod", on_node(pod("6", &[]), "node-1"));
         assert!(!bench.state.is_node_used("node-1"));
     }

@@ -4,11 +4,25 @@
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
-use weft_core::keys::NAMESPACE_LABEL;
-use weft_core::object::{Host, HostObject, Key, Kind, Virtual, VirtualName};
+use serde_json::Value;
+use weft_core::keys::{FAKE_NODE_LABEL, NAMESPACE_LABEL};
+use weft_core::object::{Host, HostObject, Key, Kind, Virtual, VirtualName, VirtualObject};
 
 use crate::engine::cache::changed::Changed;
 use crate::engine::cache::state::State;
+
+/// The key of a virtual node.
+pub(crate) fn node_key(name: &str) -> Key {
+    Key { kind: Kind::new("v1/Node"), name: VirtualName::new("", name) }
+}
+
+/// Whether a node of ours is tainted or cordoned. The host knows nothing of that, and its scheduler goes on placing pods there.
+pub(crate) fn is_spoilt(node: &VirtualObject) -> bool {
+    let is_tainted =
+        || node.pointer("/spec/taints").and_then(Value::as_array).is_some_and(|all| !all.is_empty());
+    let is_cordoned = || node.pointer("/spec/unschedulable") == Some(&Value::Bool(true));
+    node.label(FAKE_NODE_LABEL).is_some() && (is_tainted() || is_cordoned())
+}
 
 impl State {
     /// A virtual Namespace has changed: requeues its pods if its labels have, which is all that rules read of it.
@@ -42,6 +56,15 @@ impl State {
         if let (Some(namespace), Some(name)) = (claim("namespace"), claim("name")) {
             let kind = Kind::new("v1/PersistentVolumeClaim");
             self.queue.add(Key { kind, name: VirtualName::new(namespace, name) });
+        }
+    }
+
+    /// A virtual Node has changed: requeues the pods that wait to know whose it is, and reports one of ours that is tainted or
+    /// cordoned.
+    pub(crate) fn node_changed(&self, changed: &Changed<Virtual>) {
+        self.requeue_readers(&node_key(&changed.name));
+        if changed.object.as_ref().is_some_and(|node| is_spoilt(node)) {
+            self.node_spoilt.notify_one();
         }
     }
 
@@ -81,7 +104,6 @@ mod tests {
 
     use serde_json::json;
     use weft_core::keys::PURPOSE_LABEL;
-    use weft_core::object::VirtualObject;
 
     use super::*;
     use crate::engine::cache::testing::{host_version, queued};
