@@ -176,8 +176,9 @@ impl Engine {
         tasks.spawn(shared.crd_installer().keep(rules, shared.ready.clone()));
         let applier = AddonApplier::new(shared.r#virtual.clone(), shared.writers.ready.clone());
         tasks.spawn(applier.keep(addons, shared.ready.clone()));
-        let nodes = Arc::new(Nodes::new(shared.state.clone(), shared.writers.cached.clone(), parts.kubelet));
+        let nodes = shared.nodes(parts.kubelet);
         tasks.spawn(nodes.clone().sweep_forever());
+        tasks.spawn(nodes.clone().restore_forever());
         tasks.spawn(Volumes::sweep_forever(shared.state.clone(), shared.writers.cached.clone()));
         tasks.spawn(pack_forever(shared.state.clone()));
         tasks.spawn(shared.placed_record(service.clone()).keep());
@@ -245,6 +246,11 @@ impl Shared {
         let first = rules.borrow_and_update().clone();
         reconfigurer.apply(&first);
         tasks.spawn(reconfigurer.keep(rules));
+    }
+
+    fn nodes(&self, kubelet: Option<Kubelet>) -> Arc<Nodes> {
+        let (state, writer, recorder) = (&self.state, &self.writers.cached, &self.recorder);
+        Arc::new(Nodes::new(state.clone(), writer.clone(), kubelet, recorder.clone()))
     }
 
     fn plugin_events(&self) -> PluginEvents {

@@ -60,7 +60,7 @@ pub fn of(config: &Config, descriptors: &[&Descriptor]) -> Permissions {
         kinds.add_plugin(&entry, descriptor);
     }
     let mut namespaced = builtin();
-    namespaced.push(events(config));
+    namespaced.push(events());
     namespaced.extend(config.kubelet_tls().into_iter().flat_map(|_| streams()));
     namespaced.extend(kinds.groups.into_iter().filter_map(|(group, plurals)| added(&group, plurals)));
     Permissions { namespaced, cluster: definitions(kinds.definitions).into_iter().collect() }
@@ -161,19 +161,10 @@ fn builtin() -> Vec<Rule> {
     synced.chain(patched).collect()
 }
 
-/// The host's events are mirrored; those about plugins are recorded on the host.
-fn events(config: &Config) -> Rule {
-    let events = ["events".to_owned()];
-    if config.plugins.folder.is_some() {
-        rule(
-            "",
-            events,
-            &["create", "list", "watch"],
-            "events of the host for the tenant, and events about plugins",
-        )
-    } else {
-        rule("", events, &["list", "watch"], "events of the host for the tenant")
-    }
+/// The host's events are mirrored; those about plugins, and about the virtual cluster itself, are recorded on the host.
+fn events() -> Rule {
+    let reason = "events of the host for the tenant, and events for the operator";
+    rule("", ["events".to_owned()], &["create", "list", "watch"], reason)
 }
 
 /// What stands behind the kubelet's endpoint. Upgrades are asked for by GET or by POST, and since Kubernetes 1.35 either
@@ -255,7 +246,7 @@ mod tests {
             format!(": configmaps endpoints persistentvolumeclaims pods secrets services: {ALL}"),
             format!("discovery.k8s.io: endpointslices: {ALL}"),
             ": pods/ephemeralcontainers pods/resize pods/status: patch".to_owned(),
-            ": events: list watch".to_owned(),
+            ": events: create list watch".to_owned(),
         ];
         assert_eq!(lines(&permissions.namespaced), wanted);
         assert!(permissions.cluster.is_empty());

@@ -26,7 +26,8 @@ a mapping adds. An Ingress keeps the annotations of ingress controllers, which i
 |---|---|
 ";
 /// Whoever gives an event its reason does it with one of these, so every CamelCase string of such a file is a reason.
-const MAKERS: [&str; 8] = [
+const MAKERS: [&str; 9] = [
+    "operator::compose(",
     "ObjectEvent {",
     "PluginEvent {",
     "PluginEvent::",

@@ -71,7 +71,7 @@ const ENGINE: &[(&str, &[&str])] = &[
     ("upkeep", &["apply", "cache", "events", "informer", "queue", "resources", "supervisor", "watches"]),
     ("reconcile", &["apply", "cache", "companions", "events", "queue"]),
     ("watches", &["apply", "cache", "events", "informer", "resources", "supervisor"]),
-    ("companions", &["apply", "cache", "queue", "resources"]),
+    ("companions", &["apply", "cache", "events", "queue", "resources"]),
     ("events", &["apply", "cache", "resources"]),
     ("health", &["cache", "informer"]),
     ("pods", &["apply", "cache"]),

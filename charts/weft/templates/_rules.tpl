@@ -3,7 +3,7 @@
 {{ .Files.Get "files/rules.yaml" | trim }}
 - apiGroups: [""]
   resources: [events]
-  verbs: [{{ if .Values.plugins.folder }}create, {{ end }}list, watch]
+  verbs: [create, list, watch]
 {{- if .Values.kubelet.enabled }}
 - apiGroups: [""]
   resources: [pods/log]

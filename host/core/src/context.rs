@@ -163,10 +163,14 @@ fn lock<T>(notes: &Mutex<T>) -> MutexGuard<'_, T> {
     notes.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// What the owner says to whoever finds it.
+const OWNS: &str = "Owns what this virtual cluster has on the host, but for its volume claims. If it is deleted, the host \
+                    deletes all that and the syncer makes it anew.";
+
 /// What is true of both clusters and changes rarely.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Facts {
-    /// Owner of every host object: uninstalling the virtual cluster leaves nothing behind.
+    /// Owner of every host object but those that hold data: uninstalling the virtual cluster takes them along.
     pub owner: Option<Owner>,
     /// The virtual API server's addresses, as the host's pods reach it; the first is preferred.
     pub kubernetes: Vec<IpAddr>,
@@ -193,19 +197,51 @@ pub struct Version {
     pub minor: u32,
 }
 
-/// The host object that owns all others: the virtual cluster's own Service.
+/// The host object that owns the others: a ConfigMap made for that alone. Services and Deployments are replaced in the
+/// course of work, by `kubectl replace --force` for one, and the garbage collector of the host takes what they own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Owner {
-    /// Name of the Service.
+    /// Name of the ConfigMap, which is the virtual cluster's.
     pub name: String,
     /// Its UID.
     pub uid: String,
 }
 
 impl Owner {
+    /// The object as it is created where there is none.
+    pub fn object(cluster: &str, namespace: &str) -> HostObject {
+        let fields = json!({
+            "apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": {
+                "name": cluster, "namespace": namespace,
+                "labels": {
+                    "app.kubernetes.io/name": "weft", "app.kubernetes.io/instance": cluster,
+                    "app.kubernetes.io/managed-by": "weft",
+                },
+            },
+            "data": {"about": OWNS},
+        });
+        HostObject::new(fields.as_object().cloned().unwrap_or_default())
+    }
+
+    /// The owner that `object` is.
+    pub fn of(object: &HostObject) -> Self {
+        Self { name: object.name().to_owned(), uid: object.uid().to_owned() }
+    }
+
     /// The owner reference as objects carry it.
     pub fn reference(&self) -> Value {
-        json!({"apiVersion": "v1", "kind": "Service", "name": self.name, "uid": self.uid})
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "name": self.name, "uid": self.uid})
+    }
+
+    /// Whether an owner reference is to what was the owner before: another ConfigMap of this name, or the Service that
+    /// was it in earlier versions.
+    pub fn is_former(&self, reference: &Value) -> bool {
+        let text = |field: &str| reference.get(field).and_then(Value::as_str).unwrap_or_default();
+        text("apiVersion") == "v1"
+            && matches!(text("kind"), "ConfigMap" | "Service")
+            && text("name") == self.name
+            && text("uid") != self.uid
     }
 
     /// The same as pods carry it: a `ReplicaSet` of the host adopts pods that its selector matches and that have no

@@ -20,6 +20,9 @@ pub const IDENTITY: &str = "weft.dev/identity";
 /// Annotation of every host object of a pair: digest of what was last written. Translation writes it. On a Secret with
 /// tokens the engine writes it.
 pub const DIGEST: &str = "weft.dev/digest";
+/// Annotation of host pods: what the tenant wanted, when they were last written, of the fields that can still change, as
+/// JSON. Translation writes it.
+pub const WANTED: &str = "weft.dev/wanted";
 /// Annotation of every host object of a pair: the tenant's label and annotation keys that were last written, as
 /// JSON. Translation writes it.
 pub const APPLIED: &str = "weft.dev/applied";

@@ -92,6 +92,12 @@ pub trait Patcher: Send + Sync {
         diff::view(self.managed(), desired)
     }
 
+    /// What of `desired` is remembered on the host object field by field, where the host's admission may have changed what
+    /// was written and only the fields that the tenant changes are to be written again.
+    fn wanted(&self, _desired: &HostObject) -> Option<Value> {
+        None
+    }
+
     /// The host object to try instead when the host refused the fields `refused` (its own notation,
     /// such as `spec.clusterIPs`); `None` when there is nothing to leave to the host.
     fn relax(&self, _desired: &HostObject, _refused: &[String]) -> Option<HostObject> {

@@ -26,6 +26,8 @@ pub struct Seen<'a> {
     pub host_object: Option<&'a HostObject>,
     /// Whether the host has placed a pod for the virtual object, though the object itself may not show it.
     pub was_placed: bool,
+    /// Whether the virtual object is a pod on a node that is none of ours: a kubelet of the tenant runs it, or nobody does.
+    pub is_elsewhere: bool,
     /// Whether something on the host uses the object.
     pub used: bool,
 }
@@ -121,13 +123,16 @@ pub fn plan(ctx: &Ctx<'_>, mapper: &dyn Mapper, seen: Seen<'_>) -> Plan {
 
 impl Plan {
     fn without_host(&mut self, ctx: &Ctx<'_>, mapper: &dyn Mapper, seen: Seen<'_>, source: &VirtualObject) {
+        if seen.is_elsewhere {
+            return;
+        }
         if mapper.spec().policy.life == Life::Process
             && (source.is_terminating() || seen.was_placed || has_run(source))
         {
             // What ran cannot run again, and what is being deleted has nothing left to wait for.
             return self.delete_virtual(source, 0);
         }
-        if source.is_terminating() || !wanted(mapper, seen) {
+        if source.is_terminating() || !wanted(mapper, seen) || has_ended(mapper, source) {
             return;
         }
         match mapper.patcher().before_create(source).and_then(|()| translate::to_host(ctx, mapper, source)) {
@@ -207,7 +212,7 @@ impl Plan {
                 return self.delete_host(host, None);
             }
             Ok(desired) => {
-                changes_host = self.patch_host(mapper, &desired, host);
+                changes_host = self.patch_host(ctx, mapper, &desired, host);
                 self.desired = Some(desired);
             }
             Err(Hold::Absent(_)) => return self.delete_host(host, None),
@@ -224,10 +229,16 @@ impl Plan {
     }
 
     /// Patches the host object; whether anything but its metadata changes.
-    fn patch_host(&mut self, mapper: &dyn Mapper, desired: &HostObject, host: &HostObject) -> bool {
+    fn patch_host(
+        &mut self,
+        ctx: &Ctx<'_>,
+        mapper: &dyn Mapper,
+        desired: &HostObject,
+        host: &HostObject,
+    ) -> bool {
         let changes = mapper.patcher().host_changes(desired, host);
         let changes_host = !changes.is_empty();
-        self.push_host_changes(host, with_metadata(changes, desired, host));
+        self.push_host_changes(host, with_metadata(changes, ctx.facts.owner.as_ref(), desired, host));
         changes_host
     }
 
@@ -299,13 +310,19 @@ impl Plan {
     }
 }
 
-/// The patches, in order, that bring `host` to `desired`.
+/// The patches, in order, that bring `host` to `desired`, whoever owned it before.
 pub fn host_patches(mapper: &dyn Mapper, desired: &HostObject, host: &HostObject) -> Vec<Change> {
-    with_metadata(mapper.patcher().host_changes(desired, host), desired, host)
+    with_metadata(mapper.patcher().host_changes(desired, host), None, desired, host)
 }
 
 fn wanted(mapper: &dyn Mapper, seen: Seen<'_>) -> bool {
     mapper.spec().policy.selection == Selection::All || seen.used
+}
+
+/// Whether what runs once has run: somebody else than the host has written so.
+fn has_ended(mapper: &dyn Mapper, source: &VirtualObject) -> bool {
+    mapper.spec().policy.life == Life::Process
+        && matches!(source.text("/status/phase"), Some("Succeeded" | "Failed"))
 }
 
 /// Whether a virtual pod shows that it was placed: from then on its containers may have run. Its node alone does not, for the

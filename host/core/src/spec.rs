@@ -32,6 +32,8 @@ pub struct KindSpec {
     pub is_essential: bool,
     /// Whether the host's definition of this custom resource is to be installed in the virtual cluster.
     pub installs_definition: bool,
+    /// Whether host objects go with the virtual cluster's owner object; not if they hold data that nothing brings back.
+    pub is_owned: bool,
     /// Whether the operator has said that its objects may have controllers of the host act for others, and run containers.
     pub acts_for_others: bool,
     /// Whether the mapper may take so long that it must not run on a thread where others wait for it.
@@ -53,6 +55,7 @@ impl KindSpec {
             has_conditions: false,
             is_essential: true,
             installs_definition: false,
+            is_owned: true,
             acts_for_others: false,
             may_block: false,
         }
@@ -81,6 +84,13 @@ impl KindSpec {
     #[must_use]
     pub fn only_keys(mut self, keys: &'static [&'static str]) -> Self {
         self.keys = TenantKeys::Only(keys);
+        self
+    }
+
+    /// Host objects hold data: nothing owns them, so that no deletion of another object takes them along.
+    #[must_use]
+    pub fn without_owner(mut self) -> Self {
+        self.is_owned = false;
         self
     }
 

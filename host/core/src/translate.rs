@@ -7,7 +7,7 @@ use crate::confine::{confine, confine_names};
 use crate::context::Ctx;
 use crate::digest;
 use crate::host_keys;
-use crate::keys::{ADDON, APPLIED, DIGEST, IDENTITY, MOVING};
+use crate::keys::{ADDON, APPLIED, DIGEST, IDENTITY, MOVING, WANTED};
 use crate::labels;
 use crate::mapper::Mapper;
 use crate::names::Identity;
@@ -102,7 +102,9 @@ fn draft_metadata(ctx: &Ctx<'_>, mapper: &dyn Mapper, source: &VirtualObject) ->
         "labels": all_labels,
         "annotations": annotations,
     });
-    if let (Some(owner), Some(metadata)) = (&ctx.facts.owner, metadata.as_object_mut()) {
+    if let (Some(owner), Some(metadata)) = (&ctx.facts.owner, metadata.as_object_mut())
+        && mapper.spec().is_owned
+    {
         let reference = if is_pod { owner.controller_reference() } else { owner.reference() };
         metadata.insert("ownerReferences".into(), json!([reference]));
     }
@@ -119,8 +121,8 @@ fn identity(ctx: &Ctx<'_>, mapper: &dyn Mapper, source: &VirtualObject) -> Ident
     }
 }
 
-/// Adds the two annotations that make a private store unnecessary: which of the tenant's keys were written, and
-/// a digest of everything that can still be changed.
+/// Adds the annotations that make a private store unnecessary: which of the tenant's keys were written, a digest of
+/// everything that can still be changed, and of kinds that need it the fields themselves.
 fn sign(mapper: &dyn Mapper, mut object: HostObject) -> HostObject {
     let keys = |map: Option<&Fields>| -> Vec<String> {
         map.into_iter().flatten().map(|(key, _)| key).filter(|key| is_tenants(key)).cloned().collect()
@@ -131,7 +133,9 @@ fn sign(mapper: &dyn Mapper, mut object: HostObject) -> HostObject {
         object.pointer("/metadata/annotations"),
         mapper.patcher().digest_view(&object)
     ]);
+    let wanted = mapper.patcher().wanted(&object);
     let annotations = object.annotations_mut();
+    annotations.extend(wanted.map(|wanted| (WANTED.to_owned(), wanted.to_string().into())));
     annotations.insert(DIGEST.into(), digest::of_value(&written).into());
     annotations.insert(APPLIED.into(), applied.to_string().into());
     object

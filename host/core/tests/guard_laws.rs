@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use weft_core::confine::confine;
 use weft_core::context::Ctx;
-use weft_core::keys::{APPLIED, CLUSTER_LABEL, DIGEST, IDENTITY};
+use weft_core::keys::{APPLIED, CLUSTER_LABEL, DIGEST, IDENTITY, WANTED};
 use weft_core::labels;
 use weft_core::mapper::Mapper;
 use weft_core::object::{Fields, HostObject, VirtualObject};
@@ -184,6 +184,7 @@ fn reserved(map: Option<&Fields>) -> Vec<(&String, &Value)> {
 fn unsigned(mut object: HostObject) -> HostObject {
     object.annotations_mut().remove(DIGEST);
     object.annotations_mut().remove(APPLIED);
+    object.annotations_mut().remove(WANTED);
     object
 }
 

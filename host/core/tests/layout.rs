@@ -65,6 +65,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "kinds",
         &[
             "change",
+            "conditions",
             "context",
             "diff",
             "digest",

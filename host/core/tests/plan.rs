@@ -149,6 +149,27 @@ fn a_pod_that_was_placed_is_never_made_again_whoever_knows_it() {
     assert_eq!(names(&decide_about(placed)), ["delete virtual"], "the virtual side could not be written");
 }
 
+#[test]
+fn a_pod_on_a_node_that_is_not_ours_is_left_alone_and_one_that_has_ended_is_never_made() {
+    let on_theirs = ("/spec/nodeName", json!("virtual-kubelet"));
+    let deletion = ("/metadata/deletionTimestamp", json!("2026-01-01T00:00:00Z"));
+    let runs = (
+        "/status",
+        json!({"phase": "Running", "conditions": scheduled(), "startTime": "2026-01-01T00:00:00Z"}),
+    );
+    for changes in
+        [vec![on_theirs.clone()], vec![on_theirs.clone(), runs.clone()], vec![on_theirs, runs, deletion]]
+    {
+        let source = source(&changes);
+        let seen = Seen { virtual_object: Some(&source), is_elsewhere: true, ..Seen::default() };
+        assert_eq!(names(&decide_about(seen)), Vec::<&str>::new(), "{changes:?}");
+    }
+    for phase in ["Succeeded", "Failed"] {
+        let ended = source(&[("/status", json!({"phase": phase}))]);
+        assert_eq!(names(&decide(Some(&ended), None)), Vec::<&str>::new(), "{phase}");
+    }
+}
+
 const IDENTITY: &str = "/metadata/annotations/weft.dev~1identity";
 const DIGEST: &str = "/metadata/annotations/weft.dev~1digest";
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use weft_core::context::Notes;
 use weft_core::extension::{Answer, Failure};
-use weft_core::keys::{APPLIED, DIGEST};
+use weft_core::keys::{APPLIED, DIGEST, WANTED};
 use weft_core::object::Fields;
 use weft_core::verdict::Hold;
 
@@ -121,6 +121,7 @@ fn unsigned(mut result: Fields) -> Fields {
     if let Some(annotations) = annotations_mut(&mut result) {
         annotations.remove(DIGEST);
         annotations.remove(APPLIED);
+        annotations.remove(WANTED);
     }
     result
 }

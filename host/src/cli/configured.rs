@@ -92,7 +92,7 @@ impl Configured {
     pub(super) fn surroundings(&self) -> Result<Offline> {
         let made_up = surroundings()?;
         let owner =
-            made_up.facts.owner.map(|owner| Owner { name: self.config.service().to_owned(), ..owner });
+            made_up.facts.owner.map(|owner| Owner { name: self.config.cluster.name.clone(), ..owner });
         let facts = Facts {
             owner,
             cluster_domain: self.config.cluster.domain.clone(),

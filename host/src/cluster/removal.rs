@@ -28,7 +28,7 @@ const CONCURRENCY: usize = 16;
 pub struct Removal {
     /// The virtual cluster.
     pub place: Place,
-    /// UIDs of the volume claims that stay. Those of tenants go with the Service that owns them.
+    /// UIDs of the volume claims that stay. Those of tenants go, though nothing owns them.
     pub keep: BTreeSet<String>,
     /// How long to wait.
     pub timeout: Duration,

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 use time::OffsetDateTime;
+use weft_core::context::Owner;
 use weft_core::keys::SERVICE_RANGES;
 use weft_core::object::{Host, HostObject, ResourceType};
 
@@ -34,6 +35,8 @@ pub(super) struct Credentials<'a> {
     pub(super) folder: &'a Path,
     /// The virtual cluster's Service on the host.
     pub(super) service: &'a HostObject,
+    /// The owner of what the virtual cluster has on the host.
+    pub(super) owner: &'a Owner,
     /// The address ranges of Services.
     pub(super) ranges: &'a [IpNet],
 }
@@ -83,11 +86,12 @@ impl<'a> Credentials<'a> {
         control_plane: &'a ControlPlane,
         host: &'a Api<Host>,
         service: &'a HostObject,
+        owner: &'a Owner,
         ranges: &'a [IpNet],
     ) -> Self {
         let folder = &config.folders.shared;
         let kubelet = &config.kubelet.address;
-        Self { host, cluster: &config.cluster, control_plane, kubelet, folder, service, ranges }
+        Self { host, cluster: &config.cluster, control_plane, kubelet, folder, service, owner, ranges }
     }
 
     /// Completes the keys and writes what changed: the Secret first, so that nothing is used that is not kept.
@@ -187,7 +191,7 @@ impl<'a> Credentials<'a> {
 
     fn secrets(&self) -> Secrets<'a> {
         let Cluster { name, namespace, .. } = self.cluster;
-        Secrets { host: self.host, namespace, cluster: name, owner: self.service }
+        Secrets { host: self.host, namespace, cluster: name, owner: self.owner }
     }
 
     fn failed(&self, action: &'static str, name: &str) -> impl FnOnce(api::Error) -> Error {
@@ -283,7 +287,8 @@ mod tests {
         let (host, _) = scripted(move |asked| keep(&shelf, asked));
         let (service, ranges) = (service(), ["10.96.0.0/16".parse().unwrap()]);
         let control_plane = config.control_plane.as_ref().unwrap();
-        let credentials = Credentials::new(config, control_plane, &host, &service, &ranges);
+        let owner = Owner { name: "vc".to_owned(), uid: "uid-owner".to_owned() };
+        let credentials = Credentials::new(config, control_plane, &host, &service, &owner, &ranges);
         credentials.refresh(OffsetDateTime::from_unix_timestamp(now).unwrap()).await
     }
 

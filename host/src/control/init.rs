@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use ipnet::IpNet;
 use time::OffsetDateTime;
 use tracing::info;
+use weft_core::context::Owner;
 use weft_core::object::{Host, HostObject, ResourceType};
 
 use crate::api::{self, Api, ConnectError};
@@ -14,6 +15,7 @@ use crate::control::credentials::{self, Credentials};
 use crate::control::files::{copy_program, write_private};
 use crate::control::launch::{AUTHENTICATION, Launch, authentication};
 use crate::control::service_range;
+use crate::control::writer::ensure_owner;
 
 /// Why the control plane cannot be prepared.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +36,16 @@ pub enum Error {
     Service {
         /// `namespace/name`.
         service: String,
+        /// What the host says.
+        source: api::Error,
+    },
+    /// The owner of its host objects is missing, and cannot be made.
+    #[error(
+        "failed to read or make the ConfigMap {config_map} on the host, which owns the virtual cluster's objects there"
+    )]
+    Owner {
+        /// `namespace/name`.
+        config_map: String,
         /// What the host says.
         source: api::Error,
     },
@@ -73,7 +85,8 @@ async fn prepare(host: &Api<Host>, config: &Config, control_plane: &ControlPlane
     let shown: Vec<String> = ranges.iter().map(ToString::to_string).collect();
     info!(ranges = shown.join(","), "the range of Service addresses is known");
 
-    let credentials = Credentials::new(config, control_plane, host, &service, &ranges);
+    let owner = owner(host, config).await?;
+    let credentials = Credentials::new(config, control_plane, host, &service, &owner, &ranges);
     let pki = credentials.refresh(OffsetDateTime::now_utc()).await?;
     info!(renewed = pki.renewed().len(), "the keys are complete");
     write_launch(config, control_plane, ranges)
@@ -84,6 +97,13 @@ pub(super) async fn own_service(host: &Api<Host>, config: &Config) -> Result<Hos
     let (namespace, name) = (&config.cluster.namespace, config.service());
     let found = host.get(&ResourceType::core("Service", "services"), namespace, name).await;
     found.map_err(|source| Error::Service { service: format!("{namespace}/{name}"), source })
+}
+
+/// The owner of what the virtual cluster has on the host.
+pub(super) async fn owner(host: &Api<Host>, config: &Config) -> Result<Owner, Error> {
+    let (namespace, name) = (&config.cluster.namespace, &config.cluster.name);
+    let found = ensure_owner(host, namespace, name).await;
+    found.map_err(|source| Error::Owner { config_map: format!("{namespace}/{name}"), source })
 }
 
 /// The ranges that are set, or were found at the first start, or are found now.

@@ -13,7 +13,7 @@ use crate::api::Api;
 use crate::config::Config;
 use crate::config::control_plane::ControlPlane;
 use crate::control::credentials::Credentials;
-use crate::control::init::{Error, own_service, ranges};
+use crate::control::init::{Error, own_service, owner, ranges};
 
 /// Between two looks: a new address of the Service gets into the certificate within that time.
 const PERIOD: Duration = Duration::from_mins(1);
@@ -42,7 +42,8 @@ pub async fn keep(config: &Config, host: Api<Host>) {
 async fn renew(config: &Config, control_plane: &ControlPlane, host: &Api<Host>) -> Result<(), Error> {
     let service = own_service(host, config).await?;
     let ranges = ranges(host, config, control_plane, &service).await?;
-    let credentials = Credentials::new(config, control_plane, host, &service, &ranges);
+    let owner = owner(host, config).await?;
+    let credentials = Credentials::new(config, control_plane, host, &service, &owner, &ranges);
     let pki = credentials.refresh(OffsetDateTime::now_utc()).await?;
     if !pki.renewed().is_empty() {
         info!(files = pki.renewed().join(","), "renewed certificates");

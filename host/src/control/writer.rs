@@ -1,4 +1,5 @@
-//! What the control plane sends to the host: its own Secrets, and dry runs of Services. No other file of it writes.
+//! What the control plane sends to the host: its own Secrets, their owner, and dry runs of Services. No other file of it
+//! writes.
 
 use std::collections::BTreeMap;
 
@@ -6,6 +7,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use http::Method;
 use serde_json::{Map, Value, json};
+use weft_core::context::Owner;
 use weft_core::object::{Host, HostObject, ResourceType};
 
 use crate::api::{self, Api};
@@ -23,8 +25,8 @@ pub(super) struct Secrets<'a> {
     pub(super) namespace: &'a str,
     /// Name of the virtual cluster.
     pub(super) cluster: &'a str,
-    /// The virtual cluster's Service: they go with it.
-    pub(super) owner: &'a HostObject,
+    /// They go with it.
+    pub(super) owner: &'a Owner,
 }
 
 /// What a Secret holds.
@@ -39,7 +41,7 @@ pub(super) struct Stored {
     pub(super) content: Content,
     /// The virtual cluster whose it is; none for a Secret that weft has not made.
     cluster: Option<String>,
-    /// UID of the Service that takes it along.
+    /// UID of the object that takes it along.
     owner: String,
     resource_version: String,
 }
@@ -67,8 +69,8 @@ impl Secrets<'_> {
         before: Option<&Stored>,
         content: &Content,
     ) -> Result<(), api::Error> {
-        // A copy that was restored names a Service that is gone: the host would remove it.
-        let is_same = |before: &Stored| before.content == *content && before.owner == self.owner.uid();
+        // A copy that was restored names an owner that is gone: the host would remove it.
+        let is_same = |before: &Stored| before.content == *content && before.owner == self.owner.uid;
         if before.is_some_and(is_same) {
             return Ok(());
         }
@@ -82,9 +84,6 @@ impl Secrets<'_> {
     }
 
     fn body(&self, name: &str, before: Option<&Stored>, content: &Content) -> Value {
-        let owner = json!({
-            "apiVersion": "v1", "kind": "Service", "name": self.owner.name(), "uid": self.owner.uid(),
-        });
         let version = before.map(|before| before.resource_version.as_str());
         let metadata = json!({
             "name": name,
@@ -94,7 +93,7 @@ impl Secrets<'_> {
                 "app.kubernetes.io/name": "weft", INSTANCE: self.cluster, MANAGED_BY: "weft",
             },
             "annotations": content.annotations,
-            "ownerReferences": [owner],
+            "ownerReferences": [self.owner.reference()],
         });
         let mut data: Map<String, Value> = content
             .data
@@ -106,6 +105,28 @@ impl Secrets<'_> {
             data.insert(key.clone(), Value::Null);
         }
         json!({"apiVersion": "v1", "kind": "Secret", "type": "Opaque", "metadata": metadata, "data": data})
+    }
+}
+
+/// The owner of what the virtual cluster has on the host; it is made where nobody has.
+pub(super) async fn ensure_owner(
+    host: &Api<Host>,
+    namespace: &str,
+    cluster: &str,
+) -> Result<Owner, api::Error> {
+    let config_maps = ResourceType::core("ConfigMap", "configmaps");
+    let read = async || host.get(&config_maps, namespace, cluster).await.map(|found| Owner::of(&found));
+    match read().await {
+        Err(error) if error.is_not_found() => {}
+        found => return found,
+    }
+    let path = format!("{}?{FIELD_MANAGER}", api::list_path(&config_maps, namespace));
+    let body = Owner::object(cluster, namespace).into_json().to_string().into_bytes();
+    match host.send(api::request(Method::POST, &path, Some(JSON), body)).await {
+        Ok(reply) => api::decode(&reply).map(|made: HostObject| Owner::of(&made)),
+        // The syncer was faster.
+        Err(error) if error.is_already_exists() => read().await,
+        Err(error) => Err(error),
     }
 }
 
@@ -153,8 +174,7 @@ mod tests {
 
     /// Writes `content` where the host has `stored`.
     async fn write(stored: Option<Value>, content: &Content) -> Requests {
-        let owner = json!({"metadata": {"name": "vc", "uid": "uid-service"}});
-        let owner = HostObject::from_json(owner).unwrap();
+        let owner = Owner { name: "vc".to_owned(), uid: "uid-owner".to_owned() };
         let (host, requests) = scripted(move |asked| match (&stored, asked.method == Method::GET) {
             (Some(stored), true) => Answer::ok(stored.clone()),
             (None, true) => Answer::failure(404, "NotFound"),
@@ -167,11 +187,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_secret_is_created_once_and_goes_with_the_service() {
+    async fn a_secret_is_created_once_and_goes_with_its_owner() {
         let requests = write(None, &content(&[("ca.crt", "text")])).await;
         assert_eq!(requests.lines(), [format!("GET {PATH}/vc-pki"), format!("POST {PATH}")]);
         let body = &requests.bodies(&Method::POST)[0];
-        assert_eq!(body["metadata"]["ownerReferences"][0]["uid"], "uid-service");
+        assert_eq!(body["metadata"]["ownerReferences"][0]["uid"], "uid-owner");
         assert_eq!(body["data"]["ca.crt"], BASE64_STANDARD.encode("text"));
     }
 
@@ -179,7 +199,7 @@ mod tests {
     async fn a_change_is_a_patch_of_the_version_that_was_read_and_the_same_content_is_not_written() {
         let stored = json!({
             "metadata": {
-                "name": "vc-pki", "resourceVersion": "7", "ownerReferences": [{"uid": "uid-service"}],
+                "name": "vc-pki", "resourceVersion": "7", "ownerReferences": [{"uid": "uid-owner"}],
                 "labels": {INSTANCE: "vc", MANAGED_BY: "weft"},
             },
             "data": {"a": BASE64_STANDARD.encode("1"), "old": BASE64_STANDARD.encode("2")},

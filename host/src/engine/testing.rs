@@ -80,6 +80,12 @@ impl Bench {
         Self::new(echo, echo)
     }
 
+    /// Has the host Service of the virtual API server checked.
+    pub(crate) fn know_service(&self) {
+        let service = json!({"metadata": {"name": "vc", "namespace": "team-a", "uid": "uid-service"}});
+        self.state.set_service(&Arc::new(HostObject::from_json(service).unwrap()));
+    }
+
     /// The guards of both servers, which expect nothing yet.
     pub(crate) fn guards(&self) -> Guards {
         Guards {

@@ -21,7 +21,7 @@ use crate::engine::informer::failures::Failures;
 use crate::engine::informer::identity::Guards;
 use crate::engine::informer::request::PageLimits;
 use crate::engine::informer::watch::Watch;
-use crate::engine::resources::{events, namespaces, nodes, persistent_volumes, services};
+use crate::engine::resources::{config_maps, events, namespaces, nodes, persistent_volumes, services};
 use crate::engine::supervisor::{Supervisor, Tasks};
 
 /// Pods are what people wait for: a watch of them that died is noticed soonest.
@@ -47,29 +47,38 @@ pub(crate) struct Watches {
 type OnChange<S> = Arc<dyn Fn(Changed<S>) + Send + Sync>;
 
 impl Watches {
-    /// Starts those that do not depend on the rules.
-    /// `service` is the host Service that owns everything.
+    /// Starts those that do not depend on the rules; `service` is the host Service of the virtual API server.
     pub(crate) fn start(&self, writer: &Arc<Writer>, service: &str, tasks: &mut Tasks) {
-        let state = self.state.clone();
-        let namespace_changed = Arc::new(move |changed: Changed<Virtual>| state.namespace_changed(&changed));
+        let [of_namespaces, of_nodes, of_claims] = [(); 3].map(|()| self.state.clone());
+        let namespace_changed =
+            Arc::new(move |changed: Changed<Virtual>| of_namespaces.namespace_changed(&changed));
         let mirrored = format!("{}%3Dtrue", MIRRORED_LABEL.replace('/', "%2F"));
         let state = &self.state;
         let namespaces = self.of_virtual(&namespaces(), state.namespaces.clone(), namespace_changed);
-        let nodes = self.of_virtual(&nodes(), state.nodes.clone(), Arc::new(|_| {}));
-        let of_claims = self.state.clone();
+        let node_changed = Arc::new(move |changed: Changed<Virtual>| of_nodes.node_changed(&changed));
+        let nodes = self.of_virtual(&nodes(), state.nodes.clone(), node_changed);
         let mirrored_changed = Arc::new(move |changed: Changed<Virtual>| of_claims.volume_changed(&changed));
         let volumes = self.of_virtual(&persistent_volumes(), state.volumes.clone(), mirrored_changed);
         for watch in [namespaces, nodes, Watch { selector: mirrored, ..volumes }] {
             let reporter = Some(self.failures.reporter("virtual", Some(watch.resource.kind())));
             tasks.spawn(Watch { reporter, ..watch }.run());
         }
-        let state = self.state.clone();
-        let owner_changed = Arc::new(move |changed: Changed<Host>| state.owner_changed(&changed));
-        let owner = self.of_host(&services(), Arc::default(), owner_changed);
-        // It need not have our label: no label selector, and a field selector behind it. No guard: it is what the guard asks for.
-        let selector = format!("&fieldSelector=metadata.name%3D{service}");
-        tasks.spawn(Watch { selector, guard: None, ..owner }.run());
+        let [of_owner, of_api] = [(); 2].map(|()| self.state.clone());
+        let owner = self.state.names.cluster();
+        let owner_changed = Arc::new(move |changed: Changed<Host>| of_owner.owner_changed(&changed));
+        let service_changed = Arc::new(move |changed: Changed<Host>| of_api.api_service_changed(&changed));
+        self.start_one(&config_maps(), owner, owner_changed, tasks);
+        self.start_one(&services(), service, service_changed, tasks);
         self.start_events(writer, tasks);
+    }
+
+    /// Starts the watch of one object that everything on the host depends on.
+    fn start_one(&self, resource: &ResourceType, name: &str, changed: OnChange<Host>, tasks: &mut Tasks) {
+        let watch = self.of_host(resource, Arc::default(), changed);
+        // It need not have our label: no label selector, and a field selector behind it. No guard: the Service is what the
+        // guard asks for, and nothing is concluded from either before they are read again.
+        let selector = format!("&fieldSelector=metadata.name%3D{name}");
+        tasks.spawn(Watch { selector, guard: None, ..watch }.run());
     }
 
     /// Starts both watches of a kind; they end when the set is dropped.
@@ -289,7 +298,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn of_volumes_only_mirrors_are_watched_and_of_the_host_its_events_and_our_owner() {
+    async fn of_volumes_only_mirrors_are_watched_and_of_the_host_its_events_our_owner_and_service() {
         let bench = Bench::new(refusing, refusing);
         let mut tasks = Supervisor::default().tasks();
         watches(&bench).start(&bench.writer, "vc", &mut tasks);
@@ -301,10 +310,13 @@ mod tests {
             "/api/v1/persistentvolumes weft.dev%2Fmirrored%3Dtrue",
         ];
         assert_eq!(lists(&bench.virtual_requests.all()), in_virtual);
-        let on_host = ["/api/v1/namespaces/team-a/events", "/api/v1/namespaces/team-a/services"];
+        let on_host =
+            ["configmaps", "events", "services"].map(|kind| format!("/api/v1/namespaces/team-a/{kind}"));
         assert_eq!(lists(&bench.host_requests.all()), on_host);
-        let of_owner = bench.host_requests.all().into_iter().find(|asked| asked.path == on_host[1]);
-        assert!(of_owner.is_some_and(|asked| asked.has("fieldSelector=metadata.name%3Dvc")));
+        for path in [&on_host[0], &on_host[2]] {
+            let of_one = bench.host_requests.all().into_iter().find(|asked| asked.path == *path);
+            assert!(of_one.is_some_and(|asked| asked.has("fieldSelector=metadata.name%3Dvc")), "{path}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -101,7 +101,10 @@ mod tests {
         let syncer = "weft-syncer-my-vcluster";
         assert_eq!(names, [syncer, "weft-workload-my-vcluster", syncer, syncer]);
         assert_eq!(objects[3]["roleRef"]["name"], syncer);
-        assert!(text.contains("\n# events of the host for the tenant\n"), "{text}");
+        assert!(
+            text.contains("\n# events of the host for the tenant, and events for the operator\n"),
+            "{text}"
+        );
         assert!(!text.contains('*'), "{text}");
     }
 

@@ -2,19 +2,22 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Event, Node, Pod};
 use kube::ResourceExt as _;
-use kube::api::{ListParams, Patch, PatchParams};
+use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
-use weft_tests::eventually::{SOON, eventually};
-use weft_tests::shared::in_shared_world;
+use weft_tests::eventually::{SOON, always, eventually};
+use weft_tests::shared::{in_own_world, in_shared_world};
+use weft_tests::world::World;
 
 use super::place::{Place, at, ensure_at, patch, phase, pod};
 
 /// Twenty pods on a busy machine.
 const LATER: Duration = Duration::from_mins(1);
+/// Long enough for a wrong step to be taken, such as the sweep that creates nodes.
+const A_WHILE: Duration = Duration::from_secs(12);
 
 /// A workload object with one container, and what `more` adds to its spec.
 pub(super) fn workload(name: &str, more: Value) -> Value {
@@ -127,6 +130,79 @@ fn a_daemon_set_has_a_pod_on_every_node_that_the_tenant_sees() -> Result<()> {
             }
             Ok(())
         })
+        .await
+    })
+}
+
+#[test]
+fn nodes_of_tenants_and_taints_on_ours_neither_cost_pods_nor_make_nodes() -> Result<()> {
+    in_own_world(async {
+        let world = World::start().await?;
+        let place = Place::of(world.tenant(), "default").await?;
+        let nodes = place.all_virtual::<Node>();
+        let first = place.run(pod("first", json!({}))).await?;
+        let node = at(&first.host_pod, "/spec/nodeName")?.as_str().context("no node")?.to_owned();
+
+        // A virtual kubelet's node with a pod that runs there, and a node that is made up.
+        let theirs = serde_json::from_value(json!({"metadata": {"name": "theirs"}}))?;
+        nodes.create(&PostParams::default(), &theirs).await?;
+        for (name, on) in [("on-theirs", "theirs"), ("made-up", "nowhere")] {
+            place.create::<Pod>(pod(name, json!({"nodeName": on}))).await?;
+        }
+        let pods = place.on_virtual::<Pod>();
+        let runs = json!({"status": {
+            "phase": "Running", "startTime": "2026-01-01T00:00:00Z",
+            "conditions": [{"type": "PodScheduled", "status": "True"}, {"type": "Ready", "status": "True"}],
+        }});
+        pods.patch_status("on-theirs", &PatchParams::default(), &Patch::Merge(runs)).await?;
+
+        // Our node is cordoned, and tainted so that the virtual cluster evicts what runs there.
+        place.create::<Deployment>(workload("web", json!({"replicas": 1}))).await?;
+        let available = async || {
+            let web = place.on_virtual::<Deployment>().get("web").await?.status.unwrap_or_default();
+            ensure!(web.available_replicas == Some(1), "{web:?}");
+            Ok(())
+        };
+        eventually("the deployment is available", SOON, available).await?;
+        let spoilt = json!({"spec": {
+            "unschedulable": true, "taints": [{"key": "example.com/gone", "value": "yes", "effect": "NoExecute"}],
+        }});
+        nodes.patch(&node, &PatchParams::default(), &Patch::Merge(spoilt)).await?;
+        eventually("the node's spec is ours again", SOON, async || {
+            let spec = nodes.get(&node).await?.spec.unwrap_or_default();
+            let is_clean =
+                spec.taints.is_none_or(|taints| taints.is_empty()) && spec.unschedulable != Some(true);
+            ensure!(is_clean, "it is not");
+            Ok(())
+        })
+        .await?;
+        eventually("the deployment is available", SOON, available).await?;
+        let events = place.all_virtual::<Event>();
+        eventually("an event on the node says why", SOON, async || {
+            let about = ListParams::default().fields(&format!("involvedObject.name={node}"));
+            let reasons: Vec<_> =
+                events.list(&about).await?.items.into_iter().map(|event| event.reason).collect();
+            ensure!(reasons.contains(&Some("NodeSpecRestored".to_owned())), "{reasons:?}");
+            Ok(())
+        })
+        .await?;
+
+        always(
+            "the tenant's pods are left alone, and no more are made than one eviction takes",
+            A_WHILE,
+            async || {
+                let kept = pods.get("on-theirs").await?;
+                ensure!(kept.metadata.deletion_timestamp.is_none(), "{kept:?}");
+                ensure!(nodes.get_opt("nowhere").await?.is_none(), "a tenant's word made a node");
+                let on_host: Vec<String> =
+                    place.host_objects::<Pod>().await?.iter().map(ResourceExt::name_any).collect();
+                let is_of = |name: &str| on_host.iter().any(|host| *host == place.host_name(name));
+                ensure!(!is_of("on-theirs") && !is_of("made-up"), "{on_host:?}");
+                let of_web = on_host.iter().filter(|host| host.starts_with("web-")).count();
+                ensure!(of_web <= 2, "{on_host:?}");
+                Ok(())
+            },
+        )
         .await
     })
 }

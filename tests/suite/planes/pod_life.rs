@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, Result, ensure};
-use k8s_openapi::api::core::v1::{Node, Pod, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod, Service, ServiceAccount};
 use kube::ResourceExt as _;
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
@@ -37,7 +37,7 @@ fn a_host_pod_has_no_permissions_and_knows_only_the_virtual_cluster() -> Result<
         ] {
             ensure_at(host, pointer, &expected)?;
         }
-        let owner = place.on_host::<Service>().get(&place.cluster).await?;
+        let owner = place.on_host::<ConfigMap>().get(&place.cluster).await?;
         ensure_at(host, "/metadata/ownerReferences/0/uid", &json!(owner.uid()))?;
         ensure_at(host, "/metadata/ownerReferences/1", &Value::Null)
     })
@@ -133,6 +133,42 @@ fn a_readiness_gate_of_the_tenant_decides_about_ready_on_both_sides() -> Result<
 }
 
 #[test]
+fn conditions_that_others_set_stay_through_the_status_of_the_host() -> Result<()> {
+    in_shared_world(async |world, namespace| {
+        let place = Place::of(world.tenant(), namespace).await?;
+        let pair = place.run(pod("web", json!({}))).await?;
+        // As an eviction does.
+        let target = json!({"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"});
+        let set = json!({"status": {"conditions": [target]}});
+        let pods = place.on_virtual::<Pod>();
+        pods.patch_status("web", &PatchParams::default(), &Patch::Strategic(set)).await?;
+        for state in ["False", "True"] {
+            let ready = json!({"status": {"conditions": [{"type": "Ready", "status": state}]}});
+            let (hosts, name) = (place.on_host::<Pod>(), pair.host_pod.name_any());
+            hosts.patch_status(&name, &PatchParams::default(), &Patch::Strategic(ready)).await?;
+            eventually(
+                &format!("the tenant sees Ready {state} beside its own condition"),
+                SOON,
+                async || {
+                    let seen = pods.get("web").await?;
+                    let seen = (
+                        condition(&seen, "Ready").to_owned(),
+                        condition(&seen, "DisruptionTarget").to_owned(),
+                    );
+                    ensure!(
+                        seen == (state.to_owned(), "True".to_owned()),
+                        "Ready and DisruptionTarget are {seen:?}"
+                    );
+                    Ok(())
+                },
+            )
+            .await?;
+        }
+        Ok(())
+    })
+}
+
+#[test]
 fn no_gate_is_lost_while_the_kubelet_changes_its_mind() -> Result<()> {
     in_shared_world(async |world, namespace| {
         let place = Place::of(world.tenant(), namespace).await?;
@@ -174,13 +210,17 @@ fn no_gate_is_lost_while_the_kubelet_changes_its_mind() -> Result<()> {
 }
 
 #[test]
-fn labels_and_annotations_follow_and_those_of_the_host_stay() -> Result<()> {
+fn labels_and_annotations_follow_and_what_the_host_changed_stays() -> Result<()> {
     in_shared_world(async |world, namespace| {
         let place = Place::of(world.tenant(), namespace).await?;
         let name = place.run(pod("web", json!({}))).await?.host_pod.name_any();
         let pods = place.on_virtual::<Pod>();
-        patch(&place.on_host::<Pod>(), &name, json!({"metadata": {"labels": {"host-ops": "watched"}}}))
-            .await?;
+        // As a policy of the host does at creation.
+        let by_host = json!({
+            "metadata": {"labels": {"host-ops": "watched"}},
+            "spec": {"containers": [{"name": "main", "image": "mirror/nginx:1"}]},
+        });
+        place.on_host::<Pod>().patch(&name, &PatchParams::default(), &Patch::Strategic(by_host)).await?;
 
         let follows = async |change: Value| -> Result<()> {
             patch(&pods, "web", json!({"metadata": {"labels": change, "annotations": change}})).await?;
@@ -191,6 +231,7 @@ fn labels_and_annotations_follow_and_those_of_the_host_stay() -> Result<()> {
                     ensure_at(&pair.host_pod, &pointer, &at(&pair.virtual_pod, &pointer)?)?;
                 }
                 ensure_at(&pair.host_pod, "/metadata/labels/host-ops", &json!("watched"))?;
+                ensure_at(&pair.host_pod, "/spec/containers/0/image", &json!("mirror/nginx:1"))?;
                 ensure_at(&pair.virtual_pod, "/metadata/labels/host-ops", &Value::Null)
             })
             .await

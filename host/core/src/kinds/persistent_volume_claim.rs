@@ -9,7 +9,10 @@ use std::sync::LazyLock;
 
 use serde_json::Value;
 
+use crate::change::Change;
+use crate::conditions;
 use crate::context::Ctx;
+use crate::diff;
 use crate::fields;
 use crate::host_controllers::STORAGE_CLASS;
 use crate::mapper::{Mapper, Patcher};
@@ -29,6 +32,15 @@ const TAKEN: &[&str] = &[
     "volume.beta.kubernetes.io/storage-provisioner",
     "volume.kubernetes.io/storage-provisioner",
 ];
+/// The conditions that the host's volume controllers and kubelets keep.
+const OF_HOST: &[&str] = &[
+    "Resizing",
+    "FileSystemResizePending",
+    "ControllerResizeError",
+    "NodeResizeError",
+    "ModifyingVolume",
+    "ModifyVolumeError",
+];
 /// Where a claim says what its volume begins with.
 const SOURCES: &[&str] = &["dataSource", "dataSourceRef"];
 
@@ -44,6 +56,7 @@ static SPEC: LazyLock<KindSpec> = LazyLock::new(|| {
         .references(SOURCES.iter().map(source))
         .managed(["/spec/resources/requests", "/spec/volumeAttributesClassName"])
         .with_conditions()
+        .without_owner()
 });
 
 impl Mapper for PersistentVolumeClaim {
@@ -64,6 +77,7 @@ impl Mapper for PersistentVolumeClaim {
         if let Some(status) = source.pointer("/status").and_then(Value::as_object) {
             let mut shown = fields::shown_status(&SPEC.resource, status);
             messages::to_virtual(ctx, source, &draft, &mut shown);
+            conditions::keep_others(&draft, &mut shown, OF_HOST);
             draft.fields_mut().insert("status".to_owned(), Value::Object(shown));
         }
         take_class(source, &mut draft);
@@ -79,6 +93,10 @@ impl Mapper for PersistentVolumeClaim {
 impl Patcher for PersistentVolumeClaim {
     fn managed(&self) -> &[String] {
         &SPEC.managed
+    }
+
+    fn virtual_changes(&self, desired: &VirtualObject, current: &VirtualObject) -> Vec<Change> {
+        conditions::guarded(diff::exact_changes(desired, current), current)
     }
 
     fn before_create(&self, source: &VirtualObject) -> Verdict<()> {

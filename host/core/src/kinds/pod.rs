@@ -31,6 +31,7 @@ mod places;
 mod quantity;
 mod scheduling;
 pub mod status;
+mod status_patch;
 pub mod tokens;
 mod update;
 mod volumes;
@@ -117,7 +118,11 @@ impl Patcher for Pod {
     }
 
     fn virtual_changes(&self, desired: &VirtualObject, current: &VirtualObject) -> Vec<Change> {
-        status::guard_gates(current, diff::exact_changes(desired, current))
+        status_patch::mergeable(diff::exact_changes(desired, current), desired, current)
+    }
+
+    fn wanted(&self, desired: &HostObject) -> Option<Value> {
+        Some(update::wanted(desired))
     }
 
     fn digest_view(&self, desired: &HostObject) -> Value {

@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use serde_json::Value;
 
 use crate::change::Change;
+use crate::conditions;
 use crate::context::Ctx;
 use crate::diff;
 use crate::fields;
@@ -64,6 +65,9 @@ static SPEC: LazyLock<KindSpec> = LazyLock::new(|| {
             "/spec/allocateLoadBalancerNodePorts",
         ])
 });
+
+/// The conditions that the host's service controllers keep.
+const OF_HOST: &[&str] = &["LoadBalancerPortsError"];
 
 impl Mapper for Service {
     fn spec(&self) -> &KindSpec {
@@ -161,6 +165,7 @@ fn take_status(ctx: &Ctx<'_>, source: &HostObject, draft: &mut VirtualObject) {
     if let Some(status) = source.pointer("/status").and_then(Value::as_object) {
         let mut shown = fields::shown_status(&SPEC.resource, status);
         messages::to_virtual(ctx, source, draft, &mut shown);
+        conditions::keep_others(draft, &mut shown, OF_HOST);
         draft.fields_mut().insert("status".to_owned(), Value::Object(shown));
     }
 }

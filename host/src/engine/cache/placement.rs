@@ -1,6 +1,6 @@
 //! Which virtual pod is on which node.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use weft_core::object::Key;
@@ -38,6 +38,12 @@ impl Placement {
     /// The nodes that pods are on.
     pub(crate) fn nodes(&self) -> Vec<String> {
         self.pods.keys().map(ToString::to_string).collect()
+    }
+
+    /// The pods that are on one of these nodes, each with its node.
+    pub(crate) fn on(&self, nodes: &HashSet<String>) -> Vec<(Key, Arc<str>)> {
+        let on = self.nodes.iter().filter(|(_, node)| nodes.contains(&***node));
+        on.map(|(pod, node)| (pod.clone(), node.clone())).collect()
     }
 
     fn leave(&mut self, node: &Arc<str>) {

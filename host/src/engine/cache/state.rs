@@ -1,14 +1,16 @@
 //! What the parts of the engine share: the stores of every kind, who refers to whom, and the facts.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use tokio::sync::Notify;
 use weft_core::context::{Facts, ServiceFact, cluster_ips};
+use weft_core::keys::FAKE_NODE_LABEL;
 use weft_core::names::Names;
 use weft_core::object::{HostObject, Key, Kind, Virtual, VirtualName, VirtualObject};
-use weft_core::{plan, unsigned};
+use weft_core::plan;
+use weft_core::unsigned::{self, Ownership};
 
 use crate::engine::cache::bindings::Bindings;
 use crate::engine::cache::changed::Changed;
@@ -21,6 +23,8 @@ use crate::engine::queue::Queue;
 
 mod changes;
 mod others;
+
+pub(crate) use others::{is_spoilt, node_key};
 
 /// The caches of the engine, and the queue that their changes go to.
 pub(crate) struct State {
@@ -41,11 +45,15 @@ pub(crate) struct State {
     reads: Index,
     /// Which pod is on which node.
     placed: Mutex<Placement>,
+    /// Ends one wait when somebody has changed what the syncer keeps of one of its nodes.
+    pub(crate) node_spoilt: Notify,
     /// Which virtual pods have a place that their store does not show.
     pub(crate) bindings: Bindings,
     facts: RwLock<Arc<Facts>>,
-    /// Ends one wait when the host Service that owns everything has been replaced, or deleted.
-    pub(crate) owner_changed: Notify,
+    /// The host Service of the virtual API server, as it was when it was last checked.
+    service: RwLock<Option<Arc<HostObject>>>,
+    /// Ends one wait when that Service, or the owner of the host objects, has been replaced or deleted.
+    pub(crate) base_changed: Notify,
     /// Services by virtual namespace, as pods learn of them; dropped when one of them changes in that, and with the namespace.
     pub(crate) services: Mutex<HashMap<String, Arc<[ServiceFact]>>>,
 }
@@ -63,9 +71,11 @@ impl State {
             uses: Index::default(),
             reads: Index::default(),
             placed: Mutex::default(),
+            node_spoilt: Notify::default(),
             bindings: Bindings::default(),
             facts: RwLock::new(Arc::new(facts)),
-            owner_changed: Notify::default(),
+            service: RwLock::default(),
+            base_changed: Notify::default(),
             services: Mutex::default(),
         }
     }
@@ -103,6 +113,16 @@ impl State {
         update(Arc::make_mut(&mut facts));
     }
 
+    /// The host Service of the virtual API server; none before it was checked.
+    pub(crate) fn service(&self) -> Option<Arc<HostObject>> {
+        self.service.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Remembers the host Service that was checked.
+    pub(crate) fn set_service(&self, service: &Arc<HostObject>) {
+        *self.service.write().unwrap_or_else(PoisonError::into_inner) = Some(service.clone());
+    }
+
     /// Whether something on the host uses the object of this key.
     pub(crate) fn is_used(&self, key: &Key) -> bool {
         self.uses.has_sources(key)
@@ -113,9 +133,26 @@ impl State {
         self.placed.lock().unwrap_or_else(PoisonError::into_inner).is_used(name)
     }
 
-    /// The nodes that virtual pods are on.
-    pub(crate) fn used_nodes(&self) -> Vec<String> {
-        self.placed.lock().unwrap_or_else(PoisonError::into_inner).nodes()
+    /// Whether the virtual node of this name is one of ours.
+    pub(crate) fn is_our_node(&self, name: &str) -> bool {
+        self.nodes.get("", name).is_some_and(|node| node.label(FAKE_NODE_LABEL).is_some())
+    }
+
+    /// The nodes that should be there: those of virtual pods, where they are there or the host runs such a pod on them. A tenant
+    /// can write any node into a pod.
+    pub(crate) fn used_nodes(&self) -> HashSet<String> {
+        let nodes = self.placed.lock().unwrap_or_else(PoisonError::into_inner).nodes();
+        let (mut used, missing): (HashSet<String>, HashSet<String>) =
+            nodes.into_iter().partition(|node| self.nodes.contains("", node));
+        let Some(pods) = self.synced(&Kind::new("v1/Pod")).filter(|_| !missing.is_empty()) else {
+            return used;
+        };
+        let on_missing = self.placed.lock().unwrap_or_else(PoisonError::into_inner).on(&missing);
+        let runs = |(pod, node): &(Key, Arc<str>)| {
+            self.host_object(&pods, pod).is_some_and(|host| host.text("/spec/nodeName") == Some(node))
+        };
+        used.extend(on_missing.into_iter().filter(runs).map(|(_, node)| node.to_string()));
+        used
     }
 
     /// Whether a virtual pod was placed, as far as it shows that or we know it.
@@ -154,7 +191,8 @@ impl State {
         let object = synced.host.get(self.names.namespace(), self.names.host_name(&key.name).as_str())?;
         let is_ours = match self.key_of(&object, &key.kind) {
             Some(found) => found == *key,
-            None => unsigned::is_of(&self.names, self.facts().owner.as_ref(), &object, &key.name),
+            None => Ownership::of(synced.mapper.spec().is_owned, self.facts().owner.as_ref())
+                .is_some_and(|ownership| unsigned::is_of(&self.names, ownership, &object, &key.name)),
         };
         is_ours.then_some(object)
     }
@@ -167,12 +205,13 @@ impl State {
 
     /// The pair that a host object of this kind was made for, if it is ours and has lost its identity.
     fn key_of_unsigned(&self, object: &HostObject, kind: &Kind) -> Option<Key> {
-        let facts = self.facts();
-        let namespace = unsigned::namespace(&self.names, facts.owner.as_ref(), object)?;
+        let (facts, synced) = (self.facts(), self.synced(kind)?);
+        let ownership = Ownership::of(synced.mapper.spec().is_owned, facts.owner.as_ref())?;
+        let namespace = unsigned::namespace(&self.names, ownership, object)?;
         let is_its_name = |name: &VirtualName| self.names.host_name(name).as_str() == object.name();
         let name = self.names.virtual_name(object.name()).or_else(|| {
             // A hash cannot be read.
-            let names = self.synced(kind)?.r#virtual.names_in(namespace, "");
+            let names = synced.r#virtual.names_in(namespace, "");
             names.into_iter().map(|name| VirtualName::new(namespace, name)).find(is_its_name)
         })?;
         (name.namespace == namespace).then(|| Key { kind: kind.clone(), name })
@@ -299,7 +338,7 @@ mod tests {
         let bench = Bench::echoing();
         changed(&bench, "v1/Pod", on_node(pod("5", &[]), "node-1"));
         assert!(bench.state.is_node_used("node-1"));
-        assert_eq!(bench.state.used_nodes(), ["node-1"]);
+        assert_eq!(bench.state.placed.lock().unwrap().nodes(), ["node-1"]);
         removed(&bench, "v1/Pod", on_node(pod("6", &[]), "node-1"));
         assert!(!bench.state.is_node_used("node-1"));
     }

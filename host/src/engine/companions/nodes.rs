@@ -15,12 +15,20 @@ use weft_core::object::VirtualObject;
 
 use crate::api;
 use crate::engine::apply::{Side, Writer};
-use crate::engine::cache::state::State;
+use crate::engine::cache::state::{State, is_spoilt, node_key};
 use crate::engine::companions::{Companion, Work};
+use crate::engine::events::reason::Reason;
+use crate::engine::events::recorder::{EventRecorder, ObjectEvent};
 use crate::engine::resources::nodes;
-use composed::{republish, untaint};
+use composed::{is_changed_by_others, republish, untaint};
 use creations::Creations;
 
+/// Between two times that the spec of nodes is brought back: whoever changes it again and again does not make us do more.
+const RESTORED: Duration = Duration::from_secs(1);
+/// What the event on a node says whose spec was brought back.
+const RESTORED_WHY: &str = "the host schedules the pods of this node, which is made up, and knows nothing of its taints and of \
+                            `kubectl cordon`: they were removed; to keep pods away, use node affinity, or ask the operator to \
+                            taint or cordon the host's node";
 /// How often nodes are compared with the pods on them. The virtual cluster's own controllers remove the pods
 /// of a node that is gone after 40 s.
 const SWEEP: Duration = Duration::from_secs(10);
@@ -39,12 +47,18 @@ pub(crate) struct Nodes {
     state: Arc<State>,
     writer: Arc<Writer>,
     kubelet: Option<Kubelet>,
+    recorder: EventRecorder,
     creations: Creations,
 }
 
 impl Nodes {
-    pub(crate) fn new(state: Arc<State>, writer: Arc<Writer>, kubelet: Option<Kubelet>) -> Self {
-        Self { state, writer, kubelet, creations: Creations::default() }
+    pub(crate) fn new(
+        state: Arc<State>,
+        writer: Arc<Writer>,
+        kubelet: Option<Kubelet>,
+        recorder: EventRecorder,
+    ) -> Self {
+        Self { state, writer, kubelet, recorder, creations: Creations::default() }
     }
 
     /// Creates the node, if there is none of that name, and completes one of ours that an earlier try has left halfway.
@@ -81,6 +95,36 @@ impl Nodes {
                 log(&name, "failed to create a node again", self.ensure_node(&name).await);
             }
         }
+    }
+
+    /// Brings the spec of our nodes back when somebody has changed it, for ever.
+    pub(crate) async fn restore_forever(self: Arc<Self>) {
+        loop {
+            self.state.node_spoilt.notified().await;
+            for (_, name) in self.state.nodes.names() {
+                let Some(node) = self.state.nodes.get("", &name).filter(|node| is_spoilt(node)) else {
+                    continue;
+                };
+                if is_changed_by_others(&node) {
+                    self.report(node);
+                }
+                log(&name, "failed to bring the spec of a node back", self.ensure_node(&name).await);
+            }
+            tokio::time::sleep(RESTORED).await;
+        }
+    }
+
+    fn report(&self, node: Arc<VirtualObject>) {
+        let reason = Reason::NodeRestored;
+        self.recorder.record(ObjectEvent {
+            key: node_key(node.name()),
+            object: node,
+            by: None,
+            is_warning: reason.is_warning(),
+            reason: reason.as_str().to_owned(),
+            message: RESTORED_WHY.to_owned(),
+            is_known_by_reason: true,
+        });
     }
 
     async fn remove_unused(&self, name: &str) -> Result<(), api::Error> {
@@ -149,6 +193,7 @@ mod tests {
     use super::composed::NOT_READY;
 
     use crate::api::scripted::{Answer, Asked};
+    use crate::engine::cache::changed::Changed;
     use crate::engine::testing::{Bench, echo};
 
     const NEW: [&str; 2] = ["POST /api/v1/nodes", "PATCH /api/v1/nodes/node-1"];
@@ -168,6 +213,10 @@ mod tests {
         Answer::Reply(status, node)
     }
 
+    fn new(bench: &Bench, kubelet: Option<Kubelet>) -> Nodes {
+        Nodes::new(bench.state.clone(), bench.writer.clone(), kubelet, bench.recorder())
+    }
+
     /// Puts a node into the cache.
     fn seen(bench: &Bench, name: &str, labels: &Value, of: &[&str]) {
         let metadata = json!({"name": name, "uid": name, "resourceVersion": "1", "labels": labels});
@@ -182,7 +231,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_node_is_created_once_and_loses_its_taint() {
         let bench = Bench::new(echo, tainting);
-        let nodes = Nodes::new(bench.state.clone(), bench.writer.clone(), None);
+        let nodes = new(&bench, None);
         let (one, other) = tokio::join!(nodes.before_bind("node-1"), nodes.before_bind("node-1"));
         one.and(other).unwrap();
         nodes.before_bind("node-1").await.unwrap();
@@ -197,12 +246,12 @@ mod tests {
         let bench = Bench::echoing();
         seen(&bench, "node-1", &ours(), &[NOT_READY, "maintenance"]);
         seen(&bench, "theirs", &json!({}), &[NOT_READY]);
-        let nodes = Nodes::new(bench.state.clone(), bench.writer.clone(), None);
+        let nodes = new(&bench, None);
         nodes.before_bind("node-1").await.unwrap();
         nodes.before_bind("theirs").await.unwrap();
         assert_eq!(bench.virtual_requests.lines(), ["PATCH /api/v1/nodes/node-1"]);
         let patch = &bench.virtual_requests.bodies(&Method::PATCH)[0];
-        assert_eq!(patch["spec"], json!({"taints": taints(&["maintenance"])}), "others' taints stay");
+        assert_eq!(patch["spec"], json!({"taints": []}), "the spec is ours");
         assert_eq!(patch["metadata"], json!({"uid": "node-1", "resourceVersion": "1"}));
     }
 
@@ -211,7 +260,7 @@ mod tests {
         let bench = Bench::echoing();
         seen(&bench, "node-1", &ours(), &[]);
         let kubelet = Some(Kubelet { address: "localhost".to_owned(), port: 10_250 });
-        let nodes = Nodes::new(bench.state.clone(), bench.writer.clone(), kubelet);
+        let nodes = new(&bench, kubelet);
         nodes.before_bind("node-1").await.unwrap();
         assert_eq!(bench.virtual_requests.lines(), ["PATCH /api/v1/nodes/node-1/status"]);
         let patch = &bench.virtual_requests.bodies(&Method::PATCH)[0];
@@ -221,7 +270,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_node_whose_creation_got_no_reply_is_completed_by_the_sweep() {
         let bench = Bench::echoing();
-        let nodes = Arc::new(Nodes::new(bench.state.clone(), bench.writer.clone(), None));
+        let nodes = Arc::new(new(&bench, None));
         let mut pod = crate::engine::testing::pod();
         pod["spec"]["nodeName"] = "node-1".into();
         bench.watch_virtual("v1/Pod", pod);
@@ -239,7 +288,7 @@ mod tests {
             _ => echo(asked),
         };
         let bench = Bench::new(echo, silent);
-        let nodes = Nodes::new(bench.state.clone(), bench.writer.clone(), None);
+        let nodes = new(&bench, None);
         let begun = tokio::time::Instant::now();
         for _ in 0..24 {
             let error = nodes.before_bind("node-1").await.unwrap_err();
@@ -253,10 +302,53 @@ mod tests {
         assert_eq!(bench.virtual_requests.lines(), ["POST /api/v1/nodes"; 3], "the first has timed out");
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_node_that_is_tainted_or_cordoned_is_brought_back_at_once_with_an_event() {
+        let bench = Bench::echoing();
+        let restoring = tokio::spawn(Arc::new(new(&bench, None)).restore_forever());
+        let node = |name: &str, labels: &Value, spec: &Value| {
+            let metadata = json!({"name": name, "uid": name, "resourceVersion": "1", "labels": labels});
+            Arc::new(VirtualObject::from_json(json!({"metadata": metadata, "spec": spec})).unwrap())
+        };
+        let cordoned =
+            json!({"unschedulable": true, "taints": taints(&["node.kubernetes.io/unschedulable"])});
+        let evicting = json!({"taints": [{"key": "mine", "effect": "NoExecute"}]});
+        for (name, labels, spec, expected) in [
+            ("tainted", ours(), &evicting, vec![json!({"taints": []})]),
+            ("cordoned", ours(), &cordoned, vec![json!({"taints": [], "unschedulable": null})]),
+            ("clean", ours(), &json!({}), vec![]),
+            ("theirs", json!({}), &evicting, vec![]),
+        ] {
+            let node = node(name, &labels, spec);
+            bench.state.nodes.put(node.clone());
+            bench.state.node_changed(&Changed::new(node));
+            tokio::time::sleep(RESTORED * 2).await;
+            let patches = bench.virtual_requests.bodies(&Method::PATCH);
+            let of_node = patches.iter().filter(|patch| patch["metadata"]["uid"] == name);
+            assert_eq!(of_node.map(|patch| patch["spec"].clone()).collect::<Vec<_>>(), expected, "{name}");
+        }
+        let events = bench.virtual_requests.bodies(&Method::POST);
+        assert!(events.iter().any(|event| event["reason"] == "NodeSpecRestored"), "{events:?}");
+        restoring.abort();
+    }
+
+    #[tokio::test]
+    async fn a_node_that_a_tenant_writes_into_a_pod_is_not_created() {
+        let bench = Bench::echoing();
+        let mut source = crate::engine::testing::pod();
+        source["spec"]["nodeName"] = "made-up".into();
+        bench.watch_virtual("v1/Pod", source.clone());
+        assert!(bench.state.used_nodes().is_empty());
+        let mut host = crate::engine::testing::host_object("v1/Pod", "shop", "web", "uid-1");
+        host["spec"] = json!({"nodeName": "made-up"});
+        bench.put_host("v1/Pod", host);
+        assert_eq!(bench.state.used_nodes(), ["made-up".to_owned()].into(), "the host runs it there");
+    }
+
     #[tokio::test]
     async fn a_node_that_somebody_else_has_created_is_taken_as_it_is() {
         let bench = Bench::new(echo, |_| Answer::failure(409, "AlreadyExists"));
-        let nodes = Nodes::new(bench.state.clone(), bench.writer.clone(), None);
+        let nodes = new(&bench, None);
         nodes.before_bind("node-1").await.unwrap();
         assert_eq!(bench.virtual_requests.lines(), ["POST /api/v1/nodes"]);
     }
@@ -264,7 +356,7 @@ mod tests {
     #[tokio::test]
     async fn only_an_unused_node_of_ours_is_deleted() {
         let bench = Bench::echoing();
-        let nodes = Nodes::new(bench.state.clone(), bench.writer.clone(), None);
+        let nodes = new(&bench, None);
         seen(&bench, "ours", &ours(), &[]);
         seen(&bench, "theirs", &json!({}), &[]);
         nodes.remove_unused("ours").await.unwrap();

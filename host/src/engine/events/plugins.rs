@@ -6,7 +6,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -16,13 +15,14 @@ use weft_core::object::HostObject;
 
 use crate::engine::apply::Writer;
 use crate::engine::cache::state::State;
+use crate::engine::events::operator;
 use crate::engine::resources;
 use crate::registry::plugin_event::PluginEvent;
 
 /// The same event is not written again before this time.
 const QUIET: Duration = Duration::from_mins(1);
 /// Between two checks whether the virtual cluster's Service is known.
-const OWNER: Duration = Duration::from_millis(500);
+const SERVICE: Duration = Duration::from_millis(500);
 
 /// Publishes what happens to plugins.
 pub(crate) struct PluginEvents {
@@ -36,42 +36,27 @@ impl PluginEvents {
         let mut recent: HashMap<String, Instant> = HashMap::new();
         while let Some(event) = events.recv().await {
             // What was loaded at the start is published once the object that it is about is known.
-            while self.state.facts().owner.is_none() {
-                tokio::time::sleep(OWNER).await;
+            while self.state.service().is_none() {
+                tokio::time::sleep(SERVICE).await;
             }
             let now = Instant::now();
             recent.retain(|_, time| now.duration_since(*time) < QUIET);
             let id = digest::of_value(&json!([event.plugin, event.reason, event.message]));
-            if recent.insert(id.clone(), now).is_some() {
+            if recent.insert(id, now).is_some() {
                 continue;
             }
-            let Some(event) = self.compose(&event, &id) else { continue };
+            let Some(event) = compose(&self.state, &event) else { continue };
             if let Err(error) = self.writer.create_host(&resources::events(), &event).await {
                 // The log has it as well.
                 debug!(error = &error as &dyn std::error::Error, "failed to write an event on the host");
             }
         }
     }
+}
 
-    fn compose(&self, event: &PluginEvent, id: &str) -> Option<HostObject> {
-        let (owner, now) = (self.state.facts().owner.clone()?, Timestamp::now());
-        let about =
-            if event.plugin.is_empty() { String::new() } else { format!("plugin {}: ", event.plugin) };
-        // The time makes it another event than the one of an earlier hour.
-        let name = format!("{}.{}{:x}", owner.name, id.get(..8).unwrap_or_default(), now.as_millisecond());
-        HostObject::from_json(json!({
-            "apiVersion": "v1", "kind": "Event",
-            "metadata": {"name": name, "namespace": self.state.names.namespace()},
-            "involvedObject": {
-                "apiVersion": "v1", "kind": "Service", "namespace": self.state.names.namespace(),
-                "name": owner.name, "uid": owner.uid,
-            },
-            "type": if event.is_warning { "Warning" } else { "Normal" },
-            "reason": event.reason, "message": format!("{about}{}", event.message),
-            "source": {"component": "weft"}, "reportingComponent": "weft",
-            "firstTimestamp": now.to_string(), "lastTimestamp": now.to_string(), "count": 1,
-        }))
-    }
+fn compose(state: &State, event: &PluginEvent) -> Option<HostObject> {
+    let about = if event.plugin.is_empty() { String::new() } else { format!("plugin {}: ", event.plugin) };
+    operator::compose(state, event.is_warning, event.reason, &format!("{about}{}", event.message))
 }
 
 #[cfg(test)]
@@ -102,12 +87,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_event_of_a_plugin_is_on_the_virtual_clusters_service_on_the_host() {
         let bench = Bench::echoing();
+        bench.know_service();
         let sender = run(&bench);
         sender.send(loaded()).await.unwrap();
         sender.send(PluginEvent::warning("", "FolderUnreadable", "no folder".to_owned())).await.unwrap();
         let events = written(&bench).await;
         assert_eq!(events.len(), 2, "{events:?}");
-        let about = json!({"apiVersion": "v1", "kind": "Service", "namespace": "team-a", "name": "vc", "uid": "uid-owner"});
+        let about = json!({"apiVersion": "v1", "kind": "Service", "namespace": "team-a", "name": "vc", "uid": "uid-service"});
         assert!(events.iter().all(|event| event["involvedObject"] == about), "{events:?}");
         let shown = |event: &Value| [&event["type"], &event["reason"], &event["message"]].map(Clone::clone);
         assert_eq!(shown(&events[0]), ["Normal", "PluginLoaded", "plugin labels: version 1"]);
@@ -119,6 +105,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_same_event_is_written_again_after_a_minute_without_it() {
         let bench = Bench::echoing();
+        bench.know_service();
         let sender = run(&bench);
         for (pause, expected) in [(Duration::ZERO, 1), (QUIET / 2, 1), (QUIET, 2)] {
             tokio::time::advance(pause).await;
@@ -132,14 +119,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn events_wait_until_the_service_is_known() {
         let bench = Bench::echoing();
-        let owner = bench.state.facts().owner.clone();
-        bench.state.update_facts(|facts| facts.owner = None);
         let sender = run(&bench);
         sender.send(loaded()).await.unwrap();
-        tokio::time::sleep(OWNER * 3).await;
+        tokio::time::sleep(SERVICE * 3).await;
         assert_eq!(written(&bench).await, Vec::<Value>::new());
-        bench.state.update_facts(|facts| facts.owner = owner);
-        tokio::time::sleep(OWNER).await;
+        bench.know_service();
+        tokio::time::sleep(SERVICE).await;
         assert_eq!(written(&bench).await.len(), 1);
     }
 }

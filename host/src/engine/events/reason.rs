@@ -42,6 +42,9 @@ pub(crate) enum Reason {
     /// version that is served or stored here, or does not serve the version that is synced. Migrate the objects of the
     /// version that the message names, and remove it here.
     DefinitionKept,
+    /// `Warning  NodeSpecRestored`: this node is made up, and the host, which schedules its pods, knows nothing of its taints and
+    /// of `kubectl cordon`, so the syncer has removed them. Use node affinity, or have the operator taint or cordon the host's node.
+    NodeRestored,
 }
 
 impl Reason {
@@ -59,6 +62,7 @@ impl Reason {
         Self::Unreadable,
         Self::DefinitionRespected,
         Self::DefinitionKept,
+        Self::NodeRestored,
     ];
 
     /// What `kubectl describe` shows.
@@ -75,6 +79,7 @@ impl Reason {
             Self::Unreadable => "ObjectUnreadable",
             Self::DefinitionRespected => "DefinitionRespected",
             Self::DefinitionKept => "DefinitionNotUpdated",
+            Self::NodeRestored => "NodeSpecRestored",
         }
     }
 

@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use weft_core::context::{Ctx, Moment, Notes};
-use weft_core::object::Key;
+use weft_core::object::{Key, VirtualObject};
 use weft_core::plan::{self, Plan, Seen};
 use weft_core::verdict::Hold;
 
 use crate::engine::cache::kinds::{Kinds, SyncedKind};
-use crate::engine::cache::state::State;
+use crate::engine::cache::state::{State, node_key};
 use crate::engine::cache::view::View;
 use crate::engine::reconcile::observe::Observed;
 
@@ -93,6 +93,8 @@ fn plan_with(
         virtual_object: observed.source.as_deref(),
         host_object: observed.host.as_deref(),
         used: observed.is_used,
+        is_elsewhere: observed.host.is_none()
+            && observed.source.as_deref().is_some_and(|source| is_elsewhere(state, &view, source)),
         was_placed: observed.source.as_deref().is_some_and(|source| state.was_placed(source)),
     };
     let plan = plan::plan(&ctx, &*synced.mapper, seen);
@@ -102,6 +104,15 @@ fn plan_with(
         }
     }
     (Decision { plan, notes }, view.into_reads())
+}
+
+/// Whether a pod is on a node that is none of ours; it is reconciled again when that node changes.
+fn is_elsewhere(state: &State, view: &View, source: &VirtualObject) -> bool {
+    let node = source.text("/spec/nodeName").filter(|node| !node.is_empty());
+    node.is_some_and(|node| {
+        view.note(node_key(node));
+        !state.is_our_node(node)
+    })
 }
 
 /// The time, the same throughout one decision.
@@ -117,7 +128,7 @@ mod tests {
 
     use http::Method;
     use weft_core::mapper::Mapper;
-    use weft_core::object::{HostObject, Kind, VirtualObject};
+    use weft_core::object::{HostObject, Kind};
     use weft_core::spec::KindSpec;
     use weft_core::verdict::Verdict;
 

@@ -2,6 +2,7 @@
 
 mod forever;
 mod host_service;
+mod owner;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use serde_json::json;
 use tracing::{info, warn};
 use weft_core::change::Change;
-use weft_core::context::{Owner, cluster_ips};
+use weft_core::context::cluster_ips;
 use weft_core::keys::VIRTUAL_CLUSTER_UID;
 use weft_core::kinds::service;
 use weft_core::names::HostName;
@@ -76,7 +77,8 @@ impl Bootstrap {
         self.check_service(&service).await?;
         self.check_identity(&service).await?;
         self.state.update_facts(|facts| facts.kubernetes.clone_from(&addresses));
-        self.set_owner(&service);
+        self.remember_service(&service);
+        self.ensure_owner().await?;
         self.move_kubernetes(&addresses).await?;
         self.ensure_dns().await
     }
@@ -89,7 +91,7 @@ impl Bootstrap {
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = self.guards.doubted(), if *ready.borrow() => {}
-                () = self.state.owner_changed.notified() => {}
+                () = self.state.base_changed.notified() => {}
             }
             let result = self.run().await;
             has_failed = result.is_err();
@@ -109,17 +111,14 @@ impl Bootstrap {
         }
     }
 
-    /// Makes the Service the owner of what is created from now on, and of what is there.
-    fn set_owner(&self, service: &HostObject) {
-        let owner = Some(Owner { name: service.name().to_owned(), uid: service.uid().to_owned() });
-        if self.state.facts().owner == owner {
+    /// Takes what the Service records, and has what should be recorded there written again where it is another one.
+    fn remember_service(&self, service: &Arc<HostObject>) {
+        if self.is_known(service) {
             return;
         }
-        self.state.update_facts(|facts| facts.owner = owner);
         placed::recall(&self.state, service);
         self.state.bindings.touch();
-        // The host's garbage collector leaves alone what has one owner that exists.
-        self.state.requeue_all();
+        self.state.set_service(service);
     }
 
     /// Sets the identity that the guards expect: that of the virtual cluster recorded on the host.
@@ -205,6 +204,7 @@ mod tests {
 
     use http::Method;
     use serde_json::Value;
+    use weft_core::context::Owner;
     use weft_core::keys::PLACED;
 
     use crate::api::scripted::{Answer, Asked};
@@ -212,6 +212,7 @@ mod tests {
     use crate::engine::testing::{Bench, echo, identity_answer, key, pod, settle};
 
     const SERVICE: &str = "/api/v1/namespaces/team-a/services/vc";
+    pub(super) const OWNER: &str = "/api/v1/namespaces/team-a/configmaps/vc";
     const KUBERNETES: &str = "/api/v1/namespaces/default/services/kubernetes";
     const DNS: &str = "/api/v1/namespaces/kube-system/services/kube-dns";
 
@@ -239,10 +240,15 @@ mod tests {
 
     fn bench(service: Option<Value>, address: &'static str, has_dns: bool) -> Bench {
         let on_host = move |asked: &Asked| match &service {
+            _ if asked.line() == format!("GET {OWNER}") => {
+                Answer::ok(json!({"metadata": {"name": "vc", "uid": "uid-owner-1"}}))
+            }
             Some(service) if asked.method == Method::GET => Answer::ok(service.clone()),
             _ => echo(asked),
         };
-        Bench::new(on_host, move |asked| cluster(asked, address, has_dns))
+        let bench = Bench::new(on_host, move |asked| cluster(asked, address, has_dns));
+        bench.state.update_facts(|facts| facts.owner = None);
+        bench
     }
 
     pub(super) fn bootstrap(bench: &Bench) -> Bootstrap {
@@ -308,7 +314,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn address_and_owner_are_facts_and_another_owner_requeues_everything_and_says_what_was_placed() {
+    async fn address_and_owner_are_facts_and_the_service_says_what_was_placed() {
         let mut service = service();
         service["metadata"]["annotations"][PLACED] = "uid-1".into();
         let bench = bench(Some(service), "10.0.0.5", true);
@@ -317,7 +323,7 @@ mod tests {
         bootstrap.run().await.unwrap();
         let facts = bench.state.facts();
         assert_eq!(facts.kubernetes, ["10.0.0.5".parse::<IpAddr>().unwrap()]);
-        assert_eq!(facts.owner, Some(Owner { name: "vc".to_owned(), uid: "uid-service".to_owned() }));
+        assert_eq!(facts.owner, Some(Owner { name: "vc".to_owned(), uid: "uid-owner-1".to_owned() }));
         let pod = key("v1/Pod", "shop", "web");
         assert_eq!(bench.state.queue.next().await, Some(pod.clone()));
         assert!(bench.state.bindings.was_placed("uid-1"));
@@ -328,13 +334,13 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_owner_that_changes_is_read_at_once() {
+    async fn an_owner_or_service_that_changes_is_read_at_once() {
         let bench = bench(Some(service()), "10.0.0.5", true);
         let read = || bench.host_requests.lines().iter().filter(|line| line.contains(SERVICE)).count();
         tokio::spawn(bootstrap(&bench).keep(tokio::sync::watch::Sender::new(true)));
         settle().await;
         assert_eq!(read(), 0);
-        bench.state.owner_changed.notify_one();
+        bench.state.base_changed.notify_one();
         settle().await;
         assert_eq!(read(), 1);
     }

@@ -1,8 +1,8 @@
 //! Records on the host which pods it has placed, while the virtual API server cannot be written to.
 //!
 //! Such a pod may have run, and only the syncer knows: after a restart it would be created a second time once the host
-//! has lost it. The record is an annotation of the Service that owns everything, so it goes with the virtual cluster and
-//! holds up nothing. It is written only when a binding has failed.
+//! has lost it. The record is an annotation of the host Service of the virtual API server, so it goes with the virtual cluster
+//! and holds up nothing. It is written only when a binding has failed.
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::{SPEC, messages, parts};
 use crate::change::Change;
+use crate::conditions;
 use crate::context::{Ctx, Version};
 use crate::fields;
 use crate::object::{Fields, HostObject, Key, VirtualObject};
@@ -19,6 +20,17 @@ const CONTAINER_STATUSES: [(&str, &str); 3] = [
     ("containerStatuses", "containers"),
     ("initContainerStatuses", "initContainers"),
     ("ephemeralContainerStatuses", "ephemeralContainers"),
+];
+/// The conditions that a kubelet keeps, and no other client: of these what the host shows is all there is.
+const OF_KUBELET: [&str; 8] = [
+    "PodScheduled",
+    "PodReadyToStartContainers",
+    "Initialized",
+    "ContainersReady",
+    "Ready",
+    "PodResizePending",
+    "PodResizeInProgress",
+    "AllContainersRestarting",
 ];
 /// What makes a condition another one, rather than the same one repeated.
 const CONDITION_CONTENT: [&str; 4] = ["type", "status", "reason", "message"];
@@ -63,15 +75,6 @@ pub(super) fn gates_to_host(source: &VirtualObject, host: &HostObject) -> Option
     (!patch.is_empty()).then(|| Change::strategic(Some("status"), json!({"status": {"conditions": patch}})))
 }
 
-/// The patches of the virtual pod `current`, made to fail where the tenant has changed its gates since: a patch
-/// replaces all conditions.
-pub(super) fn guard_gates(current: &VirtualObject, mut changes: Vec<Change>) -> Vec<Change> {
-    if !gates(current).is_empty() {
-        Change::guard_conditions(&mut changes, current);
-    }
-    changes
-}
-
 /// A host pod that neither scheduler nor kubelet has taken up has nothing but its phase.
 fn says_something(status: &Fields) -> bool {
     let has_items =
@@ -101,7 +104,8 @@ fn hide_node_address(host: &HostObject, status: &mut Fields) {
     }
 }
 
-/// The host's conditions, with the virtual cluster's times where nothing changed, then the tenant's own.
+/// The host's conditions, with the virtual cluster's times where nothing changed, then those that others than a kubelet
+/// have set in the virtual cluster: the tenant's gates, and such as `DisruptionTarget` of an eviction.
 fn merge_conditions(host: &HostObject, current: &VirtualObject, status: &mut Fields) {
     let gates = gates(current);
     let is_gate = |condition: &Value| gates.contains(parts::text(condition, "type"));
@@ -121,13 +125,9 @@ fn merge_conditions(host: &HostObject, current: &VirtualObject, status: &mut Fie
         }
         merged.push(condition);
     }
-    merged
-        .extend(parts::items(current, "/status/conditions").filter(|condition| is_gate(condition)).cloned());
-    if merged.is_empty() {
-        status.remove("conditions");
-    } else {
-        status.insert("conditions".into(), Value::Array(merged));
-    }
+    status.insert("conditions".into(), Value::Array(merged));
+    let of_host: Vec<&str> = OF_KUBELET.into_iter().filter(|kind| !gates.contains(kind)).collect();
+    conditions::keep_others(current, status, &of_host);
 }
 
 /// A condition's `observedGeneration` in the virtual pod's numbers.
@@ -313,17 +313,26 @@ mod tests {
     }
 
     #[test]
-    fn conditions_are_written_only_to_the_version_that_they_were_taken_from() {
-        let change = |status: Value| vec![Change::merge_in("status", json!({"status": status}))];
-        let mut current = pod(&json!({}));
-        current.metadata_mut().insert("resourceVersion".into(), "9".into());
-        let guarded = guard_gates(&current, change(json!({"conditions": []})));
-        assert_eq!(guarded[0].body["metadata"], json!({"resourceVersion": "9"}));
-        let others = change(json!({"phase": "Running"}));
-        assert_eq!(guard_gates(&current, others.clone()), others);
-        current.spec_mut().remove("readinessGates");
-        let ungated = change(json!({"conditions": []}));
-        assert_eq!(guard_gates(&current, ungated.clone()), ungated);
+    fn what_others_have_set_stays_and_what_a_kubelet_sets_goes_with_the_hosts() {
+        let world = World::new();
+        let host = host(&json!({"phase": "Running", "conditions": [condition("Ready", "True", "1")]}));
+        let others = ["DisruptionTarget", "example.com/seen", "lb"].map(|kind| condition(kind, "True", "2"));
+        let mut before = others.to_vec();
+        before.extend(["Ready", "PodResizePending"].map(|kind| condition(kind, "True", "1")));
+        let status = back(&world, &host, &pod(&json!({"conditions": before}))).unwrap();
+        let mut expected = vec![condition("Ready", "True", "1")];
+        expected.extend(others);
+        assert_eq!(status["conditions"], Value::Array(expected));
+    }
+
+    #[test]
+    fn of_a_condition_that_both_have_the_hosts_is_shown() {
+        let world = World::new();
+        let host =
+            host(&json!({"phase": "Failed", "conditions": [condition("DisruptionTarget", "True", "1")]}));
+        let current = pod(&json!({"conditions": [condition("DisruptionTarget", "False", "2")]}));
+        let status = back(&world, &host, &current).unwrap();
+        assert_eq!(status["conditions"], json!([condition("DisruptionTarget", "True", "1")]));
     }
 
     #[test]

@@ -139,7 +139,7 @@ impl State {
     }
 
     /// Requeues everything whose last decision read `key`.
-    fn requeue_readers(&self, key: &Key) {
+    pub(super) fn requeue_readers(&self, key: &Key) {
         self.reads.sources(key).into_iter().for_each(|reader| self.queue.add(reader));
     }
 

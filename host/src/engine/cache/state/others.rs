@@ -1,14 +1,28 @@
 //! What a change of something queues that is no pair: a Namespace, a mirrored volume, the Secret with a pod's tokens,
-//! our owner.
+//! what all host objects depend on.
 
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
-use weft_core::keys::NAMESPACE_LABEL;
-use weft_core::object::{Host, HostObject, Key, Kind, Virtual, VirtualName};
+use serde_json::Value;
+use weft_core::keys::{FAKE_NODE_LABEL, NAMESPACE_LABEL};
+use weft_core::object::{Host, HostObject, Key, Kind, Virtual, VirtualName, VirtualObject};
 
 use crate::engine::cache::changed::Changed;
 use crate::engine::cache::state::State;
+
+/// The key of a virtual node.
+pub(crate) fn node_key(name: &str) -> Key {
+    Key { kind: Kind::new("v1/Node"), name: VirtualName::new("", name) }
+}
+
+/// Whether a node of ours is tainted or cordoned. The host knows nothing of that, and its scheduler goes on placing pods there.
+pub(crate) fn is_spoilt(node: &VirtualObject) -> bool {
+    let is_tainted =
+        || node.pointer("/spec/taints").and_then(Value::as_array).is_some_and(|all| !all.is_empty());
+    let is_cordoned = || node.pointer("/spec/unschedulable") == Some(&Value::Bool(true));
+    node.label(FAKE_NODE_LABEL).is_some() && (is_tainted() || is_cordoned())
+}
 
 impl State {
     /// A virtual Namespace has changed: requeues its pods if its labels have, which is all that rules read of it.
@@ -45,6 +59,15 @@ impl State {
         }
     }
 
+    /// A virtual Node has changed: requeues the pods that wait to know whose it is, and reports one of ours that is tainted or
+    /// cordoned.
+    pub(crate) fn node_changed(&self, changed: &Changed<Virtual>) {
+        self.requeue_readers(&node_key(&changed.name));
+        if changed.object.as_ref().is_some_and(|node| is_spoilt(node)) {
+            self.node_spoilt.notify_one();
+        }
+    }
+
     /// A host object that belongs to a pod's pair has changed, such as the Secret with its tokens: requeues the pod,
     /// or all that it may be if it does not say which.
     pub(super) fn part_changed(&self, part: &HostObject) {
@@ -57,11 +80,20 @@ impl State {
         }
     }
 
-    /// The host Service that owns everything has changed: reports it if it is another one, or gone.
+    /// The owner of the host objects has changed: reports it if it is another one, or gone.
     pub(crate) fn owner_changed(&self, changed: &Changed<Host>) {
-        let uid = changed.object.as_ref().map(|service| service.uid());
-        if self.facts().owner.as_ref().is_some_and(|owner| uid != Some(&*owner.uid)) {
-            self.owner_changed.notify_one();
+        self.report_unless_same(self.facts().owner.as_ref().map(|owner| &*owner.uid), changed);
+    }
+
+    /// The host Service of the virtual API server has changed: reports it if it is another one, or gone.
+    pub(crate) fn api_service_changed(&self, changed: &Changed<Host>) {
+        self.report_unless_same(self.service().as_ref().map(|service| service.uid()), changed);
+    }
+
+    fn report_unless_same(&self, known: Option<&str>, changed: &Changed<Host>) {
+        let uid = changed.object.as_ref().map(|object| object.uid());
+        if known.is_some_and(|known| uid != Some(known)) {
+            self.base_changed.notify_one();
         }
     }
 }
@@ -72,7 +104,6 @@ mod tests {
 
     use serde_json::json;
     use weft_core::keys::PURPOSE_LABEL;
-    use weft_core::object::VirtualObject;
 
     use super::*;
     use crate::engine::cache::testing::{host_version, queued};
@@ -162,19 +193,25 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_owner_that_is_replaced_or_gone_is_reported_and_one_that_is_edited_is_not() {
+    async fn an_owner_or_service_that_is_replaced_or_gone_is_reported_and_one_that_is_edited_is_not() {
         let bench = Bench::echoing();
-        let is_reported = |uid: Option<&str>| {
+        bench.know_service();
+        type Change = fn(&State, &Changed<Host>);
+        let is_reported = |change: Change, uid: Option<&str>| {
             let object = uid.map(|uid| json!({"metadata": {"name": "vc", "uid": uid}}));
             let object = object.and_then(HostObject::from_json).map(Arc::new);
             let (namespace, name) = ("team-a".to_owned(), "vc".to_owned());
-            bench.state.owner_changed(&Changed { namespace, name, object, last: None });
-            futures::FutureExt::now_or_never(bench.state.owner_changed.notified()).is_some()
+            change(&bench.state, &Changed { namespace, name, object, last: None });
+            futures::FutureExt::now_or_never(bench.state.base_changed.notified()).is_some()
         };
-        assert!(!is_reported(Some("uid-owner")));
-        assert!(is_reported(Some("uid-other")));
-        assert!(is_reported(None));
+        for (change, known) in
+            [(State::owner_changed as Change, "uid-owner"), (State::api_service_changed, "uid-service")]
+        {
+            assert!(!is_reported(change, Some(known)));
+            assert!(is_reported(change, Some("uid-other")));
+            assert!(is_reported(change, None));
+        }
         bench.state.update_facts(|facts| facts.owner = None);
-        assert!(!is_reported(Some("uid-other")), "nothing is known of the first yet");
+        assert!(!is_reported(State::owner_changed, Some("uid-other")), "nothing is known of the first yet");
     }
 }

@@ -7,7 +7,7 @@ use weft_core::keys::FAKE_NODE_LABEL;
 use weft_core::kinds::pod::status::node_address;
 use weft_core::object::VirtualObject;
 
-use crate::engine::cache::state::State;
+use crate::engine::cache::state::{State, is_spoilt};
 use crate::engine::companions::nodes::Kubelet;
 
 /// The taint that admission puts on every new node until a node controller has initialised it; none initialises ours.
@@ -24,15 +24,23 @@ pub(super) fn node(name: &str, state: &State, kubelet: Option<&Kubelet>) -> Virt
     VirtualObject::new(fields(name, state, kubelet).as_object().cloned().unwrap_or_default())
 }
 
-/// Removes our node's taint, and none that somebody else has added; none when it is gone.
+/// Removes the taints of our node, and lets pods be scheduled there; none when it is so. The spec of our nodes is ours: the
+/// host's scheduler, which places the pods, does not know of it, so that a taint would have every pod evicted, and placed
+/// there again.
 pub(super) fn untaint(node: &VirtualObject) -> Option<Change> {
-    node.label(FAKE_NODE_LABEL)?;
-    let taints = node.pointer("/spec/taints")?.as_array()?;
-    let is_kept = |taint: &&Value| taint.get("key").and_then(Value::as_str) != Some(NOT_READY);
-    let kept: Vec<&Value> = taints.iter().filter(is_kept).collect();
     let version = node.pointer("/metadata/resourceVersion");
-    (kept.len() < taints.len())
-        .then(|| Change::merge(json!({"metadata": {"resourceVersion": version}, "spec": {"taints": kept}})))
+    let mut spec = json!({"taints": []});
+    if node.pointer("/spec/unschedulable").is_some() {
+        spec["unschedulable"] = Value::Null;
+    }
+    is_spoilt(node).then(|| Change::merge(json!({"metadata": {"resourceVersion": version}, "spec": spec})))
+}
+
+/// Whether somebody else than admission has tainted our node, or cordoned it.
+pub(super) fn is_changed_by_others(node: &VirtualObject) -> bool {
+    let taints = node.pointer("/spec/taints").and_then(Value::as_array).into_iter().flatten();
+    let mut others = taints.filter(|taint| taint.get("key").and_then(Value::as_str) != Some(NOT_READY));
+    is_spoilt(node) && (others.next().is_some() || node.pointer("/spec/unschedulable").is_some())
 }
 
 /// Publishes where the kubelet of our node is now; none when the node says so.

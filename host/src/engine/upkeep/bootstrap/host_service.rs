@@ -1,5 +1,7 @@
 //! Is the host Service the virtual cluster's own, on another server than the virtual one, and closed to tenants' pods?
 
+use std::sync::Arc;
+
 use serde_json::Value;
 use tracing::warn;
 use weft_core::labels;
@@ -10,9 +12,9 @@ use crate::engine::resources::services;
 
 impl Bootstrap {
     /// The host Service of the virtual API server.
-    pub(super) async fn host_service(&self) -> Result<HostObject, Error> {
+    pub(super) async fn host_service(&self) -> Result<Arc<HostObject>, Error> {
         let namespace = self.state.names.namespace();
-        self.host.get(&services(), namespace, &self.service).await.map_err(|source| {
+        self.host.get(&services(), namespace, &self.service).await.map(Arc::new).map_err(|source| {
             if source.is_not_found() {
                 Error::NoService { namespace: namespace.to_owned(), name: self.service.clone() }
             } else {
@@ -23,7 +25,7 @@ impl Bootstrap {
 
     /// Checks a Service that is not known yet: once a start, as long as nobody replaces it.
     pub(super) async fn check_service(&self, service: &HostObject) -> Result<(), Error> {
-        if self.state.facts().owner.as_ref().is_some_and(|owner| owner.uid == service.uid()) {
+        if self.is_known(service) {
             return Ok(());
         }
         self.check_other_server(service).await?;
@@ -38,6 +40,11 @@ impl Bootstrap {
             );
         }
         Ok(())
+    }
+
+    /// Whether this Service was checked before.
+    pub(super) fn is_known(&self, service: &HostObject) -> bool {
+        self.state.service().is_some_and(|known| known.uid() == service.uid())
     }
 
     /// A virtual cluster that is its own host would be moved to the host's addresses. No server but this one gives this UID,
