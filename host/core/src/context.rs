@@ -176,6 +176,8 @@ pub struct Facts {
     pub cluster_domain: String,
     /// The host's ServiceAccount that pods run as. It has no permissions.
     pub workload_service_account: String,
+    /// Image of weft that completes the hosts file of pods with a subdomain; without one it is not completed.
+    pub hosts_file_image: Option<String>,
     /// The host's Kubernetes version.
     pub host_version: Version,
     /// The virtual cluster's Kubernetes version.

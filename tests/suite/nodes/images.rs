@@ -10,6 +10,7 @@ use weft_tests::binaries::statics::{self, Place};
 use weft_tests::eventually::eventually;
 use weft_tests::guests::rust;
 use weft_tests::image::{self, Layers, products};
+use weft_tests::node::Node;
 use weft_tests::node::images::PROBE;
 use weft_tests::shared::{alone_on_machine, on_shared_node};
 
@@ -23,11 +24,7 @@ const WEFT_LIMIT: u64 = 60_000_000;
 #[ignore = "needs root and a real node: cargo verify nodes"]
 fn a_static_program_resolves_the_names_of_its_pod() -> Result<()> {
     on_shared_node(async |node, namespace| {
-        let image = products::kubernetes(&binaries::kubernetes().await?);
-        node.import(&image).await?;
-        apply(node, namespace, &NAME_SERVER.replace("IMAGE", &image.reference)).await?;
-        ready(node, namespace, "pod/names", LONG).await?;
-        let server = get(node, namespace, "pod/names", "{.status.podIP}").await?;
+        let server = run_name_server(node, namespace).await?;
         apply(node, namespace, &CLIENT.replace("IMAGE", PROBE).replace("SERVER", &server)).await?;
         ready(node, namespace, "pod/client", LONG).await?;
         for name in ["thing.shop.test", "thing"] {
@@ -104,6 +101,15 @@ fn the_control_plane_is_equal_wherever_it_is_compiled() -> Result<()> {
         ensure!(programs[0] == programs[1], "the programs differ");
         Ok(())
     })
+}
+
+/// Runs a server that knows `thing.shop.test`, and returns its address.
+pub(super) async fn run_name_server(node: &Node, namespace: &str) -> Result<String> {
+    let image = products::kubernetes(&binaries::kubernetes().await?);
+    node.import(&image).await?;
+    apply(node, namespace, &NAME_SERVER.replace("IMAGE", &image.reference)).await?;
+    ready(node, namespace, "pod/names", LONG).await?;
+    get(node, namespace, "pod/names", "{.status.podIP}").await
 }
 
 fn contains(program: &[u8], part: &[u8]) -> bool {

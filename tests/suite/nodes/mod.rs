@@ -3,6 +3,7 @@
 mod cluster;
 mod images;
 mod installed;
+mod names;
 mod recovery;
 mod refusals;
 mod smoke;
