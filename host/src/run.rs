@@ -2,6 +2,7 @@
 
 mod health;
 mod reload;
+mod resolver;
 mod rules;
 
 use std::path::Path;
@@ -158,6 +159,7 @@ async fn facts(
     Facts {
         cluster_domain: config.cluster.domain.clone(),
         workload_service_account: config.workload_service_account(),
+        node_searches: resolver::node_searches(&config.cluster.namespace),
         hosts_file_image: hosts_file_image(&config.pods.hosts_file),
         host_version,
         virtual_version,

@@ -103,7 +103,7 @@ fn the_control_plane_is_equal_wherever_it_is_compiled() -> Result<()> {
     })
 }
 
-/// Runs a server that knows `thing.shop.test`, and returns its address.
+/// Runs a server that knows two names, and returns its address.
 pub(super) async fn run_name_server(node: &Node, namespace: &str) -> Result<String> {
     let image = products::kubernetes(&binaries::kubernetes().await?);
     node.import(&image).await?;
@@ -116,7 +116,7 @@ fn contains(program: &[u8], part: &[u8]) -> bool {
     program.windows(part.len()).any(|window| window == part)
 }
 
-/// Answers for one name, on the port that clients use, though it is not root.
+/// Answers for two names, on the port that clients use, though it is not root.
 const NAME_SERVER: &str = "
 apiVersion: v1
 kind: ConfigMap
@@ -128,6 +128,7 @@ data:
       ready :8181
       hosts {
         192.0.2.7 thing.shop.test
+        192.0.2.8 upstream.example
       }
     }
 ---

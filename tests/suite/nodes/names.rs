@@ -13,8 +13,8 @@ use super::cluster::{Cluster, LONG, PATIENCE};
 use super::images::run_name_server;
 use super::installed::upgrade;
 
-/// Another one than the host's.
-const DOMAIN: &str = "acme.test";
+/// Another one than the host's, in which the name server upstream has a name, too.
+const DOMAIN: &str = "shop.test";
 /// Cut by a kubelet, right behind a dot.
 const LONG_NAME: &str = "a-name-of-a-pod-that-is-longer-than-the-name-of-a-host-can-be.x.and-is-cut";
 /// Those in [`PODS`].
@@ -30,7 +30,9 @@ fn a_pod_has_the_names_that_it_would_have_on_a_plain_cluster() -> Result<()> {
         let domain = format!("cluster.domain={DOMAIN}");
         let (forward, image) =
             (format!("dns.forward={{{upstream}}}"), format!("pods.hostsFile.image={UNPULLABLE}"));
-        let settings = ["--set", &domain, "--set", &forward, "--set", &image];
+        let settings = [domain.as_str(), &forward, &image, "dns.fallthrough=true"]
+            .map(|value| ["--set", value])
+            .concat();
         let cluster = Cluster::create(node, &person, namespace, "vc", &settings).await?;
         cluster.kubectl(&["create", "namespace", "shop"], "").await?;
         let connect = ["connect", "vc", "-n", namespace, "--", "kubectl", "-n", "shop"];
@@ -175,14 +177,14 @@ async fn what_makes_the_file_is_hidden(inside: &Side<'_>) -> Result<()> {
         ensure!(line.is_none(), "kubectl {}: {line:?}", what.join(" "));
     }
     let logs = inside.kubectl(&["logs", "rooted", "--all-containers", "--prefix"], "").await?;
-    ensure!(logs.contains("[pod/rooted/setup] rooted.peers.shop.svc.acme.test"), "{logs}");
+    ensure!(logs.contains(&format!("[pod/rooted/setup] rooted.peers.{}", inside.services)), "{logs}");
     let refused = inside.kubectl(&["logs", "rooted", "-c", "weft-hosts"], "").await;
     ensure!(refused.is_err(), "{refused:?}");
     Ok(())
 }
 
-/// Peers by their own names, ready or not where the Service says so, other names by the upstream server, and those behind
-/// an `ExternalName`.
+/// Peers by their own names, ready or not where the Service says so; by the server upstream other names, those behind an
+/// `ExternalName`, and what nobody has in the cluster's own domain.
 async fn names_resolve(cluster: &Cluster<'_>, inside: &Side<'_>) -> Result<()> {
     inside.apply(SERVICES, RESTRICTED).await?;
     cluster.run_probe("shop").await?;
@@ -195,11 +197,12 @@ async fn names_resolve(cluster: &Cluster<'_>, inside: &Side<'_>) -> Result<()> {
     let peer = inside.get("pod/peers-0", "{.status.podIP}").await?;
     for (name, wanted) in [
         ("peers-0.peers", peer.as_str()),
-        ("peers-0.peers.shop.svc.acme.test", &peer),
+        ("peers-0.peers.shop.svc.shop.test", &peer),
         ("whoever", &address),
         ("unready.whoever.shop", &address),
+        ("upstream.example", "192.0.2.8"),
+        ("outside", "192.0.2.8"),
         ("thing.shop.test", "192.0.2.7"),
-        ("outside", "192.0.2.7"),
     ] {
         eventually("it resolves", LONG, async || {
             let found = cluster.probe("shop", &["lookup", name]).await.with_context(|| name.to_owned())?;
@@ -350,12 +353,13 @@ spec: {clusterIP: None, selector: {app: unready}, ports: [{port: 80}]}
 apiVersion: v1
 kind: Service
 metadata: {name: outside}
-spec: {type: ExternalName, externalName: thing.shop.test}
+spec: {type: ExternalName, externalName: upstream.example}
 ---
 apiVersion: v1
 kind: Pod
 metadata: {name: unready, labels: {app: unready}}
 spec:
+  hostname: unready
   subdomain: whoever
   terminationGracePeriodSeconds: 0
   securityContext: CONTEXT

@@ -27,8 +27,8 @@ fn asks_cluster_dns(source: &VirtualObject) -> bool {
     }
 }
 
-/// Writes out what `ClusterFirst` means in the virtual cluster; the tenant's additions come after, and
-/// its options win.
+/// Writes out what `ClusterFirst` means in the virtual cluster; the node's search domains and the tenant's additions come
+/// after, and its options win.
 fn resolve_virtually(ctx: &Ctx<'_>, source: &VirtualObject, spec: &mut Fields) -> Verdict<()> {
     if ctx.facts.dns.is_empty() {
         return Err(wait_for_service(
@@ -42,7 +42,8 @@ fn resolve_virtually(ctx: &Ctx<'_>, source: &VirtualObject, spec: &mut Fields) -
     let nameservers = ctx.facts.dns.iter().map(ToString::to_string);
     let config = child_mut(spec, "dnsConfig");
     prepend(config, "nameservers", nameservers, MAX_NAMESERVERS);
-    prepend(config, "searches", searches.into_iter(), MAX_SEARCHES);
+    let searches = searches.into_iter().chain(ctx.facts.node_searches.iter().cloned());
+    prepend(config, "searches", searches, MAX_SEARCHES);
     default_option(config, "ndots", "5");
     spec.insert("dnsPolicy".into(), "None".into());
     Ok(())
@@ -98,6 +99,18 @@ mod tests {
         assert_eq!(found["dnsConfig"]["options"], options);
         let found = spec(&World::new(), &json!({"dnsConfig": {"options": null}}));
         assert_eq!(found["dnsConfig"]["options"], json!([{"name": "ndots", "value": "5"}]));
+    }
+
+    #[test]
+    fn search_domains_of_the_node_stand_between_the_clusters_and_the_tenants() {
+        let mut world = World::new();
+        world.facts.node_searches = vec!["node.example".to_owned()];
+        let found = spec(&world, &json!({"dnsConfig": {"searches": ["own.example"]}}));
+        let cluster = ["shop.svc.cluster.local", "svc.cluster.local", "cluster.local"];
+        let wanted: Vec<&str> = cluster.into_iter().chain(["node.example", "own.example"]).collect();
+        assert_eq!(found["dnsConfig"]["searches"], json!(wanted));
+        let found = spec(&world, &json!({"dnsPolicy": "None", "dnsConfig": {"searches": ["own.example"]}}));
+        assert_eq!(found["dnsConfig"]["searches"], json!(["own.example"]));
     }
 
     #[test]
