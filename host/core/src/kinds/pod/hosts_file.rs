@@ -21,6 +21,7 @@ const FILE: &str = "hosts";
 const USER: u32 = 65_532;
 /// What a container can be given of any node, and so the init container as well.
 const RESOURCES: [&str; 3] = ["cpu", "memory", "ephemeral-storage"];
+const INIT_CONTAINERS: &str = "/spec/initContainers";
 /// Lists of containers that can mount the file.
 const MOUNTING: [&str; 2] = ["initContainers", "containers"];
 
@@ -55,9 +56,26 @@ pub(super) fn explain(host: &HostObject, status: &mut Fields) {
             }
         }
     }
+    let is_only_init_container =
+        parts::items(host, INIT_CONTAINERS).map(|init| parts::text(init, "name")).eq([HOSTS_FILE]);
     for list in ["containerStatuses", "initContainerStatuses"] {
         let containers = status.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten();
-        containers.filter_map(Value::as_object_mut).for_each(hide_mount);
+        for container in containers.filter_map(Value::as_object_mut) {
+            hide_mount(container);
+            if is_only_init_container {
+                hide_initialisation(container);
+            }
+        }
+    }
+}
+
+/// What a container waits for at first in a pod without init containers.
+fn hide_initialisation(container: &mut Fields) {
+    let waiting = container.get_mut("state").and_then(|state| state.get_mut("waiting"));
+    if let Some(reason) = waiting.and_then(|waiting| waiting.get_mut("reason"))
+        && reason == "PodInitializing"
+    {
+        *reason = "ContainerCreating".into();
     }
 }
 
@@ -72,7 +90,7 @@ fn hide_mount(container: &mut Fields) {
 
 /// Why the file is not there yet; nothing once it is, and for pods without.
 fn unfinished(host: &HostObject) -> Option<String> {
-    parts::find(parts::items(host, "/spec/initContainers"), "name", HOSTS_FILE)?;
+    parts::find(parts::items(host, INIT_CONTAINERS), "name", HOSTS_FILE)?;
     let status = parts::find(parts::items(host, "/status/initContainerStatuses"), "name", HOSTS_FILE)?;
     let ended = status.pointer("/state/terminated");
     if ended.is_some_and(|ended| ended.get("exitCode") == Some(&0.into())) {
@@ -104,7 +122,7 @@ fn writer(source: &VirtualObject, image: &str, domain: &str) -> Value {
         "name": HOSTS_FILE,
         "image": image,
         "imagePullPolicy": "IfNotPresent",
-        "args": ["hosts", "--name", name, "--domain", domain, "--to", file],
+        "args": ["hosts", format!("--name={name}"), format!("--domain={domain}"), format!("--to={file}")],
         "env": [{"name": "POD_IPS", "valueFrom": {"fieldRef": {"fieldPath": "status.podIPs"}}}],
         "resources": resources(source),
         "securityContext": security_context(source),
@@ -279,6 +297,20 @@ mod tests {
         assert_eq!(message(&json!({"running": {}})), "the pod's hosts file is not written yet");
         let done = json!({"terminated": {"exitCode": 0, "reason": "Completed"}});
         assert_eq!(message(&done), "incomplete: [weft-hosts]");
+    }
+
+    #[test]
+    fn a_container_waits_as_in_a_pod_without_init_containers_where_there_is_no_other() {
+        let reason = |init: Value| {
+            let pod = host_object(json!({"metadata": {"name": "x"}, "spec": {"initContainers": init}}));
+            let waiting = json!([{"state": {"waiting": {"reason": "PodInitializing"}}}]);
+            let mut status = Fields::from_iter([("containerStatuses".to_owned(), waiting)]);
+            explain(&pod, &mut status);
+            status["containerStatuses"][0]["state"]["waiting"]["reason"].clone()
+        };
+        assert_eq!(reason(json!([{"name": HOSTS_FILE}])), "ContainerCreating");
+        assert_eq!(reason(json!([{"name": HOSTS_FILE}, {"name": "setup"}])), "PodInitializing");
+        assert_eq!(reason(json!([{"name": "setup"}])), "PodInitializing");
     }
 
     #[test]
