@@ -17,6 +17,7 @@ mod duration;
 mod explain;
 mod forward;
 mod host;
+mod hosts;
 mod input;
 mod list;
 mod output;
@@ -70,6 +71,8 @@ enum Command {
     Apart(apart::Apart),
     #[command(hide = true)]
     Forward(forward::Forward),
+    #[command(hide = true)]
+    Hosts(hosts::Hosts),
     /// Sync objects between the virtual cluster and its host.
     Syncer(Syncer),
     /// Prepare the control plane of a virtual cluster: its keys, its address ranges, its launch files.
@@ -118,6 +121,7 @@ pub fn main() -> ExitCode {
         Command::Delete(arguments) => delete::delete(&arguments),
         Command::Apart(command) => command.run(),
         Command::Forward(arguments) => forward::forward(&arguments),
+        Command::Hosts(arguments) => arguments.run(),
         Command::Syncer(arguments) => syncer(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Init(arguments) => arguments.run(),
         Command::Launch(arguments) => arguments.run(),

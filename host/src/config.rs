@@ -44,7 +44,7 @@ pub use mappings::{DeclaredMapping, DeclaredReference, DeclaredSelection};
 pub use metadata::{Keys, Metadata};
 pub use metrics::{Metrics, Readers};
 pub use plugins::{Grants, Plugins};
-pub use pods::{AllowedToPods, PodSecurity, Pods};
+pub use pods::{AllowedToPods, HostsFile, PodSecurity, Pods};
 pub(crate) use schema::nearest;
 pub use services::{Range, Services};
 pub use values::Values;

@@ -2,6 +2,7 @@
 
 mod health;
 mod reload;
+mod resolver;
 mod rules;
 
 use std::path::Path;
@@ -17,7 +18,7 @@ use weft_core::object::{Host, Virtual};
 
 use crate::addons;
 use crate::api::Api;
-use crate::config::Config;
+use crate::config::{Config, HostsFile};
 use crate::control::renew;
 use crate::engine::{Engine, Parts};
 use crate::kubelet::Kubelet;
@@ -158,11 +159,25 @@ async fn facts(
     Facts {
         cluster_domain: config.cluster.domain.clone(),
         workload_service_account: config.workload_service_account(),
+        node_searches: resolver::node_searches(&config.cluster.namespace),
+        hosts_file_image: hosts_file_image(&config.pods.hosts_file),
         host_version,
         virtual_version,
         policy: config.policy(),
         ..Facts::default()
     }
+}
+
+/// The image that completes hosts files; says so where one is wanted and none is known.
+fn hosts_file_image(settings: &HostsFile) -> Option<String> {
+    let image = settings.used_image();
+    if settings.enabled && image.is_none() {
+        tracing::warn!(
+            "in pods with a subdomain `hostname -f` will show the short name; set `pods.hostsFile.image` to an image of \
+             weft, or `pods.hostsFile.enabled` to false"
+        );
+    }
+    image.map(str::to_owned)
 }
 
 async fn version<S>(

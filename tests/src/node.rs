@@ -41,6 +41,9 @@ pub use self::packages::obstacle;
 /// The name of the Node.
 pub const NAME: &str = "node";
 
+/// The resolver that the kubelet gives pods. Nothing answers there.
+pub const CLUSTER_DNS: &str = "10.96.0.10";
+
 /// The folder of its data and logs, in that of the run.
 const MACHINE: &str = "machine";
 

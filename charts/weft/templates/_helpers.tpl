@@ -64,7 +64,10 @@ controlPlane:
 dns:
   {{- $image := .Values.dns.image | default (include "weft.image.kubernetes" .) }}
   {{- toYaml (merge (dict "image" $image) .Values.dns) | nindent 2 }}
-{{- range $key := list "deploy" "log" "plugins" "mappings" "pods" "services" "claims" "engine" "kubelet" "metadata" "metrics" }}
+pods:
+  {{- $image := .Values.pods.hostsFile.image | default (include "weft.image.weft" .) }}
+  {{- toYaml (merge (dict "hostsFile" (dict "image" $image)) .Values.pods) | nindent 2 }}
+{{- range $key := list "deploy" "log" "plugins" "mappings" "services" "claims" "engine" "kubelet" "metadata" "metrics" }}
 {{- with index $.Values $key }}
 {{ $key }}:
   {{- toYaml . | nindent 2 }}

@@ -10,6 +10,7 @@ mod containers;
 mod content;
 mod endpoints;
 mod fields;
+mod hosts_file;
 mod metadata;
 mod places;
 mod pod;
@@ -23,7 +24,7 @@ use serde_json::Value;
 
 use crate::conditions;
 use crate::context::Ctx;
-use crate::keys::{DOWNWARD_PREFIX, IDENTITY};
+use crate::keys::{DOWNWARD_PREFIX, HOSTS_FILE, IDENTITY};
 use crate::labels;
 use crate::mapper::Mapper;
 use crate::object::{Fields, HostObject, VirtualObject};
@@ -96,15 +97,26 @@ pub fn confine_edit(before: &HostObject, after: &HostObject, writes: &[String]) 
     if let Some(pointer) = changed_outside(before.fields(), after.fields(), &open) {
         return Err(not_declared(&pointer, "host-writes"));
     }
-    if after.text("/kind") == Some("Pod")
-        && let Some(pointer) = powers::added(before, after)
-    {
+    if after.text("/kind") == Some("Pod") { confine_pod_edit(before, after) } else { Ok(()) }
+}
+
+fn confine_pod_edit(before: &HostObject, after: &HostObject) -> Verdict<()> {
+    if let Some(pointer) = powers::added(before, after) {
         return Err(refuse(
             &pointer,
             "a mapping must not give a pod more privileges than the tenant did".to_owned(),
         ));
     }
-    Ok(())
+    match hosts_file::changed(before, after) {
+        Some(pointer) => {
+            let why = format!(
+                "{HOSTS_FILE:?} is the syncer's own and stays first; a mapping must not add, remove or change it, but for \
+                 its image, variables and resources"
+            );
+            Err(refuse(pointer, why))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Passes if an extension that may write `writes` may turn the virtual object `before` into `after`.

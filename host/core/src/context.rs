@@ -178,8 +178,12 @@ pub struct Facts {
     pub dns: Vec<IpAddr>,
     /// DNS domain of the virtual cluster, usually `cluster.local`.
     pub cluster_domain: String,
+    /// Search domains of the host's nodes, which follow those of the cluster in its pods.
+    pub node_searches: Vec<String>,
     /// The host's ServiceAccount that pods run as. It has no permissions.
     pub workload_service_account: String,
+    /// Image of weft that completes the hosts file of pods with a subdomain; without one it is not completed.
+    pub hosts_file_image: Option<String>,
     /// The host's Kubernetes version.
     pub host_version: Version,
     /// The virtual cluster's Kubernetes version.

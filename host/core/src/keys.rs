@@ -1,4 +1,5 @@
-//! Every label key, annotation key and name in the domain `weft.dev`: what it says, who writes it, and where.
+//! Every label key, annotation key and name in the domain `weft.dev`, and every other name that is the syncer's own: what
+//! it says, who writes it, and where.
 //!
 //! The chart has two more that no code reads: the label `weft.dev/control-plane`, by which its Services find their pod,
 //! and the annotation `weft.dev/restart-digest` of that pod, which changes with the settings that need another one.
@@ -53,6 +54,9 @@ pub const SERVICE_RANGES: &str = "weft.dev/service-ranges";
 /// Annotation of a host Namespace that `weft create` made: the virtual cluster that it was made for. `weft delete` deletes
 /// the Namespace with it.
 pub const CREATED_NAMESPACE: &str = "weft.dev/created-for";
+/// Name of the init container that completes the hosts file of a host pod, and of the volume that holds the file. The
+/// mapper of pods writes them; nobody sees them in the virtual cluster.
+pub const HOSTS_FILE: &str = "weft-hosts";
 
 // Labels, annotations and names of virtual objects.
 

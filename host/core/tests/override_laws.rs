@@ -200,6 +200,9 @@ fn harms() -> Vec<Harm> {
             "metadata.labels[multicluster.kubernetes.io/service-name]",
         ),
         harm("pod/plain", "/spec/enableServiceLinks", json!(true), "spec.enableServiceLinks"),
+        harm("pod/hosts_file", "/spec/initContainers/0/args", json!(["smoke"]), "spec.initContainers"),
+        harm("pod/hosts_file", "/spec/initContainers/0", json!({"name": "before"}), "spec.initContainers"),
+        harm("pod/hosts_file", "/spec/volumes/1", json!({"name": "weft-hosts"}), "spec.volumes"),
     ]
 }
 

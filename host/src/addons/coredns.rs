@@ -54,8 +54,10 @@ fn set(object: &mut Value, at: &str, key: &str, value: Value) {
 }
 
 /// Answers for the cluster's domain and for reverse names; what it does not know of its domain does not exist, so that
-/// the host cluster is never asked about it.
+/// the host cluster is never asked about it, unless the operator wants it to be.
 fn corefile(dns: &Dns, domain: &str) -> String {
+    // Without zones all of them fall through.
+    let fallthrough = if dns.fallthrough { "fallthrough" } else { "fallthrough in-addr.arpa ip6.arpa" };
     let mut server = format!(
         "\
 errors
@@ -65,7 +67,7 @@ health {{
 ready
 kubernetes {domain} in-addr.arpa ip6.arpa {{
     pods insecure
-    fallthrough in-addr.arpa ip6.arpa
+    {fallthrough}
     ttl 30
 }}
 prometheus :9153
@@ -195,6 +197,15 @@ mod tests {
 import /etc/coredns-custom/*.server
 ";
         assert_eq!(text, wanted);
+    }
+
+    #[test]
+    fn names_of_its_own_domain_are_forwarded_only_where_the_operator_wants_it() {
+        let dns = Dns { fallthrough: true, forward: vec!["10.0.0.2".to_owned()], ..Dns::default() };
+        let lines =
+            |dns: &Dns| corefile(dns, "a.b").lines().map(|line| line.trim().to_owned()).collect::<Vec<_>>();
+        assert!(lines(&dns).contains(&"fallthrough".to_owned()));
+        assert!(!lines(&Dns::default()).contains(&"fallthrough".to_owned()));
     }
 
     #[test]

@@ -256,6 +256,8 @@ pub fn surroundings() -> Result<Offline> {
         dns: vec!["10.96.0.10".parse()?],
         cluster_domain: "cluster.local".to_owned(),
         workload_service_account: "weft-workload-my-vcluster".to_owned(),
+        node_searches: Vec::new(),
+        hosts_file_image: None,
         host_version: version,
         virtual_version: version,
         policy: weft_core::policy::Policy::default(),

@@ -97,6 +97,7 @@ impl Configured {
             owner,
             cluster_domain: self.config.cluster.domain.clone(),
             workload_service_account: self.config.workload_service_account(),
+            hosts_file_image: self.config.pods.hosts_file.used_image().map(str::to_owned),
             policy: self.config.policy(),
             ..made_up.facts
         };

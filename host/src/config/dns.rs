@@ -32,6 +32,10 @@ pub struct Dns {
     /// Who is asked about names outside the virtual cluster: IP addresses of DNS servers, or a file such as
     /// `/etc/resolv.conf`, which is the node's. When it is empty, such names are refused.
     pub forward: Vec<String>,
+    /// Whether `forward` is asked about names of the virtual cluster's own domain as well that it does not have. With the
+    /// address of the host's DNS Service in `forward`, pods find Services of the host by their full names, where both
+    /// clusters have the same domain; in a domain of its own they do without this.
+    pub fallthrough: bool,
     /// Lines added to the default server block of the Corefile. A tenant adds lines and server blocks by the keys
     /// `*.override` and `*.server` of a ConfigMap `kube-system/coredns-custom`.
     pub extra_config: String,
@@ -49,6 +53,7 @@ impl Default for Dns {
             replicas: 1,
             resources: resources.as_object().cloned().unwrap_or_default(),
             forward: vec!["/etc/resolv.conf".to_owned()],
+            fallthrough: false,
             extra_config: String::new(),
             extra_servers: String::new(),
         }
@@ -71,6 +76,9 @@ impl Dns {
         }
         if self.forward.len() > MOST_UPSTREAMS || !self.forward.iter().all(|upstream| is_word(upstream)) {
             return refuse("dns.forward", "give up to 15 addresses or files, each without spaces");
+        }
+        if self.fallthrough && self.forward.is_empty() {
+            return refuse("dns.fallthrough", "nobody would be asked; give an address in `dns.forward`");
         }
         if !is_balanced(&self.extra_config) {
             return refuse("dns.extraConfig", "it closes more braces than it opens, or fewer");
@@ -122,6 +130,7 @@ mod tests {
             (json!({"command": []}), "`dns.command`"),
             (json!({"forward": ["10.0.0.1 }"]}), "`dns.forward`"),
             (json!({"forward": [""]}), "`dns.forward`"),
+            (json!({"fallthrough": true, "forward": []}), "`dns.fallthrough`"),
             (json!({"extraConfig": "}\n. {"}), "`dns.extraConfig`"),
             (json!({"extraConfig": "hosts {"}), "`dns.extraConfig`"),
         ] {

@@ -25,6 +25,21 @@ pub struct Pods {
     pub allow: AllowedToPods,
     /// The longest time that a pod may take to end; a longer one becomes this. Draining a node waits that long.
     pub max_termination_grace_period_seconds: u32,
+    /// The full name of pods with a subdomain, as those of a StatefulSet that sets `subdomain`.
+    pub hosts_file: HostsFile,
+}
+
+/// How pods with a `subdomain` know their full name: `<hostname>.<subdomain>.<namespace>.svc.<domain>`, which
+/// `hostname -f` shows and some databases and brokers need to start.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct HostsFile {
+    /// Whether an init container of weft's writes the name into the hosts file of such pods. Without, `hostname -f` shows the
+    /// short name; the full one is resolved by DNS all the same.
+    pub enabled: bool,
+    /// Image of weft for that init container, which the tenant's pods must be able to pull; the chart uses the syncer's. Where
+    /// there is none, it is as if this were turned off.
+    pub image: String,
 }
 
 /// A level of the Pod Security Standards, as of Kubernetes 1.37.
@@ -67,7 +82,21 @@ impl Default for Pods {
             security: PodSecurity::default(),
             allow: AllowedToPods::default(),
             max_termination_grace_period_seconds: MAX_TERMINATION_GRACE_PERIOD_SECONDS,
+            hosts_file: HostsFile::default(),
         }
+    }
+}
+
+impl Default for HostsFile {
+    fn default() -> Self {
+        Self { enabled: true, image: String::new() }
+    }
+}
+
+impl HostsFile {
+    /// The image, where such pods get a file.
+    pub fn used_image(&self) -> Option<&str> {
+        Some(self.image.as_str()).filter(|image| self.enabled && !image.is_empty())
     }
 }
 
@@ -97,6 +126,13 @@ impl Pods {
         }
         if let Err(error) = taints(&allow.taints) {
             return refuse("pods.allow.taints", error.to_string());
+        }
+        let image = &self.hosts_file.image;
+        if image.contains(char::is_whitespace) {
+            return refuse(
+                "pods.hostsFile.image",
+                format!("{image:?} is not an image; give one without spaces"),
+            );
         }
         let known: Vec<&str> = [ANY].into_iter().chain(nameable_volumes()).collect();
         match allow.volumes.iter().find(|volume| !known.contains(&volume.as_str())) {
@@ -163,6 +199,18 @@ mod tests {
         let open = PodPolicy { max_termination_grace_period_seconds: 7, ..PodPolicy::open() };
         assert_eq!(pods(&all).policy(), open);
         assert_eq!(pods(&json!({"security": "restricted"})).policy().security, SecurityLevel::Restricted);
+    }
+
+    #[test]
+    fn a_hosts_file_needs_an_image_and_can_be_turned_off() {
+        let used = |settings: &Value| {
+            pods(&json!({"hostsFile": settings})).hosts_file.used_image().map(str::to_owned)
+        };
+        assert_eq!(used(&json!({})), None, "outside of the chart nobody knows one");
+        assert_eq!(used(&json!({"image": "weft:1"})).as_deref(), Some("weft:1"));
+        assert_eq!(used(&json!({"image": "weft:1", "enabled": false})), None);
+        let error = pods(&json!({"hostsFile": {"image": "weft 1"}})).check().unwrap_err().to_string();
+        assert!(error.contains("`pods.hostsFile.image`") && error.contains("weft 1"), "{error}");
     }
 
     #[test]

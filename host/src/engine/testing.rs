@@ -299,6 +299,8 @@ fn facts() -> Facts {
         dns: vec!["10.96.0.10".parse().unwrap()],
         cluster_domain: "cluster.local".to_owned(),
         workload_service_account: "weft-workload-vc".to_owned(),
+        node_searches: Vec::new(),
+        hosts_file_image: None,
         host_version: version,
         virtual_version: version,
         policy: weft_core::policy::Policy::open(),

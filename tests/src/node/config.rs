@@ -161,6 +161,7 @@ fn kubelet_config(plane: &Plane, cgroup: &str, address: &str) -> Value {
         "failCgroupV1": false,
         "failSwapOn": false,
         "oomScoreAdj": 0,
+        "clusterDNS": [super::CLUSTER_DNS],
         "clusterDomain": "cluster.local",
         "resolvConf": "/etc/resolv.conf",
         "nodeStatusUpdateFrequency": "5s",

@@ -32,7 +32,7 @@ VALUES
 hostname "$NAME"
 rm -f /etc/resolv.conf /etc/hosts
 # Nobody answers there, and says so at once.
-echo "nameserver $ADDRESS" > /etc/resolv.conf
+printf 'search node.test\nnameserver %s\n' "$ADDRESS" > /etc/resolv.conf
 printf '127.0.0.1 localhost\n%s %s\n' "$ADDRESS" "$NAME" > /etc/hosts
 
 ip link set lo up

@@ -10,6 +10,7 @@ use weft_tests::binaries::statics::{self, Place};
 use weft_tests::eventually::eventually;
 use weft_tests::guests::rust;
 use weft_tests::image::{self, Layers, products};
+use weft_tests::node::Node;
 use weft_tests::node::images::PROBE;
 use weft_tests::shared::{alone_on_machine, on_shared_node};
 
@@ -23,11 +24,7 @@ const WEFT_LIMIT: u64 = 60_000_000;
 #[ignore = "needs root and a real node: cargo verify nodes"]
 fn a_static_program_resolves_the_names_of_its_pod() -> Result<()> {
     on_shared_node(async |node, namespace| {
-        let image = products::kubernetes(&binaries::kubernetes().await?);
-        node.import(&image).await?;
-        apply(node, namespace, &NAME_SERVER.replace("IMAGE", &image.reference)).await?;
-        ready(node, namespace, "pod/names", LONG).await?;
-        let server = get(node, namespace, "pod/names", "{.status.podIP}").await?;
+        let server = run_name_server(node, namespace).await?;
         apply(node, namespace, &CLIENT.replace("IMAGE", PROBE).replace("SERVER", &server)).await?;
         ready(node, namespace, "pod/client", LONG).await?;
         for name in ["thing.shop.test", "thing"] {
@@ -106,11 +103,20 @@ fn the_control_plane_is_equal_wherever_it_is_compiled() -> Result<()> {
     })
 }
 
+/// Runs a server that knows two names, and returns its address.
+pub(super) async fn run_name_server(node: &Node, namespace: &str) -> Result<String> {
+    let image = products::kubernetes(&binaries::kubernetes().await?);
+    node.import(&image).await?;
+    apply(node, namespace, &NAME_SERVER.replace("IMAGE", &image.reference)).await?;
+    ready(node, namespace, "pod/names", LONG).await?;
+    get(node, namespace, "pod/names", "{.status.podIP}").await
+}
+
 fn contains(program: &[u8], part: &[u8]) -> bool {
     program.windows(part.len()).any(|window| window == part)
 }
 
-/// Answers for one name, on the port that clients use, though it is not root.
+/// Answers for two names, on the port that clients use, though it is not root.
 const NAME_SERVER: &str = "
 apiVersion: v1
 kind: ConfigMap
@@ -122,6 +128,7 @@ data:
       ready :8181
       hosts {
         192.0.2.7 thing.shop.test
+        192.0.2.8 upstream.example
       }
     }
 ---

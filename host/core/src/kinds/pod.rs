@@ -1,7 +1,7 @@
 //! Pod: runs on the host under the virtual cluster's identity, addresses and names.
 //!
-//! `places` says where a pod names other objects; `environment`, `volumes`, `scheduling`, `narrowing` and `dns` make the
-//! host's spec; `update` says what of it can change later; [`status`] is what flows back and [`tokens`] which
+//! `places` says where a pod names other objects; `environment`, `volumes`, `scheduling`, `narrowing`, `dns`, `hostname`
+//! and `hosts_file` make the host's spec; `update` says what of it can change later; [`status`] is what flows back and [`tokens`] which
 //! tokens the syncer requests. Fields that are not known here pass as they are.
 
 use std::collections::BTreeSet;
@@ -24,6 +24,8 @@ mod downward;
 mod environment;
 #[cfg(test)]
 mod fixture;
+mod hostname;
+mod hosts_file;
 mod messages;
 mod narrowing;
 mod parts;
@@ -71,6 +73,8 @@ impl Mapper for Pod {
         scheduling::apply(ctx, source, &mut draft)?;
         narrowing::apply(ctx, source, &mut draft)?;
         dns::apply(ctx, source, &mut draft)?;
+        hostname::apply(ctx, source, &mut draft)?;
+        hosts_file::apply(ctx, source, &mut draft)?;
         Ok(draft)
     }
 

@@ -182,6 +182,8 @@ fn facts() -> Facts {
         dns: vec![IpAddr::from([10, 96, 0, 10])],
         cluster_domain: "cluster.local".to_owned(),
         workload_service_account: "weft-workload-my-vcluster".to_owned(),
+        node_searches: Vec::new(),
+        hosts_file_image: Some("ghcr.io/weft/weft:1.0.0".to_owned()),
         host_version: version,
         virtual_version: version,
         policy: Policy::open(),

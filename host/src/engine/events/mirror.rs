@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tracing::debug;
-use weft_core::keys::FROM_HOST_LABEL;
+use weft_core::keys::{FROM_HOST_LABEL, HOSTS_FILE};
 use weft_core::names::Identity;
 use weft_core::object::{Fields, HostObject, Kind, VirtualObject};
 
@@ -137,8 +137,12 @@ impl Events {
         }
     }
 
-    /// The virtual event for a host event; none when it is about nothing of ours.
+    /// The virtual event for a host event; none when it is about nothing of ours, or says that all is well with what the
+    /// tenant does not see.
     fn translate(&self, event: &HostObject) -> Option<VirtualObject> {
+        if is_of_hosts_file(event) && event.text("/type") != Some("Warning") {
+            return None;
+        }
         let names = &self.state.names;
         let (api_version, kind) =
             (event.text("/involvedObject/apiVersion")?, event.text("/involvedObject/kind")?);
@@ -173,11 +177,17 @@ fn involved(identity: &Identity, api_version: &str, kind: &str, event: &HostObje
         "apiVersion": api_version, "kind": kind,
         "namespace": identity.namespace, "name": identity.name, "uid": identity.uid,
     });
-    if let (Some(path), Some(involved)) = (event.text("/involvedObject/fieldPath"), involved.as_object_mut())
-    {
+    let path = event.text("/involvedObject/fieldPath").filter(|_| !is_of_hosts_file(event));
+    if let (Some(path), Some(involved)) = (path, involved.as_object_mut()) {
         involved.insert("fieldPath".into(), path.into());
     }
     involved
+}
+
+/// Whether it is about the init container that completes a pod's hosts file, which the virtual pod does not have.
+fn is_of_hosts_file(event: &HostObject) -> bool {
+    let list = event.text("/involvedObject/fieldPath").and_then(|path| path.strip_suffix('}'));
+    list.and_then(|path| path.strip_prefix("spec.initContainers{")) == Some(HOSTS_FILE)
 }
 
 /// The same of an event that is to be written.
@@ -257,6 +267,21 @@ mod tests {
             assert!(!whole.contains(hidden), "{hidden} is in {whole}");
         }
         assert!(bench.host_requests.all().is_empty());
+    }
+
+    #[tokio::test]
+    async fn of_the_making_of_a_hosts_file_only_warnings_are_written_and_name_no_container() {
+        let of_init = |name: &str, kind: &str| {
+            let mut event = event(name, 1);
+            event["involvedObject"]["fieldPath"] = "spec.initContainers{weft-hosts}".into();
+            event["type"] = kind.into();
+            event
+        };
+        let events = [of_init("web-x-shop-x-vc.1", "Normal"), of_init("web-x-shop-x-vc.2", "Warning")];
+        let written = written(&mirrored(&events, echo).await);
+        assert_eq!(written.len(), 1, "{written:?}");
+        assert_eq!(written[0]["metadata"]["name"], "web.2");
+        assert_eq!(written[0]["involvedObject"].get("fieldPath"), None);
     }
 
     #[tokio::test]

@@ -28,6 +28,8 @@ impl World {
             dns: vec![IpAddr::from([10, 96, 0, 10])],
             cluster_domain: "cluster.local".into(),
             workload_service_account: "workload".into(),
+            node_searches: Vec::new(),
+            hosts_file_image: None,
             host_version: version,
             virtual_version: version,
             policy: crate::policy::Policy::open(),

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::{SPEC, messages, parts};
+use super::{SPEC, hosts_file, messages, parts};
 use crate::change::Change;
 use crate::conditions;
 use crate::context::{Ctx, Version};
@@ -51,6 +51,7 @@ pub(super) fn to_virtual(
         }
     }
     hide_node_address(host, &mut status);
+    hosts_file::explain(host, &mut status);
     messages::to_virtual(ctx, targets, host, current, &mut status);
     merge_conditions(host, current, &mut status);
     count_generations_virtually(ctx, host, current, &mut status);

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::parts::{self, CONTAINER_LISTS};
 use super::quantity;
 use crate::change::Change;
-use crate::keys::{DIGEST, WANTED};
+use crate::keys::{DIGEST, HOSTS_FILE, WANTED};
 use crate::object::{Fields, HostObject};
 
 /// Containers that are part of the pod from the start.
@@ -133,6 +133,10 @@ fn resize(desired: &HostObject, current: &HostObject, last: &Last) -> Option<Cha
     let mut spec = Fields::new();
     for list in LASTING {
         let resources = by_name(desired, current, list, |name, want, have| {
+            // It has ended, and the API resizes only what may run again.
+            if name == HOSTS_FILE {
+                return None;
+            }
             let last = last.at(&["containers", name, "resources"]);
             changed_resources(want.get("resources"), have.get("resources"), last)
                 .map(|changed| ("resources", changed))
@@ -262,6 +266,19 @@ mod tests {
         let current = json!({"containers": [{"name": "a", "resources": of("1")}], "resources": of("4000m")});
         let body = json!({"spec": {"containers": [{"name": "a", "resources": {"requests": {"cpu": "2"}}}]}});
         assert_eq!(bodies(&desired, &current), [(Some("resize"), body)]);
+    }
+
+    #[test]
+    fn the_init_container_of_the_hosts_file_is_not_resized() {
+        let of = |cpu: &str| {
+            let resources = json!({"requests": {"cpu": cpu}});
+            json!({
+                "containers": [{"name": "a", "resources": resources}],
+                "initContainers": [{"name": HOSTS_FILE, "resources": resources}],
+            })
+        };
+        let body = json!({"spec": {"containers": [{"name": "a", "resources": {"requests": {"cpu": "2"}}}]}});
+        assert_eq!(bodies(&of("2"), &of("1")), [(Some("resize"), body)]);
     }
 
     #[test]
