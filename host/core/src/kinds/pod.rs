@@ -28,7 +28,7 @@ mod messages;
 mod narrowing;
 mod parts;
 mod places;
-mod quantity;
+pub mod quantity;
 mod scheduling;
 pub mod status;
 pub mod tokens;
