@@ -6,6 +6,7 @@
 mod composed;
 mod creations;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,18 +19,22 @@ use crate::engine::apply::{Side, Writer};
 use crate::engine::cache::state::State;
 use crate::engine::companions::{Companion, Work};
 use crate::engine::resources::nodes;
-use composed::{republish, untaint};
+#[cfg(test)]
+pub(crate) use composed::metrics_path;
+use composed::{annotate, republish, untaint};
 use creations::Creations;
 
 /// How often nodes are compared with the pods on them. The virtual cluster's own controllers remove the pods
 /// of a node that is gone after 40 s.
 const SWEEP: Duration = Duration::from_secs(10);
 
-/// Where the virtual API server reaches the kubelet of every fake node.
+/// Where the kubelet of every fake node is reached.
 #[derive(Debug, Clone)]
 pub struct Kubelet {
-    /// A name or an address.
+    /// A name or an address, for the virtual API server.
     pub address: String,
+    /// An address for readers of metrics in the virtual cluster, if there may be any.
+    pub readers: Option<IpAddr>,
     /// The port there.
     pub port: u16,
 }
@@ -62,7 +67,8 @@ impl Nodes {
 
     fn is_complete(&self, name: &str) -> bool {
         let is_complete = |node: &VirtualObject| {
-            untaint(node).is_none() && republish(node, self.kubelet.as_ref()).is_none()
+            let kubelet = self.kubelet.as_ref();
+            untaint(node).is_none() && republish(node, kubelet).is_none() && annotate(node, kubelet).is_none()
         };
         self.state.nodes.get("", name).is_some_and(|node| is_complete(&node))
     }
@@ -122,8 +128,7 @@ async fn complete(
         },
     };
     state.nodes.put_answer(node.clone());
-    let missing =
-        [|node: &VirtualObject, kubelet| republish(node, kubelet), |node: &VirtualObject, _| untaint(node)];
+    let missing = [republish, annotate, |node: &VirtualObject, _: Option<&Kubelet>| untaint(node)];
     for missing in missing {
         if let Some(change) = missing(&node, kubelet) {
             node = writer.patch_virtual(&nodes(), &node.virtual_name(), node.uid(), &change).await?;
@@ -210,7 +215,7 @@ mod tests {
     async fn a_node_of_an_earlier_version_gets_the_kubelets_address() {
         let bench = Bench::echoing();
         seen(&bench, "node-1", &ours(), &[]);
-        let kubelet = Some(Kubelet { address: "localhost".to_owned(), port: 10_250 });
+        let kubelet = Some(Kubelet { address: "localhost".to_owned(), readers: None, port: 10_250 });
         let nodes = Nodes::new(bench.state.clone(), bench.writer.clone(), kubelet);
         nodes.before_bind("node-1").await.unwrap();
         assert_eq!(bench.virtual_requests.lines(), ["PATCH /api/v1/nodes/node-1/status"]);

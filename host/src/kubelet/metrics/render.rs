@@ -1,0 +1,208 @@
+//! Writes figures as a kubelet does: as metrics of Prometheus, as a summary, as a list of pods.
+//!
+//! Names, help and stability are those of `pkg/kubelet/metrics/collectors/resource_metrics.go` of Kubernetes.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+use serde_json::{Value, json};
+use weft_core::object::Fields;
+
+use super::counters::{Sample, Series};
+use super::source::{PodUsage, Usage};
+use crate::engine::PodOfNode;
+
+/// The content type of [`resource`].
+pub(super) const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+/// The content type of the others.
+pub(super) const JSON: &str = "application/json";
+
+const CPU: (&str, &str) = ("cpu_usage_seconds_total", "counter");
+const MEMORY: (&str, &str) = ("memory_working_set_bytes", "gauge");
+
+/// What metrics-server reads of a node.
+pub(super) fn resource(usage: &Usage) -> String {
+    let containers: Vec<(String, Series)> = usage.pods.iter().flat_map(of_containers).collect();
+    let pods: Vec<(String, Series)> = usage.pods.iter().map(|pod| (labels(pod, None), sum(pod))).collect();
+    let node = [(String::new(), usage.node)];
+    let mut text = String::new();
+    for (of, series) in [("container", &containers[..]), ("node", &node), ("pod", &pods)] {
+        let help = format!("Cumulative cpu time consumed by the {of} in core-seconds");
+        family(&mut text, of, CPU, &help, series, |series| series.core_seconds.to_string());
+        let help = format!("Current working set of the {of} in bytes");
+        family(&mut text, of, MEMORY, &help, series, |series| series.last.bytes.to_string());
+    }
+    head(
+        &mut text,
+        "container_start_time_seconds",
+        "gauge",
+        "Start time of the container's counter since unix epoch in seconds",
+    );
+    for (labels, series) in &containers {
+        let (seconds, millis) = (series.began.div_euclid(1000), series.began.rem_euclid(1000));
+        let _ = writeln!(text, "container_start_time_seconds{labels} {seconds}.{millis:03}");
+    }
+    head(
+        &mut text,
+        "resource_scrape_error",
+        "gauge",
+        "1 if there was an error while getting container metrics, 0 otherwise",
+    );
+    text.push_str("resource_scrape_error 0\n");
+    text
+}
+
+/// The summary of a node, `pkg/kubelet/apis/stats/v1alpha1/types.go`, as far as there are figures for it.
+pub(super) fn summary(node: &str, usage: &Usage) -> String {
+    let pods: Vec<Value> = usage.pods.iter().map(summary_of_pod).collect();
+    let node = with_figures(json!({"nodeName": node}), &usage.node);
+    json!({"node": node, "pods": pods}).to_string()
+}
+
+/// The pods of a node.
+pub(super) fn pods(pods: &[PodOfNode]) -> Result<Vec<u8>, serde_json::Error> {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct List<'a> {
+        kind: &'static str,
+        api_version: &'static str,
+        metadata: Fields,
+        items: Vec<&'a Fields>,
+    }
+    let items = pods.iter().map(|pod| pod.pod.fields()).collect();
+    serde_json::to_vec(&List { kind: "PodList", api_version: "v1", metadata: Fields::new(), items })
+}
+
+fn of_containers(pod: &PodUsage) -> impl Iterator<Item = (String, Series)> {
+    pod.containers.iter().map(|(name, series)| (labels(pod, Some(name)), *series))
+}
+
+/// No name has anything to escape.
+fn labels(pod: &PodUsage, container: Option<&str>) -> String {
+    let (namespace, name) = (pod.of.pod.namespace(), pod.of.pod.name());
+    let container = container.map(|name| format!("container=\"{name}\",")).unwrap_or_default();
+    format!("{{{container}namespace=\"{namespace}\",pod=\"{name}\"}}")
+}
+
+fn family(
+    text: &mut String,
+    of: &str,
+    (name, kind): (&str, &str),
+    help: &str,
+    all: &[(String, Series)],
+    value: impl Fn(&Series) -> String,
+) {
+    let name = format!("{of}_{name}");
+    head(text, &name, kind, help);
+    for (labels, series) in all {
+        let _ = writeln!(text, "{name}{labels} {} {}", value(series), series.last.at);
+    }
+}
+
+fn head(text: &mut String, name: &str, kind: &str, help: &str) {
+    let _ = writeln!(text, "# HELP {name} [STABLE] {help}\n# TYPE {name} {kind}");
+}
+
+/// What all containers of a pod use; there is at least one.
+fn sum(pod: &PodUsage) -> Series {
+    let mut all = pod.containers.iter().map(|(_, series)| *series);
+    let first = all.next().unwrap_or(Series::new(Sample { at: 0, cores: 0.0, bytes: 0 }));
+    all.fold(first, |sum, series| Series {
+        began: sum.began.max(series.began),
+        last: Sample {
+            at: sum.last.at.max(series.last.at),
+            cores: sum.last.cores + series.last.cores,
+            bytes: sum.last.bytes.saturating_add(series.last.bytes),
+        },
+        core_seconds: sum.core_seconds + series.core_seconds,
+    })
+}
+
+fn summary_of_pod(pod: &PodUsage) -> Value {
+    let of = &pod.of.pod;
+    let containers = pod.containers.iter();
+    let containers: Vec<Value> =
+        containers.map(|(name, series)| with_figures(json!({"name": name}), series)).collect();
+    let reference = json!({"name": of.name(), "namespace": of.namespace(), "uid": of.uid()});
+    with_figures(json!({"podRef": reference, "containers": containers}), &sum(pod))
+}
+
+fn with_figures(mut of: Value, series: &Series) -> Value {
+    let time = |millis: i64| {
+        let time = jiff::Timestamp::from_millisecond(millis).unwrap_or_default();
+        time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+    };
+    let at = time(series.last.at);
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "neither negative nor beyond 500 years"
+    )]
+    let nanos = |number: f64| (number * 1e9) as u64;
+    let (cores, total) = (nanos(series.last.cores), nanos(series.core_seconds));
+    of["startTime"] = time(series.began).into();
+    of["cpu"] = json!({"time": at, "usageNanoCores": cores, "usageCoreNanoSeconds": total});
+    of["memory"] = json!({"time": at, "workingSetBytes": series.last.bytes});
+    of
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::sync::Arc;
+
+    use weft_core::object::VirtualObject;
+
+    use crate::engine::testing::pod;
+
+    fn usage() -> Usage {
+        let pod = Arc::new(VirtualObject::from_json(pod()).unwrap());
+        let of = PodOfNode { pod, host_name: "web-x-shop-x-vc".to_owned() };
+        let series = |cores: f64| {
+            let mut series = Series::new(Sample { at: 1_800_000_000_000, cores, bytes: 100 });
+            series.advance(Sample { at: 1_800_000_010_000, cores, bytes: 200 });
+            series
+        };
+        let containers = vec![("setup".to_owned(), series(0.0)), ("web".to_owned(), series(0.5))];
+        Usage { node: series(0.5), pods: vec![PodUsage { of, containers }] }
+    }
+
+    #[test]
+    fn metrics_are_those_that_metrics_server_reads() {
+        let text = resource(&usage());
+        for line in [
+            "# TYPE container_cpu_usage_seconds_total counter",
+            r#"container_cpu_usage_seconds_total{container="web",namespace="shop",pod="web"} 5.001 1800000010000"#,
+            r#"container_cpu_usage_seconds_total{container="setup",namespace="shop",pod="web"} 0.001 1800000010000"#,
+            r#"container_memory_working_set_bytes{container="web",namespace="shop",pod="web"} 200 1800000010000"#,
+            r#"container_start_time_seconds{container="web",namespace="shop",pod="web"} 1799999999.999"#,
+            "node_cpu_usage_seconds_total 5.001 1800000010000",
+            "node_memory_working_set_bytes 200 1800000010000",
+            r#"pod_memory_working_set_bytes{namespace="shop",pod="web"} 400 1800000010000"#,
+            "resource_scrape_error 0",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        }
+        assert!(!text.contains("-x-"), "{text}");
+    }
+
+    #[test]
+    fn a_summary_has_the_same_figures() {
+        let summary: Value = serde_json::from_str(&summary("node-1", &usage())).unwrap();
+        assert_eq!(summary["node"]["nodeName"], "node-1");
+        assert_eq!(summary["node"]["cpu"]["usageNanoCores"], 500_000_000);
+        let pod = &summary["pods"][0];
+        assert_eq!(pod["podRef"], json!({"name": "web", "namespace": "shop", "uid": "uid-1"}));
+        assert_eq!(pod["memory"]["workingSetBytes"], 400);
+        assert_eq!(pod["containers"][1]["name"], "web");
+        assert_eq!(pod["containers"][1]["cpu"]["time"], "2027-01-15T08:00:10Z");
+    }
+
+    #[test]
+    fn pods_are_whole() {
+        let usage = usage();
+        let list: Value = serde_json::from_slice(&pods(&[usage.pods[0].of.clone()]).unwrap()).unwrap();
+        assert_eq!((&list["kind"], &list["items"][0]["spec"]), (&json!("PodList"), &pod()["spec"]));
+    }
+}
