@@ -170,6 +170,7 @@ mod tests {
             let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = socket.local_addr().unwrap();
             let answers = Answers::new(bench.pods(), bench.host.clone(), bench.r#virtual.clone());
+            answers.source.begin().await;
             let serving = tokio::spawn(Port::with(limits, socket, tls).serve(Arc::new(answers)));
             Self { folder, address, bench, serving }
         }

@@ -3,6 +3,7 @@
 mod cluster;
 mod images;
 mod installed;
+mod metrics;
 mod recovery;
 mod refusals;
 mod smoke;

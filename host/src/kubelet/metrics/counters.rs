@@ -2,13 +2,15 @@
 //! difference of two counters.
 //!
 //! A counter grows by usage × time between two measurements, so that whoever divides the difference by that time has the
-//! usage again. It begins with the syncer; readers know it by the start time, and compare nothing across it.
+//! usage again. It begins with the syncer. Readers know that by the start time, and metrics-server compares nothing with what
+//! it has measured by then: so the first measurement of a syncer is only where its counters begin, as the syncer before it
+//! may have shown the same one with another counter.
 
 use std::collections::HashMap;
 
 /// metrics-server takes a counter of zero for one that is missing.
-const FIRST: f64 = 0.001;
-/// It also wants measurements after the start time, in milliseconds.
+const FIRST: f64 = 0.000_001;
+/// It also wants a measurement after the start time, in milliseconds.
 const BEFORE_FIRST: i64 = 1;
 
 /// What was used when it was measured.
@@ -33,11 +35,25 @@ pub(super) struct Series {
 
 /// The counters of containers, by host pod and container.
 #[derive(Debug, Default)]
-pub(super) struct Counters(HashMap<String, HashMap<String, Series>>);
+pub(super) struct Counters {
+    /// Whether anything was measured before.
+    has_begun: bool,
+    pods: HashMap<String, HashMap<String, Series>>,
+}
 
 impl Series {
+    /// A counter of what nobody has measured before.
     pub(super) fn new(sample: Sample) -> Self {
-        Self { began: sample.at - BEFORE_FIRST, last: sample, core_seconds: FIRST }
+        Self { began: sample.at - BEFORE_FIRST, ..Self::since(sample) }
+    }
+
+    /// A counter that begins with a measurement, and shows none before the next.
+    fn since(sample: Sample) -> Self {
+        Self { began: sample.at, last: sample, core_seconds: FIRST }
+    }
+
+    fn is_shown(&self) -> bool {
+        self.last.at > self.began
     }
 
     /// Goes on to a later measurement; one that is no later changes nothing.
@@ -54,21 +70,23 @@ impl Series {
 impl Counters {
     /// Goes on to what was measured last; pods and containers that are not measured any more are forgotten.
     pub(super) fn advance(&mut self, measured: HashMap<String, Vec<(String, Sample)>>) {
-        let mut before = std::mem::take(&mut self.0);
+        let begin = if self.has_begun { Series::new } else { Series::since };
+        self.has_begun = true;
+        let mut before = std::mem::take(&mut self.pods);
         for (pod, containers) in measured {
             let mut known = before.remove(&pod).unwrap_or_default();
             let advanced = containers.into_iter().map(|(name, sample)| {
-                let mut series = known.remove(&name).unwrap_or_else(|| Series::new(sample));
+                let mut series = known.remove(&name).unwrap_or_else(|| begin(sample));
                 series.advance(sample);
                 (name, series)
             });
-            self.0.insert(pod, advanced.collect());
+            self.pods.insert(pod, advanced.collect());
         }
     }
 
-    /// The containers of a host pod, in the order of their names.
+    /// The containers of a host pod that can be shown, in the order of their names.
     pub(super) fn of_pod(&self, pod: &str) -> Vec<(&str, Series)> {
-        let containers = self.0.get(pod).into_iter().flatten();
+        let containers = self.pods.get(pod).into_iter().flatten().filter(|(_, series)| series.is_shown());
         let mut containers: Vec<_> = containers.map(|(name, series)| (name.as_str(), *series)).collect();
         containers.sort_by_key(|(name, _)| *name);
         containers
@@ -112,9 +130,25 @@ mod tests {
     }
 
     #[test]
+    fn the_first_measurement_of_a_syncer_is_not_shown_and_that_of_a_later_pod_is() {
+        let mut counters = Counters::default();
+        let pod = |at| vec![("main".to_owned(), sample(at, 0.5))];
+        counters.advance([("old".to_owned(), pod(10_000))].into());
+        assert!(counters.of_pod("old").is_empty());
+        counters.advance([("old".to_owned(), pod(10_000)), ("new".to_owned(), pod(12_000))].into());
+        assert!(counters.of_pod("old").is_empty(), "it is the same measurement");
+        assert_eq!(counters.of_pod("new")[0].1.began, 12_000 - BEFORE_FIRST);
+        counters.advance([("old".to_owned(), pod(20_000))].into());
+        let (_, series) = counters.of_pod("old")[0];
+        assert_eq!(series.began, 10_000, "no reader compares it with what the syncer before has shown");
+        assert!((series.core_seconds - FIRST - 5.0).abs() < 1e-9);
+    }
+
+    #[test]
     fn containers_that_are_gone_are_forgotten() {
         let mut counters = Counters::default();
         let both = |at| vec![("b".to_owned(), sample(at, 1.0)), ("a".to_owned(), sample(at, 1.0))];
+        counters.advance(HashMap::new());
         counters.advance([("one".to_owned(), both(0)), ("two".to_owned(), both(0))].into());
         counters.advance([("one".to_owned(), both(1_000))].into());
         let names: Vec<&str> = counters.of_pod("one").iter().map(|(name, _)| *name).collect();

@@ -173,11 +173,11 @@ mod tests {
         let text = resource(&usage());
         for line in [
             "# TYPE container_cpu_usage_seconds_total counter",
-            r#"container_cpu_usage_seconds_total{container="web",namespace="shop",pod="web"} 5.001 1800000010000"#,
-            r#"container_cpu_usage_seconds_total{container="setup",namespace="shop",pod="web"} 0.001 1800000010000"#,
+            r#"container_cpu_usage_seconds_total{container="web",namespace="shop",pod="web"} 5.000001 1800000010000"#,
+            r#"container_cpu_usage_seconds_total{container="setup",namespace="shop",pod="web"} 0.000001 1800000010000"#,
             r#"container_memory_working_set_bytes{container="web",namespace="shop",pod="web"} 200 1800000010000"#,
             r#"container_start_time_seconds{container="web",namespace="shop",pod="web"} 1799999999.999"#,
-            "node_cpu_usage_seconds_total 5.001 1800000010000",
+            "node_cpu_usage_seconds_total 5.000001 1800000010000",
             "node_memory_working_set_bytes 200 1800000010000",
             r#"pod_memory_working_set_bytes{namespace="shop",pod="web"} 400 1800000010000"#,
             "resource_scrape_error 0",

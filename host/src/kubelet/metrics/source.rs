@@ -89,6 +89,12 @@ impl Source {
         Ok(measured.usage(node, pods))
     }
 
+    /// As if something had been measured before, so that what is measured next is shown.
+    #[cfg(test)]
+    pub(super) async fn begin(&self) {
+        self.measured.lock().await.containers.advance(HashMap::new());
+    }
+
     async fn ask(&self) -> Result<HashMap<String, Vec<(String, Sample)>>, Refusal> {
         let answer = self.host.send(api::get(&self.path)).await.map_err(|error| refused(&error))?;
         let list: List =
@@ -196,6 +202,9 @@ impl Amounts {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    use std::sync::atomic::{AtomicU32, Ordering};
+
     use serde_json::{Value, json};
 
     use crate::api::scripted::{Answer, Asked};
@@ -225,6 +234,7 @@ mod tests {
             metrics("of-somebody-else", "2026-01-01T00:00:00Z", "7"),
         ]});
         let (source, bench) = source(move || Answer::ok(list.clone()));
+        source.begin().await;
         for _ in 0..3 {
             let usage = source.usage("node-1", pods()).await.unwrap();
             let [pod] = &usage.pods[..] else { panic!("{usage:?}") };
@@ -235,6 +245,25 @@ mod tests {
         let [asked] = &bench.host_requests.all()[..] else { panic!("{:?}", bench.host_requests.lines()) };
         assert_eq!(asked.line(), "GET /apis/metrics.k8s.io/v1beta1/namespaces/team-a/pods");
         assert_eq!(asked.query, "labelSelector=weft.dev%2Fcluster%3Dvc");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn figures_are_asked_for_again_after_a_while_and_counters_go_on() {
+        let second = AtomicU32::new(0);
+        let (source, bench) = source(move || {
+            let second = second.fetch_add(10, Ordering::Relaxed);
+            let at = format!("2026-01-01T00:00:{second:02}Z");
+            Answer::ok(json!({"items": [metrics("web-x-shop-x-vc", &at, "500m")]}))
+        });
+        let mut counted = Vec::new();
+        for _ in 0..4 {
+            let usage = source.usage("node-1", pods()).await.unwrap();
+            let series = usage.pods.first().map(|pod| pod.containers[0].1);
+            counted.push(series.map(|series| series.core_seconds.round()));
+            tokio::time::advance(FRESH).await;
+        }
+        assert_eq!(counted, [None, Some(5.0), Some(10.0), Some(15.0)]);
+        assert_eq!(bench.host_requests.all().len(), 4);
     }
 
     #[tokio::test]
@@ -257,6 +286,7 @@ mod tests {
             metrics("web-x-shop-x-vc", "2026-01-01T00:00:00Z", "-1"),
         ] {
             let (source, _bench) = source(move || Answer::ok(json!({"items": [wrong]})));
+            source.begin().await;
             assert!(source.usage("node-1", pods()).await.unwrap().pods.is_empty());
         }
     }
