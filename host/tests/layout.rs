@@ -49,7 +49,7 @@ const PARTS: &[(&str, &[&str])] = &[
         ],
     ),
     // It asks the engine which host pod stands for a virtual one; what it creates are reviews, which nobody stores.
-    ("kubelet", &["api", "config", "engine"]),
+    ("kubelet", &["api", "bucket", "config", "engine"]),
     ("permissions", &["config", "registry"]),
     ("author", &["config", "plugin", "registry", "yaml"]),
     // The engine and the plugins meet only as traits of the core and of the registry.

@@ -126,19 +126,12 @@ mod tests {
     use weft_core::keys::FAKE_NODE_LABEL;
     use weft_core::object::VirtualObject;
 
-    use super::port::Limits;
+    use super::port::{LIMITS, Limits};
     use crate::api::scripted::{Answer, Asked};
     use crate::engine::testing::{Bench, pod};
     use crate::kubelet::testing::{Authority, client_config, keys, soon};
     use crate::kubelet::tls;
 
-    const LIMITS: Limits = Limits {
-        connections: 64,
-        of_one_address: 16,
-        handshake: Duration::from_secs(5),
-        head: Duration::from_secs(5),
-        whole: Duration::from_secs(15),
-    };
     const RESOURCE: &str = "GET /nodes/node-1/metrics/resource";
 
     /// A served endpoint for the pod `shop/web` on `node-1`, whose readers have tokens of the names of what they may read.

@@ -18,18 +18,23 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
 use super::Answers;
+use crate::bucket::{Bucket, Buckets};
 use crate::kubelet::listener::prepare;
 
 /// What readers may take.
-const LIMITS: Limits = Limits {
-    connections: 64,
-    // Enough for metrics-server with two replicas and a collector behind one address.
-    of_one_address: 16,
+pub(super) const LIMITS: Limits = Limits {
+    // With their buffers, some 16 MiB.
+    connections: 256,
+    // metrics-server asks for 125 nodes a second, and all wait while the host is asked for figures.
+    of_one_address: 128,
+    // A handshake takes some 0.3 ms of a processor.
+    burst: 512,
+    refill: Duration::from_millis(10),
     handshake: Duration::from_secs(5),
     head: Duration::from_secs(5),
     // Readers of a kubelet give up after ten seconds by default.
@@ -54,15 +59,28 @@ pub(super) struct Limits {
     pub(super) connections: usize,
     /// So many of them from one address, so that one pod does not keep the others out.
     pub(super) of_one_address: usize,
+    /// So many may begin at once from one address, and twice as many from all.
+    pub(super) burst: u32,
+    /// After this time another one may; from all addresses, two.
+    pub(super) refill: Duration,
     pub(super) handshake: Duration,
     pub(super) head: Duration,
     /// How long a connection may take, however slow the reader is.
     pub(super) whole: Duration,
 }
 
-/// How many connections there are from each address.
-#[derive(Clone, Default)]
-struct Places(Arc<Mutex<HashMap<IpAddr, usize>>>);
+/// Room for connections.
+#[derive(Clone)]
+struct Places(Arc<Mutex<Taken>>);
+
+/// What of it is taken.
+struct Taken {
+    limits: Limits,
+    /// How many connections there are from each address.
+    open: HashMap<IpAddr, usize>,
+    begun: Buckets<IpAddr>,
+    all_begun: Bucket,
+}
 
 /// One of these connections; dropping it makes room.
 struct Place(Places, IpAddr);
@@ -78,12 +96,12 @@ impl Port {
 
     /// Answers for ever. Every connection ends with it.
     pub(super) async fn serve(self, answers: Arc<Answers>) {
-        let (mut connections, places) = (JoinSet::new(), Places::default());
+        let (mut connections, places) = (JoinSet::new(), Places::new(self.limits));
         loop {
             tokio::select! {
                 accepted = self.socket.accept() => match accepted {
                     Ok((socket, client)) => {
-                        let Some(place) = places.take(client.ip().to_canonical(), self.limits) else { continue };
+                        let Some(place) = places.take(client.ip().to_canonical()) else { continue };
                         connections.spawn(connection(self.tls.clone(), self.limits, answers.clone(), socket, place));
                     }
                     Err(error) => {
@@ -98,14 +116,29 @@ impl Port {
 }
 
 impl Places {
-    fn take(&self, client: IpAddr, limits: Limits) -> Option<Place> {
+    fn new(limits: Limits) -> Self {
+        let begun = Buckets::new(limits.burst, limits.refill);
+        let all_begun = Bucket::new(2 * limits.burst, limits.refill / 2);
+        Self(Arc::new(Mutex::new(Taken { limits, open: HashMap::new(), begun, all_begun })))
+    }
+
+    fn take(&self, client: IpAddr) -> Option<Place> {
         let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_client = taken.get(&client).copied().unwrap_or_default();
-        if of_client >= limits.of_one_address || taken.values().sum::<usize>() >= limits.connections {
-            return None;
+        taken.take(client, Instant::now()).then(|| Place(self.clone(), client))
+    }
+}
+
+impl Taken {
+    fn take(&mut self, client: IpAddr, now: Instant) -> bool {
+        let of_client = self.open.get(&client).copied().unwrap_or_default();
+        let has_room = of_client < self.limits.of_one_address
+            && self.open.values().sum::<usize>() < self.limits.connections
+            && self.begun.take(&client, now)
+            && self.all_begun.take(now);
+        if has_room {
+            self.open.insert(client, of_client + 1);
         }
-        taken.insert(client, of_client + 1);
-        Some(Place(self.clone(), client))
+        has_room
     }
 }
 
@@ -113,10 +146,10 @@ impl Drop for Place {
     fn drop(&mut self) {
         let Self(places, client) = self;
         let mut taken = places.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(of_client) = taken.get_mut(client) {
+        if let Some(of_client) = taken.open.get_mut(client) {
             *of_client -= 1;
             if *of_client == 0 {
-                taken.remove(client);
+                taken.open.remove(client);
             }
         }
     }
@@ -156,18 +189,29 @@ async fn connection(
 mod tests {
     use super::*;
 
+    fn address(last: u8) -> IpAddr {
+        [10, 0, 0, last].into()
+    }
+
     #[test]
     fn one_address_takes_its_share_and_all_together_what_there_is() {
-        let limits = Limits { connections: 5, of_one_address: 2, ..LIMITS };
-        let places = Places::default();
-        let address = |last: u8| IpAddr::from([10, 0, 0, last]);
-        let mut taken: Vec<Place> = (0..2).filter_map(|_| places.take(address(1), limits)).collect();
-        assert!(places.take(address(1), limits).is_none(), "it has its share");
-        taken.extend((2..9).filter_map(|last| places.take(address(last), limits)));
+        let places = Places::new(Limits { connections: 5, of_one_address: 2, ..LIMITS });
+        let mut taken: Vec<Place> = (0..2).filter_map(|_| places.take(address(1))).collect();
+        assert!(places.take(address(1)).is_none(), "it has its share");
+        taken.extend((2..9).filter_map(|last| places.take(address(last))));
         assert_eq!(taken.len(), 5);
         taken.pop();
-        assert!(places.take(address(9), limits).is_some());
+        assert!(places.take(address(9)).is_some());
         drop(taken);
-        assert!(places.0.lock().unwrap().is_empty());
+        assert!(places.0.lock().unwrap().open.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_address_begins_connections_at_its_pace_and_all_together_at_twice_that() {
+        let places = Places::new(Limits { burst: 3, ..LIMITS });
+        let begun = |last: u8| (0..9).filter_map(|_| places.take(address(last))).count();
+        assert_eq!([1, 2, 3].map(begun), [3, 3, 0]);
+        tokio::time::advance(LIMITS.refill).await;
+        assert_eq!([1, 2, 3].map(begun), [1, 1, 0]);
     }
 }

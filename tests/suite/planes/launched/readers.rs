@@ -101,7 +101,7 @@ async fn token(client: &Client, namespace: &str, account: &str, audiences: &[&st
     let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), namespace);
     let request: TokenRequest = serde_json::from_value(json!({"spec": {"audiences": audiences}}))?;
     let answer = accounts.create_token_request(account, &PostParams::default(), &request).await?;
-    Ok(answer.status.context("a token was asked for")?.token)
+    answer.status.and_then(|status| status.token).context("a token was asked for")
 }
 
 /// Code and body of the answer to the bearer of a token, from a server whose certificate is verified.
