@@ -33,20 +33,17 @@ pub struct HostPod {
     pub containers: Vec<String>,
 }
 
-/// A virtual pod on one of our nodes.
+/// A virtual pod on one of our nodes: not the object, as a node may have many of them.
 #[derive(Debug, Clone)]
 pub struct PodOfNode {
-    /// The pod, as the virtual cluster shows it.
-    pub pod: Arc<VirtualObject>,
+    /// Its name in the virtual cluster.
+    pub name: VirtualName,
+    /// Its UID there.
+    pub uid: String,
     /// The name of its host pod.
     pub host_name: String,
-}
-
-impl PodOfNode {
-    /// Whether the tenant's pod has a container of this name; the host may have added others.
-    pub fn has_container(&self, name: &str) -> bool {
-        containers(&self.pod).any(|found| found == name)
-    }
+    /// Names of its containers, of each sort; the host may have added others.
+    pub containers: Vec<String>,
 }
 
 /// Why nothing can be said of a node.
@@ -118,11 +115,18 @@ impl Pods {
         self.gate.pass().await.map_err(|_| NoNode::Unknown)?;
         let mut keys = self.state.pods_on(node);
         keys.sort();
-        let pod = |key: Key| {
-            let pod = synced.r#virtual.peek(&key.name.namespace, &key.name.name)?;
-            Some(PodOfNode { pod, host_name: self.state.names.host_name(&key.name).as_str().to_owned() })
+        let pod = |Key { name, .. }: Key| {
+            let pod = synced.r#virtual.peek(&name.namespace, &name.name)?;
+            let host_name = self.state.names.host_name(&name).as_str().to_owned();
+            let containers = containers(&pod).map(str::to_owned).collect();
+            Some(PodOfNode { name, uid: pod.uid().to_owned(), host_name, containers })
         };
         Ok(keys.into_iter().filter_map(pod).collect())
+    }
+
+    /// A pod, as the virtual cluster shows it.
+    pub fn object(&self, name: &VirtualName) -> Option<Arc<VirtualObject>> {
+        self.state.synced(&Kind::new("v1/Pod"))?.r#virtual.peek(&name.namespace, &name.name)
     }
 
     /// The virtual cluster's name.

@@ -53,7 +53,7 @@ fn fingerprint(question: &[u8]) -> Fingerprint {
 mod tests {
     use super::*;
 
-    const LONG: Duration = Duration::from_secs(120);
+    const LONG: Duration = Duration::from_mins(2);
     const SHORT: Duration = Duration::from_secs(30);
 
     #[tokio::test(start_paused = true)]

@@ -3,14 +3,19 @@
 //! Names, help and stability are those of `pkg/kubelet/metrics/collectors/resource_metrics.go` of Kubernetes.
 
 use std::fmt::Write as _;
+use std::iter;
 
-use serde::Serialize;
+use bytes::Bytes;
+use futures::stream;
+use http_body_util::{BodyExt as _, StreamBody};
+use hyper::body::Frame;
 use serde_json::{Value, json};
-use weft_core::object::Fields;
+use weft_core::object::VirtualName;
 
+use super::Body;
 use super::counters::{Sample, Series};
 use super::source::{PodUsage, Usage};
-use crate::engine::PodOfNode;
+use crate::engine::{PodOfNode, Pods};
 
 /// The content type of [`resource`].
 pub(super) const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -59,18 +64,19 @@ pub(super) fn summary(node: &str, usage: &Usage) -> String {
     json!({"node": node, "pods": pods}).to_string()
 }
 
-/// The pods of a node.
-pub(super) fn pods(pods: &[PodOfNode]) -> Result<Vec<u8>, serde_json::Error> {
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct List<'a> {
-        kind: &'static str,
-        api_version: &'static str,
-        metadata: Fields,
-        items: Vec<&'a Fields>,
-    }
-    let items = pods.iter().map(|pod| pod.pod.fields()).collect();
-    serde_json::to_vec(&List { kind: "PodList", api_version: "v1", metadata: Fields::new(), items })
+/// The pods of a node, each written when the reader has taken the one before: all of them may be large.
+pub(super) fn pods(pods: Pods, of_node: Vec<PodOfNode>) -> Body {
+    const HEAD: &str = r#"{"kind":"PodList","apiVersion":"v1","metadata":{},"items":["#;
+    let mut separator = "";
+    let items = of_node.into_iter().filter_map(move |pod| {
+        let object = pods.object(&pod.name)?;
+        let item = format!("{separator}{}", serde_json::to_string(object.fields()).ok()?);
+        separator = ",";
+        Some(item)
+    });
+    let parts = iter::once(HEAD.to_owned()).chain(items).chain(iter::once("]}".to_owned()));
+    let frames = parts.map(|part| Ok(Frame::data(Bytes::from(part))));
+    StreamBody::new(stream::iter(frames)).boxed_unsync()
 }
 
 fn of_containers(pod: &PodUsage) -> impl Iterator<Item = (String, Series)> {
@@ -79,7 +85,7 @@ fn of_containers(pod: &PodUsage) -> impl Iterator<Item = (String, Series)> {
 
 /// No name has anything to escape.
 fn labels(pod: &PodUsage, container: Option<&str>) -> String {
-    let (namespace, name) = (pod.of.pod.namespace(), pod.of.pod.name());
+    let VirtualName { namespace, name } = &pod.of.name;
     let container = container.map(|name| format!("container=\"{name}\",")).unwrap_or_default();
     format!("{{{container}namespace=\"{namespace}\",pod=\"{name}\"}}")
 }
@@ -119,11 +125,10 @@ fn sum(pod: &PodUsage) -> Series {
 }
 
 fn summary_of_pod(pod: &PodUsage) -> Value {
-    let of = &pod.of.pod;
     let containers = pod.containers.iter();
     let containers: Vec<Value> =
         containers.map(|(name, series)| with_figures(json!({"name": name}), series)).collect();
-    let reference = json!({"name": of.name(), "namespace": of.namespace(), "uid": of.uid()});
+    let reference = json!({"name": pod.of.name.name, "namespace": pod.of.name.namespace, "uid": pod.of.uid});
     with_figures(json!({"podRef": reference, "containers": containers}), &sum(pod))
 }
 
@@ -140,9 +145,14 @@ fn with_figures(mut of: Value, series: &Series) -> Value {
     )]
     let nanos = |number: f64| (number * 1e9) as u64;
     let (cores, total) = (nanos(series.last.cores), nanos(series.core_seconds));
-    of["startTime"] = time(series.began).into();
-    of["cpu"] = json!({"time": at, "usageNanoCores": cores, "usageCoreNanoSeconds": total});
-    of["memory"] = json!({"time": at, "workingSetBytes": series.last.bytes});
+    let figures = json!({
+        "startTime": time(series.began),
+        "cpu": {"time": at, "usageNanoCores": cores, "usageCoreNanoSeconds": total},
+        "memory": {"time": at, "workingSetBytes": series.last.bytes},
+    });
+    if let (Value::Object(of), Value::Object(figures)) = (&mut of, figures) {
+        of.extend(figures);
+    }
     of
 }
 
@@ -150,15 +160,15 @@ fn with_figures(mut of: Value, series: &Series) -> Value {
 mod tests {
     use super::*;
 
-    use std::sync::Arc;
-
-    use weft_core::object::VirtualObject;
-
-    use crate::engine::testing::pod;
+    use crate::engine::testing::{Bench, pod};
 
     fn usage() -> Usage {
-        let pod = Arc::new(VirtualObject::from_json(pod()).unwrap());
-        let of = PodOfNode { pod, host_name: "web-x-shop-x-vc".to_owned() };
+        let of = PodOfNode {
+            name: VirtualName::new("shop", "web"),
+            uid: "uid-1".to_owned(),
+            host_name: "web-x-shop-x-vc".to_owned(),
+            containers: vec!["setup".to_owned(), "web".to_owned()],
+        };
         let series = |cores: f64| {
             let mut series = Series::new(Sample { at: 1_800_000_000_000, cores, bytes: 100 });
             series.advance(Sample { at: 1_800_000_010_000, cores, bytes: 200 });
@@ -199,10 +209,18 @@ mod tests {
         assert_eq!(pod["containers"][1]["cpu"]["time"], "2027-01-15T08:00:10Z");
     }
 
-    #[test]
-    fn pods_are_whole() {
-        let usage = usage();
-        let list: Value = serde_json::from_slice(&pods(&[usage.pods[0].of.clone()]).unwrap()).unwrap();
-        assert_eq!((&list["kind"], &list["items"][0]["spec"]), (&json!("PodList"), &pod()["spec"]));
+    #[tokio::test]
+    async fn pods_are_whole_and_those_that_have_gone_meanwhile_are_left_out() {
+        let bench = Bench::echoing();
+        let mut other = pod();
+        other["metadata"]["name"] = "other".into();
+        bench.put_virtual("v1/Pod", pod());
+        bench.put_virtual("v1/Pod", other);
+        let of = |name: &str| PodOfNode { name: VirtualName::new("shop", name), ..usage().pods.remove(0).of };
+        let body = pods(bench.pods(), ["gone", "other", "gone", "web"].map(of).into());
+        let list = body.collect().await.unwrap().to_bytes();
+        let list: Value = serde_json::from_slice(&list).unwrap();
+        assert_eq!((&list["kind"], list["items"].as_array().unwrap().len()), (&json!("PodList"), 2));
+        assert_eq!(list["items"][1]["spec"], pod()["spec"]);
     }
 }

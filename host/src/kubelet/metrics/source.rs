@@ -132,7 +132,7 @@ impl Measured {
 
     fn of_pod(&self, of: PodOfNode) -> Option<PodUsage> {
         let measured = self.containers.of_pod(&of.host_name).into_iter();
-        let of_tenant = measured.filter(|(name, _)| of.has_container(name));
+        let of_tenant = measured.filter(|(name, _)| of.containers.iter().any(|of_tenant| of_tenant == name));
         let containers: Vec<_> = of_tenant.map(|(name, series)| (name.to_owned(), series)).collect();
         (!containers.is_empty()).then_some(PodUsage { of, containers })
     }
@@ -206,6 +206,7 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use serde_json::{Value, json};
+    use weft_core::object::VirtualName;
 
     use crate::api::scripted::{Answer, Asked};
     use crate::engine::testing::Bench;
@@ -217,9 +218,12 @@ mod tests {
 
     /// The virtual pod `shop/web` on a node.
     fn pods() -> Vec<PodOfNode> {
-        let bench = Bench::echoing();
-        let pod = bench.put_virtual("v1/Pod", crate::engine::testing::pod());
-        vec![PodOfNode { pod, host_name: "web-x-shop-x-vc".to_owned() }]
+        vec![PodOfNode {
+            name: VirtualName::new("shop", "web"),
+            uid: "uid-1".to_owned(),
+            host_name: "web-x-shop-x-vc".to_owned(),
+            containers: vec!["web".to_owned()],
+        }]
     }
 
     fn source(answer: impl Fn() -> Answer + Send + Sync + 'static) -> (Source, Bench) {
