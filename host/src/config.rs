@@ -39,7 +39,7 @@ use dns::Dns;
 pub use claims::Claims;
 pub use connection::Connection;
 pub use control_plane::{ControlPlane, Folders};
-pub use kubelet::{Kubelet, KubeletTls};
+pub use kubelet::{Kubelet, KubeletMetrics, KubeletTls};
 pub use mappings::{DeclaredMapping, DeclaredReference, DeclaredSelection};
 pub use metadata::{Keys, Metadata};
 pub use metrics::{Metrics, Readers};

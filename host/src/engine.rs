@@ -41,6 +41,8 @@ use apply::gate::{Gate, Ready};
 use cache::state::State;
 pub use companions::nodes::Kubelet;
 use companions::nodes::Nodes;
+#[cfg(test)]
+pub(crate) use companions::nodes::metrics_path;
 use companions::stale_endpoints::StaleEndpoints;
 use companions::tokens::{Tokens, clock};
 use companions::volumes::Volumes;
@@ -51,7 +53,7 @@ pub use health::Health;
 use informer::failures::Failures;
 use informer::heartbeat::Heartbeat;
 use informer::identity::{Guards, IdentityGuard, OF_VIRTUAL};
-pub use pods::{HostPod, NoHostPod, Pods};
+pub use pods::{HostPod, NoHostPod, NoNode, PodOfNode, Pods};
 use reconcile::fight::Referee;
 use reconcile::lasting::Lasting;
 use reconcile::observe::Observer;

@@ -1,4 +1,5 @@
-//! The kubelet of made-up nodes: what the virtual API server connects to for logs, exec, attach and port-forward.
+//! The kubelet of made-up nodes: what the virtual API server connects to for logs, exec, attach and port-forward, and, where
+//! that is on, metrics-server for figures.
 //!
 //! ```text
 //! kubectl ─► virtual API server ─► kubelet of the node: here ─► host API server ─► the host's kubelet ─► container
@@ -11,6 +12,7 @@ mod asked;
 mod headers;
 mod host_refusal;
 mod listener;
+mod metrics;
 mod query;
 mod refusal;
 mod relay;
@@ -18,21 +20,24 @@ mod relay;
 mod testing;
 mod tls;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
-use weft_core::object::Host;
+use weft_core::object::{Host, Virtual};
 
 use crate::api::Api;
 use crate::config::{self, KubeletTls};
 use crate::engine::{self, Pods};
 use listener::Listener;
+use metrics::Metrics;
 use relay::Relay;
 
 /// An endpoint with its port, which does not answer yet.
 pub struct Kubelet {
     listener: Listener,
+    /// What readers of metrics connect to, and its address.
+    metrics: Option<(Metrics, IpAddr)>,
     address: String,
     port: u16,
 }
@@ -41,35 +46,95 @@ pub struct Kubelet {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Its port cannot be opened.
-    #[error("failed to listen on `kubelet.listen` {address}")]
+    #[error("failed to listen on `{key}` {address}")]
     Listen {
         /// The setting.
+        key: &'static str,
+        /// Its value, with the port.
         address: SocketAddr,
         /// What the system says.
         source: std::io::Error,
     },
+    /// Readers of metrics have no address.
+    #[error(
+        "`kubelet.metrics.enabled` needs the address at which pods reach the syncer: set `kubelet.metrics.address`, or the variable POD_IP as the chart does"
+    )]
+    NoAddress,
     /// Its keys cannot be used.
     #[error("failed to prepare the kubelet's endpoint; `kubelet.enabled: false` turns it off")]
     Tls(#[from] tls::Error),
 }
 
 impl Kubelet {
-    /// Reads the keys and opens the port.
+    /// Reads the keys and opens the ports.
     pub async fn bind(settings: &config::Kubelet, keys: &KubeletTls) -> Result<Self, Error> {
         let tls = tls::server(keys)?;
-        let listen = |source| Error::Listen { address: settings.listen, source };
-        let socket = TcpListener::bind(settings.listen).await.map_err(listen)?;
-        let port = socket.local_addr().map_err(listen)?.port();
-        Ok(Self { listener: Listener::new(socket, tls), address: settings.address.clone(), port })
+        let (socket, port) = listen("kubelet.listen", settings.listen).await?;
+        let metrics = if settings.metrics.enabled {
+            let address = settings.metrics.address().ok_or(Error::NoAddress)?;
+            // Nodes publish one port.
+            let (socket, _) = listen("kubelet.metrics.address", SocketAddr::new(address, port)).await?;
+            Some((Metrics::new(socket, tls::for_readers(keys)?), address))
+        } else {
+            None
+        };
+        Ok(Self { listener: Listener::new(socket, tls), metrics, address: settings.address.clone(), port })
     }
 
     /// Where nodes say that it is.
     pub fn published(&self) -> engine::Kubelet {
-        engine::Kubelet { address: self.address.clone(), port: self.port }
+        let readers = self.metrics.as_ref().map(|(_, address)| *address);
+        engine::Kubelet { address: self.address.clone(), readers, port: self.port }
     }
 
     /// Answers for ever; its streams end with it.
-    pub async fn serve(self, pods: Pods, host: Api<Host>) {
-        self.listener.serve(Arc::new(Relay::new(pods, host))).await;
+    pub async fn serve(self, pods: Pods, host: Api<Host>, r#virtual: Api<Virtual>) {
+        let relay = Arc::new(Relay::new(pods.clone(), host.clone()));
+        let reading = async {
+            match self.metrics {
+                Some((metrics, _)) => metrics.serve(pods, host, r#virtual).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::join!(self.listener.serve(relay), reading);
+    }
+}
+
+async fn listen(key: &'static str, address: SocketAddr) -> Result<(TcpListener, u16), Error> {
+    let failed = |source| Error::Listen { key, address, source };
+    let socket = TcpListener::bind(address).await.map_err(failed)?;
+    let port = socket.local_addr().map_err(failed)?.port();
+    Ok((socket, port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::net::Ipv4Addr;
+
+    use crate::config::KubeletMetrics;
+    use crate::kubelet::testing::{Authority, keys};
+
+    #[tokio::test]
+    async fn readers_get_the_same_port_at_an_address_of_their_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let keys = keys(&folder, &Authority::new("weft-ca"));
+        let bind = async |address: Option<[u8; 4]>, enabled: bool| {
+            let address = address.map(IpAddr::from);
+            let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+            let metrics = KubeletMetrics { enabled, address };
+            Kubelet::bind(&config::Kubelet { listen, metrics, ..config::Kubelet::default() }, &keys).await
+        };
+        let kubelet = bind(Some([127, 0, 0, 2]), true).await.unwrap();
+        let published = kubelet.published();
+        assert_eq!(published.readers, Some([127, 0, 0, 2].into()));
+        assert!(TcpListener::bind(("127.0.0.2", published.port)).await.is_err(), "it is taken");
+        assert_eq!(bind(Some([127, 0, 0, 2]), false).await.unwrap().published().readers, None);
+        // Of a network that nobody has.
+        let error = bind(Some([192, 0, 2, 1]), true).await.err().unwrap().to_string();
+        assert!(error.contains("`kubelet.metrics.address` 192.0.2.1:"), "{error}");
+        let error = bind(None, true).await.err().unwrap().to_string();
+        assert!(error.contains("POD_IP"), "{error}");
     }
 }

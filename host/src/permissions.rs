@@ -61,7 +61,10 @@ pub fn of(config: &Config, descriptors: &[&Descriptor]) -> Permissions {
     }
     let mut namespaced = builtin();
     namespaced.push(events());
-    namespaced.extend(config.kubelet_tls().into_iter().flat_map(|_| streams()));
+    if config.kubelet_tls().is_some() {
+        namespaced.extend(streams());
+        namespaced.extend(config.kubelet.metrics.enabled.then(usage));
+    }
     namespaced.extend(kinds.groups.into_iter().filter_map(|(group, plurals)| added(&group, plurals)));
     Permissions { namespaced, cluster: definitions(kinds.definitions).into_iter().collect() }
 }
@@ -182,6 +185,16 @@ fn streams() -> [Rule; 2] {
     ]
 }
 
+/// What stands behind the kubelet's metrics.
+fn usage() -> Rule {
+    rule(
+        "metrics.k8s.io",
+        ["pods".to_owned()],
+        &["list"],
+        "`kubelet.metrics`: `kubectl top` in the virtual cluster",
+    )
+}
+
 fn added(group: &str, plurals: BTreeMap<String, bool>) -> Option<Rule> {
     let guessed: Vec<&str> =
         plurals.iter().filter(|(_, is_guessed)| **is_guessed).map(|(plural, _)| plural.as_str()).collect();
@@ -257,7 +270,10 @@ mod tests {
         let of = |rest: Value| lines(&of(&config(&rest), &[]).namespaced);
         let wanted = [": pods/log: get", ": pods/attach pods/exec pods/portforward: create get"];
         assert_eq!(of(json!({"controlPlane": {}}))[4..], wanted);
-        let off = of(json!({"controlPlane": {}, "kubelet": {"enabled": false}}));
+        let read = of(json!({"controlPlane": {}, "kubelet": {"metrics": {"enabled": true}}}));
+        assert_eq!(read[6..], ["metrics.k8s.io: pods: list"]);
+        let off = json!({"enabled": false, "metrics": {"enabled": true}});
+        let off = of(json!({"controlPlane": {}, "kubelet": off}));
         assert_eq!(off, of(json!({})), "{off:?}");
     }
 

@@ -79,7 +79,7 @@ pub async fn run(file: &Path, config: Config, log: LogFilter) -> anyhow::Result<
     info!(cluster = config.cluster.name, namespace = config.cluster.namespace, host = ?facts.host_version, "syncing");
     let engine = Engine::start(Parts {
         host: host.clone(),
-        r#virtual,
+        r#virtual: r#virtual.clone(),
         names: config.names()?,
         rules: source.rules,
         plugin_events: source.plugin_events,
@@ -92,7 +92,7 @@ pub async fn run(file: &Path, config: Config, log: LogFilter) -> anyhow::Result<
     shared.health.get_or_init(|| engine.health());
     let relaying = async {
         match kubelet {
-            Some(kubelet) => kubelet.serve(engine.pods(), host).await,
+            Some(kubelet) => kubelet.serve(engine.pods(), host, r#virtual).await,
             None => std::future::pending().await,
         }
     };

@@ -75,6 +75,15 @@ pods:
 {{- end }}
 {{- end }}
 
+{{/* Where readers of metrics reach the syncer: at its pod, which the certificate must name. */}}
+{{- define "weft.readersAddress" -}}
+{{- if and .Values.kubelet.enabled (.Values.kubelet.metrics).enabled }}
+env:
+  - name: POD_IP
+    valueFrom: {fieldRef: {fieldPath: status.podIP}}
+{{- end }}
+{{- end }}
+
 {{/* What a container may not do: enough for the Pod Security level `restricted`. */}}
 {{- define "weft.securityContext" -}}
 allowPrivilegeEscalation: false

@@ -11,6 +11,11 @@
 - apiGroups: [""]
   resources: [pods/attach, pods/exec, pods/portforward]
   verbs: [create, get]
+{{- if (.Values.kubelet.metrics).enabled }}
+- apiGroups: [metrics.k8s.io]
+  resources: [pods]
+  verbs: [list]
+{{- end }}
 {{- end }}
 {{- $added := include "weft.addedKinds" . | fromYaml }}
 {{- range $group := keys $added | sortAlpha }}

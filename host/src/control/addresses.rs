@@ -14,8 +14,8 @@ use crate::control::pki::ServerNames;
 pub(super) struct Addresses<'a> {
     pub(super) cluster: &'a Cluster,
     pub(super) control_plane: &'a ControlPlane,
-    /// Where the API server reaches the kubelet's endpoint.
-    pub(super) kubelet: &'a str,
+    /// Where the API server, and readers of metrics, reach the kubelet's endpoint.
+    pub(super) kubelet: &'a [String],
     /// The virtual cluster's Service on the host.
     pub(super) service: &'a HostObject,
     /// The address ranges of Services.
@@ -34,8 +34,9 @@ impl Addresses<'_> {
 
     /// Every name and address at which the servers of the control plane are reached.
     pub(super) fn server_names(&self) -> ServerNames {
-        let kubelet = ["localhost", "127.0.0.1", "::1", self.kubelet].map(str::to_owned).into();
-        ServerNames { api: spelt(self.api_names()), kubelet: spelt(kubelet) }
+        let local = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
+        let kubelet = local.into_iter().chain(self.kubelet.iter().cloned());
+        ServerNames { api: spelt(self.api_names()), kubelet: spelt(kubelet.collect()) }
     }
 
     fn api_names(&self) -> Vec<String> {
@@ -99,7 +100,7 @@ mod tests {
         let addresses = Addresses {
             cluster: &cluster,
             control_plane: &control_plane,
-            kubelet: "10.1.2.3",
+            kubelet: &["10.1.2.3".to_owned()],
             service: &service,
             ranges: &ranges,
         };

@@ -29,8 +29,8 @@ pub(super) struct Credentials<'a> {
     pub(super) host: &'a Api<Host>,
     pub(super) cluster: &'a Cluster,
     pub(super) control_plane: &'a ControlPlane,
-    /// Where the API server reaches the kubelet's endpoint.
-    pub(super) kubelet: &'a str,
+    /// Where the API server, and readers of metrics, reach the kubelet's endpoint.
+    pub(super) kubelet: Vec<String>,
     /// The folder that the containers share.
     pub(super) folder: &'a Path,
     /// The virtual cluster's Service on the host.
@@ -90,7 +90,8 @@ impl<'a> Credentials<'a> {
         ranges: &'a [IpNet],
     ) -> Self {
         let folder = &config.folders.shared;
-        let kubelet = &config.kubelet.address;
+        let readers = config.kubelet.metrics.address().map(|address| address.to_string());
+        let kubelet = std::iter::once(config.kubelet.address.clone()).chain(readers).collect();
         Self { host, cluster: &config.cluster, control_plane, kubelet, folder, service, owner, ranges }
     }
 
@@ -184,8 +185,8 @@ impl<'a> Credentials<'a> {
         self.secrets().write(&secret, before.as_ref(), &content).await.map_err(self.failed("write", &secret))
     }
 
-    fn addresses(&self) -> Addresses<'a> {
-        let Self { cluster, control_plane, kubelet, service, ranges, .. } = *self;
+    fn addresses(&self) -> Addresses<'_> {
+        let Self { cluster, control_plane, kubelet, service, ranges, .. } = self;
         Addresses { cluster, control_plane, kubelet, service, ranges }
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::Value;
+use weft_core::keys::FAKE_NODE_LABEL;
 use weft_core::names::Identity;
 use weft_core::object::{Key, Kind, VirtualName, VirtualObject};
 
@@ -30,6 +31,28 @@ pub struct HostPod {
     pub virtual_uid: String,
     /// Names of the virtual pod's containers, of each sort. The host may have added others, which are not the tenant's.
     pub containers: Vec<String>,
+}
+
+/// A virtual pod on one of our nodes: not the object, as a node may have many of them.
+#[derive(Debug, Clone)]
+pub struct PodOfNode {
+    /// Its name in the virtual cluster.
+    pub name: VirtualName,
+    /// Its UID there.
+    pub uid: String,
+    /// The name of its host pod.
+    pub host_name: String,
+    /// Names of its containers, of each sort; the host may have added others.
+    pub containers: Vec<String>,
+}
+
+/// Why nothing can be said of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoNode {
+    /// The caches are not complete yet, or a server is not known to be the expected one.
+    Unknown,
+    /// The virtual cluster has no such node that stands for one of the host.
+    NotThere,
 }
 
 /// Why there is no host pod to speak of.
@@ -76,8 +99,44 @@ impl Pods {
             namespace: host.namespace().to_owned(),
             name: host.name().to_owned(),
             virtual_uid: pod.uid().to_owned(),
-            containers: containers(&pod),
+            containers: containers(&pod).map(str::to_owned).collect(),
         })
+    }
+
+    /// The pods on a node of ours, on a host that has just been found to be the expected one.
+    ///
+    /// # Errors
+    /// It is not a node of ours, or that is not known now.
+    pub async fn on_node(&self, node: &str) -> Result<Vec<PodOfNode>, NoNode> {
+        let synced = self.state.synced(&Kind::new("v1/Pod")).filter(|synced| synced.is_synced());
+        let synced = synced.filter(|_| self.state.nodes.is_synced()).ok_or(NoNode::Unknown)?;
+        let found = self.state.nodes.get("", node);
+        found.filter(|node| node.label(FAKE_NODE_LABEL).is_some()).ok_or(NoNode::NotThere)?;
+        self.gate.pass().await.map_err(|_| NoNode::Unknown)?;
+        let mut keys = self.state.pods_on(node);
+        keys.sort();
+        let pod = |Key { name, .. }: Key| {
+            let pod = synced.r#virtual.peek(&name.namespace, &name.name)?;
+            let host_name = self.state.names.host_name(&name).as_str().to_owned();
+            let containers = containers(&pod).map(str::to_owned).collect();
+            Some(PodOfNode { name, uid: pod.uid().to_owned(), host_name, containers })
+        };
+        Ok(keys.into_iter().filter_map(pod).collect())
+    }
+
+    /// A pod, as the virtual cluster shows it.
+    pub fn object(&self, name: &VirtualName) -> Option<Arc<VirtualObject>> {
+        self.state.synced(&Kind::new("v1/Pod"))?.r#virtual.peek(&name.namespace, &name.name)
+    }
+
+    /// The virtual cluster's name.
+    pub fn cluster(&self) -> &str {
+        self.state.names.cluster()
+    }
+
+    /// The namespace of its host pods.
+    pub fn host_namespace(&self) -> &str {
+        self.state.names.namespace()
     }
 
     /// `text` of the host about a pod of the virtual `namespace`, without names of the host.
@@ -86,10 +145,9 @@ impl Pods {
     }
 }
 
-fn containers(pod: &VirtualObject) -> Vec<String> {
+fn containers(pod: &VirtualObject) -> impl Iterator<Item = &str> {
     let lists = CONTAINERS.into_iter().filter_map(|list| pod.pointer(list)?.as_array());
-    let names = lists.flatten().filter_map(|container| container.get("name").and_then(Value::as_str));
-    names.map(str::to_owned).collect()
+    lists.flatten().filter_map(|container| container.get("name").and_then(Value::as_str))
 }
 
 #[cfg(test)]

@@ -134,7 +134,7 @@ fn verb(segment: &str) -> Result<Verb, Refusal> {
 }
 
 /// The parts of a path. None needs an escape, so one hides something.
-fn segments(path: &str) -> Result<Vec<&str>, Refusal> {
+pub(super) fn segments(path: &str) -> Result<Vec<&str>, Refusal> {
     let segments: Vec<&str> = path.split('/').skip(1).collect();
     let is_plain = |segment: &&str| {
         let of_name = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '.');

@@ -18,7 +18,7 @@ const LONGEST: usize = 64 * 1024;
 /// A refusal comes in one piece.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// In place of a message with the account of the syncer and its namespace.
-const NOT_ALLOWED: &str = "the host does not allow this to the syncer; the operator of the host has to grant what `weft rbac` prints";
+pub(super) const NOT_ALLOWED: &str = "the host does not allow this to the syncer; the operator of the host has to grant what `weft rbac` prints";
 
 /// The same refusal of a request about a pod of the virtual `namespace`.
 pub(super) async fn for_tenant(refused: Response<Body>, pods: &Pods, namespace: &str) -> Response<Body> {

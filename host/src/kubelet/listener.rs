@@ -184,7 +184,7 @@ fn refusal(is_api_server: bool, has_room: bool) -> Option<Refusal> {
     (!has_room).then(|| Refusal::unavailable("as many streams are open as can be; try again"))
 }
 
-fn prepare(socket: &TcpStream) -> std::io::Result<()> {
+pub(super) fn prepare(socket: &TcpStream) -> std::io::Result<()> {
     socket.set_nodelay(true)?;
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE_INTERVAL);
     SockRef::from(socket).set_tcp_keepalive(&keepalive.with_retries(KEEPALIVE_RETRIES))

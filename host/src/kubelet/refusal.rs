@@ -1,10 +1,10 @@
-//! What is answered where nothing is relayed: a `Status`, as the API server hands it on to the client.
+//! What is answered where a request is refused: a `Status`, as the API server hands it on to the client.
 
 use http::{HeaderValue, Response, StatusCode, header};
 use kube::client::Body;
 use serde_json::json;
 
-/// Why a request is not relayed.
+/// Why a request is not answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Refusal {
     code: StatusCode,
@@ -15,6 +15,10 @@ pub(super) struct Refusal {
 impl Refusal {
     pub(super) fn bad_request(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "BadRequest", message)
+    }
+
+    pub(super) fn unauthorized(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "Unauthorized", message)
     }
 
     pub(super) fn forbidden(message: impl Into<String>) -> Self {

@@ -216,7 +216,7 @@ fn named(name: &str, groups: &[&str]) -> CertificateParams {
     params
 }
 
-fn client_config(folder: &TempDir, identity: Option<Identity>) -> ClientConfig {
+pub(super) fn client_config(folder: &TempDir, identity: Option<Identity>) -> ClientConfig {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(folder.path().join("ca.crt")).unwrap()).unwrap();

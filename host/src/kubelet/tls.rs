@@ -1,10 +1,12 @@
-//! Who may connect: the virtual API server, by a certificate of the virtual cluster in the group of its masters.
+//! Who may connect: the virtual API server, by a certificate of the virtual cluster in the group of its masters; and readers
+//! of metrics, elsewhere, whose tokens are reviewed.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem};
+use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
@@ -46,19 +48,29 @@ pub enum Error {
 
 /// How connections are secured. A client without a certificate of the authority gets none.
 pub(super) fn server(keys: &KubeletTls) -> Result<Arc<ServerConfig>, Error> {
-    let wrong = |source| Error::Keys { path: keys.certificate.clone(), source };
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(certificates(&keys.client_authority)?);
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build();
     let verifier =
         verifier.map_err(|source| Error::Authority { path: keys.client_authority.clone(), source })?;
+    secured(keys, verifier)
+}
+
+/// How connections of readers are secured, who are known by what they send.
+pub(super) fn for_readers(keys: &KubeletTls) -> Result<Arc<ServerConfig>, Error> {
+    secured(keys, WebPkiClientVerifier::no_client_auth())
+}
+
+fn secured(keys: &KubeletTls, clients: Arc<dyn ClientCertVerifier>) -> Result<Arc<ServerConfig>, Error> {
+    let wrong = |source| Error::Keys { path: keys.certificate.clone(), source };
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
     let chain = certificates(&keys.certificate)?;
     let key = PrivateKeyDer::from_pem_file(&keys.key).map_err(unreadable(&keys.key))?;
     // Every API server that is still maintained speaks it.
     let builder =
         ServerConfig::builder_with_provider(provider).with_protocol_versions(&[&rustls::version::TLS13]);
-    let builder = builder.map_err(wrong)?.with_client_cert_verifier(verifier);
+    let builder = builder.map_err(wrong)?.with_client_cert_verifier(clients);
     let mut config = builder.with_single_cert(chain, key).map_err(wrong)?;
     // Streams are upgraded, which HTTP/2 cannot.
     config.alpn_protocols = vec![b"http/1.1".to_vec()];

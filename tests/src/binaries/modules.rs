@@ -18,11 +18,13 @@ pub enum Program {
     Helm4,
     /// Makes folders of a node into volumes.
     LocalPathProvisioner,
+    /// Serves the metrics API.
+    MetricsServer,
 }
 
 impl Program {
     /// All of them, to build them before they are needed.
-    pub const ALL: [Self; 3] = [Self::LocalPathProvisioner, Self::Helm3, Self::Helm4];
+    pub const ALL: [Self; 4] = [Self::LocalPathProvisioner, Self::Helm3, Self::Helm4, Self::MetricsServer];
 
     /// Its package and version.
     fn source(self) -> (&'static str, &'static str) {
@@ -30,6 +32,7 @@ impl Program {
             Self::Helm3 => ("helm.sh/helm/v3/cmd/helm", "v3.22.0"),
             Self::Helm4 => ("helm.sh/helm/v4/cmd/helm", "v4.3.1"),
             Self::LocalPathProvisioner => ("github.com/rancher/local-path-provisioner", "v0.0.30"),
+            Self::MetricsServer => ("sigs.k8s.io/metrics-server/cmd/metrics-server", "v0.9.0"),
         }
     }
 }

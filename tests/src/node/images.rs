@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::Result;
 
 use super::packages;
+use crate::binaries::modules::{self, Program};
 use crate::binaries::{self, statics};
 use crate::image::{Content, Entry, Image, NON_ROOT, products};
 
@@ -22,10 +23,13 @@ pub const BUSYBOX: &str = "docker.io/library/busybox:1.37";
 /// The one of `examples/nginx`.
 pub const NGINX: &str = "docker.io/library/nginx:1.29-alpine";
 
+/// Serves the metrics API.
+pub const METRICS_SERVER: &str = "weft.test/metrics-server:1";
+
 /// Where Debian's package has it.
 const BUSYBOX_PROGRAM: &str = "/bin/busybox";
 
-/// All images above.
+/// The images that every node has.
 pub async fn basic() -> Result<Vec<Image>> {
     packages::install().await?;
     let probe = statics::probe().await?;
@@ -36,6 +40,18 @@ pub async fn basic() -> Result<Vec<Image>> {
 pub async fn products() -> Result<Vec<Image>> {
     let weft = products::weft(&statics::weft().await?);
     Ok(vec![weft, products::kubernetes(&binaries::kubernetes().await?)])
+}
+
+/// metrics-server, which only the tests of metrics need.
+pub async fn metrics_server() -> Result<Image> {
+    let binary = modules::program(Program::MetricsServer).await?;
+    Ok(Image {
+        reference: METRICS_SERVER.to_owned(),
+        entrypoint: vec!["/metrics-server".to_owned()],
+        user: NON_ROOT.to_owned(),
+        entries: vec![program("metrics-server", &binary)],
+        ..Image::default()
+    })
 }
 
 fn pause(probe: &Path) -> Image {

@@ -4,6 +4,7 @@ mod cluster;
 mod images;
 mod installed;
 mod lives;
+mod metrics;
 mod names;
 mod recovery;
 mod refusals;

@@ -69,6 +69,8 @@ fn cases() -> Vec<(&'static str, Value)> {
             json!({"controlPlane": {"storage": {"type": "etcd"}}, "dns": {"enabled": false}}),
         ),
         ("no kubelet", json!({"kubelet": {"enabled": false}})),
+        ("metrics of nodes", json!({"kubelet": {"metrics": {"enabled": true}}})),
+        ("metrics of no kubelet", json!({"kubelet": {"enabled": false, "metrics": {"enabled": true}}})),
         ("pods as another account", json!({"pods": {"serviceAccount": "theirs"}})),
     ]
 }

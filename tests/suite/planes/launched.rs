@@ -1,6 +1,8 @@
 //! A control plane that `weft init` and `weft launch` start on a dual-stack host: both ranges are found and used, and
 //! certificates that end are renewed under running servers.
 
+mod readers;
+
 use std::fs;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -95,7 +97,7 @@ impl Launched {
             },
             "folders": {"shared": self.path("shared"), "store": self.path("store"), "data": self.path("data")},
             "health": {"listen": format!("127.0.0.1:{}", self.health)},
-            "kubelet": {"listen": "127.0.0.1:0"},
+            "kubelet": {"listen": "127.0.0.1:0", "metrics": {"enabled": true, "address": readers::ADDRESS}},
             "dns": {"enabled": false},
         });
         for folder in ["shared", "store", "data", "bin"] {
@@ -264,6 +266,7 @@ fn a_dual_stack_cluster_gets_both_ranges_and_new_certificates_while_it_runs() ->
         launched.start_syncer()?;
         controllers_work(&launched, "before").await?;
         both_ranges_are_used(&launched).await?;
+        readers::are_known(&launched).await?;
 
         eventually("the API server serves a new certificate", RENEWED, async || {
             launched.are_running()?;

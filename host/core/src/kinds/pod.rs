@@ -30,7 +30,7 @@ mod messages;
 mod narrowing;
 mod parts;
 mod places;
-mod quantity;
+pub mod quantity;
 mod scheduling;
 pub mod status;
 mod status_patch;

@@ -46,6 +46,12 @@ impl Placement {
         on.map(|(pod, node)| (pod.clone(), node.clone())).collect()
     }
 
+    /// The pods on this node: a walk over all pods, for who reads metrics every few seconds.
+    pub(crate) fn pods_on(&self, node: &str) -> Vec<Key> {
+        let on_node = self.nodes.iter().filter(|(_, found)| found.as_ref() == node);
+        on_node.map(|(pod, _)| pod.clone()).collect()
+    }
+
     fn leave(&mut self, node: &Arc<str>) {
         if let Some(pods) = self.pods.get_mut(node) {
             *pods -= 1;
@@ -70,7 +76,9 @@ mod tests {
         placement.set(&pod("b"), Some("node-1"));
         placement.set(&pod("a"), None);
         assert!(placement.is_used("node-1"));
+        assert_eq!(placement.pods_on("node-1"), [pod("b")]);
         placement.set(&pod("b"), Some("node-2"));
+        assert_eq!(placement.pods_on("node-1"), []);
         assert_eq!(placement.nodes(), ["node-2"]);
     }
 }

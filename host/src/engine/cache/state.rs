@@ -155,6 +155,11 @@ impl State {
         used
     }
 
+    /// The virtual pods on this node.
+    pub(crate) fn pods_on(&self, node: &str) -> Vec<Key> {
+        self.placed.lock().unwrap_or_else(PoisonError::into_inner).pods_on(node)
+    }
+
     /// Whether a virtual pod was placed, as far as it shows that or we know it.
     pub(crate) fn was_placed(&self, pod: &VirtualObject) -> bool {
         plan::has_run(pod) || self.bindings.was_placed(pod.uid())

@@ -6,6 +6,7 @@
 mod composed;
 mod creations;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +21,9 @@ use crate::engine::companions::{Companion, Work};
 use crate::engine::events::reason::Reason;
 use crate::engine::events::recorder::{EventRecorder, ObjectEvent};
 use crate::engine::resources::nodes;
-use composed::{is_changed_by_others, republish, untaint};
+#[cfg(test)]
+pub(crate) use composed::metrics_path;
+use composed::{annotate, is_changed_by_others, republish, untaint};
 use creations::Creations;
 
 /// Between two times that the spec of nodes is brought back: whoever changes it again and again does not make us do more.
@@ -33,11 +36,13 @@ const RESTORED_WHY: &str = "the host schedules the pods of this node, which is m
 /// of a node that is gone after 40 s.
 const SWEEP: Duration = Duration::from_secs(10);
 
-/// Where the virtual API server reaches the kubelet of every fake node.
+/// Where the kubelet of every fake node is reached.
 #[derive(Debug, Clone)]
 pub struct Kubelet {
-    /// A name or an address.
+    /// A name or an address, for the virtual API server.
     pub address: String,
+    /// An address for readers of metrics in the virtual cluster, if there may be any.
+    pub readers: Option<IpAddr>,
     /// The port there.
     pub port: u16,
 }
@@ -76,7 +81,8 @@ impl Nodes {
 
     fn is_complete(&self, name: &str) -> bool {
         let is_complete = |node: &VirtualObject| {
-            untaint(node).is_none() && republish(node, self.kubelet.as_ref()).is_none()
+            let kubelet = self.kubelet.as_ref();
+            untaint(node).is_none() && republish(node, kubelet).is_none() && annotate(node, kubelet).is_none()
         };
         self.state.nodes.get("", name).is_some_and(|node| is_complete(&node))
     }
@@ -166,8 +172,7 @@ async fn complete(
         },
     };
     state.nodes.put_answer(node.clone());
-    let missing =
-        [|node: &VirtualObject, kubelet| republish(node, kubelet), |node: &VirtualObject, _| untaint(node)];
+    let missing = [republish, annotate, |node: &VirtualObject, _: Option<&Kubelet>| untaint(node)];
     for missing in missing {
         if let Some(change) = missing(&node, kubelet) {
             node = writer.patch_virtual(&nodes(), &node.virtual_name(), node.uid(), &change).await?;
@@ -259,7 +264,7 @@ mod tests {
     async fn a_node_of_an_earlier_version_gets_the_kubelets_address() {
         let bench = Bench::echoing();
         seen(&bench, "node-1", &ours(), &[]);
-        let kubelet = Some(Kubelet { address: "localhost".to_owned(), port: 10_250 });
+        let kubelet = Some(Kubelet { address: "localhost".to_owned(), readers: None, port: 10_250 });
         let nodes = new(&bench, kubelet);
         nodes.before_bind("node-1").await.unwrap();
         assert_eq!(bench.virtual_requests.lines(), ["PATCH /api/v1/nodes/node-1/status"]);

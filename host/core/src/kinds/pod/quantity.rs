@@ -1,4 +1,4 @@
-//! Compares resource quantities by what they mean: `1000m` is `1`, `1Gi` is `1024Mi`.
+//! Reads resource quantities by what they mean: `1000m` is `1`, `1Gi` is `1024Mi`.
 
 use serde_json::Value;
 
@@ -37,8 +37,8 @@ pub(super) fn same(one: &Value, other: &Value) -> bool {
     }
 }
 
-/// The amount in billionths.
-fn nanos(text: &str) -> Option<i128> {
+/// The amount in billionths; none where it is no quantity.
+pub fn nanos(text: &str) -> Option<i128> {
     let end = text.find(|c: char| !c.is_ascii_digit() && !matches!(c, '.' | '+' | '-')).unwrap_or(text.len());
     let (number, suffix) = text.split_at_checked(end)?;
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));

@@ -5,7 +5,7 @@ use weft_core::change::Change;
 use weft_core::context::Version;
 use weft_core::keys::FAKE_NODE_LABEL;
 use weft_core::kinds::pod::status::node_address;
-use weft_core::object::VirtualObject;
+use weft_core::object::{Fields, VirtualObject};
 
 use crate::engine::cache::state::{State, is_spoilt};
 use crate::engine::companions::nodes::Kubelet;
@@ -16,6 +16,9 @@ pub(super) const NOT_READY: &str = "node.kubernetes.io/not-ready";
 /// What a node declares whose kubelet takes WebSocket connections (KEP-4006): the virtual API server passes them on as they
 /// are, and translates them to SPDY for any other.
 const WEBSOCKETS: &str = "ExtendWebSocketsToKubelet";
+/// Annotation by which metrics-server knows the path of a node's metrics. All of our nodes have one address and one port, so
+/// the path says which is meant.
+const METRICS_PATH: &str = "metrics.k8s.io/resource-metrics-path";
 /// The first API server that takes all such streams as WebSocket connections. They end there: our kubelet only passes them on.
 const TAKES_WEBSOCKETS: Version = Version { major: 1, minor: 31 };
 
@@ -53,6 +56,23 @@ pub(super) fn republish(node: &VirtualObject, kubelet: Option<&Kubelet>) -> Opti
     (!is_published).then(|| Change::merge_in("status", status))
 }
 
+/// Publishes the path of our node's metrics, or that there is none any more; none when the node says so.
+pub(super) fn annotate(node: &VirtualObject, kubelet: Option<&Kubelet>) -> Option<Change> {
+    node.label(FAKE_NODE_LABEL)?;
+    let wanted = annotation(node.name(), kubelet);
+    let is_published = node.annotation(METRICS_PATH) == wanted.as_deref();
+    (!is_published).then(|| Change::merge(json!({"metadata": {"annotations": {METRICS_PATH: wanted}}})))
+}
+
+/// The path at which the kubelet of all nodes has the metrics of this one.
+pub(crate) fn metrics_path(node: &str) -> String {
+    format!("/nodes/{node}/metrics/resource")
+}
+
+fn annotation(node: &str, kubelet: Option<&Kubelet>) -> Option<String> {
+    kubelet?.readers.map(|_| metrics_path(node))
+}
+
 fn fields(name: &str, state: &State, kubelet: Option<&Kubelet>) -> Value {
     let version = state.facts().virtual_version;
     let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
@@ -62,9 +82,11 @@ fn fields(name: &str, state: &State, kubelet: Option<&Kubelet>) -> Value {
     };
     // Large enough that nothing in the virtual cluster counts on it: the host decides what fits.
     let room = json!({"cpu": "1000", "memory": "4Ti", "ephemeral-storage": "16Ti", "pods": "100000"});
+    let annotations: Fields =
+        annotation(name, kubelet).map(|path| (METRICS_PATH.to_owned(), path.into())).into_iter().collect();
     json!({
         "apiVersion": "v1", "kind": "Node",
-        "metadata": {"name": name, "labels": {
+        "metadata": {"name": name, "annotations": annotations, "labels": {
             FAKE_NODE_LABEL: "true", "kubernetes.io/hostname": name, "kubernetes.io/os": "linux", "kubernetes.io/arch": arch(),
         }},
         "status": {
@@ -87,13 +109,17 @@ fn fields(name: &str, state: &State, kubelet: Option<&Kubelet>) -> Value {
 }
 
 /// The API server takes the first type of `--kubelet-preferred-address-types` that a node has: by default Hostname, then
-/// `InternalDNS`. So a node with a kubelet has no Hostname, which nobody could resolve; an `InternalIP` stays, for people.
+/// `InternalDNS`. So a node with a kubelet has no Hostname, which nobody could resolve. metrics-server takes the first
+/// `InternalIP`; the one that is made up stays, as pods have it as `hostIP`.
 fn addresses(name: &str, kubelet: Option<&Kubelet>) -> Value {
     let first = match kubelet {
         Some(kubelet) => json!({"type": "InternalDNS", "address": kubelet.address}),
         None => json!({"type": "Hostname", "address": name}),
     };
-    json!([first, {"type": "InternalIP", "address": node_address(name).to_string()}])
+    let internal = |address: String| json!({"type": "InternalIP", "address": address});
+    let readers = kubelet.and_then(|kubelet| kubelet.readers).map(|address| internal(address.to_string()));
+    let made_up = internal(node_address(name).to_string());
+    [first].into_iter().chain(readers).chain([made_up]).collect()
 }
 
 /// What the host carries out whatever its nodes are: the features of its kubelets are not known here. A server before
@@ -121,7 +147,7 @@ mod tests {
     use super::*;
 
     fn kubelet() -> Kubelet {
-        Kubelet { address: "localhost".to_owned(), port: 10_250 }
+        Kubelet { address: "localhost".to_owned(), readers: None, port: 10_250 }
     }
 
     fn labelled(status: &Value) -> VirtualObject {
@@ -139,6 +165,33 @@ mod tests {
         let change = republish(&node, Some(&moved)).unwrap();
         assert_eq!(change.subresource, Some("status"));
         assert_eq!(change.body["status"]["daemonEndpoints"]["kubeletEndpoint"]["Port"], 20_250);
+    }
+
+    #[test]
+    fn a_node_names_where_its_metrics_are_while_there_may_be_readers() {
+        let readers = Kubelet { readers: Some([10, 1, 2, 3].into()), ..kubelet() };
+        let internal = |kubelet: &Kubelet| {
+            let addresses = addresses("node-1", Some(kubelet));
+            let all = addresses.as_array().unwrap().clone();
+            let internal = all.into_iter().filter(|address| address["type"] == "InternalIP");
+            internal.map(|address| address["address"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        let made_up = node_address("node-1").to_string();
+        assert_eq!(internal(&readers), ["10.1.2.3".to_owned(), made_up.clone()]);
+        assert_eq!(internal(&kubelet()), [made_up]);
+        let path = json!("/nodes/node-1/metrics/resource");
+        let change = annotate(&labelled(&json!({})), Some(&readers)).unwrap();
+        assert_eq!(change.body["metadata"]["annotations"][METRICS_PATH], path);
+        let mut annotated = labelled(&json!({}));
+        assert_eq!(annotate(&annotated, Some(&kubelet())), None);
+        annotated.annotations_mut().insert(METRICS_PATH.to_owned(), path);
+        assert_eq!(annotate(&annotated, Some(&readers)), None);
+        let change = annotate(&annotated, None).unwrap();
+        assert_eq!(
+            change.body["metadata"]["annotations"][METRICS_PATH],
+            Value::Null,
+            "nobody may read any more"
+        );
     }
 
     #[test]
