@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, Result, ensure};
-use k8s_openapi::api::core::v1::{Node, Pod, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod, Service, ServiceAccount};
 use kube::ResourceExt as _;
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
@@ -51,10 +51,10 @@ fn a_host_pod_finds_the_virtual_clusters_api_and_names() -> Result<()> {
 
         let service = place.on_host::<Service>().get(&place.cluster).await?;
         let api = at(&service, "/spec/clusterIP")?;
-        let environment = at(&host, "/spec/containers/0/env")?;
-        let expected = json!({"name": "KUBERNETES_SERVICE_HOST", "value": api});
-        let has_it = environment.as_array().is_some_and(|list| list.contains(&expected));
-        ensure!(has_it, "KUBERNETES_SERVICE_HOST must be the address of the host's Service: {environment}");
+        let variables = at(&host, "/spec/containers/0/envFrom/0/configMapRef/name")?;
+        let variables = variables.as_str().context("the host pod names no ConfigMap with variables")?;
+        let variables = place.on_host::<ConfigMap>().get(variables).await?;
+        ensure_at(&variables, "/data/KUBERNETES_SERVICE_HOST", &api)?;
 
         let kubernetes = place.beside("default").on_virtual::<Service>().get("kubernetes").await?;
         ensure_at(&kubernetes, "/spec/clusterIP", &api)?;

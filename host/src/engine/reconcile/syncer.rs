@@ -52,9 +52,10 @@ impl Syncer {
     async fn reconcile_pair(&self, key: &Key) -> Outcome {
         let kinds = self.state.kinds();
         let Some(synced) = kinds.synced(&key.kind) else {
-            // No longer synced; an answer that came late may have left reads behind.
+            // Of no pair, or no longer synced; an answer that came late may have left reads behind.
             self.state.set_reads(key, BTreeSet::new());
-            return Outcome::Done;
+            let reconciled = self.steps.companions.reconcile(key).await;
+            return reconciled.unwrap_or_else(|failed| self.failed(key, None, &failed.into()));
         };
         if !synced.is_ready_for(key, &self.state.names) {
             return Outcome::Done;

@@ -75,7 +75,10 @@ impl Bootstrap {
         }
         self.check_service(&service).await?;
         self.check_identity(&service).await?;
-        self.state.update_facts(|facts| facts.kubernetes.clone_from(&addresses));
+        if self.state.facts().kubernetes != addresses {
+            self.state.update_facts(|facts| facts.kubernetes.clone_from(&addresses));
+            self.state.requeue_environments();
+        }
         self.set_owner(&service);
         self.move_kubernetes(&addresses).await?;
         self.ensure_dns().await

@@ -1,14 +1,15 @@
-//! What a change of something queues that is no pair: a Namespace, a mirrored volume, the Secret with a pod's tokens,
-//! our owner.
+//! What a change of something queues that is no pair: a Namespace, a mirrored volume, the Secret with a pod's tokens, the
+//! ConfigMap with variables, our owner.
 
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
-use weft_core::keys::NAMESPACE_LABEL;
+use weft_core::keys::{NAMESPACE_LABEL, PURPOSE_LABEL};
 use weft_core::object::{Host, HostObject, Key, Kind, Virtual, VirtualName};
 
 use crate::engine::cache::changed::Changed;
 use crate::engine::cache::state::State;
+use crate::engine::cache::state::environments::PURPOSE;
 
 impl State {
     /// A virtual Namespace has changed: requeues its pods if its labels have, which is all that rules read of it.
@@ -16,6 +17,7 @@ impl State {
         let labels = changed.object.as_ref().map(|namespace| namespace.label_texts()).unwrap_or_default();
         if changed.object.is_none() {
             self.services.lock().unwrap_or_else(PoisonError::into_inner).remove(&changed.name);
+            self.environment_changed(&changed.name);
         }
         if self.set_namespace_labels(&changed.name, labels) {
             self.requeue_pods(&changed.name);
@@ -48,6 +50,9 @@ impl State {
     /// A host object that belongs to a pod's pair has changed, such as the Secret with its tokens: requeues the pod,
     /// or all that it may be if it does not say which.
     pub(super) fn part_changed(&self, part: &HostObject) {
+        if part.label(PURPOSE_LABEL) == Some(PURPOSE) {
+            return self.environment_part_changed(part);
+        }
         let pods = Kind::new("v1/Pod");
         let owner = part.text("/metadata/ownerReferences/0/name");
         let owner = owner.and_then(|name| self.synced(&pods)?.host.get(self.names.namespace(), name));
@@ -71,7 +76,6 @@ mod tests {
     use std::sync::Arc;
 
     use serde_json::json;
-    use weft_core::keys::PURPOSE_LABEL;
     use weft_core::object::VirtualObject;
 
     use super::*;
