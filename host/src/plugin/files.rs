@@ -38,12 +38,17 @@ struct Stamp {
 /// The folder cannot be read.
 pub(super) fn list(folder: &Path) -> std::io::Result<BTreeMap<String, Found>> {
     let entries = std::fs::read_dir(folder)?.filter_map(Result::ok);
-    let found = |path: PathBuf| {
+    let named = |path: PathBuf| {
         let name = path.file_name()?.to_str()?.strip_suffix(".wasm")?.to_owned();
-        let signature = Signature { component: stamp(&path)?, settings: stamp(&settings_file(&path)) };
-        (!name.starts_with('.')).then_some((name, Found { path, signature }))
+        if name.starts_with('.') { None } else { Some((name, found(&path)?)) }
     };
-    Ok(entries.filter_map(|entry| found(entry.path())).collect())
+    Ok(entries.filter_map(|entry| named(entry.path())).collect())
+}
+
+/// The component in the file `path`; none where there is no file.
+pub(super) fn found(path: &Path) -> Option<Found> {
+    let signature = Signature { component: stamp(path)?, settings: stamp(&settings_file(path)) };
+    Some(Found { path: path.to_owned(), signature })
 }
 
 /// The settings beside the component `path`; none if there are none.

@@ -3,7 +3,8 @@
 
 use tracing::{debug, warn};
 
-use super::{Manager, Refused};
+use super::kept::Version;
+use super::{Manager, Previous, Refused};
 use crate::plugin::reload::Denied;
 use crate::registry::plugin_event::PluginEvent;
 
@@ -19,8 +20,9 @@ impl Manager {
                 failed.push(name.clone());
                 continue;
             }
-            if breaker.has_passed_its_trial() {
-                running.previous = None;
+            if breaker.has_passed_its_trial() && running.previous.take().is_some() {
+                let digest = running.generation.loaded.digest.clone();
+                self.kept.keep(name, Version { digest, entry: running.entry.clone() }, None);
             }
             if breaker.is_open() != running.is_paused {
                 running.is_paused = !running.is_paused;
@@ -49,11 +51,15 @@ impl Manager {
     fn roll_back(&mut self, name: &str) {
         let Some(running) = self.running.get_mut(name) else { return };
         let Some(previous) = running.previous.take() else { return };
+        let Previous { generation: previous, entry: kept } = previous;
         let failed = std::mem::replace(&mut running.generation, previous.clone());
         let (signature, entry) = (running.signature, running.entry.clone());
-        self.denied.push(Denied { digest: failed.loaded.digest.clone(), entry: entry.clone() });
         let failures = failed.breaker.failures();
         let why = format!("{} failed on its first objects: {failures}", failed.loaded.title());
+        let denied = Denied { digest: failed.loaded.digest.clone(), entry: entry.clone(), failures };
+        self.kept.deny(name, denied.clone());
+        self.kept.keep(name, Version { digest: previous.loaded.digest.clone(), entry: kept }, None);
+        self.denied.push(denied);
         self.set_loaded(&failed, false);
         self.set_loaded(&previous, true);
         self.metrics.reloaded(name, "rolled back");
@@ -68,8 +74,10 @@ impl Manager {
 mod tests {
     use std::sync::Arc;
 
+    use serde_json::json;
+
     use super::super::testing::{Bench, load};
-    use crate::plugin::testing::{component, newer};
+    use crate::plugin::testing::{MODULE, component, newer};
 
     const FILE: &str = "team-label.wasm";
     const FAILED: &str = "version 0.2.0 failed on its first objects: 5 of 5 calls, first with PluginTrapped";
@@ -100,11 +108,75 @@ mod tests {
         assert!(bench.scan().await.is_empty(), "its file is settled");
         // The same version in another file.
         bench.put(FILE, &newer());
-        let denied =
-            "PluginRefused: this version failed on its first objects before; version 0.1.0 stays in use";
+        let denied = "PluginRefused: this version failed on its first objects before: 5 of 5 calls, first with PluginTrapped; \
+             version 0.1.0 stays in use";
         assert_eq!(bench.scan().await, [denied]);
         // With other settings it may do better.
         bench.configure("explicit", &load("shop"));
+        assert_eq!(bench.scan().await, ["PluginLoaded: version 0.2.0"]);
+    }
+
+    #[tokio::test]
+    async fn a_version_that_was_rolled_back_stays_so_at_the_next_start_with_the_one_before_it_in_its_place() {
+        let mut bench = on_trial().await;
+        bench.fail(5);
+        bench.check_trials();
+        let mut bench = bench.restarted("explicit", &load("web"));
+        let denied = "PluginRefused: this version failed on its first objects before: 5 of 5 calls, first with PluginTrapped; \
+                      version 0.1.0 stays in use";
+        assert_eq!(bench.scan().await, ["PluginLoaded: version 0.1.0", denied]);
+        assert_eq!(bench.team(), "web");
+        let why = "this version failed on its first objects before: 5 of 5 calls, first with PluginTrapped";
+        assert_eq!(bench.state(), (Some("0.1.0".to_owned()), Some(why.to_owned())));
+        // With other settings it may do better, and has the old version to fall back on.
+        let mut bench = bench.restarted("explicit", &load("shop"));
+        assert_eq!(bench.scan().await, ["PluginLoaded: version 0.1.0", "PluginLoaded: version 0.2.0"]);
+        bench.fail(5);
+        let rolled_back = format!("PluginRolledBack: {FAILED}; rolled back to version 0.1.0");
+        assert_eq!(bench.check_trials(), [rolled_back]);
+        assert_eq!(bench.team(), "web", "with the settings that it worked with");
+    }
+
+    #[tokio::test]
+    async fn a_trial_that_a_restart_cuts_short_begins_again() {
+        let bench = on_trial().await;
+        let mut bench = bench.restarted("explicit", &load("web"));
+        assert_eq!(bench.scan().await, ["PluginLoaded: version 0.1.0", "PluginLoaded: version 0.2.0"]);
+        bench.fail(5);
+        let rolled_back = format!("PluginRolledBack: {FAILED}; rolled back to version 0.1.0");
+        assert_eq!(bench.check_trials(), [rolled_back]);
+        // One that has passed is what the next start falls back on.
+        let mut bench = on_trial().await;
+        (0..51).for_each(|_| bench.running().breaker.called(None));
+        bench.check_trials();
+        bench.put(FILE, MODULE);
+        let mut bench = bench.restarted("explicit", &load("web"));
+        let refused = "PluginRefused: it is a core module, not a component; `weft plugin build` makes a component of it; \
+                       version 0.2.0 stays in use";
+        assert_eq!(bench.scan().await, ["PluginLoaded: version 0.2.0", refused]);
+    }
+
+    #[tokio::test]
+    async fn what_is_remembered_gives_a_plugin_no_more_than_its_entry_does_today() {
+        let bench = on_trial().await;
+        let narrower = json!({"team-label": {"kinds": ["v1/Secret"], "settings": {"team": "web"}}});
+        let mut bench = bench.restarted("explicit", &narrower);
+        let events = bench.scan().await;
+        assert!(events.len() == 1 && events[0].contains("requests more than it is granted"), "{events:?}");
+        assert_eq!(bench.state().0, None, "not even the version that worked with more");
+        // One that was removed is forgotten.
+        let mut bench = on_trial().await;
+        bench.configure("explicit", &json!({}));
+        bench.scan().await;
+        let mut bench = bench.restarted("explicit", &load("web"));
+        assert_eq!(bench.scan().await, ["PluginLoaded: version 0.2.0"]);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_remembered_and_damaged_is_not_loaded() {
+        let bench = on_trial().await;
+        bench.damage_versions();
+        let mut bench = bench.restarted("explicit", &load("web"));
         assert_eq!(bench.scan().await, ["PluginLoaded: version 0.2.0"]);
     }
 
