@@ -81,3 +81,23 @@ fn stamp(path: &Path) -> Option<Stamp> {
         modified: (metadata.mtime(), metadata.mtime_nsec()),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_component_differs_when_it_or_the_settings_beside_it_are_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a.wasm");
+        assert_eq!(found(&file), None);
+        std::fs::write(&file, "a").unwrap();
+        let first = found(&file).unwrap();
+        assert_eq!(list(folder.path()).unwrap().get("a"), Some(&first));
+        std::fs::write(settings_file(&file), "team: web").unwrap();
+        let with_settings = found(&file).unwrap();
+        assert_ne!(first, with_settings);
+        std::fs::write(&file, "longer").unwrap();
+        assert_ne!(found(&file).unwrap(), with_settings);
+    }
+}

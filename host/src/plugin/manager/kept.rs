@@ -171,3 +171,80 @@ fn report(name: &str, result: io::Result<()>) {
         warn!(plugin = name, error, "failed to remember the version of the plugin for the next start");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt as _;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::plugin::testing::{entry, team};
+
+    /// What remembers in a folder, and the file `a.wasm` there.
+    fn kept(folder: &tempfile::TempDir) -> (Kept, PathBuf) {
+        let file = folder.path().join("a.wasm");
+        fs::write(&file, "a").unwrap();
+        (Kept::new(Some(folder.path())), file)
+    }
+
+    fn version(entry: Entry) -> Version {
+        Version { digest: digest::of_bytes(b"a"), entry }
+    }
+
+    #[test]
+    fn a_version_comes_back_with_its_settings_and_what_it_is_granted_today() {
+        let folder = tempfile::tempdir().unwrap();
+        let (kept, file) = kept(&folder);
+        assert!(kept.good("labels", &team("web")).is_none());
+        kept.keep("labels", version(team("web")), Some(&file));
+        fs::remove_file(file).unwrap();
+        let today = entry(json!({"kinds": ["v1/Secret"], "settings": {"team": "shop"}}));
+        let good = kept.good("labels", &today).unwrap();
+        assert_eq!(good.entry, entry(json!({"kinds": ["v1/Secret"], "settings": {"team": "web"}})));
+        assert_eq!(fs::read(good.found.path).unwrap(), b"a");
+        kept.forget("labels");
+        assert!(kept.good("labels", &today).is_none());
+        kept.forget("labels");
+    }
+
+    #[test]
+    fn nobody_else_can_write_what_is_remembered_and_one_version_of_it_lies_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let (kept, file) = kept(&folder);
+        kept.prepare("labels", &digest::of_bytes(b"a"), &file);
+        fs::write(&file, "b").unwrap();
+        let newer = Version { digest: digest::of_bytes(b"b"), entry: team("web") };
+        kept.keep("labels", newer.clone(), Some(&file));
+        let mut names = Vec::new();
+        for file in fs::read_dir(folder.path().join("versions/labels")).unwrap().map(Result::unwrap) {
+            assert_eq!(file.metadata().unwrap().mode() & 0o077, 0, "{file:?}");
+            names.push(file.file_name().into_string().unwrap());
+        }
+        names.sort();
+        assert_eq!(names, [format!("{}.wasm", newer.digest), "state.json".to_owned()]);
+    }
+
+    #[test]
+    fn a_file_that_is_not_the_versions_any_more_is_not_remembered() {
+        let folder = tempfile::tempdir().unwrap();
+        let (kept, file) = kept(&folder);
+        fs::write(&file, "written meanwhile").unwrap();
+        kept.keep("labels", version(team("web")), Some(&file));
+        assert!(kept.good("labels", &team("web")).is_none());
+    }
+
+    #[test]
+    fn the_newest_versions_that_were_rolled_back_are_remembered_each_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let (kept, _) = kept(&folder);
+        for number in (0..20).chain([19]) {
+            let failures = "5 of 5 calls".to_owned();
+            kept.deny("labels", Denied { digest: number.to_string(), entry: team("web"), failures });
+        }
+        let denied: Vec<String> = kept.denied("labels").into_iter().map(|denied| denied.digest).collect();
+        assert_eq!(denied, (4..20).map(|number| number.to_string()).collect::<Vec<_>>());
+        assert!(kept.denied("others").is_empty());
+        assert!(Kept::new(None).denied("labels").is_empty());
+    }
+}

@@ -63,3 +63,57 @@ pub(super) fn is_ours(names: &Names, owner: Option<&Owner>, found: &HostObject) 
         || owner.is_some_and(|owner| found.text("/metadata/ownerReferences/0/uid") == Some(&owner.uid));
     found.label(CLUSTER_LABEL) == Some(names.cluster()) || has_owner()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names() -> Names {
+        Names::new("vc", "team-a").unwrap()
+    }
+
+    fn owner() -> Owner {
+        Owner { name: "vc".into(), uid: "uid-owner".into() }
+    }
+
+    fn wanted() -> HostObject {
+        let variables = BTreeMap::from([("WEB_SERVICE_HOST".to_owned(), "10.0.0.7".to_owned())]);
+        compose(&names(), Some(&owner()), "shop", &variables)
+    }
+
+    /// The patch that brings an object back that was changed so.
+    fn repaired(change: impl FnOnce(&mut Value)) -> Option<Value> {
+        let mut found = Value::Object(wanted().fields().clone());
+        change(&mut found);
+        difference(&HostObject::from_json(found).unwrap(), &wanted()).map(|change| change.body)
+    }
+
+    #[test]
+    fn what_others_have_changed_of_ours_is_changed_back_and_the_rest_is_left_alone() {
+        assert_eq!(repaired(|_| {}), None);
+        assert_eq!(repaired(|found| found["metadata"]["labels"]["mine"] = "stays".into()), None);
+        let data = repaired(|found| found["data"] = json!({"WEB_SERVICE_HOST": "10.9.9.9", "OTHER": "x"}));
+        assert_eq!(data, Some(json!({"data": {"WEB_SERVICE_HOST": "10.0.0.7", "OTHER": null}})));
+        let owners = repaired(|found| found["metadata"]["ownerReferences"] = json!([])).unwrap();
+        assert_eq!(
+            owners["metadata"]["ownerReferences"][0]["uid"], "uid-owner",
+            "it goes with the virtual cluster"
+        );
+        let labels = repaired(|found| found["metadata"]["labels"] = json!({})).unwrap();
+        assert_eq!(labels["metadata"]["labels"][PURPOSE_LABEL], "environment");
+        assert_eq!(labels["metadata"]["labels"][CLUSTER_LABEL], "vc");
+    }
+
+    #[test]
+    fn an_object_is_ours_by_its_label_or_by_its_owner() {
+        let found = |metadata: Value| {
+            let object = HostObject::from_json(json!({"metadata": metadata})).unwrap();
+            is_ours(&names(), Some(&owner()), &object)
+        };
+        assert!(found(json!({"labels": {CLUSTER_LABEL: "vc"}})));
+        assert!(found(json!({"ownerReferences": [{"uid": "uid-owner"}]})));
+        assert!(!found(
+            json!({"labels": {CLUSTER_LABEL: "other"}, "ownerReferences": [{"uid": "uid-other"}]})
+        ));
+    }
+}
