@@ -28,7 +28,7 @@ use crate::plugin::generation::Generation;
 use crate::plugin::metrics::Metrics;
 use crate::plugin::reload::Denied;
 use crate::plugin::sandbox::Sandbox;
-use crate::plugin::status::Status;
+use crate::plugin::status::{Paused, Status};
 use crate::registry::plugin_event::PluginEvent;
 use crate::registry::{Registry, Rules};
 use kept::Kept;
@@ -71,7 +71,8 @@ struct Running {
     generation: Arc<Generation>,
     /// The version before, until this one has shown that it works.
     previous: Option<Previous>,
-    is_paused: bool,
+    /// As it was reported.
+    paused: Option<Paused>,
     is_file_gone: bool,
 }
 

@@ -55,7 +55,7 @@ impl Manager {
             entry,
             generation: generation.clone(),
             previous,
-            is_paused: false,
+            paused: None,
             is_file_gone: false,
         };
         self.running.insert(name, running);

@@ -131,6 +131,11 @@ impl Bench {
         shown.into_iter().next()
     }
 
+    /// What objects wait for.
+    pub(super) fn awaited(&self) -> Option<String> {
+        self.status.awaited()
+    }
+
     /// The same: its version, and why its file is not the one that is called.
     pub(super) fn state(&self) -> (Option<String>, Option<String>) {
         let shown = self.shown();

@@ -1,11 +1,13 @@
 //! What becomes of plugins that keep failing: a new version is rolled back to the one before it, and others
 //! are not called for a while.
 
-use tracing::{debug, warn};
+use jiff::Timestamp;
+use tracing::{info, warn};
 
 use super::kept::Version;
 use super::{Manager, Previous, Refused};
 use crate::plugin::reload::Denied;
+use crate::plugin::status::Paused;
 use crate::registry::plugin_event::PluginEvent;
 
 impl Manager {
@@ -14,6 +16,7 @@ impl Manager {
     pub(super) fn check_trials(&mut self) -> bool {
         let mut failed = Vec::new();
         let mut turned = Vec::new();
+        let now = Timestamp::now();
         for (name, running) in &mut self.running {
             let breaker = &running.generation.breaker;
             if running.previous.is_some() && breaker.has_failed_its_trial() {
@@ -24,13 +27,19 @@ impl Manager {
                 let digest = running.generation.loaded.digest.clone();
                 self.kept.keep(name, Version { digest, entry: running.entry.clone() }, None);
             }
-            if breaker.is_open() != running.is_paused {
-                running.is_paused = !running.is_paused;
-                turned.push((name.clone(), running.is_paused));
+            let pause = breaker.pause().map(|pause| Paused::of(&pause, now));
+            // The number of failures grows with each pause that begins.
+            let failures = |paused: &Option<Paused>| paused.as_ref().map(|paused| paused.failures);
+            if failures(&pause) != failures(&running.paused) {
+                running.paused.clone_from(&pause);
+                turned.push((name.clone(), pause));
             }
         }
-        for (name, is_paused) in turned {
-            self.report_pause(&name, is_paused);
+        for (name, paused) in &turned {
+            self.report_pause(name, paused.as_ref());
+        }
+        if !turned.is_empty() {
+            self.show();
         }
         for name in &failed {
             self.roll_back(name);
@@ -38,14 +47,14 @@ impl Manager {
         !failed.is_empty()
     }
 
-    fn report_pause(&self, name: &str, is_paused: bool) {
-        if is_paused {
-            let why = "it keeps failing and is not called for a while";
-            warn!(plugin = name, "the plugin is paused: {why}");
-            self.publish_event(PluginEvent::warning(name, "PluginPaused", why.into()));
-        } else {
-            debug!(plugin = name, "the plugin is called again");
-        }
+    fn report_pause(&self, name: &str, paused: Option<&Paused>) {
+        let Some(paused) = paused else {
+            info!(plugin = name, "the plugin works again");
+            return;
+        };
+        let Paused { failures, last_failure, next_try } = paused;
+        warn!(plugin = name, failures, last_failure, next_try, "the plugin is paused: it keeps failing");
+        self.publish_event(PluginEvent::warning(name, "PluginPaused", paused.to_string()));
     }
 
     fn roll_back(&mut self, name: &str) {
@@ -74,6 +83,7 @@ impl Manager {
 mod tests {
     use std::sync::Arc;
 
+    use jiff::Timestamp;
     use serde_json::json;
 
     use super::super::testing::{Bench, load};
@@ -201,11 +211,23 @@ mod tests {
         bench.scan().await;
         let running = bench.running();
         bench.fail(10);
-        assert_eq!(bench.check_trials(), ["PluginPaused: it keeps failing and is not called for a while"]);
+        let events = bench.check_trials();
+        let expected =
+            "PluginPaused: 10 calls in a row failed, the last with PluginTrapped; it is not called until 20";
+        assert!(events.len() == 1 && events[0].starts_with(expected), "{events:?}");
         assert_eq!(bench.team(), "PluginPaused");
+        let paused = bench.shown().unwrap().paused.unwrap();
+        assert_eq!((paused.failures, paused.last_failure.as_str()), (10, "PluginTrapped"));
+        let left = paused.next_try.parse::<Timestamp>().unwrap().duration_since(Timestamp::now());
+        assert!(left.as_secs() <= 5, "{left:?}");
+        let awaited = bench.awaited().unwrap();
+        assert!(
+            awaited.starts_with("objects wait for the plugin team-label: 10 calls in a row failed"),
+            "{awaited}"
+        );
         assert!(bench.check_trials().is_empty());
         running.breaker.called(None);
         assert!(bench.check_trials().is_empty() && Arc::ptr_eq(&running, &bench.running()));
-        assert!(!bench.manager().running["team-label"].is_paused);
+        assert_eq!((bench.shown().unwrap().paused, bench.awaited()), (None, None));
     }
 }
