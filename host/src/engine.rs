@@ -39,6 +39,7 @@ use crate::registry::plugin_event::PluginEvent;
 use apply::Writer;
 use apply::gate::{Gate, Ready};
 use cache::state::State;
+use companions::environments::Environments;
 pub use companions::nodes::Kubelet;
 use companions::nodes::Nodes;
 #[cfg(test)]
@@ -293,6 +294,7 @@ impl Shared {
     fn syncer(&self, nodes: Arc<Nodes>, tokens: Arc<Tokens>) -> Syncer {
         let (state, writer) = (&self.state, &self.writers.cached);
         let companions: Vec<Arc<dyn Companion>> = vec![
+            Arc::new(Environments::new(state.clone(), writer.clone(), self.host.clone())),
             nodes,
             tokens,
             Arc::new(Volumes::new(state.clone(), writer.clone())),

@@ -36,8 +36,6 @@ pub trait Lookup {
     fn object(&self, key: &Key) -> Option<Arc<VirtualObject>>;
     /// The labels of a virtual Namespace; empty when it has none or is unknown.
     fn namespace_labels(&self, namespace: &str) -> Arc<BTreeMap<String, String>>;
-    /// The Services of a virtual namespace that have a cluster IP, sorted by name.
-    fn services(&self, namespace: &str) -> Arc<[ServiceFact]>;
     /// The host object of the pair of this key, if it is there and ours.
     fn host_object(&self, key: &Key) -> Option<Arc<HostObject>>;
     /// The virtual objects of a kind in one namespace, or in all, that have all these labels, sorted by

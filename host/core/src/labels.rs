@@ -10,7 +10,12 @@ use crate::digest;
 use crate::keys::{CLUSTER_LABEL, DOMAIN, NAMESPACE_LABEL, NAMESPACE_LABELS_DOMAIN, TENANT_SUFFIX};
 use crate::names::Names;
 use crate::object::Fields;
+use crate::text::truncate;
 
+/// Longest value of a label.
+const MAX_VALUE: usize = 63;
+/// Digits that keep two values apart that were cut.
+const HASH_DIGITS: usize = 10;
 /// Longest prefix of a label key (RFC 1123 subdomain).
 const MAX_PREFIX: usize = 253;
 
@@ -32,6 +37,18 @@ pub fn escaped(key: &str) -> String {
         Some((prefix, name)) => format!("{}/{name}", extend(prefix, TENANT_SUFFIX)),
         None => format!("{}/{key}", tenant_domain()),
     }
+}
+
+/// The name of an object as the value of a label: names may be four times as long as values. A longer one is cut, and keeps
+/// apart from others by a hash.
+pub fn value(name: &str) -> String {
+    if name.len() <= MAX_VALUE {
+        return name.to_owned();
+    }
+    let hash = digest::of_bytes(name.as_bytes());
+    let hash = truncate(&hash, HASH_DIGITS);
+    let kept = truncate(name, MAX_VALUE - HASH_DIGITS - 1).trim_end_matches(['.', '-']);
+    format!("{kept}-{hash}")
 }
 
 /// The host's key for a tenant's label or annotation key, as far as our own domain is concerned.
@@ -253,5 +270,17 @@ mod tests {
                 "matchExpressions": [{"key": "ns.weft.dev/env", "operator": "Exists"}],
             })
         );
+    }
+
+    #[test]
+    fn a_name_that_is_too_long_for_a_label_is_cut_and_stays_apart_from_others() {
+        assert_eq!(value("node-1.example.com"), "node-1.example.com");
+        assert_eq!(value(&"n".repeat(63)), "n".repeat(63));
+        let long = |end: &str| value(&format!("ip-10-0-0-1.{}.{end}", "compute.internal".repeat(4)));
+        let cut = long("example.com");
+        assert!(cut.len() <= 63 && cut.starts_with("ip-10-0-0-1.compute.internal"), "{cut}");
+        assert_ne!(cut, long("example.org"));
+        let at_a_dot = value(&format!("{}.{}", "n".repeat(51), "m".repeat(30)));
+        assert!(at_a_dot.starts_with(&format!("{}-", "n".repeat(51))) && at_a_dot.len() == 62, "{at_a_dot}");
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::context::{Ctx, Facts, Lookup, Moment, Notes, ServiceFact};
+use crate::context::{Ctx, Facts, Lookup, Moment, Notes};
 use crate::names::Names;
 use crate::object::{HostObject, Key, Kind, VirtualName, VirtualObject};
 
@@ -59,12 +59,6 @@ impl Lookup for Offline {
     fn namespace_labels(&self, namespace: &str) -> Arc<BTreeMap<String, String>> {
         let key = Key { kind: Kind::new("v1/Namespace"), name: VirtualName::new("", namespace) };
         Arc::new(self.object(&key).map(|object| object.label_texts()).unwrap_or_default())
-    }
-
-    fn services(&self, namespace: &str) -> Arc<[ServiceFact]> {
-        let kind = Kind::new("v1/Service");
-        let services = self.of_kind(&kind).filter(|service| service.namespace() == namespace);
-        services.filter_map(|service| ServiceFact::of(service)).collect()
     }
 
     fn host_object(&self, key: &Key) -> Option<Arc<HostObject>> {

@@ -17,8 +17,9 @@ pub struct Plugins {
     /// Folder of components, `<name>.wasm` each. It is watched: a new file replaces the old one without a
     /// restart. Without a folder there are no plugins.
     pub folder: Option<PathBuf>,
-    /// Folder for compiled components, made where it is missing; nobody else may write to it. Without one,
-    /// components are compiled at each start.
+    /// Folder for compiled components, and for the version of each plugin that worked last, made where it is missing;
+    /// nobody else may write to it. Without one, components are compiled at each start, and a version that was rolled back
+    /// is tried again at the next.
     pub cache: Option<PathBuf>,
     /// Who says what a plugin may do.
     pub grants: Grants,

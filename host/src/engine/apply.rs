@@ -124,7 +124,7 @@ impl Writer {
     /// Counts an event that was written before.
     pub(crate) async fn count_event(&self, name: &VirtualName, event: &VirtualObject) -> Result<(), Error> {
         let path = api::object_path(&events(), &name.namespace, &name.name, None);
-        let counted: Fields = ["count", "lastTimestamp", "message"]
+        let counted: Fields = ["count", "lastTimestamp", "message", "series"]
             .into_iter()
             .filter_map(|field| Some((field.to_owned(), event.fields().get(field)?.clone())))
             .collect();

@@ -13,7 +13,7 @@ mod placement;
 pub(crate) mod state;
 pub(crate) mod store;
 #[cfg(test)]
-mod testing;
+pub(in crate::engine) mod testing;
 mod tombstones;
 pub(crate) mod version;
 pub(crate) mod view;

@@ -1,7 +1,8 @@
-//! What a kind needs beside its pair: nodes and tokens of a pod, the volume of a claim, endpoints of a Service.
+//! What a kind needs beside its pair: nodes, tokens and variables of a pod, the volume of a claim, endpoints of a Service.
 //!
 //! The syncer names no kind: it calls the companions of the kind that it works on.
 
+pub(crate) mod environments;
 pub(crate) mod nodes;
 pub(crate) mod stale_endpoints;
 pub(crate) mod tokens;
@@ -11,7 +12,7 @@ use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use weft_core::object::{HostObject, Kind, VirtualObject};
+use weft_core::object::{HostObject, Key, Kind, VirtualObject};
 
 use crate::engine::apply::Failed;
 use crate::engine::queue::Outcome;
@@ -23,6 +24,11 @@ pub(crate) type Work<'a, T> = Pin<Box<dyn Future<Output = Result<T, Failed>> + S
 pub(crate) trait Companion: Send + Sync {
     /// The kind whose pairs it accompanies, as `apiVersion/Kind`.
     fn kind(&self) -> &'static str;
+
+    /// Called before the host object for `source` is created.
+    fn before_create<'a>(&'a self, _source: &'a VirtualObject) -> Work<'a, ()> {
+        Box::pin(std::future::ready(Ok(())))
+    }
 
     /// Called before the virtual object of a pair is bound to `node`.
     fn before_bind<'a>(&'a self, _node: &'a str) -> Work<'a, ()> {
@@ -40,6 +46,16 @@ pub(crate) trait Companion: Send + Sync {
     fn is_stale(&self, _host: &HostObject, _namespace: &str) -> bool {
         false
     }
+
+    /// The kind of keys that are of no pair, and that it reconciles by itself.
+    fn own_kind(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Reconciles one of its own keys.
+    fn reconcile<'a>(&'a self, _key: &'a Key) -> Work<'a, Outcome> {
+        Box::pin(std::future::ready(Ok(Outcome::Done)))
+    }
 }
 
 /// All companions, by the kind that they accompany.
@@ -55,6 +71,14 @@ impl Companions {
             by_kind.entry(Kind::new(companion.kind())).or_default().push(companion);
         }
         Self { by_kind }
+    }
+
+    /// Calls [`Companion::before_create`] of every companion of `kind`.
+    pub(crate) async fn before_create(&self, kind: &Kind, source: &VirtualObject) -> Result<(), Failed> {
+        for companion in self.of(kind) {
+            companion.before_create(source).await?;
+        }
+        Ok(())
     }
 
     /// Calls [`Companion::before_bind`] of every companion of `kind`.
@@ -82,6 +106,15 @@ impl Companions {
     /// Whether any companion knows `host` for stale: see [`Companion::is_stale`].
     pub(crate) fn is_stale(&self, host: &HostObject, namespace: &str) -> bool {
         self.by_kind.values().flatten().any(|companion| companion.is_stale(host, namespace))
+    }
+
+    /// Calls [`Companion::reconcile`] of the companion whose own the key is, if it is anybody's.
+    pub(crate) async fn reconcile(&self, key: &Key) -> Result<Outcome, Failed> {
+        let mut all = self.by_kind.values().flatten();
+        match all.find(|companion| companion.own_kind() == Some(key.kind.as_str())) {
+            Some(companion) => companion.reconcile(key).await,
+            None => Ok(Outcome::Done),
+        }
     }
 
     fn of(&self, kind: &Kind) -> impl Iterator<Item = &Arc<dyn Companion>> {

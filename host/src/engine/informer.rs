@@ -22,5 +22,6 @@ mod state;
 #[cfg(test)]
 mod testing;
 mod unreadable;
+mod unserved;
 pub(crate) mod watch;
 mod wire;

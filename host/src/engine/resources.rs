@@ -32,6 +32,11 @@ pub(crate) fn secrets() -> ResourceType {
     ResourceType::core("Secret", "secrets")
 }
 
+/// `v1/ConfigMap`.
+pub(crate) fn config_maps() -> ResourceType {
+    ResourceType::core("ConfigMap", "configmaps")
+}
+
 /// `v1/Service`.
 pub(crate) fn services() -> ResourceType {
     ResourceType::core("Service", "services")

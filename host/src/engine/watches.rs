@@ -100,7 +100,10 @@ impl Watches {
         let r#virtual =
             Watch { may_lack, content, reporter: on_virtual, listed: listed.clone(), ..r#virtual };
         watches.spawn(r#virtual.run());
-        watches.spawn(Watch { may_lack, reporter: on_host, listed, ..host }.run());
+        // Their owners get events that say why.
+        let (state, unserved_kind) = (self.state.clone(), kind.clone());
+        let unserved = Arc::new(move || state.requeue_kind(&unserved_kind));
+        watches.spawn(Watch { may_lack, reporter: on_host, unserved, listed, ..host }.run());
         watches
     }
 
@@ -138,6 +141,7 @@ impl Watches {
             store,
             changed,
             unreadable: Arc::new(|_| {}),
+            unserved: Arc::new(|| {}),
             listed: Arc::new(|| {}),
         }
     }
@@ -164,6 +168,7 @@ impl Watches {
             store,
             changed,
             unreadable: self.unreadable(resource.kind()),
+            unserved: Arc::new(|| {}),
             listed: Arc::new(|| {}),
         }
     }

@@ -32,6 +32,18 @@ struct State {
     /// Failures in a row and the pause before the last call that worked.
     before: (u32, Option<Duration>),
     first_failure: Option<String>,
+    last_failure: Option<String>,
+}
+
+/// Why a plugin is left alone, and for how long.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pause {
+    /// How many calls failed in a row.
+    pub failures: u32,
+    /// Why the last one did.
+    pub last_failure: String,
+    /// Until the next try; none where the next call is one.
+    pub left: Duration,
 }
 
 impl Breaker {
@@ -57,9 +69,9 @@ impl Breaker {
         format!("{} of {} calls, first with {first}", state.failures, state.calls)
     }
 
-    /// Whether it is open.
-    pub fn is_open(&self) -> bool {
-        !self.lets_pass()
+    /// Why it is open, until a call has worked again.
+    pub fn pause(&self) -> Option<Pause> {
+        self.pause_at(Instant::now())
     }
 
     /// Whether the first calls of this version have failed so often that the one before it is better.
@@ -71,6 +83,13 @@ impl Breaker {
     /// Whether there were calls enough to trust this version.
     pub fn has_passed_its_trial(&self) -> bool {
         self.lock().calls > TRIAL
+    }
+
+    fn pause_at(&self, now: Instant) -> Option<Pause> {
+        let state = self.lock();
+        let left = state.open_until?.saturating_duration_since(now);
+        let last_failure = state.last_failure.clone().unwrap_or_default();
+        Some(Pause { failures: state.in_a_row, last_failure, left })
     }
 
     fn at(&self, now: Instant) -> bool {
@@ -106,14 +125,14 @@ impl Breaker {
 impl State {
     fn fail(&mut self, failure: &str, now: Instant) {
         self.first_failure.get_or_insert_with(|| failure.to_owned());
+        self.last_failure = Some(failure.to_owned());
         self.failures = self.failures.saturating_add(1);
         self.in_a_row = self.in_a_row.saturating_add(1);
+        // One more failure after the pause opens it again.
         if self.in_a_row >= FAILURES {
             let pause = self.pause.map_or(FIRST_PAUSE, |pause| (pause * 2).min(LAST_PAUSE));
             self.pause = Some(pause);
             self.open_until = Some(now + pause);
-            // One more failure after the pause opens it again.
-            self.in_a_row = FAILURES - 1;
         }
     }
 }
@@ -155,6 +174,25 @@ mod tests {
         assert!(!breaker.at(start + FIRST_PAUSE * 2) && breaker.at(start + FIRST_PAUSE * 3));
         breaker.note(None, start + FIRST_PAUSE * 3);
         assert!(breaker.at(start + FIRST_PAUSE * 3));
+    }
+
+    #[test]
+    fn a_pause_says_how_often_and_why_calls_failed_and_when_the_next_is_made() {
+        let (breaker, start) = (Breaker::default(), Instant::now());
+        (1..FAILURES).for_each(|_| breaker.note(Some("PluginTimeout"), start));
+        assert_eq!(breaker.pause_at(start), None);
+        breaker.note(FAILED, start);
+        let pause = |failures, left| Some(Pause { failures, last_failure: "PluginTrapped".to_owned(), left });
+        assert_eq!(breaker.pause_at(start), pause(10, FIRST_PAUSE));
+        assert_eq!(
+            breaker.pause_at(start + FIRST_PAUSE),
+            pause(10, Duration::ZERO),
+            "the next call is a try"
+        );
+        breaker.note(FAILED, start + FIRST_PAUSE);
+        assert_eq!(breaker.pause_at(start + FIRST_PAUSE), pause(11, FIRST_PAUSE * 2));
+        breaker.note(None, start + FIRST_PAUSE * 3);
+        assert_eq!(breaker.pause_at(start + FIRST_PAUSE * 3), None);
     }
 
     #[test]

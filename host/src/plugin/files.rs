@@ -38,12 +38,17 @@ struct Stamp {
 /// The folder cannot be read.
 pub(super) fn list(folder: &Path) -> std::io::Result<BTreeMap<String, Found>> {
     let entries = std::fs::read_dir(folder)?.filter_map(Result::ok);
-    let found = |path: PathBuf| {
+    let named = |path: PathBuf| {
         let name = path.file_name()?.to_str()?.strip_suffix(".wasm")?.to_owned();
-        let signature = Signature { component: stamp(&path)?, settings: stamp(&settings_file(&path)) };
-        (!name.starts_with('.')).then_some((name, Found { path, signature }))
+        if name.starts_with('.') { None } else { Some((name, found(&path)?)) }
     };
-    Ok(entries.filter_map(|entry| found(entry.path())).collect())
+    Ok(entries.filter_map(|entry| named(entry.path())).collect())
+}
+
+/// The component in the file `path`; none where there is no file.
+pub(super) fn found(path: &Path) -> Option<Found> {
+    let signature = Signature { component: stamp(path)?, settings: stamp(&settings_file(path)) };
+    Some(Found { path: path.to_owned(), signature })
 }
 
 /// The settings beside the component `path`; none if there are none.
@@ -75,4 +80,24 @@ fn stamp(path: &Path) -> Option<Stamp> {
         size: metadata.size(),
         modified: (metadata.mtime(), metadata.mtime_nsec()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_component_differs_when_it_or_the_settings_beside_it_are_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a.wasm");
+        assert_eq!(found(&file), None);
+        std::fs::write(&file, "a").unwrap();
+        let first = found(&file).unwrap();
+        assert_eq!(list(folder.path()).unwrap().get("a"), Some(&first));
+        std::fs::write(settings_file(&file), "team: web").unwrap();
+        let with_settings = found(&file).unwrap();
+        assert_ne!(first, with_settings);
+        std::fs::write(&file, "longer").unwrap();
+        assert_ne!(found(&file).unwrap(), with_settings);
+    }
 }

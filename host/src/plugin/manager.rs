@@ -4,6 +4,7 @@
 //! it replaces the old one, in one step. Whatever goes wrong, the old one stays in use, and one line says why.
 
 mod change;
+mod kept;
 mod publish;
 mod scan;
 #[cfg(test)]
@@ -11,6 +12,7 @@ mod testing;
 mod trial;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,9 +28,10 @@ use crate::plugin::generation::Generation;
 use crate::plugin::metrics::Metrics;
 use crate::plugin::reload::Denied;
 use crate::plugin::sandbox::Sandbox;
-use crate::plugin::status::Status;
+use crate::plugin::status::{Paused, Status};
 use crate::registry::plugin_event::PluginEvent;
 use crate::registry::{Registry, Rules};
+use kept::Kept;
 
 /// Between two checks whether a plugin keeps failing.
 const TRIAL_CHECK: Duration = Duration::from_millis(500);
@@ -53,6 +56,7 @@ pub struct Manager {
     refused: BTreeMap<String, Refused>,
     /// Versions that were rolled back: not tried again.
     denied: Vec<Denied>,
+    kept: Kept,
     clean_up: BTreeSet<Kind>,
     rules: watch::Sender<Arc<Rules>>,
     events: mpsc::Sender<PluginEvent>,
@@ -66,9 +70,17 @@ struct Running {
     entry: Entry,
     generation: Arc<Generation>,
     /// The version before, until this one has shown that it works.
-    previous: Option<Arc<Generation>>,
-    is_paused: bool,
+    previous: Option<Previous>,
+    /// As it was reported.
+    paused: Option<Paused>,
     is_file_gone: bool,
+}
+
+/// A version that was called before.
+struct Previous {
+    generation: Arc<Generation>,
+    /// The operator's entry, before anything is granted on request.
+    entry: Entry,
 }
 
 /// A plugin that is to be loaded and whose file, as it is now, is not.
@@ -85,6 +97,8 @@ pub struct Parts {
     pub wanted: Arc<Wanted>,
     /// Runs the components.
     pub sandbox: Arc<Sandbox>,
+    /// Where versions are remembered for the next start, if they are; nobody else may write there.
+    pub versions: Option<PathBuf>,
     /// How names are made.
     pub names: Names,
     /// Where calls are counted.
@@ -100,7 +114,7 @@ pub struct Parts {
 impl Manager {
     /// A manager, and the rules as they change. Nothing is loaded before [`Self::load`].
     pub fn new(parts: Parts) -> (Self, watch::Receiver<Arc<Rules>>) {
-        let Parts { wanted, sandbox, names, metrics, registry, events, status } = parts;
+        let Parts { wanted, sandbox, versions, names, metrics, registry, events, status } = parts;
         let (rules, receiver) = watch::channel(Arc::default());
         let manager = Self {
             wanted,
@@ -111,6 +125,7 @@ impl Manager {
             running: BTreeMap::new(),
             refused: BTreeMap::new(),
             denied: Vec::new(),
+            kept: Kept::new(versions.as_deref()),
             clean_up: BTreeSet::new(),
             rules,
             events,

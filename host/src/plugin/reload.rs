@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use weft_core::digest;
 use weft_core::extension::Failure;
 use weft_core::names::{Names, is_dns_label};
@@ -37,10 +38,19 @@ pub(super) struct Attempt {
 }
 
 /// A version that failed on its first objects, with the entry that it had.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Denied {
     pub(super) digest: String,
     pub(super) entry: Entry,
+    /// How many calls failed, and the first failure.
+    pub(super) failures: String,
+}
+
+impl Denied {
+    /// Whether it is this version with this entry.
+    pub(super) fn is(&self, digest: &str, entry: &Entry) -> bool {
+        self.digest == digest && self.entry == *entry
+    }
 }
 
 /// A version that can be called: the one that runs already where nothing has changed.
@@ -66,8 +76,11 @@ pub(crate) enum Error {
     #[error(transparent)]
     Unfit(#[from] generation::Error),
     /// It was rolled back.
-    #[error("this version failed on its first objects before")]
-    Denied,
+    #[error("this version failed on its first objects before: {failures}")]
+    Denied {
+        /// How many calls failed, and the first failure.
+        failures: String,
+    },
     /// It fails on what the version before it answered.
     #[error("a recorded call that was answered with `{was}` now fails: {failure}")]
     Replay {
@@ -116,9 +129,8 @@ fn now(attempt: &Attempt) -> Result<Tried, Error> {
     {
         return Ok(Tried { generation: running.clone(), changes: String::new() });
     }
-    let denied = Denied { digest: loaded.digest.clone(), entry: candidate.entry.clone() };
-    if attempt.denied.contains(&denied) {
-        return Err(Error::Denied);
+    if let Some(denied) = attempt.denied.iter().find(|denied| denied.is(&loaded.digest, &candidate.entry)) {
+        return Err(Error::Denied { failures: denied.failures.clone() });
     }
     let (sandbox, metrics) = (attempt.sandbox.clone(), attempt.metrics.clone());
     let generation = Arc::new(Generation::new(&candidate.name, loaded, entry, sandbox, metrics)?);
@@ -300,9 +312,9 @@ mod tests {
     #[test]
     fn a_version_that_was_rolled_back_is_denied_with_the_same_entry_alone() {
         let digest = digest::of_bytes(&component());
-        let denied = || vec![Denied { digest: digest.clone(), entry: team("web") }];
+        let denied = || vec![Denied { digest: digest.clone(), entry: team("web"), failures: String::new() }];
         let error = tried(&component(), team("web"), Grants::Explicit, None, denied()).err().unwrap();
-        assert!(matches!(error, Error::Denied), "{error}");
+        assert!(matches!(error, Error::Denied { .. }), "{error}");
         assert!(tried(&component(), team("shop"), Grants::Explicit, None, denied()).is_ok());
         assert!(tried(&newer(), team("web"), Grants::Explicit, None, denied()).is_ok());
     }
@@ -322,7 +334,7 @@ mod tests {
             |bytes: &[u8]| tried(bytes, team("web"), Grants::Explicit, None, Vec::new()).err().unwrap();
         let half = &component()[..component().len() / 2];
         assert!(error(b"").is_unfinished() && error(half).is_unfinished());
-        assert!(!error(MODULE).is_unfinished() && !Error::Denied.is_unfinished());
+        assert!(!error(MODULE).is_unfinished() && !Error::Denied { failures: String::new() }.is_unfinished());
         let (folder, candidate) = candidate(b"", team("web"));
         drop(folder);
         let gone = load(&sandbox(), &candidate, Grants::Explicit, None).err().unwrap();

@@ -157,6 +157,14 @@ impl Sandbox {
         self.compiled.as_ref()
     }
 
+    /// The folder that is kept from one start to the next, if it is used: nobody else can write there.
+    pub fn kept(&self) -> Option<&Path> {
+        match &self.compiled {
+            Some(compiled::Folder::Kept(path)) => Some(path),
+            _ => None,
+        }
+    }
+
     /// Compiles a component, or takes it from the folder of compiled ones.
     ///
     /// # Errors

@@ -129,7 +129,10 @@ async fn metrics(State(shared): State<Shared>) -> impl IntoResponse {
 }
 
 async fn plugins(State(shared): State<Shared>) -> impl IntoResponse {
-    let text = serde_json::to_string_pretty(&shared.plugins.shown()).unwrap_or_default();
+    let unserved = shared.health.get().map(Health::unserved).unwrap_or_default();
+    let shown: Vec<_> =
+        shared.plugins.shown().into_iter().map(|plugin| plugin.with_unserved(&unserved)).collect();
+    let text = serde_json::to_string_pretty(&shown).unwrap_or_default();
     ([(header::CONTENT_TYPE, "application/json")], text)
 }
 

@@ -1,5 +1,6 @@
 //! Starts what gives the engine its rules: the plugins of a folder and the declared kinds.
 
+use std::path::Path;
 use std::sync::{Arc, PoisonError};
 
 use anyhow::{Context as _, Result};
@@ -44,7 +45,9 @@ pub(super) async fn start(config: &Config, shared: &health::Shared) -> Result<So
         Arc::new(Metrics::registered(registry.sub_registry_with_prefix("weft")))
     };
     let (events, plugin_events) = mpsc::channel(EVENTS);
+    let versions = sandbox.kept().map(Path::to_owned);
     let (mut manager, rules) = Manager::new(Parts {
+        versions,
         wanted: wanted.clone(),
         sandbox,
         names: config.names()?,

@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use k8s_openapi::api::core::v1::Event;
 use kube::ResourceExt as _;
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use serde_json::json;
 use weft_tests::eventually::{SOON, eventually};
 use weft_tests::shared::in_shared_world;
@@ -54,7 +54,33 @@ fn an_event_about_a_host_pod_is_mirrored_to_the_virtual_pod() -> Result<()> {
         eventually("the event's count follows", SOON, async || {
             ensure_at(&place.event("web", "BackOff").await?, "/count", &json!(7))
         })
-        .await
+        .await?;
+        let series = json!({"count": 3, "lastObservedTime": "2026-01-01T00:00:00.000000Z"});
+        let again = Patch::Merge(json!({"message": format!("{host_name} waits longer"), "series": series}));
+        place.on_host::<Event>().patch(&name, &PatchParams::default(), &again).await?;
+        eventually("the event's message and series follow", SOON, async || {
+            let event = place.event("web", "BackOff").await?;
+            ensure_at(&event, "/message", &json!("web waits longer"))?;
+            ensure_at(&event, "/series/count", &json!(3))
+        })
+        .await?;
+
+        // The pod of before had the same host name, and another UID.
+        let mut of_before = serde_json::to_value(&event)?;
+        for (suffix, reason, uid) in
+            [("1", "OfBefore", Some("uid-before")), ("2", "OfNow", pair.host_pod.metadata.uid.as_deref())]
+        {
+            of_before["metadata"] =
+                json!({"name": format!("{host_name}.{suffix}"), "namespace": host_namespace});
+            of_before["involvedObject"]["uid"] = json!(uid);
+            of_before["reason"] = reason.into();
+            let event: Event = serde_json::from_value(of_before.clone())?;
+            place.on_host::<Event>().create(&PostParams::default(), &event).await?;
+        }
+        place.event("web", "OfNow").await?;
+        let wrong = place.on_virtual::<Event>().list(&ListParams::default()).await?;
+        ensure!(wrong.iter().all(|event| event.reason.as_deref() != Some("OfBefore")), "{wrong:?}");
+        Ok(())
     })
 }
 

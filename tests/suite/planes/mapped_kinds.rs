@@ -3,10 +3,13 @@
 use std::fs;
 
 use anyhow::{Result, ensure};
-use k8s_openapi::api::core::v1::{Secret, Service};
+use k8s_openapi::api::core::v1::{Event, Secret, Service};
 use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use kube::api::{Patch, PatchParams};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{
+    Api, ApiResource, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PostParams,
+};
 use serde_json::{Value, json};
 use weft_tests::eventually::{SOON, eventually};
 use weft_tests::guests::rust;
@@ -153,5 +156,63 @@ fn a_kind_that_is_only_declared_is_synced_both_ways() -> Result<()> {
         both.edit::<Ingress>("front", gone).await?;
         both.leaves::<Secret>("tls").await?;
         both.leaves::<Secret>("users").await
+    })
+}
+
+/// The definition of gadgets, served in this version.
+fn definition(version: &str) -> Value {
+    let schema = json!({"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}});
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "gadgets.unserved.example.com"},
+        "spec": {
+            "group": "unserved.example.com", "scope": "Namespaced", "names": {"kind": "Gadget", "plural": "gadgets"},
+            "versions": [{"name": version, "served": true, "storage": true, "schema": schema}],
+        },
+    })
+}
+
+#[test]
+fn an_object_of_a_kind_that_the_host_does_not_serve_so_says_why_it_is_not_synced() -> Result<()> {
+    in_shared_world(async |world, _| {
+        let mapping = json!({"apiVersion": "unserved.example.com/v1", "kind": "Gadget", "plural": "gadgets"});
+        let (tenant, both) = tenant_with(world, "unserved", &[], json!({"mappings": [mapping]})).await?;
+        let place = Place::of(&tenant, "shop").await?;
+        let define = async |api: Api<CustomResourceDefinition>, version: &str| {
+            api.create(&PostParams::default(), &serde_json::from_value(definition(version))?).await?;
+            anyhow::Ok(())
+        };
+        define(place.all_virtual(), "v1").await?;
+        let gadgets = ApiResource::from_gvk_with_plural(
+            &GroupVersionKind::gvk("unserved.example.com", "v1", "Gadget"),
+            "gadgets",
+        );
+        let gadgets: Api<DynamicObject> = Api::namespaced_with(both.virtual_client(), "shop", &gadgets);
+        let gadget: DynamicObject = serde_json::from_value(
+            json!({"apiVersion": "unserved.example.com/v1", "kind": "Gadget", "metadata": {"name": "one"}}),
+        )?;
+        eventually("the kind is served", SOON, async || {
+            Ok(gadgets.create(&PostParams::default(), &gadget).await?)
+        })
+        .await?;
+        let says = async |words: &str| {
+            eventually(&format!("the tenant and the operator read {words:?}"), SOON, async || {
+                let events = place.on_virtual::<Event>().list(&ListParams::default()).await?;
+                let of_reason =
+                    events.iter().filter(|event| event.reason.as_deref() == Some("KindNotSynced"));
+                let messages: Vec<_> = of_reason.filter_map(|event| event.message.as_deref()).collect();
+                ensure!(messages.iter().any(|message| message.contains(words)), "{messages:?}");
+                let shown = tenant.probe("/plugins").await?;
+                ensure!(
+                    shown.contains("unserved.example.com/v1/Gadget add") && shown.contains(words),
+                    "{shown}"
+                );
+                Ok(())
+            })
+            .await
+        };
+        says("install the CustomResourceDefinition of Gadget there").await?;
+        define(place.all_host(), "v2").await?;
+        says("in v2, not in v1").await
     })
 }

@@ -10,6 +10,7 @@ mod configuration;
 mod control_plane;
 mod controllers;
 mod endpoints;
+mod environment;
 mod events;
 mod harness;
 mod hostile;

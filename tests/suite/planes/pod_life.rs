@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod, Service, ServiceAccount};
 use kube::ResourceExt as _;
-use kube::api::{Patch, PatchParams};
+use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use weft_tests::eventually::{SOON, eventually};
 use weft_tests::shared::in_shared_world;
@@ -51,10 +51,10 @@ fn a_host_pod_finds_the_virtual_clusters_api_and_names() -> Result<()> {
 
         let service = place.on_host::<Service>().get(&place.cluster).await?;
         let api = at(&service, "/spec/clusterIP")?;
-        let environment = at(&host, "/spec/containers/0/env")?;
-        let expected = json!({"name": "KUBERNETES_SERVICE_HOST", "value": api});
-        let has_it = environment.as_array().is_some_and(|list| list.contains(&expected));
-        ensure!(has_it, "KUBERNETES_SERVICE_HOST must be the address of the host's Service: {environment}");
+        let variables = at(&host, "/spec/containers/0/envFrom/0/configMapRef/name")?;
+        let variables = variables.as_str().context("the host pod names no ConfigMap with variables")?;
+        let variables = place.on_host::<ConfigMap>().get(variables).await?;
+        ensure_at(&variables, "/data/KUBERNETES_SERVICE_HOST", &api)?;
 
         let kubernetes = place.beside("default").on_virtual::<Service>().get("kubernetes").await?;
         ensure_at(&kubernetes, "/spec/clusterIP", &api)?;
@@ -106,6 +106,34 @@ fn the_tenant_sees_the_kubelets_status_but_not_the_hosts_node() -> Result<()> {
         );
         ensure!(node.labels().contains_key("weft.dev/fake-node"), "{node:?}");
         Ok(())
+    })
+}
+
+#[test]
+fn a_pod_on_a_node_whose_name_is_too_long_for_a_label_is_bound_all_the_same() -> Result<()> {
+    in_shared_world(async |world, namespace| {
+        let place = Place::of(world.tenant(), namespace).await?;
+        // No scheduler places it.
+        let selector =
+            json!({"nodeSelector": {"topology.kubernetes.io/zone": format!("none-of-{namespace}")}});
+        place.create::<Pod>(pod("far", selector)).await?;
+        let pair = eventually("far is on the host", SOON, async || place.pair("far").await).await?;
+        let node = format!("ip-10-0-0-1.{}.{namespace}", "compute.example.com".repeat(4));
+        let binding = json!({
+            "apiVersion": "v1", "kind": "Binding", "metadata": {"name": pair.host_pod.name_any()},
+            "target": {"kind": "Node", "name": node},
+        });
+        let (host, name) = (place.on_host::<Pod>(), pair.host_pod.name_any());
+        host.create_subresource::<Value, Value>("binding", &name, &PostParams::default(), &binding).await?;
+        let bound = eventually("the virtual pod is bound to it", SOON, async || {
+            let bound = place.on_virtual::<Pod>().get("far").await?;
+            ensure_at(&bound, "/spec/nodeName", &json!(node))?;
+            Ok(bound)
+        })
+        .await?;
+        let label = place.all_virtual::<Node>().get(&node).await?.labels()["kubernetes.io/hostname"].clone();
+        ensure!(label.len() <= 63 && label.starts_with("ip-10-0-0-1."), "{label}");
+        place.delete::<Pod>(&bound.name_any()).await
     })
 }
 

@@ -1,8 +1,9 @@
 //! Pod: runs on the host under the virtual cluster's identity, addresses and names.
 //!
 //! `places` says where a pod names other objects; `environment`, `volumes`, `scheduling`, `narrowing`, `dns`, `hostname`
-//! and `hosts_file` make the host's spec; `update` says what of it can change later; [`status`] is what flows back and [`tokens`] which
-//! tokens the syncer requests. Fields that are not known here pass as they are.
+//! and `hosts_file` make the host's spec; `update` says what of it can change later; [`status`] is what flows back,
+//! [`tokens`] which tokens the syncer requests, and [`environment`] which variables of Services it provides. Fields that
+//! are not known here pass as they are.
 
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
@@ -21,7 +22,7 @@ use crate::verdict::Verdict;
 mod affinity;
 mod dns;
 mod downward;
-mod environment;
+pub mod environment;
 #[cfg(test)]
 mod fixture;
 mod hostname;

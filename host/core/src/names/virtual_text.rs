@@ -1,17 +1,35 @@
 //! Replaces host names by virtual ones in strings that the host wrote, so that tenants learn nothing of the host.
 
+use std::borrow::Cow;
+
 use super::{Names, Parts};
 
 /// The segment of an API path that a namespace follows.
 const NAMESPACES: &str = "namespaces";
 
+/// What the host's API server writes around the name of an object of its own: what stands before it, and what ends it. What
+/// nothing ends is hidden to the end: how a webhook was called, with its Service and address.
+const OF_THE_HOST: [(&str, char); 8] = [
+    ("exceeded quota: ", ','),
+    ("failed quota: ", ':'),
+    ("status unknown for quota: ", ','),
+    ("Policy '", '\''),
+    ("policy '", '\''),
+    ("with binding '", '\''),
+    ("User \"", '"'),
+    ("failed to call webhook: ", '\0'),
+];
+/// What stands for a name that is hidden.
+const HIDDEN: &str = "…";
+
 impl Names {
     /// `text` about an object in the virtual `namespace`, with every host name of this tenant in it replaced
-    /// by the virtual name, so that the tenant learns nothing of the host.
+    /// by the virtual name, and those of the host's own objects hidden, so that the tenant learns nothing of the host.
     pub fn to_virtual_text(&self, text: &str, namespace: &str) -> String {
+        let text = without_host_objects(text);
         let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '/');
         let mut result = String::with_capacity(text.len());
-        let mut rest = text;
+        let mut rest = &*text;
         while let Some(start) = rest.find(is_name) {
             let (before, from) = rest.split_at_checked(start).unwrap_or((rest, ""));
             let (word, after) =
@@ -51,6 +69,28 @@ impl Names {
     }
 }
 
+/// `text` without the names of the host's own objects.
+fn without_host_objects(text: &str) -> Cow<'_, str> {
+    let mut text = Cow::Borrowed(text);
+    for (before, end) in OF_THE_HOST {
+        if text.contains(before) {
+            text = hidden_after(&text, before, end).into();
+        }
+    }
+    text
+}
+
+/// `text` with what stands after each `before` hidden, up to `end`.
+fn hidden_after(text: &str, before: &str, end: char) -> String {
+    let mut parts = text.split(before);
+    let mut result = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let rest = part.split_at_checked(part.find(end).unwrap_or(part.len())).map_or("", |(_, rest)| rest);
+        result.extend([before, HIDDEN, rest]);
+    }
+    result
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,6 +114,40 @@ mod tests {
         assert_eq!(shown, "web_shop(1), shop/quota, in namespace shop.");
         let long = names().host_name(&VirtualName::new("shop", "l".repeat(70)));
         assert!(!names().to_virtual_text(&format!("pod {long}: no"), "shop").contains("my-vcluster"));
+    }
+
+    #[test]
+    fn objects_of_the_host_itself_are_not_named() {
+        let shown = |text: &str| names().to_virtual_text(text, "shop");
+        for (text, expected) in [
+            (
+                "pods \"web-x-shop-x-my-vcluster\" is forbidden: exceeded quota: gold-tier, requested: pods=1, used: pods=3, limited: pods=3",
+                "pods \"web\" is forbidden: exceeded quota: …, requested: pods=1, used: pods=3, limited: pods=3",
+            ),
+            (
+                "failed quota: gold-tier: must specify cpu for: web",
+                "failed quota: …: must specify cpu for: web",
+            ),
+            (
+                "status unknown for quota: gold-tier, resources: pods",
+                "status unknown for quota: …, resources: pods",
+            ),
+            (
+                "ValidatingAdmissionPolicy 'no-latest' with binding 'no-latest-prod' denied request: name a tag",
+                "ValidatingAdmissionPolicy '…' with binding '…' denied request: name a tag",
+            ),
+            (
+                "User \"system:serviceaccount:team-a:weft-my-vcluster\" cannot create resource \"pods\"",
+                "User \"…\" cannot create resource \"pods\"",
+            ),
+            (
+                "failed calling webhook \"a.example.com\": failed to call webhook: Post \"https://hook.infra.svc:443/a?timeout=10s\": dial tcp 10.1.2.3:443: connect: connection refused",
+                "failed calling webhook \"a.example.com\": failed to call webhook: …",
+            ),
+            ("no quota is named here", "no quota is named here"),
+        ] {
+            assert_eq!(shown(text), expected);
+        }
     }
 
     #[test]

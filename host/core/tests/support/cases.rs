@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
 use serde_json::Value;
-use weft_core::context::{Ctx, Facts, Lookup, Moment, Notes, Owner, PortFact, ServiceFact, Version};
+use weft_core::context::{Ctx, Facts, Lookup, Moment, Notes, Owner, Version};
 use weft_core::kinds;
 use weft_core::mapper::Mapper;
 use weft_core::names::Names;
@@ -77,15 +77,6 @@ impl Lookup for World {
     fn namespace_labels(&self, namespace: &str) -> Arc<BTreeMap<String, String>> {
         let labels = [("kubernetes.io/metadata.name", namespace), ("team", "a")];
         Arc::new(labels.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect())
-    }
-
-    fn services(&self, _namespace: &str) -> Arc<[ServiceFact]> {
-        let port = PortFact { name: Some("http".to_owned()), port: 80, protocol: "TCP".to_owned() };
-        Arc::new([ServiceFact {
-            name: "web".to_owned(),
-            cluster_ip: IpAddr::from([10, 96, 7, 7]),
-            ports: vec![port],
-        }])
     }
 
     fn host_object(&self, key: &Key) -> Option<Arc<HostObject>> {

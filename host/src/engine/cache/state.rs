@@ -22,6 +22,7 @@ use crate::engine::cache::version::Epochs;
 use crate::engine::queue::Queue;
 
 mod changes;
+pub(crate) mod environments;
 mod others;
 
 pub(crate) use others::{is_spoilt, node_key};
@@ -55,7 +56,7 @@ pub(crate) struct State {
     /// Ends one wait when that Service, or the owner of the host objects, has been replaced or deleted.
     pub(crate) base_changed: Notify,
     /// Services by virtual namespace, as pods learn of them; dropped when one of them changes in that, and with the namespace.
-    pub(crate) services: Mutex<HashMap<String, Arc<[ServiceFact]>>>,
+    services: Mutex<HashMap<String, Arc<[ServiceFact]>>>,
 }
 
 impl State {
@@ -237,25 +238,12 @@ impl State {
         if key.kind.as_str() != "v1/Service" {
             return;
         }
-        self.forget_services_without(key);
+        self.learned_changed(key);
         if *key == dns_service() {
             let dns = self.shared_addresses(key);
             if self.facts().dns != dns {
                 self.update_facts(|facts| facts.dns = dns);
             }
-        }
-    }
-
-    /// Has the Services of a namespace read anew if what pods learn of the one that has changed is not in the cache.
-    fn forget_services_without(&self, key: &Key) {
-        let VirtualName { namespace, name } = &key.name;
-        let mut cache = self.services.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(services) = cache.get(namespace) else { return };
-        let known = services.binary_search_by(|service| service.name.cmp(name)).ok();
-        let known = known.and_then(|index| services.get(index));
-        let service = self.synced(&key.kind).and_then(|synced| synced.r#virtual.peek(namespace, name));
-        if known != service.and_then(|service| ServiceFact::of(&service)).as_ref() {
-            cache.remove(namespace);
         }
     }
 
@@ -304,7 +292,7 @@ mod tests {
         balanced["metadata"]["resourceVersion"] = "6".into();
         balanced["status"] = serde_json::json!({"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}});
         changed(&bench, "v1/Service", balanced);
-        assert!(is_cached(), "no pod learns of a status: see forget_services_without");
+        assert!(is_cached(), "no pod learns of a status: see State::learned_changed");
         let mut moved = service("shop", "web", "10.0.0.2");
         moved["metadata"]["resourceVersion"] = "7".into();
         changed(&bench, "v1/Service", moved);

@@ -49,6 +49,8 @@ struct State<S> {
     tombstones: Tombstones,
     /// In which epoch of the server the last complete list was begun.
     synced: Option<u64>,
+    /// Why the server does not serve the kind.
+    unserved: Option<String>,
     /// How many objects were visited to find those of some names.
     #[cfg(test)]
     visited: std::cell::Cell<usize>,
@@ -77,6 +79,7 @@ impl<S> Default for Store<S> {
                 packer: Packer::default(),
                 tombstones: Tombstones::default(),
                 synced: None,
+                unserved: None,
                 #[cfg(test)]
                 visited: std::cell::Cell::default(),
             }),
@@ -218,14 +221,22 @@ impl<S> Store<S> {
         self.lock().synced.is_none_or(|synced| synced == epoch)
     }
 
-    /// As if there had been no complete list.
-    pub(crate) fn forget_list(&self) {
-        self.lock().synced = None;
+    /// Records that the server does not serve the kind, as if there had been no complete list; whether `why` is new.
+    pub(crate) fn set_unserved(&self, why: &str) -> bool {
+        let mut state = self.lock();
+        state.synced = None;
+        state.unserved.replace(why.to_owned()).as_deref() != Some(why)
+    }
+
+    /// Why the server does not serve the kind, if it does not.
+    pub(crate) fn unserved(&self) -> Option<String> {
+        self.lock().unserved.clone()
     }
 
     /// Records that there was a complete list, begun in this epoch of the server.
     pub(crate) fn set_synced_in(&self, epoch: u64) {
-        self.lock().synced = Some(epoch);
+        let mut state = self.lock();
+        (state.synced, state.unserved) = (Some(epoch), None);
     }
 
     /// The same in the first epoch.

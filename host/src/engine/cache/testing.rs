@@ -14,7 +14,7 @@ use crate::engine::queue::Outcome;
 use crate::engine::testing::Bench;
 
 /// The keys that are ready, each as `Pod shop/web`.
-pub(super) async fn queued(state: &State) -> Vec<String> {
+pub(in crate::engine) async fn queued(state: &State) -> Vec<String> {
     let mut keys = Vec::new();
     while let Ok(Some(key)) = tokio::time::timeout(Duration::from_millis(1), state.queue.next()).await {
         state.queue.done(&key, Outcome::Done);
@@ -40,7 +40,7 @@ pub(super) fn on_node(mut pod: Value, node: &str) -> Value {
     pod
 }
 
-pub(super) fn service(namespace: &str, name: &str, address: &str) -> Value {
+pub(in crate::engine) fn service(namespace: &str, name: &str, address: &str) -> Value {
     let metadata = json!({"namespace": namespace, "name": name, "resourceVersion": "5"});
     json!({"metadata": metadata, "spec": {"clusterIPs": [address]}})
 }
@@ -63,7 +63,7 @@ pub(super) fn host_version(state: &State, kind: &str, mut object: Value) -> Valu
     object
 }
 
-pub(super) fn changed(bench: &Bench, kind: &str, object: Value) {
+pub(in crate::engine) fn changed(bench: &Bench, kind: &str, object: Value) {
     let object = bench.put_virtual(kind, object);
     bench.state.virtual_changed(&Kind::new(kind), &Changed::new(object));
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use weft_core::context::{Lookup, ServiceFact};
+use weft_core::context::Lookup;
 use weft_core::object::{HostObject, Key, Kind, VirtualObject};
 
 use crate::engine::cache::index::any;
@@ -59,24 +59,6 @@ impl Lookup for View {
         Arc::new(object.map(|object| object.label_texts()).unwrap_or_default())
     }
 
-    fn services(&self, namespace: &str) -> Arc<[ServiceFact]> {
-        let mut cache = self.state.services.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(services) = cache.get(namespace) {
-            return services.clone();
-        }
-        let mut found = Vec::new();
-        if let Some(synced) = self.kinds.synced(&Kind::new("v1/Service")) {
-            synced.r#virtual.each(namespace, &mut |service| found.extend(ServiceFact::of(service)));
-        }
-        found.sort_by(|a, b| a.name.cmp(&b.name));
-        let services: Arc<[ServiceFact]> = found.into();
-        // What is cached goes with its namespace, so for one that is gone nothing is.
-        if self.state.namespaces.contains("", namespace) {
-            cache.insert(namespace.to_owned(), services.clone());
-        }
-        services
-    }
-
     fn host_object(&self, key: &Key) -> Option<Arc<HostObject>> {
         self.note(key.clone());
         self.state.host_object(self.kinds.synced(&key.kind)?, key)
@@ -123,8 +105,6 @@ mod tests {
 
     use super::*;
     use crate::engine::cache::changed::Changed;
-    use crate::engine::cache::store::Absence;
-    use crate::engine::cache::version::ResourceVersion;
     use crate::engine::queue::Outcome;
     use crate::engine::testing::{Bench, key};
     use crate::registry::Rules;
@@ -132,10 +112,6 @@ mod tests {
     fn secret(namespace: &str, name: &str, tier: &str) -> Value {
         let metadata = json!({"namespace": namespace, "name": name, "labels": {"tier": tier}});
         json!({"metadata": metadata})
-    }
-
-    fn service(name: &str, address: &str) -> Value {
-        json!({"metadata": {"namespace": "shop", "name": name}, "spec": {"clusterIPs": [address]}})
     }
 
     fn view(bench: &Bench) -> View {
@@ -216,41 +192,6 @@ mod tests {
         assert!(requeues(&bench, &key("v1/Secret", "shop", "new"), &reader).await);
         bench.state.queue.done(&reader, Outcome::Done);
         assert!(!requeues(&bench, &key("v1/Secret", "other", "new"), &reader).await);
-    }
-
-    #[tokio::test]
-    async fn services_are_sorted_and_cached_until_one_changes() {
-        let bench = Bench::echoing();
-        let names = || -> Vec<String> {
-            view(&bench).services("shop").iter().map(|service| service.name.clone()).collect()
-        };
-        let shop = VirtualObject::from_json(json!({"metadata": {"name": "shop"}})).unwrap();
-        bench.state.namespaces.put(Arc::new(shop));
-        bench.put_virtual("v1/Service", service("web", "10.0.0.2"));
-        bench.put_virtual("v1/Service", service("db", "10.0.0.1"));
-        bench.put_virtual("v1/Service", service("headless", "None"));
-        assert_eq!(names(), ["db", "web"], "without an address there is nothing to learn of a Service");
-        let late = bench.put_virtual("v1/Service", service("late", "10.0.0.3"));
-        assert_eq!(names(), ["db", "web"], "the cache is emptied by the change, not by the store");
-        bench.state.virtual_changed(&Kind::new("v1/Service"), &Changed::new(late));
-        assert_eq!(names(), ["db", "late", "web"]);
-        assert!(view(&bench).into_reads().is_empty());
-    }
-
-    #[tokio::test]
-    async fn services_are_not_cached_for_a_namespace_that_is_gone() {
-        let bench = Bench::echoing();
-        let shop = Arc::new(VirtualObject::from_json(json!({"metadata": {"name": "shop"}})).unwrap());
-        bench.state.namespaces.put(shop);
-        bench.put_virtual("v1/Service", service("web", "10.0.0.2"));
-        let cached = || bench.state.services.lock().unwrap().len();
-        assert_eq!((view(&bench).services("shop").len(), cached()), (1, 1));
-        bench.state.namespaces.remove("", "shop", ResourceVersion::new("9"), Absence::Deleted);
-        let (namespace, name) = (String::new(), "shop".to_owned());
-        bench.state.namespace_changed(&Changed { namespace, name, object: None, last: None });
-        assert_eq!(cached(), 0, "see State::namespace_changed");
-        // A pod whose deletion is not seen yet.
-        assert_eq!((view(&bench).services("shop").len(), cached()), (1, 0), "see View::services");
     }
 
     #[tokio::test]

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tracing::debug;
+use weft_core::digest;
 use weft_core::keys::{FROM_HOST_LABEL, HOSTS_FILE};
 use weft_core::names::Identity;
 use weft_core::object::{Fields, HostObject, Kind, VirtualObject};
@@ -53,6 +54,7 @@ struct Mirrored {
     metadata: VirtualMetadata,
     count: Option<i64>,
     series: Option<Series>,
+    message: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -69,7 +71,7 @@ struct Series {
 impl Mirrored {
     fn id(&self) -> String {
         let count = self.count.or_else(|| self.series.as_ref()?.count);
-        id(&self.metadata.namespace, &self.metadata.name, count)
+        id(&self.metadata.namespace, &self.metadata.name, count, self.message.as_deref())
     }
 }
 
@@ -149,6 +151,10 @@ impl Events {
         let host_name = event.text("/involvedObject/name")?;
         let kind = Kind::new(&format!("{api_version}/{kind}"));
         let about = self.state.synced(&kind)?.host.get(names.namespace(), host_name)?;
+        // One of the same name may have been there before, for another virtual object.
+        if event.text("/involvedObject/uid").is_some_and(|uid| !uid.is_empty() && uid != about.uid()) {
+            return None;
+        }
         let identity = names.identity(&about)?;
         let suffix = event.name().strip_prefix(host_name)?;
 
@@ -194,12 +200,13 @@ fn is_of_hosts_file(event: &HostObject) -> bool {
 fn id_of(event: &VirtualObject) -> String {
     let count =
         event.pointer("/count").and_then(Value::as_i64).or_else(|| event.pointer("/series/count")?.as_i64());
-    id(event.namespace(), event.name(), count)
+    id(event.namespace(), event.name(), count, event.text("/message"))
 }
 
-/// What makes an event the same as one mirrored before: its name and its count.
-fn id(namespace: &str, name: &str, count: Option<i64>) -> String {
-    format!("{namespace}/{name}#{}", count.unwrap_or_default())
+/// What makes an event the same as one mirrored before: its name, its count, and what it says.
+fn id(namespace: &str, name: &str, count: Option<i64>, message: Option<&str>) -> String {
+    let message = digest::of_bytes(message.unwrap_or_default().as_bytes());
+    format!("{namespace}/{name}#{}#{message}", count.unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -296,13 +303,28 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_an_earlier_run_has_written_is_not_repeated_unless_its_count_has_grown() {
+    async fn an_event_about_an_older_object_of_the_same_host_name_is_not_laid_at_the_new_ones_door() {
+        let mut of_the_older = event("web-x-shop-x-vc.1", 1);
+        of_the_older["involvedObject"]["uid"] = "uid-before".into();
+        let mut of_anyone = event("web-x-shop-x-vc.2", 1);
+        of_anyone["involvedObject"].as_object_mut().unwrap().remove("uid");
+        let bench = mirrored(&[of_the_older, of_anyone], echo).await;
+        let names: Vec<Value> =
+            written(&bench).iter().map(|event| event["metadata"]["name"].clone()).collect();
+        assert_eq!(names, ["web.2"]);
+    }
+
+    #[tokio::test]
+    async fn what_an_earlier_run_has_written_is_not_repeated_unless_its_count_or_message_has_changed() {
         let known = |asked: &Asked| {
             if asked.method != Method::GET {
                 return echo(asked);
             }
             assert!(asked.has("labelSelector=weft.dev%2Ffrom-host"), "{}", asked.query);
-            let item = |name: &str| json!({"metadata": {"namespace": "shop", "name": name}, "count": 2});
+            let item = |name: &str| {
+                let metadata = json!({"namespace": "shop", "name": name});
+                json!({"metadata": metadata, "count": 2, "message": "Back-off of shop/web"})
+            };
             // Two pages.
             let (next, name) = if asked.has("continue=") { ("more", "web.1") } else { ("", "web.2") };
             Answer::ok(json!({"metadata": {"continue": next}, "items": [item(name)]}))
@@ -313,12 +335,15 @@ mod tests {
             event("web-x-shop-x-vc.2", 3),
             event("web-x-shop-x-vc.3", 2),
         ];
+        let mut says_more = event("web-x-shop-x-vc.1", 2);
+        says_more["message"] = "another".into();
+        let events = [events.to_vec(), vec![says_more]].concat();
         let bench = mirrored(&events, known).await;
         let names: Vec<String> = written(&bench)
             .iter()
             .map(|event| format!("{} {}", event["metadata"]["name"], event["count"]))
             .collect();
-        assert_eq!(names, [r#""web.2" 3"#, r#""web.3" 2"#]);
+        assert_eq!(names, [r#""web.2" 3"#, r#""web.3" 2"#, r#""web.1" 2"#]);
     }
 
     #[tokio::test]
@@ -330,10 +355,15 @@ mod tests {
             Method::POST => Answer::failure(403, "Forbidden"),
             _ => echo(asked),
         };
-        let bench = mirrored(&[event("web-x-shop-x-vc.0", 1), event("web-x-shop-x-vc.1", 5)], exists).await;
+        let mut series = event("web-x-shop-x-vc.1", 5);
+        series["series"] = json!({"count": 9, "lastObservedTime": "2026-01-01T00:00:00.000000Z"});
+        let bench = mirrored(&[event("web-x-shop-x-vc.0", 1), series], exists).await;
         let lines: Vec<String> = bench.virtual_requests.lines().into_iter().skip(1).collect();
         let post = format!("POST {EVENTS}");
         assert_eq!(lines, [post.clone(), post, format!("PATCH {EVENTS}/web.1")]);
-        assert_eq!(bench.virtual_requests.bodies(&Method::PATCH)[0]["count"], 5);
+        let patch = &bench.virtual_requests.bodies(&Method::PATCH)[0];
+        assert_eq!(patch["count"], 5);
+        assert_eq!(patch["series"]["count"], 9);
+        assert_eq!(patch["message"], "Back-off of shop/web");
     }
 }

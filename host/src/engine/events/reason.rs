@@ -35,6 +35,9 @@ pub(crate) enum Reason {
     /// `Warning  ObjectUnreadable`: this version of the object cannot be read, because it is nested more than 127 levels deep or is no
     /// valid object, so it is not synced; its host object stays as it is. Make the object flatter.
     Unreadable,
+    /// `Warning  KindNotSynced`: the host does not serve the kind as it is mapped, so nothing of it is synced. The message says
+    /// whether its definition, its version, its plural or a permission is missing: ask the operator.
+    KindNotSynced,
     /// `Normal  DefinitionRespected`: this `CustomResourceDefinition` was not installed by weft, so it is not changed
     /// and may differ from the host's. Delete it to get the host's instead.
     DefinitionRespected,
@@ -60,6 +63,7 @@ impl Reason {
         Self::VirtualContested,
         Self::Panicked,
         Self::Unreadable,
+        Self::KindNotSynced,
         Self::DefinitionRespected,
         Self::DefinitionKept,
         Self::NodeRestored,
@@ -77,6 +81,7 @@ impl Reason {
             Self::VirtualContested => "StatusContested",
             Self::Panicked => "MapperPanicked",
             Self::Unreadable => "ObjectUnreadable",
+            Self::KindNotSynced => "KindNotSynced",
             Self::DefinitionRespected => "DefinitionRespected",
             Self::DefinitionKept => "DefinitionNotUpdated",
             Self::NodeRestored => "NodeSpecRestored",

@@ -7,9 +7,9 @@ use rand::Rng;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use crate::api;
 use crate::engine::informer::error::Error;
 use crate::engine::informer::state::{Absent, Backoff, State};
+use crate::engine::informer::unserved;
 use crate::engine::informer::watch::Watch;
 
 /// Between two lists of a kind that a server lacks or hides.
@@ -60,30 +60,15 @@ impl<S: 'static> Watch<S> {
     }
 
     async fn wait_for_kind(&self, absent: Absent) -> State {
-        if !absent.is_known {
-            self.report_absent(&absent.error);
+        let why = unserved::why(&self.api, self.server, &self.resource, &absent.error).await;
+        // What the store has is of a list that says nothing any more, and writes must not wait for another one.
+        if self.store.set_unserved(&why) {
+            let (kind, server) = (self.resource.kind(), self.server);
+            warn!(%kind, server, "nothing of this kind is synced: {why}");
+            (self.unserved)();
         }
-        // What it has is of a list that says nothing any more, and writes must not wait for another one.
-        self.store.forget_list();
         tokio::time::sleep(jittered(ABSENT)).await;
         absent.step()
-    }
-
-    fn report_absent(&self, error: &api::Error) {
-        let (kind, server) = (self.resource.kind(), self.server);
-        if error.is_not_found() {
-            let plural = &self.resource.plural;
-            warn!(
-                %kind, %plural, server,
-                "the server does not have this kind under this plural: nothing of it is synced until its CustomResourceDefinition is installed there"
-            );
-        } else {
-            let error = error as &dyn StdError;
-            warn!(
-                %kind, server, error,
-                "nothing of this kind is synced until the syncer has permission to list and watch it there"
-            );
-        }
     }
 
     /// Reports that a kind is there which the server did not have.
@@ -138,8 +123,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_kind_that_the_server_lacks_is_reported_once_and_synced_when_it_is_there() {
         for (code, reason, words) in [
-            (404, "NotFound", "until its CustomResourceDefinition is installed"),
-            (403, "Forbidden", "until the syncer has permission"),
+            (404, "NotFound", "does not have configmaps"),
+            (403, "Forbidden", "the syncer has no permission to list and watch configmaps"),
         ] {
             let (log, _guard) = Log::begin();
             let mut script = Script::default().may_lack();
@@ -151,7 +136,7 @@ mod tests {
             running.until_watches(1).await;
             let took = started.elapsed();
             assert!(took > ABSENT * 3 * 3 / 4 && took < ABSENT * 3 * 5 / 4 + SPREAD, "{took:?}: see ABSENT");
-            assert_eq!(log.count(words), 1, "{code}: see Absent::is_known");
+            assert_eq!(log.count(words), 1, "{code}: see Store::set_unserved");
             assert_eq!(log.count("the server has the kind now"), 1, "{code}: see Listed::was_absent");
             assert_eq!(running.record(), ["+a@5", "listed"]);
             assert_eq!(running.confirmations(), 1, "a kind that comes later needs the identity confirmed");
@@ -166,7 +151,7 @@ mod tests {
         let running = Running::start(script.list_answer(gone()).list("9", &[("a", "5")]));
         running.until_watches(2).await;
         assert_eq!(running.record(), ["+a@5", "listed", "listed"], "what is not served is not deleted");
-        assert_eq!(log.count("until its CustomResourceDefinition is installed"), 1);
+        assert_eq!(log.count("does not have configmaps"), 1);
     }
 
     #[tokio::test(start_paused = true)]
@@ -179,7 +164,11 @@ mod tests {
         let running = Running::start(script.list("7", &[]));
         running.until_watches(1).await;
         assert_eq!(log.count("failed to list; trying again"), 1, "the second failure in a row is reported");
-        assert_eq!(log.count("CustomResourceDefinition"), 0, "only where `may_lack`: see Error::where_kind");
+        assert_eq!(
+            log.count("nothing of this kind is synced"),
+            0,
+            "only where `may_lack`: see Error::where_kind"
+        );
     }
 
     #[tokio::test(start_paused = true)]

@@ -120,8 +120,6 @@ pub(super) struct Backoff {
 #[derive(Debug)]
 pub(super) struct Absent {
     pub(super) error: api::Error,
-    /// Whether it was so before, and reported.
-    pub(super) is_known: bool,
     tries: Tries,
 }
 
@@ -147,7 +145,7 @@ impl Listing {
             }
             Err(Error::Absent(error)) => {
                 let tries = Tries { is_absent: true, ..self.tries };
-                State::Absent(Absent { error, is_known: self.tries.is_absent, tries })
+                State::Absent(Absent { error, tries })
             }
             Err(error) => self.tries.failed(error),
         }
@@ -235,7 +233,7 @@ impl Watching {
             // The list after the pause finds the same and reports it, or finds that only the watch is refused.
             Err(Error::Absent(error)) => {
                 let tries = Tries { is_absent: true, ..Tries::default() };
-                return State::Absent(Absent { error, is_known: false, tries });
+                return State::Absent(Absent { error, tries });
             }
             Err(error) if lasted => return self.back_off(error, |watching| watching.next(now)),
             Err(error) => return self.back_off(error, State::Watching),
@@ -351,15 +349,13 @@ mod tests {
     }
 
     #[test]
-    fn an_absence_is_known_until_the_kind_is_there() {
+    fn an_absence_is_remembered_until_the_kind_is_there() {
         let absence = |listing: Listing| match listing.step(Err(absent())) {
             State::Absent(absent) => absent,
             other => panic!("{other:?} is no Absent"),
         };
         let first = absence(Listing::default());
-        assert!(!first.is_known);
         let second = absence(listing(first.step()));
-        assert!(second.is_known);
         let (state, _) = failed(listing(second.step()).step(Err(failure())));
         assert!(listed(listing(state)).was_absent(), "a failure in between does not make it present");
     }
@@ -386,7 +382,7 @@ mod tests {
         let now = Instant::now();
         let place = watching(listed(Listing::default()).step(Ok(()), now));
         let state = place.step(Err(absent()), now);
-        assert!(matches!(state, State::Absent(Absent { is_known: false, .. })), "{state:?}");
+        assert!(matches!(state, State::Absent(_)), "{state:?}");
     }
 
     #[test]

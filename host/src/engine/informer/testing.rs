@@ -144,6 +144,9 @@ impl Script {
         if is_identity(asked) {
             return identity_answer(self.other_identity.unwrap_or(IDENTITY), self.storage_version);
         }
+        if !asked.path.ends_with("/configmaps") {
+            return Answer::failure(500, "NoDiscovery");
+        }
         if !is_watch(asked) {
             return self.lists.pop_front().unwrap_or_else(|| Answer::failure(500, "EndOfScript"));
         }
@@ -208,6 +211,7 @@ impl Running {
             unreadable: Arc::new(move |object: Object<Virtual>| {
                 unread.lock().unwrap().push(format!("?{}@{}", object.name(), version_of(&object).as_str()));
             }),
+            unserved: Arc::new(|| {}),
             listed: Arc::new(move || {
                 assert!(seen.is_synced(), "`listed` is called once the store is complete");
                 lists.lock().unwrap().push("listed".to_owned());

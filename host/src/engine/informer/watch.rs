@@ -39,6 +39,8 @@ pub(crate) struct Watch<S> {
     pub(crate) changed: Arc<dyn Fn(Changed<S>) + Send + Sync>,
     /// Called with the metadata of an object that cannot be decoded, once for each version of it.
     pub(crate) unreadable: Arc<dyn Fn(Object<S>) + Send + Sync>,
+    /// Called when the server does not serve the kind, for a reason that is new: see [`Store::unserved`].
+    pub(crate) unserved: Arc<dyn Fn() + Send + Sync>,
     /// Called after each complete list.
     pub(crate) listed: Arc<dyn Fn() + Send + Sync>,
 }

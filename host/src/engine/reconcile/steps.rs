@@ -59,7 +59,7 @@ impl Steps {
         let mut written = Ok(());
         for step in plan.steps {
             debug!(%key, step = step.name(), "writing");
-            match self.write(Target { key, synced }, plan.desired.as_ref(), step).await {
+            match self.write(Target { key, synced }, observed, plan.desired.as_ref(), step).await {
                 Ok(made) => host = made.or(host),
                 Err(error) => {
                     written = Err(error);
@@ -80,11 +80,17 @@ impl Steps {
     async fn write(
         &self,
         target: Target<'_>,
+        observed: &Observed,
         desired: Option<&HostObject>,
         step: Step,
     ) -> Result<Option<Arc<HostObject>>, Error> {
         match step {
-            Step::CreateHost(object) => return self.create_host(target, &object).await.map(Some),
+            Step::CreateHost(object) => {
+                if let Some(source) = &observed.source {
+                    self.companions.before_create(&target.key.kind, source).await?;
+                }
+                return self.create_host(target, &object).await.map(Some);
+            }
             Step::PatchHost { name, uid, change } => {
                 return self.patch_host(target, desired, &name, &uid, &change).await.map(Some);
             }

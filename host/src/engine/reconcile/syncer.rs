@@ -12,6 +12,7 @@ use weft_core::object::{Key, VirtualObject};
 use crate::engine::apply::Side;
 use crate::engine::cache::kinds::{Kinds, SyncedKind};
 use crate::engine::cache::state::State;
+use crate::engine::events::reason::Reason;
 use crate::engine::queue::Outcome;
 use crate::engine::reconcile::decide::{self, Decision};
 use crate::engine::reconcile::error::Error;
@@ -52,11 +53,13 @@ impl Syncer {
     async fn reconcile_pair(&self, key: &Key) -> Outcome {
         let kinds = self.state.kinds();
         let Some(synced) = kinds.synced(&key.kind) else {
-            // No longer synced; an answer that came late may have left reads behind.
+            // Of no pair, or no longer synced; an answer that came late may have left reads behind.
             self.state.set_reads(key, BTreeSet::new());
-            return Outcome::Done;
+            let reconciled = self.steps.companions.reconcile(key).await;
+            return reconciled.unwrap_or_else(|failed| self.failed(key, None, &failed.into()));
         };
         if !synced.is_ready_for(key, &self.state.names) {
+            self.publish_unserved(key, synced);
             return Outcome::Done;
         }
         let observed = match self.observer.observe(key, synced).await {
@@ -93,6 +96,14 @@ impl Syncer {
             self.publish_fight(side, key, synced, source).await;
         }
         Ok(outcome.and(published).and(paced.outcome))
+    }
+
+    /// Publishes why nothing of a kind is synced, where the host does not serve it.
+    fn publish_unserved(&self, key: &Key, synced: &SyncedKind) {
+        let Some(why) = synced.host.unserved() else { return };
+        if let Some(source) = synced.r#virtual.peek(&key.name.namespace, &key.name.name) {
+            self.publisher.publish_reason(key, &source, Reason::KindNotSynced, &why);
+        }
     }
 
     async fn publish_fight(&self, side: Side, key: &Key, synced: &SyncedKind, source: &Arc<VirtualObject>) {

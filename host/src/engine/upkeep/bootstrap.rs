@@ -76,7 +76,10 @@ impl Bootstrap {
         }
         self.check_service(&service).await?;
         self.check_identity(&service).await?;
-        self.state.update_facts(|facts| facts.kubernetes.clone_from(&addresses));
+        if self.state.facts().kubernetes != addresses {
+            self.state.update_facts(|facts| facts.kubernetes.clone_from(&addresses));
+            self.state.requeue_environments();
+        }
         self.remember_service(&service);
         self.ensure_owner().await?;
         self.move_kubernetes(&addresses).await?;

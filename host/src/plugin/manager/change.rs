@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use tracing::{info, warn};
 
-use super::{Manager, Refused, Running};
+use super::kept::Version;
+use super::{Manager, Previous, Refused, Running};
 use crate::plugin::candidates::Candidate;
 use crate::plugin::generation::Generation;
 use crate::plugin::reload::Tried;
@@ -34,9 +35,15 @@ impl Manager {
         let Candidate { name, found, entry } = candidate;
         let Tried { generation, changes } = tried;
         self.refused.remove(&name);
-        let previous = self.running.remove(&name).map(|running| running.generation);
-        if let Some(previous) = &previous {
-            self.set_loaded(previous, false);
+        let previous = self.running.remove(&name);
+        let previous = previous.map(|Running { generation, entry, .. }| Previous { generation, entry });
+        let version = Version { digest: generation.loaded.digest.clone(), entry: entry.clone() };
+        match &previous {
+            Some(previous) => {
+                self.set_loaded(&previous.generation, false);
+                self.kept.prepare(&name, &version.digest, &found.path);
+            }
+            None => self.kept.keep(&name, version, Some(&found.path)),
         }
         self.set_loaded(generation, true);
         self.metrics.reloaded(&name, "loaded");
@@ -48,7 +55,7 @@ impl Manager {
             entry,
             generation: generation.clone(),
             previous,
-            is_paused: false,
+            paused: None,
             is_file_gone: false,
         };
         self.running.insert(name, running);
@@ -70,6 +77,7 @@ impl Manager {
     /// Calls the plugin no more, and has the host objects of what it added deleted where the operator says so.
     pub(super) fn remove(&mut self, name: &str) {
         let Some(running) = self.running.remove(name) else { return };
+        self.kept.forget(name);
         let generation = running.generation;
         if generation.cleans_up() {
             let mappings = generation.loaded.descriptor.mappings.iter();

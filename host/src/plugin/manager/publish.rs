@@ -56,14 +56,17 @@ impl Manager {
     pub(super) fn show(&self) {
         let running = self.running.iter().map(|(name, running)| {
             let refused = self.refused.get(name).map(|refused| refused.why.clone());
-            Shown::running(&running.generation, refused)
+            Shown::running(&running.generation, refused, running.paused.clone())
         });
         let refused = self.refused.iter().filter(|(name, _)| !self.running.contains_key(*name));
         let refused = refused.map(|(name, refused)| {
             let is_held = refused.entry.on_failure == FailurePolicy::Hold;
             Shown::refused(name, &refused.why, is_held && self.is_missing(name, refused))
         });
-        self.status.show(running.chain(refused).collect());
+        let declared: Vec<Kind> =
+            self.wanted.declared.iter().map(|mapping| mapping.declaration().resource.kind()).collect();
+        let declared = (!declared.is_empty()).then(|| Shown::declared(declared.into_iter()));
+        self.status.show(running.chain(refused).chain(declared).collect());
     }
 
     /// Emits an event; it is dropped where nobody receives it, or not fast enough.

@@ -9,7 +9,7 @@ use super::{Manager, Refused, Running};
 use crate::config::Grants;
 use crate::config::grants::Entry;
 use crate::plugin::candidates::{self, Candidate, Listed};
-use crate::plugin::reload::{self, Attempt};
+use crate::plugin::reload::{self, Attempt, Denied, Tried};
 
 impl Manager {
     /// Loads, replaces and removes plugins as the folder and the configuration say; returns whether the rules
@@ -21,6 +21,9 @@ impl Manager {
         let listed = candidates::list(plugins, files);
         let mut is_changed = self.drop_unwanted(&listed);
         for (name, listed) in listed {
+            if let Listed::Load(candidate) | Listed::Unreadable(candidate, _) = &listed {
+                is_changed |= self.recall(candidate).await;
+            }
             is_changed |= match listed {
                 Listed::Load(candidate) if self.is_settled(&candidate) => false,
                 Listed::Load(candidate) => self.try_candidate(candidate).await,
@@ -47,22 +50,7 @@ impl Manager {
     async fn try_candidate(&mut self, candidate: Candidate) -> bool {
         // A compiler takes its time: whoever waits sees for what.
         info!(plugin = candidate.name, "loading the plugin");
-        let attempt = Attempt {
-            candidate: candidate.clone(),
-            grants: self.wanted.plugins.grants,
-            running: self.running.get(&candidate.name).map(|running| running.generation.clone()),
-            denied: self.denied.clone(),
-            sandbox: self.sandbox.clone(),
-            metrics: self.metrics.clone(),
-            names: self.names.clone(),
-        };
-        let tried = reload::attempt(attempt).await.map_err(|error| causes(&error));
-        let tried = tried.and_then(|tried| {
-            let mut sources = self.sources();
-            sources.loaded.insert(candidate.name.clone(), tried.generation.clone());
-            self.registry.check(&sources).map(|()| tried).map_err(|conflict| conflict.to_string())
-        });
-        match tried {
+        match self.attempt(&candidate, self.denied.clone()).await {
             Ok(tried) if self.is_running(&candidate.name, &tried.generation) => {
                 self.keep(candidate);
                 false
@@ -72,6 +60,43 @@ impl Manager {
                 true
             }
             Err(why) => self.refuse_once(candidate, why),
+        }
+    }
+
+    async fn attempt(&self, candidate: &Candidate, denied: Vec<Denied>) -> Result<Tried, String> {
+        let attempt = Attempt {
+            candidate: candidate.clone(),
+            grants: self.wanted.plugins.grants,
+            running: self.running.get(&candidate.name).map(|running| running.generation.clone()),
+            denied,
+            sandbox: self.sandbox.clone(),
+            metrics: self.metrics.clone(),
+            names: self.names.clone(),
+        };
+        let tried = reload::attempt(attempt).await.map_err(|error| causes(&error))?;
+        let mut sources = self.sources();
+        sources.loaded.insert(candidate.name.clone(), tried.generation.clone());
+        self.registry.check(&sources).map(|()| tried).map_err(|conflict| conflict.to_string())
+    }
+
+    /// Loads the version of a plugin that worked last, in an earlier run, where none is loaded: the file of the candidate may
+    /// be of one that was rolled back, or be damaged. Returns whether it did.
+    async fn recall(&mut self, candidate: &Candidate) -> bool {
+        let name = &candidate.name;
+        if self.running.contains_key(name) || self.refused.contains_key(name) {
+            return false;
+        }
+        self.denied.extend(self.kept.denied(name));
+        let Some(good) = self.kept.good(name, &candidate.entry) else { return false };
+        match self.attempt(&good, Vec::new()).await {
+            Ok(tried) => {
+                self.replace(good, &tried);
+                true
+            }
+            Err(why) => {
+                warn!(plugin = name, "the version that worked last cannot be loaded again: {why}");
+                false
+            }
         }
     }
 

@@ -13,7 +13,7 @@ use super::{Manager, Parts, Wanted};
 use crate::plugin::generation::Generation;
 use crate::plugin::metrics::Metrics;
 use crate::plugin::status::{Shown, Status};
-use crate::plugin::testing::{names, pod_to_host, sandbox};
+use crate::plugin::testing::{MODULE, names, pod_to_host, sandbox};
 use crate::registry::plugin_event::PluginEvent;
 use crate::registry::{Registry, Rules};
 
@@ -25,12 +25,26 @@ pub(super) struct Bench {
     status: Arc<Status>,
     counted: prometheus_client::registry::Registry,
     folder: tempfile::TempDir,
+    versions: tempfile::TempDir,
 }
 
 impl Bench {
     /// A manager of a configuration with these `plugins.grants` and this `plugins.load`.
     pub(super) fn new(grants: &str, load: &Value) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::in_folders(tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), grants, load)
+    }
+
+    /// The manager of the next start: it finds the folders as this one leaves them.
+    pub(super) fn restarted(self, grants: &str, load: &Value) -> Self {
+        Self::in_folders(self.folder, self.versions, grants, load)
+    }
+
+    fn in_folders(
+        folder: tempfile::TempDir,
+        versions: tempfile::TempDir,
+        grants: &str,
+        load: &Value,
+    ) -> Self {
         let wanted = wanted(folder.path(), grants, load);
         let (sender, events) = mpsc::channel(16);
         let (status, mut counted) =
@@ -38,13 +52,14 @@ impl Bench {
         let (manager, rules) = Manager::new(Parts {
             wanted: Arc::new(wanted),
             sandbox: sandbox(),
+            versions: Some(versions.path().to_owned()),
             names: names(),
             metrics: Arc::new(Metrics::registered(&mut counted)),
             registry: Registry::new(kinds::builtin()),
             events: sender,
             status: status.clone(),
         });
-        Self { manager: Some(manager), rules, events, status, counted, folder }
+        Self { manager: Some(manager), rules, events, status, counted, folder, versions }
     }
 
     pub(super) fn manager(&mut self) -> &mut Manager {
@@ -71,6 +86,16 @@ impl Bench {
         let part = self.folder.path().join(".part");
         std::fs::write(&part, bytes).unwrap();
         std::fs::rename(part, self.folder.path().join(name)).unwrap();
+    }
+
+    /// Changes the files of the versions that are remembered.
+    pub(super) fn damage_versions(&self) {
+        let folder = self.versions.path().join("versions/team-label");
+        for file in std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()) {
+            if file.extension().is_some_and(|extension| extension == "wasm") {
+                std::fs::write(file, MODULE).unwrap();
+            }
+        }
     }
 
     pub(super) fn delete(&self, name: &str) {
@@ -104,6 +129,11 @@ impl Bench {
         let shown = self.status.shown();
         assert!(shown.len() <= 1, "{shown:?}");
         shown.into_iter().next()
+    }
+
+    /// What objects wait for.
+    pub(super) fn awaited(&self) -> Option<String> {
+        self.status.awaited()
     }
 
     /// The same: its version, and why its file is not the one that is called.

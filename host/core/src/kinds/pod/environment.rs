@@ -1,11 +1,10 @@
 //! Gives containers the environment that a kubelet of the virtual cluster would give them.
 //!
-//! The host's service variables are switched off and the virtual cluster's are written out in front of the
-//! tenant's own, so that `$(WEB_SERVICE_HOST)` works. A variable of the same name in `env` wins, as it
-//! does with a kubelet; one that comes from `envFrom` does not, because its names are known only when the
-//! container starts.
+//! The host's service variables are switched off. Those of the virtual cluster are in a ConfigMap of the virtual namespace
+//! ([`config_map_name`]), which stands in front of all that the container gets: what the tenant defines, in `env` or by
+//! `envFrom`, wins; `$(WEB_SERVICE_HOST)` works; and a container that starts again learns of the Services of then.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use serde_json::{Value, json};
@@ -13,6 +12,7 @@ use serde_json::{Value, json};
 use super::downward;
 use super::parts::{self, CONTAINER_LISTS};
 use crate::context::{Ctx, PortFact, ServiceFact};
+use crate::names::{HostName, Names};
 use crate::object::{Fields, HostObject, Key, Kind, VirtualName, VirtualObject};
 use crate::verdict::{Hold, Verdict};
 
@@ -23,12 +23,14 @@ const KUBERNETES_PORT: u16 = 443;
 
 /// Writes the environment of every container.
 pub(super) fn apply(ctx: &Ctx<'_>, source: &VirtualObject, draft: &mut HostObject) -> Verdict<()> {
-    let kubernetes = kubernetes_address(ctx)?;
-    let variables: BTreeMap<String, String> =
-        services(ctx, source, kubernetes).iter().flat_map(variables).collect();
+    kubernetes_address(ctx)?;
+    let config_map = config_map_name(ctx.names, scope(source));
     for list in CONTAINER_LISTS {
         for container in parts::objects_mut(draft, &format!("/spec/{list}")) {
-            fill(ctx, source, &variables, container);
+            learn_services(&config_map, container);
+            for variable in container.get_mut("env").and_then(Value::as_array_mut).into_iter().flatten() {
+                answer(ctx, source, variable);
+            }
         }
     }
     draft.spec_mut().insert("enableServiceLinks".into(), false.into());
@@ -52,22 +54,30 @@ pub(super) fn wait_for_service(namespace: &str, name: &str, why: &str) -> Hold {
     Hold::wait(key, why)
 }
 
-/// The Services whose variables the pod gets: those of its namespace, and always the API server's.
-fn services(ctx: &Ctx<'_>, source: &VirtualObject, kubernetes: IpAddr) -> Vec<ServiceFact> {
-    let wants_links = source.pointer("/spec/enableServiceLinks") != Some(&Value::Bool(false));
-    let mut services: Vec<ServiceFact> =
-        if wants_links { ctx.lookup.services(source.namespace()).to_vec() } else { Vec::new() };
-    if source.namespace() == KUBERNETES_NAMESPACE {
-        // The facts say how pods reach it; the Service's own address may be about to move.
-        services.retain(|service| service.name != KUBERNETES);
-    }
-    if !services.iter().any(|service| service.name == KUBERNETES) {
-        let https = PortFact { name: Some("https".into()), port: KUBERNETES_PORT, protocol: "TCP".into() };
-        services.push(ServiceFact { name: KUBERNETES.into(), cluster_ip: kubernetes, ports: vec![https] });
-    }
-    // A digit cannot begin a variable's name; one such Service must not make the pod invalid.
-    services.retain(|service| service.name.starts_with(|c: char| c.is_ascii_alphabetic()));
-    services
+/// The virtual namespace whose Services `pod` learns of; empty where it wants to learn of the API server alone.
+pub fn scope(pod: &VirtualObject) -> &str {
+    let wants_links = pod.pointer("/spec/enableServiceLinks") != Some(&Value::Bool(false));
+    if wants_links { pod.namespace() } else { "" }
+}
+
+/// The host ConfigMap with the variables of a [`scope`].
+pub fn config_map_name(names: &Names, scope: &str) -> HostName {
+    names.derived("environment", &VirtualName::new(scope, "services"))
+}
+
+/// The variables of a [`scope`] that has these Services, where pods reach the API server at `kubernetes`.
+pub fn service_variables(
+    services: &[ServiceFact],
+    scope: &str,
+    kubernetes: IpAddr,
+) -> BTreeMap<String, String> {
+    // The Service of the API server itself may be about to move.
+    let is_learned = |service: &&ServiceFact| scope != KUBERNETES_NAMESPACE || service.name != KUBERNETES;
+    let services: Vec<&ServiceFact> = services.iter().filter(is_learned).collect();
+    let https = PortFact { name: Some("https".into()), port: KUBERNETES_PORT, protocol: "TCP".into() };
+    let api = ServiceFact { name: KUBERNETES.into(), cluster_ip: kubernetes, ports: vec![https] };
+    let is_missing = services.iter().all(|service| service.name != KUBERNETES);
+    services.into_iter().chain(is_missing.then_some(&api)).flat_map(variables).collect()
 }
 
 /// The variables that containers learn of a Service by.
@@ -105,19 +115,14 @@ fn url(ip: IpAddr, port: &PortFact) -> String {
     }
 }
 
-fn fill(ctx: &Ctx<'_>, source: &VirtualObject, variables: &BTreeMap<String, String>, container: &mut Fields) {
-    let mut own = match container.remove("env") {
-        Some(Value::Array(own)) => own,
-        _ => Vec::new(),
-    };
-    for variable in &mut own {
-        answer(ctx, source, variable);
+/// Puts the ConfigMap in front of what the container gets its environment from. It is not optional: a container does not
+/// start without it.
+fn learn_services(config_map: &HostName, container: &mut Fields) {
+    let mut sources = vec![json!({"configMapRef": {"name": config_map.as_str()}})];
+    if let Some(Value::Array(own)) = container.remove("envFrom") {
+        sources.extend(own);
     }
-    let defined: BTreeSet<&str> = own.iter().map(|variable| parts::text(variable, "name")).collect();
-    let missing = variables.iter().filter(|(name, _)| !defined.contains(name.as_str()));
-    let mut env: Vec<Value> = missing.map(|(name, value)| json!({"name": name, "value": value})).collect();
-    env.extend(own);
-    container.insert("env".into(), Value::Array(env));
+    container.insert("envFrom".into(), Value::Array(sources));
 }
 
 /// Replaces a field of the pod that is not the same on both sides.
@@ -139,7 +144,6 @@ fn answer(ctx: &Ctx<'_>, source: &VirtualObject, variable: &mut Value) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixture::World;
     use super::*;
 
     fn service(ip: &str) -> ServiceFact {
@@ -181,14 +185,59 @@ mod tests {
     }
 
     #[test]
-    fn what_the_tenant_defines_wins_and_comes_last() {
-        let pod =
-            VirtualObject::from_json(json!({"metadata": {"name": "web", "namespace": "shop"}})).unwrap();
-        let variables =
-            BTreeMap::from([("A".to_owned(), "ours".to_owned()), ("B".to_owned(), "ours".to_owned())]);
+    fn what_the_tenant_takes_from_elsewhere_comes_after_the_services() {
         let mut container = Fields::new();
-        container.insert("env".into(), json!([{"name": "A", "value": "$(B)"}]));
-        fill(&World::new().ctx(), &pod, &variables, &mut container);
-        assert_eq!(container["env"], json!([{"name": "B", "value": "ours"}, {"name": "A", "value": "$(B)"}]));
+        let of_services = json!({"configMapRef": {"name": "services"}});
+        learn_services(&host_name("services"), &mut container);
+        assert_eq!(container["envFrom"], json!([of_services]));
+        let own = json!({"prefix": "DB_", "secretRef": {"name": "db"}});
+        container.insert("envFrom".into(), json!([own]));
+        learn_services(&host_name("services"), &mut container);
+        assert_eq!(container["envFrom"], json!([of_services, own]), "the last one wins");
+    }
+
+    fn host_name(name: &str) -> HostName {
+        HostName::of(&super::super::fixture::host_object(json!({"metadata": {"name": name}})))
+    }
+
+    #[test]
+    fn a_pod_learns_of_its_namespaces_services_and_always_of_the_api_server() {
+        let named = |name: &str, ip: &str| ServiceFact { name: name.into(), ..service(ip) };
+        let hosts = |services: &[ServiceFact], scope: &str| -> BTreeMap<String, String> {
+            let all = service_variables(services, scope, IpAddr::from([10, 96, 0, 1]));
+            all.into_iter().filter(|(name, _)| name.ends_with("_SERVICE_HOST")).collect()
+        };
+        let expected = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+            pairs.iter().map(|(name, ip)| (format!("{name}_SERVICE_HOST"), (*ip).to_owned())).collect()
+        };
+        let web = named("web", "10.0.0.7");
+        assert_eq!(hosts(&[], ""), expected(&[("KUBERNETES", "10.96.0.1")]));
+        assert_eq!(
+            hosts(std::slice::from_ref(&web), "shop"),
+            expected(&[("KUBERNETES", "10.96.0.1"), ("WEB", "10.0.0.7")])
+        );
+        let own = named("kubernetes", "10.0.0.8");
+        assert_eq!(hosts(std::slice::from_ref(&own), "shop"), expected(&[("KUBERNETES", "10.0.0.8")]));
+        let moving = [own, web];
+        assert_eq!(
+            hosts(&moving, "default"),
+            expected(&[("KUBERNETES", "10.96.0.1"), ("WEB", "10.0.0.7")]),
+            "the API server is where the host has it, not where its Service says yet"
+        );
+    }
+
+    #[test]
+    fn a_pod_without_service_links_learns_of_the_api_server_alone() {
+        let pod = |links: Value| {
+            let metadata = json!({"name": "web", "namespace": "shop"});
+            VirtualObject::from_json(json!({"metadata": metadata, "spec": {"enableServiceLinks": links}}))
+                .unwrap()
+        };
+        assert_eq!(scope(&pod(json!(null))), "shop");
+        assert_eq!(scope(&pod(json!(true))), "shop");
+        assert_eq!(scope(&pod(json!(false))), "");
+        let names = Names::new("vc", "team-a").unwrap();
+        assert_ne!(config_map_name(&names, "shop"), config_map_name(&names, ""));
+        assert_ne!(config_map_name(&names, "shop"), config_map_name(&names, "bank"));
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::context::{Ctx, Facts, Lookup, Moment, Notes, ServiceFact, Version};
+use crate::context::{Ctx, Facts, Lookup, Moment, Notes, Version};
 use crate::names::Names;
 use crate::object::{HostObject, Key, Kind, VirtualObject};
 
@@ -61,10 +61,6 @@ impl Lookup for World {
 
     fn namespace_labels(&self, _namespace: &str) -> Arc<BTreeMap<String, String>> {
         Arc::default()
-    }
-
-    fn services(&self, _namespace: &str) -> Arc<[ServiceFact]> {
-        Arc::new([])
     }
 
     fn host_object(&self, _key: &Key) -> Option<Arc<HostObject>> {

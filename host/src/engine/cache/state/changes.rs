@@ -143,9 +143,10 @@ impl State {
         self.reads.sources(key).into_iter().for_each(|reader| self.queue.add(reader));
     }
 
-    /// Requeues every virtual object of every kind.
+    /// Requeues every virtual object of every kind, and what belongs to no pair.
     pub(crate) fn requeue_all(&self) {
         self.kinds().each_synced().for_each(|(kind, _)| self.requeue_kind(kind));
+        self.requeue_environments();
     }
 
     /// Requeues every virtual object of a kind.

@@ -1,15 +1,16 @@
-//! What a change of something queues that is no pair: a Namespace, a mirrored volume, the Secret with a pod's tokens,
-//! what all host objects depend on.
+//! What a change of something queues that is no pair: a Namespace, a mirrored volume, the Secret with a pod's tokens, the
+//! ConfigMap with variables, what all host objects depend on.
 
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
 use serde_json::Value;
-use weft_core::keys::{FAKE_NODE_LABEL, NAMESPACE_LABEL};
+use weft_core::keys::{FAKE_NODE_LABEL, NAMESPACE_LABEL, PURPOSE_LABEL};
 use weft_core::object::{Host, HostObject, Key, Kind, Virtual, VirtualName, VirtualObject};
 
 use crate::engine::cache::changed::Changed;
 use crate::engine::cache::state::State;
+use crate::engine::cache::state::environments::PURPOSE;
 
 /// The key of a virtual node.
 pub(crate) fn node_key(name: &str) -> Key {
@@ -30,6 +31,7 @@ impl State {
         let labels = changed.object.as_ref().map(|namespace| namespace.label_texts()).unwrap_or_default();
         if changed.object.is_none() {
             self.services.lock().unwrap_or_else(PoisonError::into_inner).remove(&changed.name);
+            self.environment_changed(&changed.name);
         }
         if self.set_namespace_labels(&changed.name, labels) {
             self.requeue_pods(&changed.name);
@@ -71,6 +73,9 @@ impl State {
     /// A host object that belongs to a pod's pair has changed, such as the Secret with its tokens: requeues the pod,
     /// or all that it may be if it does not say which.
     pub(super) fn part_changed(&self, part: &HostObject) {
+        if part.label(PURPOSE_LABEL) == Some(PURPOSE) {
+            return self.environment_part_changed(part);
+        }
         let pods = Kind::new("v1/Pod");
         let owner = part.text("/metadata/ownerReferences/0/name");
         let owner = owner.and_then(|name| self.synced(&pods)?.host.get(self.names.namespace(), name));
@@ -103,7 +108,6 @@ mod tests {
     use std::sync::Arc;
 
     use serde_json::json;
-    use weft_core::keys::PURPOSE_LABEL;
 
     use super::*;
     use crate::engine::cache::testing::{host_version, queued};

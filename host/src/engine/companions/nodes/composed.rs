@@ -5,6 +5,7 @@ use weft_core::change::Change;
 use weft_core::context::Version;
 use weft_core::keys::FAKE_NODE_LABEL;
 use weft_core::kinds::pod::status::node_address;
+use weft_core::labels;
 use weft_core::object::{Fields, VirtualObject};
 
 use crate::engine::cache::state::{State, is_spoilt};
@@ -87,7 +88,7 @@ fn fields(name: &str, state: &State, kubelet: Option<&Kubelet>) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Node",
         "metadata": {"name": name, "annotations": annotations, "labels": {
-            FAKE_NODE_LABEL: "true", "kubernetes.io/hostname": name, "kubernetes.io/os": "linux", "kubernetes.io/arch": arch(),
+            FAKE_NODE_LABEL: "true", "kubernetes.io/hostname": labels::value(name), "kubernetes.io/os": "linux", "kubernetes.io/arch": arch(),
         }},
         "status": {
             "capacity": room, "allocatable": room,
