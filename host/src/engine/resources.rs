@@ -22,11 +22,6 @@ pub(crate) fn events() -> ResourceType {
     ResourceType::core("Event", "events")
 }
 
-/// `v1/ConfigMap`.
-pub(crate) fn config_maps() -> ResourceType {
-    ResourceType::core("ConfigMap", "configmaps")
-}
-
 /// `v1/Secret`.
 pub(crate) fn secrets() -> ResourceType {
     ResourceType::core("Secret", "secrets")
