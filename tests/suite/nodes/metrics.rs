@@ -59,10 +59,10 @@ fn at_limit(top: &str) -> Result<Vec<(String, u64)>> {
         };
         let number =
             |text: &str, unit: &str| text.strip_suffix(unit).and_then(|text| text.parse::<u64>().ok());
-        let cpu = number(cpu, "m").with_context(|| format!("{line}"))?;
+        let cpu = number(cpu, "m").with_context(|| line.to_owned())?;
         let is_busy = cpu > LIMIT / 2 && cpu < 2 * LIMIT;
         ensure!(is_busy || !pods.is_empty(), "{line}: it may use {LIMIT}m and wants more");
-        pods.push((name.to_owned(), number(memory, "Mi").with_context(|| format!("{line}"))?));
+        pods.push((name.to_owned(), number(memory, "Mi").with_context(|| line.to_owned())?));
     }
     ensure!(!pods.is_empty(), "no pod has figures");
     Ok(pods)
