@@ -30,6 +30,7 @@ mod status;
 mod steps;
 mod summary;
 mod translate;
+mod workloads;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

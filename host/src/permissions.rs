@@ -15,12 +15,9 @@ use weft_core::object::{Kind, ResourceType};
 
 use crate::config::grants::Entry;
 use crate::config::{Config, Grants};
+use crate::registry::SYNCED;
 use crate::registry::descriptor::Descriptor;
 pub use render::{json, yaml};
-
-/// What the engine does with host objects of every kind: informers list and watch, the writer creates, patches and
-/// deletes, and an object that a cache does not show is read before it is judged.
-const SYNCED: [&str; 6] = ["create", "delete", "get", "list", "patch", "watch"];
 
 /// One rule of a Role or of its cluster-wide kin.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -67,6 +64,17 @@ pub fn of(config: &Config, descriptors: &[&Descriptor]) -> Permissions {
     }
     namespaced.extend(kinds.groups.into_iter().filter_map(|(group, plurals)| added(&group, plurals)));
     Permissions { namespaced, cluster: definitions(kinds.definitions).into_iter().collect() }
+}
+
+/// What one plugin with this entry adds to them.
+pub fn added_by(entry: &Entry, descriptor: &Descriptor) -> Permissions {
+    let mut kinds = Wanted::default();
+    kinds.add_plugin(entry, Some(descriptor));
+    let namespaced = kinds.groups.into_iter().filter_map(|(group, plurals)| added(&group, plurals));
+    Permissions {
+        namespaced: namespaced.collect(),
+        cluster: definitions(kinds.definitions).into_iter().collect(),
+    }
 }
 
 /// Kinds beside the built-in ones.
@@ -250,6 +258,19 @@ mod tests {
 
     fn issuers() -> ResourceType {
         ResourceType { group: "cert-manager.io".into(), ..ResourceType::core("ClusterThing", "irregulars") }
+    }
+
+    #[test]
+    fn a_plugin_adds_the_kinds_that_are_not_built_in() {
+        let descriptor = descriptor(
+            "certs",
+            vec![mapping(ResourceType::core("Pod", "pods"), Role::Mutate(1)), mapping(issuers(), Role::Add)],
+        );
+        let kinds = json!(["v1/Pod", "cert-manager.io/v1/ClusterThing"]);
+        let entry: Entry = serde_json::from_value(json!({"kinds": kinds})).unwrap();
+        let added = added_by(&entry, &descriptor);
+        assert_eq!(lines(&added.namespaced), [format!("cert-manager.io: irregulars: {ALL}")]);
+        assert!(added.cluster.is_empty());
     }
 
     #[test]

@@ -24,6 +24,10 @@ pub use conflict::Conflict;
 use descriptor::{Descriptor, Mapping};
 use recipe::{Base, Link, Recipe};
 
+/// What is done with host objects of every kind: informers list and watch, the writer creates, patches and deletes, and an object
+/// that a cache does not show is read before it is judged.
+pub const SYNCED: [&str; 6] = ["create", "delete", "get", "list", "patch", "watch"];
+
 /// The rules in use.
 #[derive(Clone, Default)]
 pub struct Rules {

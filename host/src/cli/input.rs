@@ -33,7 +33,7 @@ pub(super) struct Request {
     /// The tenant's object; `-` for standard input.
     #[arg(short = 'f', long = "file", value_name = "OBJECT")]
     file: PathBuf,
-    /// The plugin's settings; `settings.yaml` of the plugin's folder by default.
+    /// The plugin's settings; by default `settings.yaml` of the plugin's folder, or `<name>.settings.yaml` beside the component.
     #[arg(long, value_name = "FILE")]
     settings: Option<PathBuf>,
     /// The current host object; missing name and identity are added.
@@ -234,7 +234,10 @@ mod tests {
         };
         assert_eq!(team(None, folder.path()), Some("web".into()));
         assert_eq!(team(Some(write("other.yaml", "team: shop")), folder.path()), Some("shop".into()));
-        assert_eq!(team(None, &folder.path().join("a.wasm")), None);
+        let component = write("a.wasm", "");
+        assert_eq!(team(None, &component), None);
+        write("a.settings.yaml", "team: beside");
+        assert_eq!(team(None, &component), Some("beside".into()), "as a syncer finds them");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use crate::author::workbench::Workbench;
 use crate::cli::sources;
 use crate::config::DeclaredMapping;
 use crate::plugin::apart::Workplace;
+use crate::plugin::files;
 use crate::plugin::sandbox::Sandbox;
 
 /// The folder of built components.
@@ -45,9 +46,11 @@ pub(super) fn is_stale(folder: &Path, component: &Path) -> bool {
     sources::files(&folders).iter().any(|(file, (written, _))| *written > built && *file != settings)
 }
 
-/// The settings file of a folder, if there is one.
-pub(super) fn settings(folder: &Path) -> Option<PathBuf> {
-    Some(folder.join(SETTINGS)).filter(|file| file.is_file())
+/// The settings of the plugin at `path`, if there are any: in the folder of a plugin, or beside a component as a syncer finds
+/// them.
+pub(super) fn settings(path: &Path) -> Option<PathBuf> {
+    let file = if path.is_file() { files::settings_file(path) } else { path.join(SETTINGS) };
+    Some(file).filter(|file| file.is_file())
 }
 
 /// The files of a folder that end in `.wasm`, sorted.

@@ -13,13 +13,13 @@ use crate::author::trace::Trace;
 use crate::author::workbench::{Workbench, surroundings};
 use crate::cli::configured::Configured;
 use crate::cli::output::{bad, is_read_by_a_person, note, print, strong};
-use crate::cli::{diff, explain, input, project};
+use crate::cli::{diff, explain, input, project, workloads};
 
 /// Arguments of `weft translate`.
 #[derive(Debug, Args)]
 pub(super) struct Translate {
     /// Virtual objects: a file, a folder, or `-` for standard input; can be repeated. The objects can refer to each
-    /// other.
+    /// other. Of a `Deployment`, `StatefulSet`, `Job` or `CronJob`, what is shown is the pod that it would make.
     #[arg(short = 'f', long = "file", value_name = "OBJECTS", required = true)]
     files: Vec<PathBuf>,
     /// The configuration of a syncer, with its plugins; by default, the built-in rules and example names.
@@ -43,7 +43,8 @@ pub(super) fn translate(arguments: &Translate) -> Result<ExitCode> {
     let Rules { bench, mut around, waiting } = rules(arguments)?;
     let mut sources = Vec::new();
     for file in input::files(&arguments.files)? {
-        sources.extend(input::objects(&file)?.into_iter().map(VirtualObject::new));
+        let found = input::objects(&file)?.into_iter().map(VirtualObject::new);
+        sources.extend(found.flat_map(|source| with_what_it_makes(&bench, source)));
     }
     for source in &sources {
         around.add(source.clone());
@@ -54,10 +55,14 @@ pub(super) fn translate(arguments: &Translate) -> Result<ExitCode> {
     for source in &sources {
         let kind = key_of(source).kind;
         if bench.mapper(&kind).is_err() {
-            note(&format!(
-                "{source:?} stays in the virtual cluster: {kind} is not mapped: neither built in, nor declared in \
-                 `mappings`, nor added by a loaded plugin"
-            ));
+            note(&if workloads::made_of(source).is_empty() {
+                format!(
+                    "{source:?} stays in the virtual cluster: {kind} is not mapped: neither built in, nor declared in \
+                     `mappings`, nor added by a loaded plugin"
+                )
+            } else {
+                format!("{source:?} stays in the virtual cluster; what its controller makes of it follows")
+            });
             continue;
         }
         translated += 1;
@@ -70,6 +75,13 @@ pub(super) fn translate(arguments: &Translate) -> Result<ExitCode> {
         bail!("none of these objects is of a kind that is mapped");
     }
     Ok(if held == 0 && !is_guess { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// A virtual object, and what a controller of the virtual cluster makes of it, unless the syncer maps it as it is.
+fn with_what_it_makes(bench: &Workbench, source: VirtualObject) -> Vec<VirtualObject> {
+    let is_mapped = bench.mapper(&key_of(&source).kind).is_ok();
+    let made = if is_mapped { Vec::new() } else { workloads::made_of(&source) };
+    std::iter::once(source).chain(made).collect()
 }
 
 /// What objects are translated with.

@@ -6,14 +6,17 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Args;
 use serde_json::{Value, json};
+use weft_core::causes::causes;
 use weft_core::object::Fields;
 
-use crate::author::workbench::{Examined, Workbench};
+use crate::author::workbench::{Examined, Refusal, Workbench};
 use crate::cli::configured::Configured;
 use crate::cli::output::{bad, faint, good, print};
 use crate::cli::plugin::build;
 use crate::cli::{input, project};
 use crate::config::grants::Entry;
+use crate::permissions::{self, Rule};
+use crate::plugin::generation;
 
 /// Arguments of `weft plugin check`.
 #[derive(Debug, Args)]
@@ -33,28 +36,50 @@ pub(super) fn check(arguments: &Check) -> Result<ExitCode> {
     let plugin = bench.examine(&file)?;
     let descriptor = &plugin.loaded.descriptor;
     let (name, version) = (&descriptor.name, &descriptor.version);
+    let settings = project::settings(&arguments.path);
+    let refusal = refusal(&bench, &plugin, settings.as_deref())?;
+    if let Some(why) = refusal.as_ref().filter(|refusal| is_final(refusal)) {
+        print(&format!("{} {name} {version}: no syncer loads it: {}\n", bad("no"), causes(why)));
+        return Ok(ExitCode::FAILURE);
+    }
     print(&format!("{} {name} {version} fits the interface\n", good("ok")));
     if file.file_stem().and_then(|stem| stem.to_str()) != Some(name) {
         print(&format!("{} in a plugin folder it has to be called {name}.wasm\n", faint("note")));
     }
-    print(&format!("\n{}", grants(&plugin)));
-    note_settings(&bench, &plugin, project::settings(&arguments.path).as_deref())?;
+    print(&format!("\n{}{}", grants(&plugin), rules(&plugin)));
+    if let Some(why) = refusal {
+        let with = settings
+            .map_or_else(|| "without `settings`".to_owned(), |file| format!("with {}", file.display()));
+        print(&format!("\n{} {with}: {}\n", faint("note"), causes(&why)));
+    }
     match &arguments.config {
         Some(config) => check_with(&file, config),
         None => Ok(ExitCode::SUCCESS),
     }
 }
 
-/// Says what is wrong with the settings that the plugin is tried with, or with having none.
-fn note_settings(bench: &Workbench, plugin: &Examined, file: Option<&Path>) -> Result<()> {
+/// Why the plugin is not loaded with the settings in `file`, or with none.
+fn refusal(bench: &Workbench, plugin: &Examined, file: Option<&Path>) -> Result<Option<Refusal>> {
     let mut bench = Workbench::in_sandbox(bench.sandbox().clone(), &[])?;
     let settings = file.map(input::settings).transpose()?.unwrap_or_default();
-    if let Err(error) = bench.take(plugin.loaded.clone(), Entry { settings, ..plugin.entry() }) {
-        let with =
-            file.map_or_else(|| "without `settings`".to_owned(), |file| format!("with {}", file.display()));
-        print(&format!("\n{} {with}: {:#}\n", faint("note"), anyhow::Error::from(error)));
-    }
-    Ok(())
+    Ok(bench.take(plugin.loaded.clone(), Entry { settings, ..plugin.entry() }).err())
+}
+
+/// Whether neither other settings nor other rules beside it make a refusal go away.
+fn is_final(refusal: &Refusal) -> bool {
+    matches!(refusal, Refusal::Unfit(generation::Error::Schema(_) | generation::Error::Apart(_)))
+}
+
+/// What the Role of a syncer needs for its kinds, to be pasted; empty where that is no more than for the built-in ones.
+fn rules(plugin: &Examined) -> String {
+    let needed = permissions::added_by(&plugin.entry(), &plugin.loaded.descriptor);
+    let part = |title: &str, rules: &[Rule]| match serde_saphyr::to_string(&rules) {
+        Ok(text) if !rules.is_empty() => format!("\n# {title}\n{text}"),
+        _ => String::new(),
+    };
+    let title =
+        "rules for the Role of the syncer on the host; `weft rbac` prints all that a configuration needs";
+    part(title, &needed.namespaced) + &part("rules for its ClusterRole", &needed.cluster)
 }
 
 /// What to write into the configuration.
@@ -128,4 +153,20 @@ fn fit(configured: &mut Configured, plugin: &Examined) -> Result<(), String> {
         Some(entry) => configured.with_settings(name, entry)?,
     };
     configured.take(plugin.loaded.clone(), entry).map_err(|error| format!("{:#}", anyhow::Error::from(error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_settings_may_mend_is_a_note_and_what_nothing_mends_is_no() {
+        assert!(is_final(&generation::Error::Schema("not an object".to_owned()).into()));
+        for settled_by_others in [
+            generation::Error::Settings { list: "\n  team is missing".to_owned() },
+            generation::Error::Grants { list: "\n  map v1/Pod".to_owned() },
+        ] {
+            assert!(!is_final(&settled_by_others.into()));
+        }
+    }
 }

@@ -12,8 +12,9 @@ use serde::Serialize;
 use crate::cli::configured::Configured;
 use crate::cli::output::{Format, bad, faint, print, print_value, table};
 use crate::cli::summary::size;
+use crate::config::DeclaredMapping;
 use crate::plugin::generation::Generation;
-use crate::registry::descriptor::Mapping;
+use crate::registry::descriptor::{Mapping, Role};
 
 /// Arguments of `weft plugin list`.
 #[derive(Debug, Args)]
@@ -57,7 +58,8 @@ struct Row {
 /// Fails if there are plugins that do not load.
 pub(super) fn list(arguments: &List) -> Result<ExitCode> {
     let configured = Configured::load(&arguments.config)?;
-    let rows = configured.bench.plugins().flat_map(|plugin| rows(plugin));
+    let declared = configured.config.mappings.iter().map(declared);
+    let rows = configured.bench.plugins().flat_map(|plugin| rows(plugin)).chain(declared);
     let listed = Listed { kinds: in_order(rows), not_loaded: configured.refused };
     match arguments.output {
         Format::Text => print(&listed.to_text(false)),
@@ -65,6 +67,21 @@ pub(super) fn list(arguments: &List) -> Result<ExitCode> {
         format => print_value(&listed, format)?,
     }
     Ok(if listed.not_loaded.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// A kind that is declared in `mappings`, shown as `/plugins` shows it.
+fn declared(mapping: &DeclaredMapping) -> (String, Row) {
+    let row = Row {
+        plugin: "mappings".to_owned(),
+        version: "-".to_owned(),
+        role: Role::Add.to_string(),
+        directions: "to-host,to-virtual".to_owned(),
+        on_failure: "-".to_owned(),
+        size_bytes: 0,
+        digest: String::new(),
+        place: Role::Add.order(),
+    };
+    (mapping.declaration().resource.kind().to_string(), row)
 }
 
 fn rows(plugin: &Generation) -> Vec<(String, Row)> {
@@ -137,7 +154,6 @@ impl Row {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registry::descriptor::Role;
 
     fn row(plugin: &str, role: Role) -> (String, Row) {
         let empty = String::new;
@@ -160,6 +176,17 @@ mod tests {
         let text = listed.to_text(false);
         let first = text.lines().next().unwrap();
         assert!(first.contains("the configuration") && first.contains("`/plugins`"), "{text}");
+    }
+
+    #[test]
+    fn a_declared_kind_is_listed_beside_those_of_plugins() {
+        let mapping = serde_json::from_value(
+            serde_json::json!({"apiVersion": "example.org/v1", "kind": "Widget", "plural": "widgets"}),
+        );
+        let kinds = in_order(std::iter::once(declared(&mapping.unwrap())));
+        assert_eq!(kinds.keys().collect::<Vec<_>>(), ["example.org/v1/Widget"]);
+        let text = Listed { kinds, not_loaded: BTreeMap::new() }.to_text(false);
+        assert!(text.contains("Widget") && text.contains("mappings") && text.contains("add"), "{text}");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use serde_json::Value;
 use weft_core::object::ResourceType;
 
 use crate::api::{self, Api};
+use crate::registry::SYNCED;
 
 /// Where something is that a server has, and what has it.
 const PLACES: [(&str, &str, &str); 2] =
@@ -20,10 +21,7 @@ pub(super) async fn why<S>(
     let (at, place) = place.map_or(("there", server), |(_, at, place)| (*at, *place));
     let kind = &resource.kind;
     if !error.is_not_found() {
-        return format!(
-            "the syncer has no permission to list and watch {} {at}; `weft rbac` prints what it needs",
-            plural(resource)
-        );
+        return without_permission(at, resource);
     }
     let served = match ask(api, &version_path(resource)).await {
         Ok(list) => list,
@@ -47,6 +45,17 @@ pub(super) async fn why<S>(
             resource.api_version()
         ),
     }
+}
+
+/// The same where the syncer may not list it, with the rule that its Role lacks, to be pasted.
+fn without_permission(at: &str, resource: &ResourceType) -> String {
+    let (group, verbs) = (&resource.group, SYNCED.join(", "));
+    format!(
+        "the syncer has no permission to list and watch {} {at}; its Role needs the rule `{{apiGroups: [{group:?}], \
+         resources: [{}], verbs: [{verbs}]}}`, and `weft rbac` prints all that it needs",
+        plural(resource),
+        resource.plural
+    )
 }
 
 /// The same where the version is not served.
@@ -149,7 +158,7 @@ mod tests {
             ),
             (
                 of(403, None, None).await,
-                "the syncer has no permission to list and watch widgets.example.org on the host; `weft rbac` prints what it needs",
+                "the syncer has no permission to list and watch widgets.example.org on the host; its Role needs the rule `{apiGroups: [\"example.org\"], resources: [widgets], verbs: [create, delete, get, list, patch, watch]}`, and `weft rbac` prints all that it needs",
             ),
         ] {
             assert_eq!(found, expected);

@@ -39,7 +39,7 @@ pub(crate) struct Watch<S> {
     pub(crate) changed: Arc<dyn Fn(Changed<S>) + Send + Sync>,
     /// Called with the metadata of an object that cannot be decoded, once for each version of it.
     pub(crate) unreadable: Arc<dyn Fn(Object<S>) + Send + Sync>,
-    /// Called when the server does not serve the kind, for a reason that is new: see [`Store::unserved`].
+    /// Called when the server does not serve the kind, for a new reason.
     pub(crate) unserved: Arc<dyn Fn() + Send + Sync>,
     /// Called after each complete list.
     pub(crate) listed: Arc<dyn Fn() + Send + Sync>,
@@ -60,10 +60,8 @@ impl<S: 'static> Watch<S> {
 
     /// Fails if the server is not the one whose objects the store has, or could not say within the last second.
     pub(super) async fn confirm_identity(&self) -> Result<(), Error> {
-        match &self.guard {
-            Some(guard) => guard.check().await.map_err(Error::IdentityGuard),
-            None => Ok(()),
-        }
+        let Some(guard) = &self.guard else { return Ok(()) };
+        guard.check().await.map_err(Error::IdentityGuard)
     }
 
     /// The epoch of the server: see [`IdentityGuard::epoch`].

@@ -89,7 +89,8 @@ impl Publisher {
         message: &str,
     ) -> bool {
         let event = ObjectEvent {
-            is_known_by_reason: true,
+            // What a server says differs from one try to the next; this does when something has been done about it.
+            is_known_by_reason: reason != Reason::KindNotSynced,
             ..self.event(key, object, None, reason.is_warning(), reason.as_str().to_owned(), message)
         };
         self.recorder.record(event) == Recorded::New

@@ -7,7 +7,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use tokio::sync::watch as signal;
-use tracing::info;
+use tracing::{info, warn};
+use weft_core::keys::CLUSTER_LABEL;
 use weft_core::object::{Key, Kind, VirtualName};
 
 use crate::engine::apply::Writer;
@@ -74,13 +75,43 @@ impl Reconfigurer {
         self.end_watches(&difference);
         for (kind, synced) in &difference.removed {
             self.state.forget_kind(kind);
-            if kinds.synced(kind).is_none() && rules.clean_up.contains(kind) {
+            if kinds.synced(kind).is_some() {
+                continue;
+            }
+            if rules.clean_up.contains(kind) {
                 self.start_clean_up(kind, synced);
+            } else {
+                self.log_left(kind, synced);
             }
         }
         self.start_watches(&kinds, &difference);
         log(&difference);
         difference.replaced
+    }
+
+    /// Says what stays on the host of a kind that is no longer synced, and how to remove it.
+    fn log_left(&self, kind: &Kind, synced: &SyncedKind) {
+        let (names, mut left) = (&self.state.names, 0_usize);
+        synced.host.each(names.namespace(), &mut |object| {
+            left += usize::from(self.state.key_of(object, kind).is_some());
+        });
+        if left == 0 {
+            return;
+        }
+        let resource = &synced.mapper.spec().resource;
+        let dot = if resource.group.is_empty() { "" } else { "." };
+        let remedy = format!(
+            "kubectl delete {}{dot}{} --namespace {} --selector {CLUSTER_LABEL}={}",
+            resource.plural,
+            resource.group,
+            names.namespace(),
+            names.cluster()
+        );
+        warn!(
+            %kind, left, remedy,
+            "the kind is no longer synced, and its host objects stay as they are; with `onRemoval: delete` in its entry, a \
+             plugin takes them along when it is removed"
+        );
     }
 
     fn end_watches(&mut self, difference: &Difference) {
