@@ -87,6 +87,12 @@ pub trait Patcher: Send + Sync {
         diff::exact_changes(desired, current)
     }
 
+    /// An object whose creation the virtual server has to accept, as a dry run, before [`Patcher::virtual_changes`] are begun:
+    /// where they lead through a state in which nobody could use the object, and the second could be refused.
+    fn virtual_trial(&self, _desired: &VirtualObject, _current: &VirtualObject) -> Option<VirtualObject> {
+        None
+    }
+
     /// What of `desired` can still be changed later; its digest stands on the host object.
     fn digest_view(&self, desired: &HostObject) -> Value {
         diff::view(self.managed(), desired)

@@ -39,6 +39,8 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// Why the host has no object, or an old one.
     pub hold: Option<Hold>,
+    /// What the virtual server has to accept, as a dry run of its creation, before the first patch of the virtual object.
+    pub trial: Option<Box<VirtualObject>>,
     /// What the host object is to become: if the host refuses a patch, this is what is relaxed.
     pub desired: Option<HostObject>,
 }
@@ -279,6 +281,7 @@ impl Plan {
     }
 
     fn push_virtual_changes(&mut self, mapper: &dyn Mapper, source: &VirtualObject, desired: &VirtualObject) {
+        self.trial = mapper.patcher().virtual_trial(desired, source).map(Box::new);
         let mut changes = mapper.patcher().virtual_changes(desired, source);
         conditions::guard(source, desired, &mut changes);
         for change in changes {

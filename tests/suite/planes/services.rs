@@ -1,14 +1,19 @@
 //! Services have the same addresses and ports on both sides, and follow what the tenant makes of them.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result, ensure};
-use k8s_openapi::api::core::v1::Service;
-use kube::api::{Api, Patch, PatchParams};
+use k8s_openapi::api::core::v1::{Event, Service};
+use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use weft_tests::eventually::{SOON, eventually};
 use weft_tests::shared::{in_own_world, in_shared_world};
 use weft_tests::world::World;
 
 use super::both::{Both, at, ensure_same, name_of, text, uid};
+
+/// The longest pause after refusals, and room.
+const LATER: Duration = Duration::from_mins(2);
 
 /// What both sides have in common once they are in step.
 const SHARED: &[&str] = &[
@@ -170,6 +175,67 @@ fn the_api_server_and_the_dns_have_the_addresses_that_pods_reach() -> Result<()>
         settles(&both, "kube-dns", "ClusterIP").await?;
         let default = Both::of(world, "default").await?;
         ensure!(default.find_host::<Service>("kubernetes").await?.is_none(), "kubernetes is copied");
+        Ok(())
+    })
+}
+
+/// Makes the host Service of `name` anew with this address, as somebody does who restores it.
+async fn readdress(both: &Both, name: &str, address: &str) -> Result<()> {
+    let services = both.host_api::<Service>();
+    let mut host = both.host::<Service>(name).await?;
+    both.delete_host::<Service>(name).await?;
+    for field in ["uid", "resourceVersion", "creationTimestamp", "managedFields"] {
+        host["metadata"][field] = Value::Null;
+    }
+    host["spec"]["clusterIP"] = address.into();
+    host["spec"]["clusterIPs"] = json!([address]);
+    let host: Service = serde_json::from_value(host)?;
+    eventually("the host Service has the other address", SOON, async || {
+        Ok(services.create(&PostParams::default(), &host).await?)
+    })
+    .await?;
+    Ok(())
+}
+
+#[test]
+fn a_move_that_the_virtual_cluster_would_not_take_is_not_begun() -> Result<()> {
+    in_own_world(async {
+        let world = World::start().await?;
+        let both = Both::of(&world, "default").await?;
+        both.create::<Service>(service("web", json!({"type": "NodePort"}))).await?;
+        let (before, _) = settles(&both, "web", "NodePort").await?;
+        world.tenant().kill_syncer()?;
+        // An address that the virtual cluster has given away, and the host has not: the holder's host name is taken.
+        let name = format!("holder-x-default-x-{}", world.tenant().cluster());
+        let foreign =
+            json!({"metadata": {"name": name}, "spec": {"clusterIP": "None", "ports": [{"port": 80}]}});
+        both.host_api::<Service>().create(&PostParams::default(), &serde_json::from_value(foreign)?).await?;
+        let holder = both.create::<Service>(service("holder", json!({}))).await?;
+        readdress(&both, "web", text(&holder, "/spec/clusterIP")).await?;
+        world.tenant().start_syncer().await?;
+        eventually("an event says that the address cannot be taken", SOON, async || {
+            let events = both.virtual_api::<Event>().list(&ListParams::default()).await?.items;
+            let about = events.iter().filter(|event| event.involved_object.name.as_deref() == Some("web"));
+            let messages: Vec<_> = about.filter_map(|event| event.message.clone()).collect();
+            ensure!(
+                messages.iter().any(|message| message.contains("--service-cluster-ip-range")),
+                "{messages:?}"
+            );
+            Ok(())
+        })
+        .await?;
+        let after = both.get::<Service>("web").await?;
+        ensure!(after["spec"] == before["spec"], "it was {} and is {}", before["spec"], after["spec"]);
+
+        both.delete::<Service>("holder").await?;
+        let (moved, host) = eventually("the Service moves once the address is free", LATER, async || {
+            let pair = both.pair::<Service>("web").await?;
+            ensure_same(&pair, SHARED)?;
+            Ok(pair)
+        })
+        .await?;
+        ensure!(text(&host, "/spec/clusterIP") == text(&holder, "/spec/clusterIP"), "{}", host["spec"]);
+        ensure!(uid(&moved) == uid(&before), "it was made anew");
         Ok(())
     })
 }

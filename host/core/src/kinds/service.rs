@@ -23,7 +23,7 @@ use crate::verdict::{Hold, Verdict};
 mod allocation;
 mod moving;
 
-pub use moving::move_to;
+pub use moving::{move_to, trial_of_move};
 
 /// Managed fields that the host fills in, or clears with a change of type, where we say nothing.
 const HOST_DEFAULTED: &[&str] = &[
@@ -126,6 +126,10 @@ impl Patcher for Service {
 
     fn virtual_changes(&self, desired: &VirtualObject, current: &VirtualObject) -> Vec<Change> {
         moving::virtual_changes(desired, current)
+    }
+
+    fn virtual_trial(&self, desired: &VirtualObject, current: &VirtualObject) -> Option<VirtualObject> {
+        moving::trial(desired, current)
     }
 
     fn relax(&self, desired: &HostObject, refused: &[String]) -> Option<HostObject> {

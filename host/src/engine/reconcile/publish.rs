@@ -207,7 +207,7 @@ mod tests {
             // What writes conditions.
             let (name, uid) = (self.source.virtual_name(), "uid-1".to_owned());
             let steps = vec![Step::PatchVirtual { name, uid, change: Change::merge(json!({})) }];
-            let plan = Plan { steps, hold, desired: None };
+            let plan = Plan { steps, hold, ..Plan::default() };
             self.publisher.publish(&self.key, &*synced.mapper, &self.source, &plan, notes)
         }
 

@@ -45,6 +45,10 @@ impl<'a> Target<'a> {
     }
 }
 
+/// What fails where the virtual server does not take what the host has given.
+const MOVE: &str = "take the host's addresses and ports, which must lie in the virtual cluster's ranges \
+                    (--service-cluster-ip-range, --service-node-port-range) and be free there, for";
+
 impl Steps {
     /// Carries out `plan` up to the first write that fails, then calls the companions of the kind; returns when to
     /// requeue the pair.
@@ -56,8 +60,15 @@ impl Steps {
         plan: Plan,
     ) -> Result<Outcome, Error> {
         let mut host = observed.host.clone();
-        let mut written = Ok(());
+        let (mut written, mut trial) = (Ok(()), plan.trial);
         for step in plan.steps {
+            if matches!(step, Step::PatchVirtual { .. })
+                && let Some(object) = trial.take()
+                && let Err(refusal) = self.writer.try_virtual(&synced.mapper.spec().resource, &object).await
+            {
+                written = Err(Side::Virtual.failed_to(MOVE, key)(refusal).into());
+                break;
+            }
             debug!(%key, step = step.name(), "writing");
             match self.write(Target { key, synced }, observed, plan.desired.as_ref(), step).await {
                 Ok(made) => host = made.or(host),

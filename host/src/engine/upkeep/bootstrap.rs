@@ -2,9 +2,9 @@
 
 mod forever;
 mod host_service;
+mod kubernetes;
 mod owner;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +13,6 @@ use tracing::{info, warn};
 use weft_core::change::Change;
 use weft_core::context::cluster_ips;
 use weft_core::keys::VIRTUAL_CLUSTER_UID;
-use weft_core::kinds::service;
 use weft_core::names::HostName;
 use weft_core::object::{Host, HostObject, Virtual, VirtualName, VirtualObject};
 
@@ -154,23 +153,6 @@ impl Bootstrap {
         Error::OtherCluster { found, expected, service: self.service.clone() }
     }
 
-    /// Moves the virtual Service `default/kubernetes` to the address at which host pods reach the virtual
-    /// API server.
-    async fn move_kubernetes(&self, addresses: &[IpAddr]) -> Result<(), Error> {
-        let failed = |source| Error::Api { action: "move the virtual Service default/kubernetes", source };
-        let current = self.r#virtual.get(&services(), "default", "kubernetes").await.map_err(failed)?;
-        let addresses: Vec<String> = addresses.iter().take(1).map(ToString::to_string).collect();
-        if current.text("/spec/clusterIP") == addresses.first().map(String::as_str) {
-            return Ok(());
-        }
-        for change in service::move_to(&current, &addresses) {
-            let name = current.virtual_name();
-            self.writer.patch_virtual(&services(), &name, current.uid(), &change).await.map_err(failed)?;
-        }
-        info!(address = ?addresses.first(), "moved the virtual Service default/kubernetes");
-        Ok(())
-    }
-
     /// Creates the virtual DNS Service where there is none, so that its address is known before the first
     /// pod; whoever installs the DNS finds it and keeps it.
     async fn ensure_dns(&self) -> Result<(), Error> {
@@ -203,6 +185,7 @@ impl Bootstrap {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::IpAddr;
     use std::sync::atomic::{AtomicU16, Ordering};
 
     use http::Method;
@@ -216,11 +199,11 @@ mod tests {
 
     const SERVICE: &str = "/api/v1/namespaces/team-a/services/vc";
     pub(super) const OWNER: &str = "/api/v1/namespaces/team-a/configmaps/vc";
-    const KUBERNETES: &str = "/api/v1/namespaces/default/services/kubernetes";
+    pub(super) const KUBERNETES: &str = "/api/v1/namespaces/default/services/kubernetes";
     const DNS: &str = "/api/v1/namespaces/kube-system/services/kube-dns";
 
     /// The Service of the virtual API server on the host, which remembers the cluster `cluster-1`.
-    fn service() -> Value {
+    pub(super) fn service() -> Value {
         json!({
             "metadata": {"name": "vc", "namespace": "team-a", "uid": "uid-service",
                          "annotations": {VIRTUAL_CLUSTER_UID: "cluster-1"}},
@@ -241,7 +224,7 @@ mod tests {
         }
     }
 
-    fn bench(service: Option<Value>, address: &'static str, has_dns: bool) -> Bench {
+    pub(super) fn bench(service: Option<Value>, address: &'static str, has_dns: bool) -> Bench {
         let on_host = move |asked: &Asked| match &service {
             _ if asked.line() == format!("GET {OWNER}") => {
                 Answer::ok(json!({"metadata": {"name": "vc", "uid": "uid-owner-1"}}))
@@ -265,7 +248,7 @@ mod tests {
         }
     }
 
-    fn writes(bench: &Bench) -> Vec<String> {
+    pub(super) fn writes(bench: &Bench) -> Vec<String> {
         let all = bench.host_requests.lines().into_iter().chain(bench.virtual_requests.lines());
         all.filter(|line| !line.starts_with("GET ")).collect()
     }
@@ -346,20 +329,6 @@ mod tests {
         bench.state.base_changed.notify_one();
         settle().await;
         assert_eq!(read(), 1);
-    }
-
-    #[tokio::test]
-    async fn the_virtual_api_service_moves_to_the_address_on_the_host() {
-        let bench = bench(Some(service()), "10.96.0.1", true);
-        bootstrap(&bench).run().await.unwrap();
-        let lines = writes(&bench);
-        assert!(
-            !lines.is_empty() && lines.iter().all(|line| line == &format!("PATCH {KUBERNETES}")),
-            "{lines:?}"
-        );
-        let patches = bench.virtual_requests.bodies(&Method::PATCH);
-        assert!(patches.iter().all(|patch| patch["metadata"]["uid"] == "uid-kubernetes"), "{patches:?}");
-        assert_eq!(patches.last().unwrap()["spec"]["clusterIP"], "10.0.0.5", "{patches:?}");
     }
 
     #[tokio::test]

@@ -121,6 +121,23 @@ fn take_addresses(source: &HostObject, draft: &mut VirtualObject) {
     set_addresses(draft.spec_mut(), &taken);
 }
 
+/// Takes the ports of nodes that `current` has out of `spec`: it gives them up only when it moves.
+pub(super) fn without_ports_of(current: &VirtualObject, spec: &mut Fields) {
+    let ports = current.pointer("/spec/ports").and_then(Value::as_array).into_iter().flatten();
+    let own: Vec<&Value> = ports.filter_map(|port| port.get("nodePort")).collect();
+    for port in spec.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten() {
+        if port.get("nodePort").is_some_and(|number| own.contains(&number))
+            && let Some(port) = port.as_object_mut()
+        {
+            port.remove("nodePort");
+        }
+    }
+    let health_port = current.pointer("/spec/healthCheckNodePort");
+    if health_port.is_some() && spec.get(HEALTH_PORT) == health_port {
+        spec.remove(HEALTH_PORT);
+    }
+}
+
 /// Writes the addresses and their families.
 pub(super) fn set_addresses(spec: &mut Fields, addresses: &[String]) {
     let families: Vec<&str> = addresses.iter().map(|address| family(address)).collect();

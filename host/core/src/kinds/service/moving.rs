@@ -30,6 +30,16 @@ const REMEMBERED: &[&str] = &[
 
 /// The patches, in order, that give the virtual Service `current` these addresses; none when it has them.
 pub fn move_to(current: &VirtualObject, cluster_ips: &[String]) -> Vec<Change> {
+    virtual_changes(&at(current, cluster_ips), current)
+}
+
+/// The same as [`trial`], for such a move.
+pub fn trial_of_move(current: &VirtualObject, cluster_ips: &[String]) -> Option<VirtualObject> {
+    trial(&at(current, cluster_ips), current)
+}
+
+/// The Service as it is with these addresses.
+fn at(current: &VirtualObject, cluster_ips: &[String]) -> VirtualObject {
     let mut desired = current.clone();
     if let Some(remembered) = remembered(current) {
         restore(desired.spec_mut(), remembered);
@@ -42,7 +52,33 @@ pub fn move_to(current: &VirtualObject, cluster_ips: &[String]) -> Vec<Change> {
         allocation::set_addresses(desired.spec_mut(), cluster_ips);
         fit_policy(desired.spec_mut(), cluster_ips.len());
     }
-    virtual_changes(&desired, current)
+    desired
+}
+
+/// A new Service with what `desired` has and `current` has not, of addresses and ports: whether the server gives them is to be
+/// known before the Service gives up its own. None where it does not.
+pub(super) fn trial(desired: &VirtualObject, current: &VirtualObject) -> Option<VirtualObject> {
+    if !must_move(desired, current) {
+        return None;
+    }
+    let spec = desired.pointer("/spec")?.as_object()?.iter();
+    let mut spec: Fields = spec
+        .filter(|(field, _)| REMEMBERED.contains(&field.as_str()) && *field != "externalName")
+        .map(|(field, value)| (field.clone(), value.clone()))
+        .collect();
+    let own = allocation::addresses(current);
+    let new: Vec<String> =
+        allocation::addresses(desired).into_iter().filter(|address| !own.contains(address)).collect();
+    ADDRESSES.iter().for_each(|field| drop(spec.remove(*field)));
+    if !new.is_empty() {
+        allocation::set_addresses(&mut spec, &new);
+        fit_policy(&mut spec, new.len());
+    }
+    allocation::without_ports_of(current, &mut spec);
+    let metadata = json!({"generateName": "weft-trial-", "namespace": desired.namespace()});
+    VirtualObject::from_json(
+        json!({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec}),
+    )
 }
 
 /// The patches, in order, that bring `current` to `desired`, by way of ExternalName where the API wants it.
@@ -153,4 +189,58 @@ fn fit_policy(spec: &mut Fields, addresses: usize) {
         (_, None | Some("SingleStack")) => spec.insert("ipFamilyPolicy".to_owned(), "PreferDualStack".into()),
         _ => None,
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn service(spec: &Value) -> VirtualObject {
+        let metadata = json!({"name": "web", "namespace": "shop", "uid": "u"});
+        VirtualObject::from_json(json!({"metadata": metadata, "spec": spec})).unwrap()
+    }
+
+    fn spec(address: &str, node_port: u16, health_port: u16) -> Value {
+        json!({
+            "type": "LoadBalancer", "clusterIP": address, "clusterIPs": [address], "ipFamilies": ["IPv4"],
+            "ipFamilyPolicy": "SingleStack", "externalTrafficPolicy": "Local", "healthCheckNodePort": health_port,
+            "selector": {"app": "web"}, "ports": [{"port": 80, "nodePort": node_port}, {"port": 81, "nodePort": 30_001}],
+        })
+    }
+
+    #[test]
+    fn what_is_tried_is_a_new_service_with_what_the_service_does_not_have() {
+        let current = service(&spec("10.0.0.1", 30_000, 30_002));
+        let tried = trial(&service(&spec("10.0.0.2", 31_000, 30_002)), &current).unwrap();
+        assert_eq!((tried.name(), tried.namespace(), tried.uid()), ("", "shop", ""));
+        let expected = json!({
+            "type": "LoadBalancer", "clusterIP": "10.0.0.2", "clusterIPs": ["10.0.0.2"], "ipFamilies": ["IPv4"],
+            "ipFamilyPolicy": "SingleStack", "externalTrafficPolicy": "Local",
+            "ports": [{"port": 80, "nodePort": 31_000}, {"port": 81}],
+        });
+        assert_eq!(tried.pointer("/spec"), Some(&expected));
+        let by_port = trial(&service(&spec("10.0.0.1", 30_000, 31_002)), &current).unwrap();
+        assert_eq!(by_port.pointer("/spec/clusterIPs"), None, "it has the address");
+        assert_eq!(by_port.pointer("/spec/healthCheckNodePort"), Some(&json!(31_002)));
+    }
+
+    #[test]
+    fn of_two_addresses_the_new_one_is_tried() {
+        let both = |second: &str| {
+            json!({"type": "ClusterIP", "clusterIP": "10.0.0.1", "clusterIPs": ["10.0.0.1", second],
+            "ipFamilies": ["IPv4", "IPv6"], "ipFamilyPolicy": "RequireDualStack", "ports": [{"port": 80}]})
+        };
+        let tried = trial(&service(&both("fd00::2")), &service(&both("fd00::1"))).unwrap();
+        assert_eq!(tried.pointer("/spec/clusterIPs"), Some(&json!(["fd00::2"])));
+        assert_eq!(tried.text("/spec/ipFamilyPolicy"), Some("SingleStack"));
+    }
+
+    #[test]
+    fn without_a_move_nothing_is_tried() {
+        let current = service(&spec("10.0.0.1", 30_000, 30_002));
+        assert_eq!(trial(&service(&spec("10.0.0.1", 31_000, 30_002)), &current), None);
+        let moved = trial_of_move(&current, &["10.0.0.9".to_owned()]).unwrap();
+        assert_eq!(moved.pointer("/spec/clusterIP"), Some(&json!("10.0.0.9")));
+        assert_eq!(trial_of_move(&current, &["10.0.0.1".to_owned()]), None);
+    }
 }
