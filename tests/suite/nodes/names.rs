@@ -227,7 +227,7 @@ async fn names_resolve(cluster: &Cluster<'_>, inside: &Side<'_>) -> Result<()> {
 /// Of the pod on the host; nothing answers there.
 const RESOLVER: &str = weft_tests::node::CLUSTER_DNS;
 
-/// What the Pod Security Standard `restricted` demands of a pod; BusyBox's user would be root.
+/// What the Pod Security Standard `restricted` demands of a pod; the image itself would run as root.
 const RESTRICTED: &str = "{runAsNonRoot: true, runAsUser: 1000, seccompProfile: {type: RuntimeDefault}}";
 
 const EARLY: &str = "
