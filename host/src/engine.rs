@@ -172,8 +172,10 @@ impl Engine {
         let mut tasks = supervisor.tasks();
         tasks.spawn(recording);
         let object_of_host = object_path(&services(), shared.state.names.namespace(), &service, None);
-        tasks.spawn(heartbeat("host", &shared.host, object_of_host, &shared.failures).run());
-        tasks.spawn(heartbeat("virtual", &shared.r#virtual, OF_VIRTUAL.to_owned(), &shared.failures).run());
+        tasks.spawn(Heartbeat::new("host", &shared.host, object_of_host, &shared.failures).run());
+        tasks.spawn(
+            Heartbeat::new("virtual", &shared.r#virtual, OF_VIRTUAL.to_owned(), &shared.failures).run(),
+        );
         tasks.spawn(shared.plugin_events().run(plugin_events));
         shared.start_watches(&mut tasks, &service, rules.clone(), count);
         tasks.spawn(shared.crd_installer().keep(rules, shared.ready.clone()));
@@ -324,11 +326,6 @@ impl Shared {
             lasting: Lasting::default(),
         }
     }
-}
-
-/// The questions to one API server: a GET of `path`.
-fn heartbeat<S>(server: &'static str, api: &Api<S>, path: String, failures: &Arc<Failures>) -> Heartbeat<S> {
-    Heartbeat { api: api.clone(), server, path, reporter: failures.reporter(server, None) }
 }
 
 async fn pack_forever(state: Arc<State>) {

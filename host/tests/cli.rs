@@ -121,14 +121,14 @@ fn an_existing_case_is_not_overwritten() {
 fn objects_that_cannot_be_read_are_named_with_their_file() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("pod.yaml"), "kind: Pod\nmetadata: {name: a}\n").unwrap();
-    std::fs::write(folder.path().join("job.yaml"), "{apiVersion: batch/v1, kind: Job, metadata: {name: a}}")
+    std::fs::write(folder.path().join("other.yaml"), "{apiVersion: v1, kind: Endpoint, metadata: {name: a}}")
         .unwrap();
     std::fs::write(folder.path().join("torn.yaml"), "kind: [").unwrap();
     let translate = |file: &'static str| ["translate", "-f", file];
     fails(folder.path(), &translate("none.yaml"), "failed to read none.yaml");
     fails(folder.path(), &translate("torn.yaml"), "failed to parse torn.yaml");
     fails(folder.path(), &translate("pod.yaml"), "pod.yaml, object 1: `apiVersion` is missing");
-    fails(folder.path(), &translate("job.yaml"), "batch/v1/Job is not mapped");
+    fails(folder.path(), &translate("other.yaml"), "v1/Endpoint is not mapped");
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! Starts the watches: which kind on which server goes into which store, and what a change requeues.
 
+mod lifetime;
+
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::mpsc;
 use weft_core::keys::{CLUSTER_LABEL, MIRRORED_LABEL};
@@ -23,14 +24,11 @@ use crate::engine::informer::request::PageLimits;
 use crate::engine::informer::watch::Watch;
 use crate::engine::resources::{config_maps, events, namespaces, nodes, persistent_volumes, services};
 use crate::engine::supervisor::{Supervisor, Tasks};
+use lifetime::lifetime;
 
-/// Pods are what people wait for: a watch of them that died is noticed soonest.
-const POD_WATCH: Duration = Duration::from_secs(10);
 /// What the owner of an object is to do that cannot be decoded.
 const UNREADABLE: &str = "this version of the object is not synced, because it is nested more than 127 levels deep or is no valid \
                           object; its host object stays as it is: make it flatter";
-/// How long other watches last.
-const OTHER_WATCH: Duration = Duration::from_secs(55);
 
 /// What every watch needs.
 pub(crate) struct Watches {
@@ -215,10 +213,6 @@ impl Watches {
     }
 }
 
-fn lifetime(resource: &ResourceType) -> Duration {
-    if resource.kind == "Pod" { POD_WATCH } else { OTHER_WATCH }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -260,13 +254,6 @@ mod tests {
         lists
     }
 
-    #[test]
-    fn a_dead_watch_of_pods_is_noticed_soonest() {
-        assert_eq!(lifetime(&ResourceType::core("Pod", "pods")), POD_WATCH);
-        assert_eq!(lifetime(&nodes()), OTHER_WATCH);
-        assert!(POD_WATCH < OTHER_WATCH);
-    }
-
     #[tokio::test(start_paused = true)]
     async fn a_kind_is_watched_everywhere_in_the_virtual_cluster_and_by_our_label_on_the_host() {
         let bench = Bench::new(refusing, refusing);
@@ -277,7 +264,7 @@ mod tests {
         let on_host = ["/api/v1/namespaces/team-a/services weft.dev%2Fcluster%3Dvc"];
         assert_eq!(lists(&bench.host_requests.all()), on_host);
         drop(running);
-        tokio::time::sleep(OTHER_WATCH).await;
+        tokio::time::sleep(lifetime(&services())).await;
         assert_eq!(bench.host_requests.all().len(), 1, "the watches end with the set");
     }
 

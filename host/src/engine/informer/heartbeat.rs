@@ -3,13 +3,14 @@
 //! A watch is quiet for a minute where nothing happens, so a dead connection looks like a quiet one. Only a request shows
 //! the difference, and [`Api::check`] replaces the connections then.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::api::{self, Api};
-use crate::engine::informer::failures::Reporter;
+use crate::engine::informer::failures::{Failures, Reporter};
 
 /// Between two questions.
 const PERIOD: Duration = Duration::from_secs(5);
@@ -18,14 +19,18 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// The questions to one API server.
 pub(crate) struct Heartbeat<S> {
-    pub(crate) api: Api<S>,
-    pub(crate) server: &'static str,
-    /// What is asked for: something small that the syncer needs anyway, so that a refusal says something.
-    pub(crate) path: String,
-    pub(crate) reporter: Reporter,
+    api: Api<S>,
+    server: &'static str,
+    path: String,
+    reporter: Reporter,
 }
 
 impl<S> Heartbeat<S> {
+    /// A GET of `path`, something small that the syncer needs anyway, so that a refusal says something.
+    pub(crate) fn new(server: &'static str, api: &Api<S>, path: String, failures: &Arc<Failures>) -> Self {
+        Self { api: api.clone(), server, path, reporter: failures.reporter(server, None) }
+    }
+
     /// Asks until it is dropped.
     pub(crate) async fn run(self) {
         loop {
