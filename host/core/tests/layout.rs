@@ -132,7 +132,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("offline", &["context", "names", "object"]),
     ("references", &["names", "object", "paths"]),
     ("unsigned", &["context", "keys", "labels", "names", "object"]),
-    ("labels", &["digest", "keys", "names", "object"]),
+    ("labels", &["digest", "keys", "names", "object", "text"]),
     ("context", &["names", "object", "policy", "verdict"]),
     ("diff", &["change", "keys", "names", "object"]),
     ("names", &["keys", "object", "text"]),
