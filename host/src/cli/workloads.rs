@@ -175,7 +175,7 @@ mod tests {
             "serviceName": "db", "ordinals": {"start": 3}, "template": template(), "volumeClaimTemplates": [claim],
         });
         let made = made("apps/v1", "StatefulSet", &spec);
-        let names: Vec<&str> = made.iter().map(|object| object.name()).collect();
+        let names: Vec<&str> = made.iter().map(VirtualObject::name).collect();
         assert_eq!(names, ["web-3", "data-web-3"]);
         assert_eq!(made[0].text("/spec/hostname"), Some("web-3"));
         assert_eq!(made[0].text("/spec/subdomain"), Some("db"));

@@ -277,7 +277,7 @@ mod tests {
     fn a_version_with_what_it_requests_can_be_called() {
         let generation = generation(&component(), team("web")).unwrap();
         assert_eq!((&*generation.name, generation.settings.as_str()), ("team-label", r#"{"team":"web"}"#));
-        assert!(!generation.cleans_up() && !generation.breaker.pause().is_some());
+        assert!(!generation.cleans_up() && generation.breaker.pause().is_none());
     }
 
     #[test]

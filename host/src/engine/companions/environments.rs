@@ -105,7 +105,7 @@ impl Environments {
         let is_there = scope.is_empty() || self.state.namespaces.contains("", scope);
         match self.found(scope) {
             Some(found) if !is_there => {
-                self.delete(scope, &found).await.map_err(failed_to("delete", scope))?
+                self.delete(scope, &found).await.map_err(failed_to("delete", scope))?;
             }
             None if !is_there || !self.has_pods(scope) => {}
             _ => {

@@ -23,12 +23,12 @@ pub(super) async fn why<S>(
     if !error.is_not_found() {
         return without_permission(at, resource);
     }
-    let served = match ask(api, &version_path(resource)).await {
+    let found = match ask(api, &version_path(resource)).await {
         Ok(list) => list,
         Err(error) if error.is_not_found() => return without_version(api, place, resource).await,
         Err(_) => return format!("{place} does not have {}", plural(resource)),
     };
-    let resources = served.get("resources").and_then(Value::as_array);
+    let resources = found.get("resources").and_then(Value::as_array);
     let is_kind = |found: &&Value| text(found, "kind") == kind && !text(found, "name").contains('/');
     match resources.into_iter().flatten().find(is_kind) {
         Some(found) if found.get("namespaced") == Some(&Value::Bool(false)) => {
@@ -123,9 +123,9 @@ mod tests {
         why(&api, "host", &widgets(), &listed.unwrap_err()).await
     }
 
-    fn resources(name: &str, kind: &str, namespaced: bool) -> Option<Value> {
+    fn resources(name: &str, kind: &str, namespaced: bool) -> Value {
         let status = json!({"name": "widgets/status", "kind": "Widget", "namespaced": true});
-        Some(json!({"resources": [status, {"name": name, "kind": kind, "namespaced": namespaced}]}))
+        json!({"resources": [status, {"name": name, "kind": kind, "namespaced": namespaced}]})
     }
 
     #[tokio::test]
@@ -141,19 +141,19 @@ mod tests {
                 "the host serves example.org in v1beta1 and v2, not in v1; map a version that both clusters serve",
             ),
             (
-                of(404, None, resources("gadgets", "Gadget", true)).await,
+                of(404, None, Some(resources("gadgets", "Gadget", true))).await,
                 "the host has no Widget in example.org/v1; install its CustomResourceDefinition there",
             ),
             (
-                of(404, None, resources("widgetes", "Widget", true)).await,
+                of(404, None, Some(resources("widgetes", "Widget", true))).await,
                 "the plural of Widget is \"widgetes\" on the host, not \"widgets\"; correct `plural`",
             ),
             (
-                of(404, None, resources("widgets", "Widget", false)).await,
+                of(404, None, Some(resources("widgets", "Widget", false))).await,
                 "Widget is cluster-scoped on the host, and only what is in a namespace is synced",
             ),
             (
-                of(404, None, resources("widgets", "Widget", true)).await,
+                of(404, None, Some(resources("widgets", "Widget", true))).await,
                 "the host does not serve widgets.example.org yet",
             ),
             (
