@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
-use k8s_openapi::api::core::v1::{Event, Node, Pod};
+use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::ResourceExt as _;
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
@@ -177,16 +177,6 @@ fn nodes_of_tenants_and_taints_on_ours_neither_cost_pods_nor_make_nodes() -> Res
         })
         .await?;
         eventually("the deployment is available", SOON, available).await?;
-        let events = place.all_virtual::<Event>();
-        eventually("an event on the node says why", SOON, async || {
-            let about = ListParams::default().fields(&format!("involvedObject.name={node}"));
-            let reasons: Vec<_> =
-                events.list(&about).await?.items.into_iter().map(|event| event.reason).collect();
-            ensure!(reasons.contains(&Some("NodeSpecRestored".to_owned())), "{reasons:?}");
-            Ok(())
-        })
-        .await?;
-
         always(
             "the tenant's pods are left alone, and no more are made than one eviction takes",
             A_WHILE,

@@ -147,7 +147,10 @@ async fn live(tenant: &Tenant) -> Result<()> {
     life_of::<PersistentVolumeClaim>(&both, "data", claim).await?;
     let pod = json!({"metadata": {}, "spec": {"containers": [{"name": "main", "image": "nginx"}]}});
     life_of::<Pod>(&both, "web", pod).await?;
-    subresources(&both).await
+    subresources(&both).await?;
+    // Its loss is an event for the operator.
+    both.host_api::<ConfigMap>().delete(tenant.cluster(), &DeleteParams::default()).await?;
+    Ok(())
 }
 
 fn service(name: &str) -> Value {

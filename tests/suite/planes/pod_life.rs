@@ -165,8 +165,8 @@ fn conditions_that_others_set_stay_through_the_status_of_the_host() -> Result<()
     in_shared_world(async |world, namespace| {
         let place = Place::of(world.tenant(), namespace).await?;
         let pair = place.run(pod("web", json!({}))).await?;
-        // As an eviction does.
-        let target = json!({"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"});
+        // As an eviction sets `DisruptionTarget`, of which a controller would say soon that it was not carried out.
+        let target = json!({"type": "example.com/target", "status": "True", "reason": "Chosen"});
         let set = json!({"status": {"conditions": [target]}});
         let pods = place.on_virtual::<Pod>();
         pods.patch_status("web", &PatchParams::default(), &Patch::Strategic(set)).await?;
@@ -181,11 +181,11 @@ fn conditions_that_others_set_stay_through_the_status_of_the_host() -> Result<()
                     let seen = pods.get("web").await?;
                     let seen = (
                         condition(&seen, "Ready").to_owned(),
-                        condition(&seen, "DisruptionTarget").to_owned(),
+                        condition(&seen, "example.com/target").to_owned(),
                     );
                     ensure!(
                         seen == (state.to_owned(), "True".to_owned()),
-                        "Ready and DisruptionTarget are {seen:?}"
+                        "Ready and the other are {seen:?}"
                     );
                     Ok(())
                 },

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::core::v1::{Event, Service};
+use k8s_openapi::api::networking::v1::ServiceCIDR;
 use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use weft_tests::eventually::{SOON, eventually};
@@ -12,6 +13,8 @@ use weft_tests::world::World;
 
 use super::both::{Both, at, ensure_same, name_of, text, uid};
 
+/// An address outside of the range that both clusters begin with.
+const ELSEWHERE: &str = "10.97.0.9";
 /// The longest pause after refusals, and room.
 const LATER: Duration = Duration::from_mins(2);
 
@@ -205,13 +208,11 @@ fn a_move_that_the_virtual_cluster_would_not_take_is_not_begun() -> Result<()> {
         both.create::<Service>(service("web", json!({"type": "NodePort"}))).await?;
         let (before, _) = settles(&both, "web", "NodePort").await?;
         world.tenant().kill_syncer()?;
-        // An address that the virtual cluster has given away, and the host has not: the holder's host name is taken.
-        let name = format!("holder-x-default-x-{}", world.tenant().cluster());
-        let foreign =
-            json!({"metadata": {"name": name}, "spec": {"clusterIP": "None", "ports": [{"port": 80}]}});
-        both.host_api::<Service>().create(&PostParams::default(), &serde_json::from_value(foreign)?).await?;
-        let holder = both.create::<Service>(service("holder", json!({}))).await?;
-        readdress(&both, "web", text(&holder, "/spec/clusterIP")).await?;
+        // An address that only the host has a range for.
+        let range = json!({"metadata": {"name": "beside"}, "spec": {"cidrs": ["10.97.0.0/24"]}});
+        let range: ServiceCIDR = serde_json::from_value(range)?;
+        Api::all(both.host_client()).create(&PostParams::default(), &range).await?;
+        readdress(&both, "web", ELSEWHERE).await?;
         world.tenant().start_syncer().await?;
         eventually("an event says that the address cannot be taken", SOON, async || {
             let events = both.virtual_api::<Event>().list(&ListParams::default()).await?.items;
@@ -227,14 +228,15 @@ fn a_move_that_the_virtual_cluster_would_not_take_is_not_begun() -> Result<()> {
         let after = both.get::<Service>("web").await?;
         ensure!(after["spec"] == before["spec"], "it was {} and is {}", before["spec"], after["spec"]);
 
-        both.delete::<Service>("holder").await?;
-        let (moved, host) = eventually("the Service moves once the address is free", LATER, async || {
-            let pair = both.pair::<Service>("web").await?;
-            ensure_same(&pair, SHARED)?;
-            Ok(pair)
-        })
-        .await?;
-        ensure!(text(&host, "/spec/clusterIP") == text(&holder, "/spec/clusterIP"), "{}", host["spec"]);
+        Api::all(both.virtual_client()).create(&PostParams::default(), &range).await?;
+        let (moved, host) =
+            eventually("the Service moves once the virtual cluster has the range", LATER, async || {
+                let pair = both.pair::<Service>("web").await?;
+                ensure_same(&pair, SHARED)?;
+                Ok(pair)
+            })
+            .await?;
+        ensure!(text(&host, "/spec/clusterIP") == ELSEWHERE, "{}", host["spec"]);
         ensure!(uid(&moved) == uid(&before), "it was made anew");
         Ok(())
     })
