@@ -113,7 +113,7 @@ impl Side<'_> {
             conditions.map(|condition| kept(condition, &["type", "status", "reason", "message"])).collect();
         conditions.sort_by_key(Value::to_string);
         Ok(json!({
-            "status": kept(status, &["phase", "reason", "message", "qosClass", "resources"]),
+            "status": kept(status, &["phase", "reason", "message", "qosClass"]),
             "conditions": conditions,
             "initContainers": containers("initContainerStatuses"),
             "containers": containers("containerStatuses"),
