@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{Node, Pod};
-use kube::ResourceExt as _;
+use kube::ResourceExt;
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use weft_tests::eventually::{SOON, always, eventually};
@@ -185,7 +185,7 @@ fn nodes_of_tenants_and_taints_on_ours_neither_cost_pods_nor_make_nodes() -> Res
                 ensure!(kept.metadata.deletion_timestamp.is_none(), "{kept:?}");
                 ensure!(nodes.get_opt("nowhere").await?.is_none(), "a tenant's word made a node");
                 let on_host: Vec<String> =
-                    place.host_objects::<Pod>().await?.iter().map(|pod| pod.name_any()).collect();
+                    place.host_objects::<Pod>().await?.iter().map(ResourceExt::name_any).collect();
                 let is_of = |name: &str| on_host.iter().any(|host| *host == place.host_name(name));
                 ensure!(!is_of("on-theirs") && !is_of("made-up"), "{on_host:?}");
                 let of_web = on_host.iter().filter(|host| host.starts_with("web-")).count();

@@ -185,14 +185,13 @@ fn the_api_server_and_the_dns_have_the_addresses_that_pods_reach() -> Result<()>
 /// Makes the host Service of `name` anew with this address, as somebody does who restores it.
 async fn readdress(both: &Both, name: &str, address: &str) -> Result<()> {
     let services = both.host_api::<Service>();
-    let mut host = both.host::<Service>(name).await?;
+    let mut host: Service = serde_json::from_value(both.host::<Service>(name).await?)?;
     both.delete_host::<Service>(name).await?;
-    for field in ["uid", "resourceVersion", "creationTimestamp", "managedFields"] {
-        host["metadata"][field] = Value::Null;
-    }
-    host["spec"]["clusterIP"] = address.into();
-    host["spec"]["clusterIPs"] = json!([address]);
-    let host: Service = serde_json::from_value(host)?;
+    host.metadata.uid = None;
+    host.metadata.resource_version = None;
+    let spec = host.spec.as_mut().context("the host Service has no spec")?;
+    spec.cluster_ip = Some(address.to_owned());
+    spec.cluster_ips = Some(vec![address.to_owned()]);
     eventually("the host Service has the other address", SOON, async || {
         Ok(services.create(&PostParams::default(), &host).await?)
     })

@@ -100,24 +100,24 @@ mod tests {
     use super::*;
 
     /// The owners after the patch, for a host object with these; none if nothing changes.
-    fn owners_of(desired: &Value, host: Value) -> Option<Value> {
+    fn owners_of(desired: &Value, host: &Value) -> Option<Value> {
         let owner = Owner { name: "vc".to_owned(), uid: "ours".to_owned() };
         let of =
             |owners: &Value| HostObject::from_json(json!({"metadata": {"ownerReferences": owners}})).unwrap();
-        changed_owners(Some(&owner), &of(desired), &of(&host))
+        changed_owners(Some(&owner), &of(desired), &of(host))
     }
 
     #[test]
     fn our_reference_is_the_controllers_unless_another_one_was_quicker() {
         let (ours, other) = (json!({"uid": "ours", "controller": true}), json!({"uid": "other"}));
-        let owners_of = |host| owners_of(&json!([ours]), host);
-        assert_eq!(owners_of(json!([ours])), None);
-        assert_eq!(owners_of(json!([other, ours])), None);
-        assert_eq!(owners_of(json!([])), Some(json!([ours])));
-        assert_eq!(owners_of(json!([{"uid": "ours"}, other])), Some(json!([other, ours])));
+        let owners_of = |host: &Value| owners_of(&json!([ours]), host);
+        assert_eq!(owners_of(&json!([ours])), None);
+        assert_eq!(owners_of(&json!([other, ours])), None);
+        assert_eq!(owners_of(&json!([])), Some(json!([ours])));
+        assert_eq!(owners_of(&json!([{"uid": "ours"}, other])), Some(json!([other, ours])));
         let adopted = json!({"uid": "set", "controller": true});
-        assert_eq!(owners_of(json!([{"uid": "ours"}, adopted])), None);
-        assert_eq!(owners_of(json!([adopted])), Some(json!([adopted, {"uid": "ours"}])));
+        assert_eq!(owners_of(&json!([{"uid": "ours"}, adopted])), None);
+        assert_eq!(owners_of(&json!([adopted])), Some(json!([adopted, {"uid": "ours"}])));
     }
 
     #[test]
@@ -125,13 +125,13 @@ mod tests {
         let (ours, other) = (json!({"uid": "ours", "controller": true}), json!({"uid": "other"}));
         let former = |kind: &str, name: &str| json!({"apiVersion": "v1", "kind": kind, "name": name, "uid": "old", "controller": true});
         for kind in ["Service", "ConfigMap"] {
-            let found = owners_of(&json!([ours]), json!([former(kind, "vc"), other]));
+            let found = owners_of(&json!([ours]), &json!([former(kind, "vc"), other]));
             assert_eq!(found, Some(json!([other, ours])), "{kind}");
-            let claim = owners_of(&json!([]), json!([former(kind, "vc")]));
+            let claim = owners_of(&json!([]), &json!([former(kind, "vc")]));
             assert_eq!(claim, Some(json!([])), "{kind}");
         }
         for foreign in [former("Pod", "vc"), former("Service", "other")] {
-            assert_eq!(owners_of(&json!([]), json!([foreign])), None, "{foreign}");
+            assert_eq!(owners_of(&json!([]), &json!([foreign])), None, "{foreign}");
         }
     }
 }

@@ -60,11 +60,11 @@ mod tests {
     use super::super::fixture::virtual_object;
     use super::*;
 
-    fn pod(status: Value) -> VirtualObject {
+    fn pod(status: &Value) -> VirtualObject {
         virtual_object(json!({"metadata": {"name": "web"}, "status": status}))
     }
 
-    fn patches(current: Value, desired: Value) -> Vec<(PatchFormat, Value)> {
+    fn patches(current: &Value, desired: &Value) -> Vec<(PatchFormat, Value)> {
         let (current, desired) = (pod(current), pod(desired));
         let changes = mergeable(diff::exact_changes(&desired, &current), &desired, &current);
         changes.into_iter().map(|change| (change.format, change.body["status"].clone())).collect()
@@ -89,13 +89,15 @@ mod tests {
             ],
             "podIPs": [{"ip": "10.0.0.2"}, {"$patch": "replace"}], "containerStatuses": [{"name": "main"}],
         });
-        assert_eq!(patches(current, desired), [(PatchFormat::Strategic, body)]);
+        assert_eq!(patches(&current, &desired), [(PatchFormat::Strategic, body)]);
     }
 
     #[test]
     fn without_conditions_the_patch_stays_a_merge() {
-        let patch =
-            patches(json!({"phase": "Pending"}), json!({"phase": "Running", "podIPs": [{"ip": "10.0.0.1"}]}));
+        let patch = patches(
+            &json!({"phase": "Pending"}),
+            &json!({"phase": "Running", "podIPs": [{"ip": "10.0.0.1"}]}),
+        );
         let body = json!({"phase": "Running", "podIPs": [{"ip": "10.0.0.1"}]});
         assert_eq!(patch, [(PatchFormat::Merge, body)]);
     }

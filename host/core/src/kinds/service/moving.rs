@@ -69,7 +69,9 @@ pub(super) fn trial(desired: &VirtualObject, current: &VirtualObject) -> Option<
     let own = allocation::addresses(current);
     let new: Vec<String> =
         allocation::addresses(desired).into_iter().filter(|address| !own.contains(address)).collect();
-    ADDRESSES.iter().for_each(|field| drop(spec.remove(*field)));
+    for field in ADDRESSES {
+        spec.remove(*field);
+    }
     if !new.is_empty() {
         allocation::set_addresses(&mut spec, &new);
         fit_policy(&mut spec, new.len());

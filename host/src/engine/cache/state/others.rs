@@ -198,9 +198,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_owner_or_service_that_is_replaced_or_gone_is_reported_and_one_that_is_edited_is_not() {
+        type Change = fn(&State, &Changed<Host>);
         let bench = Bench::echoing();
         bench.know_service();
-        type Change = fn(&State, &Changed<Host>);
         let is_reported = |change: Change, uid: Option<&str>| {
             let object = uid.map(|uid| json!({"metadata": {"name": "vc", "uid": uid}}));
             let object = object.and_then(HostObject::from_json).map(Arc::new);

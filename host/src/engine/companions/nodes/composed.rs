@@ -33,10 +33,10 @@ pub(super) fn node(name: &str, state: &State, kubelet: Option<&Kubelet>) -> Virt
 /// there again.
 pub(super) fn untaint(node: &VirtualObject) -> Option<Change> {
     let version = node.pointer("/metadata/resourceVersion");
-    let mut spec = json!({"taints": []});
-    if node.pointer("/spec/unschedulable").is_some() {
-        spec["unschedulable"] = Value::Null;
-    }
+    let spec = match node.pointer("/spec/unschedulable") {
+        Some(_) => json!({"taints": [], "unschedulable": null}),
+        None => json!({"taints": []}),
+    };
     is_spoilt(node).then(|| Change::merge(json!({"metadata": {"resourceVersion": version}, "spec": spec})))
 }
 
