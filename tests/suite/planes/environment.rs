@@ -39,7 +39,7 @@ fn containers_learn_of_their_namespaces_services_from_a_config_map_that_follows_
         ensure_at(&variables, "/data/WEB_SERVICE_HOST", &address)?;
         ensure_at(&variables, "/data/WEB_SERVICE_PORT_HTTP", &json!("80"))?;
         ensure_at(&variables, "/data/DB_SERVICE_HOST", &Value::Null)?;
-        let owner = place.on_host::<Service>().get(&place.cluster).await?;
+        let owner = place.on_host::<ConfigMap>().get(&place.cluster).await?;
         ensure_at(&variables, "/metadata/ownerReferences/0/uid", &json!(owner.uid()))?;
 
         // Containers that start later learn of the Services of then.

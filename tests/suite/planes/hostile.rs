@@ -53,11 +53,12 @@ fn nothing_that_a_hostile_tenant_asks_for_reaches_the_host() -> Result<()> {
         let of = |wanted| outcomes.iter().filter(move |(outcome, _)| *outcome == wanted);
         let reached: Vec<&String> = of(Outcome::Reached).map(|(_, seen)| seen).collect();
         println!(
-            "{} hostile objects on real servers, {} refused by an event, {} synced without what they asked for, {} reach the host \
-             ({} more were refused by the virtual API server, and {} harmless ones reach the host)",
+            "{} hostile objects on real servers, {} refused by an event, {} synced without what they asked for, {} left alone, \
+             {} reach the host ({} more were refused by the virtual API server, and {} harmless ones reach the host)",
             outcomes.len(),
             of(Outcome::Refused).count(),
             of(Outcome::Changed).count(),
+            of(Outcome::LeftAlone).count(),
             reached.len(),
             tried - hostile.len(),
             harmless.len(),

@@ -171,21 +171,21 @@ fn conditions_that_others_set_stay_through_the_status_of_the_host() -> Result<()
         let pods = place.on_virtual::<Pod>();
         pods.patch_status("web", &PatchParams::default(), &Patch::Strategic(set)).await?;
         for state in ["False", "True"] {
-            let ready = json!({"status": {"conditions": [{"type": "Ready", "status": state}]}});
+            let shown = json!({"status": {"conditions": [{"type": "ContainersReady", "status": state}]}});
             let (hosts, name) = (place.on_host::<Pod>(), pair.host_pod.name_any());
-            hosts.patch_status(&name, &PatchParams::default(), &Patch::Strategic(ready)).await?;
+            hosts.patch_status(&name, &PatchParams::default(), &Patch::Strategic(shown)).await?;
             eventually(
-                &format!("the tenant sees Ready {state} beside its own condition"),
+                &format!("the tenant sees ContainersReady {state} beside its own condition"),
                 SOON,
                 async || {
                     let seen = pods.get("web").await?;
                     let seen = (
-                        condition(&seen, "Ready").to_owned(),
+                        condition(&seen, "ContainersReady").to_owned(),
                         condition(&seen, "example.com/target").to_owned(),
                     );
                     ensure!(
                         seen == (state.to_owned(), "True".to_owned()),
-                        "Ready and the other are {seen:?}"
+                        "ContainersReady and the other are {seen:?}"
                     );
                     Ok(())
                 },

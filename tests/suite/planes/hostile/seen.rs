@@ -23,6 +23,8 @@ pub(super) struct Accepted {
 /// What became of it, the worst last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Outcome {
+    /// A pod that names its node, which there is not: no kubelet runs it, and neither does the host.
+    LeftAlone,
     /// It is on the host, without what it asked for.
     Changed,
     /// An event refuses it by its field.
@@ -73,6 +75,9 @@ impl Seen {
         let names_it = |message: &String| asked.fields().any(|field| message.contains(&field));
         if self.messages(accepted).iter().any(names_it) {
             return Some(Outcome::Refused);
+        }
+        if host.is_none() && asked.at == "/spec/nodeName" {
+            return Some(Outcome::LeftAlone);
         }
         // A pod is there before its ephemeral container is.
         (host.is_some() && asked.ephemeral.is_none()).then_some(Outcome::Changed)
