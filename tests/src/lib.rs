@@ -13,6 +13,7 @@ pub mod guests;
 pub mod image;
 pub mod installed;
 pub mod kubeconfig;
+pub mod model;
 pub mod node;
 pub mod nodes;
 pub mod pairs;

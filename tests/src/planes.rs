@@ -133,6 +133,11 @@ impl Plane {
         store::data(self.dir())
     }
 
+    /// Has its store, which must be etcd, forget what was before a revision: lists of then get 410.
+    pub async fn compact(&self, revision: u64) -> Result<()> {
+        store::compact(self.dir(), revision).await
+    }
+
     /// Makes a client certificate and returns the kubeconfig file that holds it.
     pub fn identity(&self, user: &str, groups: &[&str]) -> Result<PathBuf> {
         let path = self.kubeconfig(user);

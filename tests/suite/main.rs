@@ -2,6 +2,7 @@
 
 mod faults;
 mod fields;
+mod model;
 mod nodes;
 mod planes;
 mod plugins;

@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
 
 /// The longest path that the kernel takes for a socket.
 const LONGEST_SOCKET: usize = 107;
@@ -69,6 +71,20 @@ pub(super) fn check(dir: &Path) -> Result<()> {
         "{} is too long for a unix socket; set TMPDIR to a shorter folder",
         socket.display()
     );
+    Ok(())
+}
+
+/// Has etcd forget what was before a revision, by the JSON gateway on its socket.
+pub(super) async fn compact(dir: &Path, revision: u64) -> Result<()> {
+    let body = format!("{{\"revision\": \"{revision}\"}}");
+    let head = "POST /v3/kv/compaction HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n";
+    let request = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
+    let mut stream = UnixStream::connect(socket(dir)).await?;
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    let is_done = answer.starts_with("HTTP/1.1 200") || answer.contains("has been compacted");
+    ensure!(is_done, "etcd did not compact its history: {answer}");
     Ok(())
 }
 
