@@ -127,8 +127,8 @@ impl Side<'_> {
         let selector = format!("--field-selector=involvedObject.name={pod}");
         let path = "jsonpath={range .items[?(@.source.component=='kubelet')]}{.type} {.reason} {.involvedObject.fieldPath}: {.message}{\"\\n\"}{end}";
         let events = self.run(&["get", "events", &selector, "-o", path], "").await?;
-        // The others hold times, or come or not as the machine is slow.
-        let same = ["Created", "Started", "Killing", "Evicted", "FailedPostStartHook", "Resize", "Exceeded"];
+        // The others hold times, come once or twice, or come or not as the machine is slow.
+        let same = ["Created", "Started", "Killing", "Evicted", "FailedPostStartHook", "Exceeded"];
         let mut events: Vec<String> = events
             .lines()
             .filter(|event| same.iter().any(|reason| event.contains(&format!(" {reason}"))))
