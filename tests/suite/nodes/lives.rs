@@ -24,9 +24,8 @@ fn what_a_kubelet_does_shows_in_a_virtual_cluster_as_on_its_host() -> Result<()>
         }
         let [host, inside] = &sides;
         for (pod, _) in STATES {
-            let expected = host.shown(pod).await?;
             eventually(&format!("{pod} shows what it shows on the host"), LONG, async || {
-                let shown = inside.shown(pod).await?;
+                let (expected, shown) = tokio::try_join!(host.shown(pod), inside.shown(pod))?;
                 ensure!(shown == expected, "on the host: {expected:#}\nin the virtual cluster: {shown:#}");
                 Ok(())
             })
