@@ -280,7 +280,7 @@ spec:
   containers:
     - name: main
       image: BUSYBOX
-      command: [sh, -c, 'tail /dev/zero']
+      command: [tail, /dev/zero]
       resources: {limits: {memory: 16Mi}}
 ---
 apiVersion: v1
