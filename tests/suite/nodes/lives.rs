@@ -82,10 +82,10 @@ impl Side<'_> {
         let image = format!("--image={BUSYBOX}");
         let trace = ["debug", "debugged", "--container=tracer", "--profile=general", &image, "--", "true"];
         self.run(&trace, "").await?;
-        self.is_refused("debugged", "SYS_PTRACE").await?;
+        self.is_refused("debugged", "spec.ephemeralContainers[1].securityContext.capabilities").await?;
         let node = self.run(&["get", "nodes", "-o", "jsonpath={.items[0].metadata.name}"], "").await?;
         self.run(&["debug", &format!("node/{node}"), &image, "--", "true"], "").await?;
-        self.is_refused("node-debugger-", "hostPath").await
+        self.is_refused("node-debugger-", "spec.hostNetwork").await
     }
 
     async fn is_refused(&self, pod: &str, reason: &str) -> Result<()> {
