@@ -144,7 +144,12 @@ fn container(status: &Value) -> Value {
     let restarted = status.get("restartCount").and_then(Value::as_u64).is_some_and(|count| count > 0);
     let state = |key: &str| {
         let state = status.get(key).and_then(Value::as_object).into_iter().flatten();
-        let state = state.map(|(name, state)| (name.clone(), kept(state, &["reason", "exitCode", "signal"])));
+        let fields = |state: &Value| match state.get("exitCode").and_then(Value::as_i64) {
+            // Whether containerd hears of the lack of memory before it sees the end is a race of its own.
+            Some(KILLED) => kept(state, &["exitCode", "signal"]),
+            _ => kept(state, &["reason", "exitCode", "signal"]),
+        };
+        let state = state.map(|(name, state)| (name.clone(), fields(state)));
         Value::Object(state.collect())
     };
     let rest = kept(status, &["name", "image", "imageID", "allocatedResources", "resources", "user"]);
@@ -160,6 +165,9 @@ fn kept(value: &Value, keys: &[&str]) -> Value {
     let fields = keys.iter().filter_map(|&key| Some((key.to_owned(), value.get(key)?.clone())));
     Value::Object(fields.collect())
 }
+
+/// The exit code of a process that was killed.
+const KILLED: i64 = 137;
 
 /// Each pod, and what kubectl waits for.
 const STATES: &[(&str, &str)] = &[
