@@ -6,7 +6,7 @@
 //!
 //! What it says is held to the truth by `tests/suite/model`: each case there runs against it and against a real API server.
 //! What it does not have is refused with 501, so that no test believes what nobody has compared: server-side apply, deletion of
-//! collections, foreground deletion, and subresources other than those of [`kinds::KINDS`]. It has no controllers: no garbage
+//! collections, foreground deletion, and subresources other than those of its table of kinds. It has no controllers: no garbage
 //! collector, scheduler or kubelet, no token requests, and namespaces are empty when they are made. `managedFields` are left out.
 
 mod bind;

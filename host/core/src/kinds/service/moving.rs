@@ -33,7 +33,8 @@ pub fn move_to(current: &VirtualObject, cluster_ips: &[String]) -> Vec<Change> {
     virtual_changes(&at(current, cluster_ips), current)
 }
 
-/// The same as [`trial`], for such a move.
+/// A new Service with what such a move asks the server for: whether it gives that is to be known before `current` gives up its
+/// own. None where nothing has to move.
 pub fn trial_of_move(current: &VirtualObject, cluster_ips: &[String]) -> Option<VirtualObject> {
     trial(&at(current, cluster_ips), current)
 }
