@@ -59,7 +59,49 @@ impl Observer {
         {
             host = self.confirm(key, synced).await?;
         }
+        if let Some(host) = host.as_ref().filter(|host| !host.is_terminating())
+            && self.is_doubtful(key, synced, source.as_deref(), host)
+        {
+            source = self.confirm_source(key, synced).await?;
+        }
         Ok(Observed { source, host, is_used })
+    }
+
+    /// Whether the host object may be of a virtual object that the cache does not show yet: another syncer has made it, which
+    /// this one has replaced or is being replaced by, while the watch of this one says nothing.
+    fn is_doubtful(
+        &self,
+        key: &Key,
+        synced: &SyncedKind,
+        source: Option<&VirtualObject>,
+        host: &HostObject,
+    ) -> bool {
+        match source {
+            None => synced.r#virtual.absence(&key.name.namespace, &key.name.name) == Absence::Unseen,
+            Some(source) => {
+                let identity = self.state.names.identity(host);
+                identity.is_some_and(|identity| identity.uid != source.uid())
+            }
+        }
+    }
+
+    /// The virtual object as its server has it, before its host object is deleted for want of it.
+    async fn confirm_source(
+        &self,
+        key: &Key,
+        synced: &SyncedKind,
+    ) -> Result<Option<Arc<VirtualObject>>, Error> {
+        let (namespace, name) = (&key.name.namespace, &key.name.name);
+        match self.r#virtual.get(&synced.mapper.spec().resource, namespace, name).await {
+            Ok(object) => self.state.virtual_found(synced, key, &Arc::new(object)),
+            Err(error) if error.is_not_found() => {
+                if !synced.r#virtual.contains(namespace, name) {
+                    synced.r#virtual.confirm_absent(namespace, name);
+                }
+            }
+            Err(error) => return Err(Side::Virtual.failed_to("read", key)(error).into()),
+        }
+        Ok(synced.r#virtual.get(namespace, name))
     }
 
     /// Reads a virtual object of which the cache has the metadata alone, into the cache. Only the watch says that it is gone: the
@@ -115,7 +157,10 @@ mod tests {
 
     use crate::api::scripted::{Answer, Asked};
     use crate::engine::queue::Outcome;
-    use crate::engine::testing::{Bench, echo, key};
+    use weft_core::object::Kind;
+
+    use crate::engine::cache::version::ResourceVersion;
+    use crate::engine::testing::{Bench, echo, host_object, key, service};
 
     fn settings() -> Key {
         key("v1/ConfigMap", "shop", "settings")
@@ -194,5 +239,57 @@ mod tests {
         while tokio::time::timeout(std::time::Duration::ZERO, bench.state.queue.next()).await.is_ok() {}
         bench.syncer(Vec::new()).reconcile(&settings()).await;
         assert_eq!(bench.state.queue.next().await, Some(reader), "its watch event is none any more");
+    }
+
+    /// Caches that show a host Service of the UID `of`; the virtual API server answers a read of its Service so.
+    fn with_host_service(of: &str, answer: fn() -> Answer) -> Bench {
+        let bench =
+            Bench::new(
+                echo,
+                move |asked: &Asked| {
+                    if asked.path.ends_with("/services/web") { answer() } else { echo(asked) }
+                },
+            );
+        bench.put_host("v1/Service", host_object("v1/Service", "shop", "web", of));
+        bench
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_host_object_is_deleted_only_if_the_virtual_api_server_has_nothing_for_it_either() {
+        let cases: [(fn() -> Answer, usize); 3] = [
+            (|| Answer::ok(service("db", "7")), 0),
+            (|| Answer::failure(500, "InternalError"), 0),
+            (|| Answer::failure(404, "NotFound"), 1),
+        ];
+        for (answer, deletions) in cases {
+            let bench = with_host_service("uid-1", answer);
+            let web = key("v1/Service", "shop", "web");
+            bench.syncer(Vec::new()).reconcile(&web).await;
+            let asked = bench.virtual_requests.lines();
+            assert_eq!(asked.first().map(String::as_str), Some("GET /api/v1/namespaces/shop/services/web"));
+            assert_eq!(bench.host_requests.bodies(&Method::DELETE).len(), deletions, "{asked:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_watch_has_shown_to_be_deleted_is_not_asked_for() {
+        let bench = with_host_service("uid-1", || Answer::ok(service("db", "7")));
+        let services = bench.state.synced(&Kind::new("v1/Service")).unwrap();
+        services.r#virtual.remove("shop", "web", ResourceVersion::new("9"), Absence::Deleted);
+        bench.syncer(Vec::new()).reconcile(&key("v1/Service", "shop", "web")).await;
+        assert_eq!(bench.host_requests.bodies(&Method::DELETE).len(), 1);
+        assert!(bench.virtual_requests.all().is_empty(), "{:?}", bench.virtual_requests.lines());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_host_object_of_a_later_virtual_object_than_the_cache_has_stays() {
+        let bench = with_host_service("uid-2", || {
+            let mut later = service("db", "7");
+            later["metadata"]["uid"] = "uid-2".into();
+            Answer::ok(later)
+        });
+        bench.watch_virtual("v1/Service", service("selector", "5"));
+        bench.syncer(Vec::new()).reconcile(&key("v1/Service", "shop", "web")).await;
+        assert!(bench.host_requests.bodies(&Method::DELETE).is_empty(), "{:?}", bench.host_requests.lines());
     }
 }

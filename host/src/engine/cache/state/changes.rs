@@ -107,6 +107,13 @@ impl State {
         }
     }
 
+    /// The same for a virtual object.
+    pub(crate) fn virtual_found(&self, synced: &SyncedKind, key: &Key, object: &Arc<VirtualObject>) {
+        if synced.r#virtual.readmit(object.clone()) == Change::Stored {
+            self.virtual_changed(&key.kind, &Changed::new(object.clone()));
+        }
+    }
+
     /// Stores a virtual object that was read whole because the cache has its metadata alone. If it is newer than that, it
     /// queues what the watch would have queued.
     pub(crate) fn content_read(&self, synced: &SyncedKind, key: &Key, object: &Arc<VirtualObject>) {
