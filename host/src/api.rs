@@ -67,6 +67,11 @@ impl<S> Api<S> {
         Ok(Self::of(pool.await?))
     }
 
+    /// A server that is reached by this client for ever, as one in the same process is.
+    pub fn through(client: kube::Client) -> Self {
+        Self::of(Pool::of(client))
+    }
+
     fn of(pool: Pool) -> Self {
         Self { pool: Arc::new(pool), gate: Arc::default(), side: PhantomData }
     }

@@ -6,6 +6,7 @@
 //! watch (host)   ──┘                                   └─ apply: host API
 //! ```
 
+mod ambient;
 mod apply;
 mod cache;
 mod companions;
@@ -36,6 +37,7 @@ use crate::addons::Addon;
 use crate::api::{Api, object_path};
 use crate::registry::Rules;
 use crate::registry::plugin_event::PluginEvent;
+pub use ambient::{Ambient, WallClock};
 use apply::Writer;
 use apply::gate::{Gate, Ready};
 use cache::state::State;
@@ -100,6 +102,8 @@ pub struct Parts {
     pub workers: usize,
     /// Where the kubelet of the virtual nodes is, if there is one.
     pub kubelet: Option<Kubelet>,
+    /// The clock and the chance that it goes by.
+    pub ambient: Ambient,
 }
 
 /// The running engine.
@@ -143,7 +147,7 @@ impl Engine {
         let Parts { host, r#virtual, names, rules, plugin_events, addons, facts, service, .. } = parts;
         let count = parts.workers;
         let (ready_sender, ready) = signal::channel(false);
-        let state = Arc::new(State::new(names, facts));
+        let state = Arc::new(State::new(names, facts, parts.ambient));
         let of_host = IdentityGuard::of_host(host.clone(), state.names.namespace(), &service);
         let of_virtual = IdentityGuard::of_virtual(r#virtual.clone());
         let guards = Guards { host: Arc::new(of_host), r#virtual: Arc::new(of_virtual) };
@@ -155,7 +159,7 @@ impl Engine {
             ready: writer(Gate::Ready(gate.clone())),
             cached: writer(Gate::Cached(gate.clone(), state.clone())),
         };
-        let (recorder, recording) = EventRecorder::new(writers.ready.clone());
+        let (recorder, recording) = EventRecorder::new(writers.ready.clone(), state.ambient.clone());
         let (supervisor, failures) = (Supervisor::default(), Arc::default());
         let shared = Shared {
             state,
@@ -191,7 +195,7 @@ impl Engine {
 
         let (state, writer) = (shared.state.clone(), shared.writers.cached.clone());
         let tokens = Arc::new(Tokens::new(state, writer, shared.host.clone()));
-        tasks.spawn(clock::watch_forever(shared.state.clone(), Arc::new(jiff::Timestamp::now)));
+        tasks.spawn(clock::watch_forever(shared.state.clone(), shared.state.ambient.wall()));
         let syncer = Arc::new(shared.syncer(nodes, tokens));
         let mut workers = supervisor.tasks();
         for _ in 0..count {
@@ -364,6 +368,7 @@ mod tests {
             service: "vc".to_owned(),
             workers: 2,
             kubelet: None,
+            ambient: Ambient::default(),
         });
         (engine, (rules_sender, events_sender, addons_sender))
     }

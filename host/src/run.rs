@@ -20,7 +20,7 @@ use crate::addons;
 use crate::api::Api;
 use crate::config::{Config, HostsFile};
 use crate::control::renew;
-use crate::engine::{Engine, Parts};
+use crate::engine::{Ambient, Engine, Parts};
 use crate::kubelet::Kubelet;
 use crate::telemetry::LogFilter;
 use health::Unanswered;
@@ -88,6 +88,7 @@ pub async fn run(file: &Path, config: Config, log: LogFilter) -> anyhow::Result<
         service: config.service().to_owned(),
         workers: config.engine.workers,
         kubelet: kubelet.as_ref().map(Kubelet::published),
+        ambient: Ambient::default(),
     });
     shared.health.get_or_init(|| engine.health());
     let relaying = async {

@@ -43,7 +43,6 @@ impl Pool {
     }
 
     /// A pool that always has this client.
-    #[cfg(test)]
     pub(super) fn of(client: kube::Client) -> Self {
         let current = watch::Sender::new(client.clone());
         let source: Source = Box::new(move || Box::pin(std::future::ready(Ok(client.clone()))));
@@ -97,8 +96,9 @@ impl Lease {
         F: Future<Output = Result<T, Error>>,
     {
         tokio::select! {
-            done = work(self.client.clone()) => done,
+            biased;
             () = replaced(&mut self.pool) => Err(Error::Replaced),
+            done = work(self.client.clone()) => done,
         }
     }
 
@@ -114,8 +114,9 @@ impl Chunks {
         let Self { body, lease } = self;
         loop {
             let frame = tokio::select! {
-                frame = body.frame() => frame?,
+                biased;
                 () = replaced(&mut lease.pool) => return Some(Err(Error::Replaced)),
+                frame = body.frame() => frame?,
             };
             match frame {
                 Ok(frame) => {

@@ -13,7 +13,6 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use crate::api::Api;
-use crate::api::pool::Pool;
 
 /// A request as the server saw it.
 #[derive(Debug, Clone, PartialEq)]
@@ -121,7 +120,7 @@ pub(crate) fn scripted<S>(answer: impl Fn(&Asked) -> Answer + Send + Sync + 'sta
             respond(answer).await
         }
     });
-    (Api::of(Pool::of(kube::Client::new(service, "default"))), requests)
+    (Api::through(kube::Client::new(service, "default")), requests)
 }
 
 async fn respond(answer: Answer) -> std::io::Result<Response<ReplyBody>> {

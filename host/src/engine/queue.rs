@@ -13,18 +13,23 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use weft_core::object::{Key, Kind};
 
+use crate::engine::ambient::Ambient;
 pub(crate) use lanes::Limits;
 pub(crate) use outcome::Outcome;
 use state::State;
 
 /// The keys that wait to be reconciled.
-#[derive(Default)]
 pub(crate) struct Queue {
     state: Mutex<State>,
     changed: Notify,
 }
 
 impl Queue {
+    /// An empty queue, whose pauses after failures are spread by chance.
+    pub(crate) fn new(ambient: Ambient) -> Self {
+        Self { state: Mutex::new(State::new(ambient)), changed: Notify::default() }
+    }
+
     /// Queues `key`, to be reconciled now or as soon as it is no longer in flight.
     pub(crate) fn add(&self, key: Key) {
         self.lock().add(key);
@@ -111,7 +116,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_key_is_never_in_flight_twice() {
-        let queue = Queue::default();
+        let queue = Queue::new(Ambient::default());
         queue.add(key("a", "1"));
         queue.add(key("a", "1"));
         assert_eq!(next(&queue).await.as_deref(), Some("a/1"));
@@ -123,7 +128,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_storm_in_one_namespace_does_not_delay_another() {
-        let queue = Queue::default();
+        let queue = Queue::new(Ambient::default());
         (0..1000).for_each(|number| queue.add(key("storm", &number.to_string())));
         queue.add(key("calm", "1"));
         assert_eq!(next(&queue).await.as_deref(), Some("storm/0"));
@@ -132,7 +137,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_forgotten_kind_does_not_come_out_again() {
-        let queue = Queue::default();
+        let queue = Queue::new(Ambient::default());
         for name in ["1", "2", "3"] {
             queue.add(key("a", name));
         }
@@ -151,7 +156,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn closing_ends_every_worker() {
-        let queue = std::sync::Arc::new(Queue::default());
+        let queue = std::sync::Arc::new(Queue::new(Ambient::default()));
         let workers: Vec<_> = (0..3)
             .map(|_| {
                 tokio::spawn({

@@ -17,6 +17,7 @@ use weft_core::verdict::Verdict;
 
 use crate::api::Api;
 use crate::api::scripted::{Answer, Asked, Requests, scripted};
+use crate::engine::ambient::Ambient;
 use crate::engine::apply::Writer;
 use crate::engine::apply::gate::Gate;
 use crate::engine::cache::changed::Changed;
@@ -55,7 +56,7 @@ impl Bench {
     ) -> Self {
         let (host, host_requests) = scripted(on_host);
         let (r#virtual, virtual_requests) = scripted(on_virtual);
-        let state = State::new(names(), facts());
+        let state = State::new(names(), facts(), Ambient::default());
         let rules = Rules { mappers: kinds::builtin(), ..Rules::default() };
         let (kinds, _) = Kinds::default().under(&rules, 1);
         for (_, synced) in kinds.each_synced() {
@@ -72,7 +73,7 @@ impl Bench {
 
     /// Caches that have seen no list.
     pub(crate) fn empty_state() -> State {
-        State::new(names(), facts())
+        State::new(names(), facts(), Ambient::default())
     }
 
     /// Caches whose servers echo what is written, as an API server does that has nothing to object.
@@ -101,7 +102,7 @@ impl Bench {
 
     /// A recorder whose events are written to the virtual API server.
     pub(crate) fn recorder(&self) -> EventRecorder {
-        let (recorder, recording) = EventRecorder::new(self.writer.clone());
+        let (recorder, recording) = EventRecorder::new(self.writer.clone(), self.state.ambient.clone());
         tokio::spawn(recording);
         recorder
     }

@@ -1,6 +1,6 @@
 //! Which kinds are synced and looked up, and by which rules: one snapshot, which is replaced as a whole.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Semaphore;
@@ -23,7 +23,7 @@ pub(crate) struct SyncedKind {
     /// Rules that take long run on so many threads at once.
     pub(crate) threads: Arc<Semaphore>,
     /// Keys that came out of the queue before both stores were complete.
-    early: Arc<Mutex<HashSet<Key>>>,
+    early: Arc<Mutex<BTreeSet<Key>>>,
 }
 
 /// The virtual objects of a kind that is looked up and not synced.
@@ -221,9 +221,9 @@ impl SyncedKind {
     }
 
     /// The keys that came out of the queue too early, once both stores are complete.
-    pub(crate) fn take_early(&self) -> HashSet<Key> {
+    pub(crate) fn take_early(&self) -> BTreeSet<Key> {
         if !self.is_synced() {
-            return HashSet::new();
+            return BTreeSet::new();
         }
         std::mem::take(&mut *self.early.lock().unwrap_or_else(PoisonError::into_inner))
     }

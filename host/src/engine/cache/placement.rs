@@ -1,6 +1,6 @@
 //! Which virtual pod is on which node.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use weft_core::object::Key;
@@ -8,8 +8,8 @@ use weft_core::object::Key;
 /// The node of each pod, and the number of pods of each node.
 #[derive(Default)]
 pub(crate) struct Placement {
-    nodes: HashMap<Key, Arc<str>>,
-    pods: HashMap<Arc<str>, usize>,
+    nodes: BTreeMap<Key, Arc<str>>,
+    pods: BTreeMap<Arc<str>, usize>,
 }
 
 impl Placement {
@@ -41,7 +41,7 @@ impl Placement {
     }
 
     /// The pods that are on one of these nodes, each with its node.
-    pub(crate) fn on(&self, nodes: &HashSet<String>) -> Vec<(Key, Arc<str>)> {
+    pub(crate) fn on(&self, nodes: &BTreeSet<String>) -> Vec<(Key, Arc<str>)> {
         let on = self.nodes.iter().filter(|(_, node)| nodes.contains(&***node));
         on.map(|(pod, node)| (pod.clone(), node.clone())).collect()
     }

@@ -1,6 +1,6 @@
 //! What the parts of the engine share: the stores of every kind, who refers to whom, and the facts.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
@@ -12,6 +12,7 @@ use weft_core::object::{HostObject, Key, Kind, Virtual, VirtualName, VirtualObje
 use weft_core::plan;
 use weft_core::unsigned::{self, Ownership};
 
+use crate::engine::ambient::Ambient;
 use crate::engine::cache::bindings::Bindings;
 use crate::engine::cache::changed::Changed;
 use crate::engine::cache::index::Index;
@@ -30,6 +31,7 @@ pub(crate) use others::{is_spoilt, node_key};
 /// The caches of the engine, and the queue that their changes go to.
 pub(crate) struct State {
     pub(crate) names: Names,
+    pub(crate) ambient: Ambient,
     kinds: RwLock<Arc<Kinds>>,
     pub(crate) queue: Queue,
     /// Virtual Namespaces, for their labels.
@@ -60,11 +62,12 @@ pub(crate) struct State {
 }
 
 impl State {
-    pub(crate) fn new(names: Names, facts: Facts) -> Self {
+    pub(crate) fn new(names: Names, facts: Facts, ambient: Ambient) -> Self {
         Self {
             names,
             kinds: RwLock::default(),
-            queue: Queue::default(),
+            queue: Queue::new(ambient.clone()),
+            ambient,
             namespaces: Arc::default(),
             namespace_labels: Mutex::default(),
             nodes: Arc::default(),
@@ -141,9 +144,9 @@ impl State {
 
     /// The nodes that should be there: those of virtual pods, where they are there or the host runs such a pod on them. A tenant
     /// can write any node into a pod.
-    pub(crate) fn used_nodes(&self) -> HashSet<String> {
+    pub(crate) fn used_nodes(&self) -> BTreeSet<String> {
         let nodes = self.placed.lock().unwrap_or_else(PoisonError::into_inner).nodes();
-        let (mut used, missing): (HashSet<String>, HashSet<String>) =
+        let (mut used, missing): (BTreeSet<String>, BTreeSet<String>) =
             nodes.into_iter().partition(|node| self.nodes.contains("", node));
         let Some(pods) = self.synced(&Kind::new("v1/Pod")).filter(|_| !missing.is_empty()) else {
             return used;

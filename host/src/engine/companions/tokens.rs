@@ -15,7 +15,6 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD as BASE64;
-use jiff::Timestamp;
 use serde_json::Value;
 use weft_core::change::Change;
 use weft_core::kinds::pod::tokens::{TokenRequest, requests, secret_name};
@@ -51,7 +50,7 @@ struct Issued {
 
 impl Tokens {
     pub(crate) fn new(state: Arc<State>, writer: Arc<Writer>, host: Api<Host>) -> Self {
-        let renewals = Renewals::new(Arc::new(Timestamp::now));
+        let renewals = Renewals::new(state.ambient.wall());
         Self { state, writer, host, secrets: secrets(), renewals }
     }
 
@@ -222,7 +221,7 @@ mod tests {
         let keys = requests(&pod(false)).into_iter().map(|request| (request.key, BASE64.encode("old")));
         let data = json!(keys.collect::<BTreeMap<_, _>>());
         let name = secret_name(&bench.state.names, &VirtualName::new("shop", "web"));
-        let refresh_at = Timestamp::now().as_second() + 600;
+        let refresh_at = jiff::Timestamp::now().as_second() + 600;
         let mut secret = json!({
             "metadata": {
                 "name": name.as_str(), "namespace": "team-a", "uid": "uid-secret", "resourceVersion": "7",

@@ -1,6 +1,5 @@
 //! Composes events for operators: on the host, about the Service of the virtual API server.
 
-use jiff::Timestamp;
 use serde_json::json;
 use weft_core::digest;
 use weft_core::object::HostObject;
@@ -9,7 +8,7 @@ use crate::engine::cache::state::State;
 
 /// The event as it is created now; none while the Service is not known.
 pub(crate) fn compose(state: &State, is_warning: bool, reason: &str, message: &str) -> Option<HostObject> {
-    let (service, now) = (state.service()?, Timestamp::now());
+    let (service, now) = (state.service()?, state.ambient.now());
     let id = digest::of_value(&json!([reason, message]));
     // The time makes it another event than the one of an earlier hour.
     let name = format!("{}.{}{:x}", service.name(), id.get(..8).unwrap_or_default(), now.as_millisecond());

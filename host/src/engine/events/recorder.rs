@@ -18,6 +18,7 @@ use weft_core::object::{Key, VirtualName, VirtualObject};
 use weft_core::text::truncate;
 
 use crate::bucket::Buckets;
+use crate::engine::ambient::Ambient;
 use crate::engine::apply::Writer;
 use crate::engine::resources::events;
 
@@ -92,9 +93,9 @@ struct Recent {
 
 impl EventRecorder {
     /// A recorder, and the task that writes what it takes.
-    pub(crate) fn new(writer: Arc<Writer>) -> (Self, impl Future<Output = ()>) {
+    pub(crate) fn new(writer: Arc<Writer>, ambient: Ambient) -> (Self, impl Future<Output = ()>) {
         let (sender, receiver) = mpsc::channel(WAITING);
-        (Self { sender, recent: Arc::new(Mutex::new(Recent::new())) }, write_all(writer, receiver))
+        (Self { sender, recent: Arc::new(Mutex::new(Recent::new())) }, write_all(writer, ambient, receiver))
     }
 
     /// Records it, unless the same was recorded not long ago.
@@ -177,9 +178,9 @@ impl Recent {
     }
 }
 
-async fn write_all(writer: Arc<Writer>, mut receiver: mpsc::Receiver<Admitted>) {
+async fn write_all(writer: Arc<Writer>, ambient: Ambient, mut receiver: mpsc::Receiver<Admitted>) {
     while let Some(admitted) = receiver.recv().await {
-        if let Err(error) = write(&writer, &event(&admitted)).await {
+        if let Err(error) = write(&writer, &event(&admitted, ambient.now())).await {
             let key = &admitted.event.key;
             debug!(%key, error = &error as &dyn std::error::Error, "failed to write an event");
         }
@@ -196,9 +197,9 @@ async fn write(writer: &Writer, event: &VirtualObject) -> Result<(), crate::api:
     }
 }
 
-fn event(admitted: &Admitted) -> VirtualObject {
+fn event(admitted: &Admitted, now: Timestamp) -> VirtualObject {
     let Admitted { event, id, count } = admitted;
-    let (object, now) = (&event.object, Timestamp::now().to_string());
+    let (object, now) = (&event.object, now.to_string());
     // Events about objects without a namespace live in `default`.
     let namespace = if object.namespace().is_empty() { "default" } else { object.namespace() };
     let short: String = id.chars().take(16).collect();

@@ -60,6 +60,7 @@ impl Guards {
     /// Waits until either server was found to be another one.
     pub(crate) async fn doubted(&self) {
         tokio::select! {
+            biased;
             () = self.r#virtual.doubted() => {}
             () = self.host.doubted() => {}
         }

@@ -3,7 +3,6 @@
 use std::error::Error as StdError;
 use std::time::Duration;
 
-use rand::Rng;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -34,8 +33,7 @@ impl<S: 'static> Watch<S> {
             State::Auditing(auditing) => self.audit(auditing).await,
             State::BackingOff(backoff) => self.back_off(backoff).await,
             State::Expired => {
-                let pause = rand::rng().random_range(Duration::ZERO..SPREAD);
-                tokio::time::sleep(pause).await;
+                tokio::time::sleep(self.ambient.jittered(SPREAD, 0.0..1.0)).await;
                 State::default()
             }
             State::Absent(absent) => self.wait_for_kind(absent).await,
@@ -54,7 +52,7 @@ impl<S: 'static> Watch<S> {
         if let Some(reporter) = self.reporter.as_ref().filter(|_| !is_reported) {
             reporter.failed(Instant::now(), &backoff.error);
         }
-        let pause = backoff.error.retry_after().unwrap_or_else(|| jittered(backoff.pause()));
+        let pause = backoff.error.retry_after().unwrap_or_else(|| self.jittered(backoff.pause()));
         tokio::time::sleep(pause).await;
         *backoff.then
     }
@@ -67,7 +65,7 @@ impl<S: 'static> Watch<S> {
             warn!(%kind, server, "nothing of this kind is synced: {why}");
             (self.unserved)();
         }
-        tokio::time::sleep(jittered(ABSENT)).await;
+        tokio::time::sleep(self.jittered(ABSENT)).await;
         absent.step()
     }
 
@@ -75,10 +73,10 @@ impl<S: 'static> Watch<S> {
     pub(super) fn report_present(&self) {
         info!(kind = %self.resource.kind(), server = self.server, "the server has the kind now");
     }
-}
 
-fn jittered(time: Duration) -> Duration {
-    time.mul_f64(rand::rng().random_range(0.75..1.25))
+    fn jittered(&self, time: Duration) -> Duration {
+        self.ambient.jittered(time, 0.75..1.25)
+    }
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use weft_core::object::{Kind, Object, ResourceType, Virtual};
 
 use crate::api::MAX_REPLY;
 use crate::api::scripted::{Answer, Asked, Requests, scripted};
+use crate::engine::ambient::Ambient;
 use crate::engine::cache::changed::Changed;
 use crate::engine::cache::content::Content;
 use crate::engine::cache::store::Store;
@@ -206,6 +207,7 @@ impl Running {
             reporter: Some(failures.reporter("virtual", Some(Kind::new("v1/ConfigMap")))),
             content,
             limits: PageLimits::default(),
+            ambient: Ambient::default(),
             store: store.clone(),
             changed: Arc::new(move |changed| changes.lock().unwrap().push(line(&changed))),
             unreadable: Arc::new(move |object: Object<Virtual>| {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use weft_core::object::{Object, ResourceType};
 
 use crate::api::Api;
+use crate::engine::ambient::Ambient;
 use crate::engine::cache::changed::Changed;
 use crate::engine::cache::content::Content;
 use crate::engine::cache::store::{Change, Store};
@@ -34,6 +35,7 @@ pub(crate) struct Watch<S> {
     pub(crate) reporter: Option<Reporter>,
     pub(crate) content: Content,
     pub(crate) limits: PageLimits,
+    pub(crate) ambient: Ambient,
     pub(crate) store: Arc<Store<S>>,
     /// Called after each change of the store, and for what may have changed unseen.
     pub(crate) changed: Arc<dyn Fn(Changed<S>) + Send + Sync>,

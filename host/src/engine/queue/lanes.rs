@@ -38,21 +38,21 @@ pub(super) struct Lanes {
     /// Lanes with keys, in the order of their turns.
     turns: VecDeque<Lane>,
     /// Lanes with keys that wait for room, by where.
-    parked: HashMap<Bound, VecDeque<Lane>>,
+    parked: BTreeMap<Bound, VecDeque<Lane>>,
     ready: HashSet<Key>,
     limits: Limits,
     in_flight: HashMap<Bound, usize>,
 }
 
 /// Whose turn it is.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Lane {
     namespace: String,
     kind: Kind,
 }
 
 /// What only so many keys may be in flight of.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Bound {
     Namespace(String),
     Kind(Kind),

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use rand::Rng;
 use tokio::time::Instant;
 use weft_core::object::{Key, Kind};
 
 use crate::bucket::Bucket;
+use crate::engine::ambient::Ambient;
 use crate::engine::queue::lanes::{Lanes, Limits};
 use crate::engine::queue::outcome::Outcome;
 
@@ -38,6 +38,7 @@ pub(super) struct State {
     serial: u64,
     failures: HashMap<Key, Failure>,
     closed: bool,
+    ambient: Ambient,
 }
 
 struct Failure {
@@ -49,8 +50,8 @@ struct Failure {
     is_refusal: bool,
 }
 
-impl Default for State {
-    fn default() -> Self {
+impl State {
+    pub(super) fn new(ambient: Ambient) -> Self {
         let (burst, refill) = REFUSED;
         Self {
             lanes: Lanes::default(),
@@ -62,11 +63,10 @@ impl Default for State {
             serial: 0,
             failures: HashMap::new(),
             closed: false,
+            ambient,
         }
     }
-}
 
-impl State {
     /// Queues a key.
     pub(super) fn add(&mut self, key: Key) {
         if let Some(again) = self.in_flight.get_mut(&key) {
@@ -165,7 +165,7 @@ impl State {
         let failure = self.failures.entry(key.clone()).or_insert(first);
         failure.is_refusal = outcome == Outcome::Refused;
         failure.count += u32::from(asked.is_none());
-        let delay = asked.unwrap_or_else(|| backoff(failure.count));
+        let delay = asked.unwrap_or_else(|| backoff(&self.ambient, failure.count));
         failure.not_before = now + asked.unwrap_or_else(|| delay.min(CURE_BACKOFF));
         delay
     }
@@ -218,9 +218,9 @@ impl State {
 
 /// Doubles from [`FIRST_BACKOFF`] to [`LAST_BACKOFF`], with jitter so that many keys that failed together
 /// do not come back together.
-fn backoff(failures: u32) -> Duration {
+fn backoff(ambient: &Ambient, failures: u32) -> Duration {
     let doubled = FIRST_BACKOFF.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(LAST_BACKOFF);
-    doubled.mul_f64(rand::rng().random_range(0.75..1.25))
+    ambient.jittered(doubled, 0.75..1.25)
 }
 
 #[cfg(test)]
@@ -253,7 +253,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_failed_key_waits_longer_each_time() {
-        let pauses = pauses(&Queue::default(), false).await;
+        let pauses = pauses(&Queue::new(Ambient::default()), false).await;
         assert!(
             pauses[1] >= Duration::from_millis(37) && pauses[11] >= Duration::from_secs(22),
             "{pauses:?}"
@@ -262,13 +262,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_change_shortens_the_pause_of_a_failed_key_but_does_not_end_it() {
-        let pauses = pauses(&Queue::default(), true).await;
+        let pauses = pauses(&Queue::new(Ambient::default()), true).await;
         assert!(pauses[11] >= CURE_BACKOFF && pauses[11] < CURE_BACKOFF * 2, "{pauses:?}");
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_time_a_server_asks_for_is_obeyed() {
-        let queue = Queue::default();
+        let queue = Queue::new(Ambient::default());
         queue.add(key("a", "1"));
         queue.next().await;
         queue.done(&key("a", "1"), Outcome::Failed(Some(Duration::from_secs(5))));
@@ -290,7 +290,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn refused_keys_together_are_tried_only_so_often() {
-        let queue = Queue::default();
+        let queue = Queue::new(Ambient::default());
         let minutes = Duration::from_secs(100);
         let tries = refusals(&queue, 600, minutes).await;
         let most = 600 + 20 + 100 * 8;
@@ -318,7 +318,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_few_refused_keys_are_tried_as_failed_ones_are() {
-        let queue = Queue::default();
+        let queue = Queue::new(Ambient::default());
         assert!(refusals(&queue, 3, Duration::from_secs(1)).await >= 9, "the first pauses are short");
     }
 }

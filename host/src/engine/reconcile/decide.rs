@@ -80,7 +80,7 @@ fn plan_with(
     observed: &Observed,
     notes: Notes,
 ) -> (Decision, BTreeSet<Key>) {
-    let (facts, now) = (state.facts(), now());
+    let (facts, now) = (state.facts(), moment(state.ambient.now()));
     let ctx = Ctx {
         names: &state.names,
         facts: &facts,
@@ -116,8 +116,7 @@ fn is_elsewhere(state: &State, view: &View, source: &VirtualObject) -> bool {
 }
 
 /// The time, the same throughout one decision.
-fn now() -> Moment {
-    let now = Timestamp::now();
+fn moment(now: Timestamp) -> Moment {
     // Digits of a second are cut off.
     Moment { millis: u64::try_from(now.as_millisecond()).unwrap_or_default(), text: format!("{now:.0}") }
 }
@@ -138,7 +137,7 @@ mod tests {
 
     #[test]
     fn the_time_is_given_to_the_second_and_to_the_millisecond() {
-        let now = now();
+        let now = moment(Timestamp::now());
         let text: Timestamp = now.text.parse().unwrap();
         assert_eq!(u64::try_from(text.as_second()).unwrap(), now.millis / 1000);
         assert_eq!(now.text.len(), "2026-11-20T10:00:00Z".len());

@@ -6,7 +6,6 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rand::Rng;
 use tokio::time::Instant;
 use tracing::debug;
 use weft_core::conditions;
@@ -76,7 +75,7 @@ impl Publisher {
         for problem in &failures {
             self.publish_problem(key, source, problem);
         }
-        let of_failures = if worked { Outcome::Done } else { later() };
+        let of_failures = if worked { Outcome::Done } else { self.later() };
         of_hold.and(of_conditions).and(of_failures)
     }
 
@@ -101,7 +100,7 @@ impl Publisher {
             Hold::Absent(_) => Outcome::Done,
             Hold::Wait(wait) => {
                 debug!(%key, why = wait.problem.for_log(), "waiting");
-                wait.after.map_or(Outcome::Done, |after| Outcome::Again(about(after.max(SHORTEST_WAIT))))
+                wait.after.map_or(Outcome::Done, |after| Outcome::Again(self.about(after.max(SHORTEST_WAIT))))
             }
             Hold::Skip(problem) => {
                 debug!(%key, why = problem.for_log(), "the other side is left as it is");
@@ -109,7 +108,7 @@ impl Publisher {
             }
             // Who gets no event cannot know what to change.
             Hold::Reject(problem) if self.publish_problem(key, source, problem) => Outcome::Done,
-            Hold::Reject(_) => later(),
+            Hold::Reject(_) => self.later(),
             Hold::Fail(problem) => {
                 self.publish_problem(key, source, problem);
                 Outcome::Failed(None)
@@ -121,7 +120,7 @@ impl Publisher {
     fn count_conditions(&self, key: &Key, source: &VirtualObject, plan: &Plan, notes: &Notes) -> Outcome {
         if !notes.takes_conditions() {
             debug!(%key, "the conditions that rules set change too often; they are written later");
-            return Outcome::Again(about(CONDITION_CHANGE));
+            return Outcome::Again(self.about(CONDITION_CHANGE));
         }
         let writes = plan.steps.iter().any(|step| matches!(step, Step::PatchVirtual { .. }));
         if writes && conditions::are_new(notes, source) {
@@ -162,15 +161,15 @@ impl Publisher {
             is_known_by_reason: false,
         }
     }
-}
 
-fn later() -> Outcome {
-    Outcome::Again(about(LATER))
-}
+    fn later(&self) -> Outcome {
+        Outcome::Again(self.about(LATER))
+    }
 
-/// Not all at the same time, and never sooner.
-fn about(time: Duration) -> Duration {
-    time.mul_f64(rand::rng().random_range(1.0..1.25))
+    /// Not all at the same time, and never sooner.
+    fn about(&self, time: Duration) -> Duration {
+        self.state.ambient.jittered(time, 1.0..1.25)
+    }
 }
 
 #[cfg(test)]

@@ -71,6 +71,7 @@ impl AddonApplier {
             let current = addons.borrow_and_update().clone();
             let is_complete = self.reconcile_all(&current).await;
             tokio::select! {
+                biased;
                 () = tokio::time::sleep(if is_complete { PERIOD } else { pause }) => {}
                 Ok(()) = addons.changed() => {}
             }

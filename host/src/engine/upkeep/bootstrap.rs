@@ -91,6 +91,7 @@ impl Bootstrap {
         loop {
             let pause = if *ready.borrow() && !has_failed { PERIOD } else { RETRY };
             tokio::select! {
+                biased;
                 () = tokio::time::sleep(pause) => {}
                 () = self.guards.doubted(), if *ready.borrow() => {}
                 () = self.state.base_changed.notified() => {}

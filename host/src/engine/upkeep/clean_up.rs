@@ -40,6 +40,7 @@ impl CleanUp {
     /// Runs until nothing is left; `watch` fills the store meanwhile.
     pub(crate) async fn run(self, watch: Watch<Host>) {
         tokio::select! {
+            biased;
             () = watch.run() => {}
             () = self.delete_all() => {}
         }

@@ -62,6 +62,7 @@ impl CrdInstaller {
                 self.reconcile(&mapper.spec().resource).await;
             }
             tokio::select! {
+                biased;
                 () = tokio::time::sleep(PERIOD) => {}
                 Ok(()) = rules.changed() => {}
             }

@@ -1,6 +1,6 @@
 //! What a list says about a store: which objects there are, which are gone, and whether the server went back.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use weft_core::names::is_object_name;
@@ -72,7 +72,7 @@ impl<S> Store<S> {
         &self,
         listed: &dyn Fn(&str, &str) -> bool,
         version: &ResourceVersion,
-    ) -> HashMap<(String, String), ResourceVersion> {
+    ) -> BTreeMap<(String, String), ResourceVersion> {
         let state = self.lock();
         let unlisted = state.objects.iter().filter(|gone| is_unlisted(*gone, listed, version));
         unlisted.map(|(name, entry)| (owned(name), entry.version.clone())).collect()
@@ -196,7 +196,7 @@ mod tests {
         store.put(object("10"));
         assert_eq!(store.retain(&|_, _| false, &ResourceVersion::new("9")), []);
         let unlisted = |version| store.unlisted(&|_, _| false, &ResourceVersion::new(version));
-        assert_eq!(unlisted("9"), HashMap::new());
+        assert_eq!(unlisted("9"), BTreeMap::new());
         let object = (("a".to_owned(), "b".to_owned()), ResourceVersion::new("10"));
         assert_eq!(unlisted("10"), [object].into());
     }

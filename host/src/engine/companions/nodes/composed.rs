@@ -76,7 +76,7 @@ fn annotation(node: &str, kubelet: Option<&Kubelet>) -> Option<String> {
 
 fn fields(name: &str, state: &State, kubelet: Option<&Kubelet>) -> Value {
     let version = state.facts().virtual_version;
-    let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let now = state.ambient.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let condition = |kind: &str, status: &str, reason: &str| {
         json!({"type": kind, "status": status, "reason": reason, "message": "this node is made up; see the host cluster",
                "lastHeartbeatTime": now, "lastTransitionTime": now})

@@ -8,15 +8,13 @@ use tokio::time::Instant;
 use tracing::info;
 use weft_core::object::Kind;
 
+use crate::engine::ambient::WallClock;
 use crate::engine::cache::state::State;
 
 /// How often the clocks are compared.
 const PERIOD: Duration = Duration::from_secs(10);
 /// By how much the wall clock may run ahead in that time: no clock that is slewed does.
 const JUMP: Duration = Duration::from_secs(5);
-
-/// A wall clock; tests set it.
-pub(crate) type WallClock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// Requeues all pods when the wall clock has jumped ahead, for ever: the machine was suspended, or the clock was set.
 pub(crate) async fn watch_forever(state: Arc<State>, wall: WallClock) {

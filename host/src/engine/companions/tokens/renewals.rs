@@ -10,7 +10,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use crate::engine::companions::tokens::clock::{WallClock, since};
+use crate::engine::ambient::WallClock;
+use crate::engine::companions::tokens::clock::since;
 
 /// No pod's tokens are renewed more often, whatever the clocks and the server say.
 const SHORTEST: Duration = Duration::from_mins(1);

@@ -1,6 +1,6 @@
 //! How an audit goes on page by page, and when the watch has missed what it finds: no I/O, no clock, no store.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use tokio::time::Instant;
 
@@ -9,7 +9,7 @@ use crate::engine::cache::version::ResourceVersion;
 use crate::engine::informer::error::Error;
 
 /// Namespace, name and version of objects that the store has and the server has not.
-pub(in crate::engine::informer) type Unlisted = HashMap<(String, String), ResourceVersion>;
+pub(in crate::engine::informer) type Unlisted = BTreeMap<(String, String), ResourceVersion>;
 
 /// How far an audit has come.
 #[derive(Debug)]
