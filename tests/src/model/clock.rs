@@ -27,7 +27,8 @@ impl Clock {
         (self.timestamp(left.max(0)), left < 0)
     }
 
-    fn now(&self) -> i64 {
+    /// The time in seconds since 1970.
+    pub(super) fn now(&self) -> i64 {
         EPOCH.saturating_add(i64::try_from(self.0.elapsed().as_secs()).unwrap_or_default())
     }
 }

@@ -71,7 +71,13 @@ pub(super) static KINDS: &[Kind] = &[
     },
     Kind { name: "Endpoints", plural: "endpoints", ..CORE },
     Kind { name: "Event", plural: "events", ..CORE },
-    Kind { name: "ServiceAccount", plural: "serviceaccounts", returns_deleted: true, ..CORE },
+    Kind {
+        name: "ServiceAccount",
+        plural: "serviceaccounts",
+        subresources: &["token"],
+        returns_deleted: true,
+        ..CORE
+    },
     Kind {
         name: "Namespace",
         plural: "namespaces",
@@ -82,6 +88,14 @@ pub(super) static KINDS: &[Kind] = &[
         ..CORE
     },
     Kind { name: "Node", plural: "nodes", is_namespaced: false, subresources: &["status"], ..CORE },
+    Kind {
+        name: "PersistentVolume",
+        plural: "persistentvolumes",
+        is_namespaced: false,
+        subresources: &["status"],
+        returns_deleted: true,
+        ..CORE
+    },
     Kind {
         group: "discovery.k8s.io",
         name: "EndpointSlice",

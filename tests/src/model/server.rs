@@ -44,6 +44,7 @@ impl Server {
             Verb::Watch => return Watching::start(self, call).map(Answer::Watch),
             Verb::Get => (200, Value::clone(&*self.read(call)?)),
             Verb::Create if call.subresource == Some("binding") => (201, self.bind(call)?),
+            Verb::Create if call.subresource == Some("token") => (201, self.issue(call)?),
             Verb::Create => (201, self.create(call)?),
             Verb::Replace | Verb::Patch(_) => (200, self.update(call)?),
             Verb::Delete => (200, self.delete(call)?),

@@ -10,7 +10,7 @@ use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use kube::client::Body;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tower::Service;
 
 use super::Model;
@@ -36,6 +36,9 @@ impl Service<Request<Body>> for Model {
         Box::pin(async move {
             let (head, body) = request.into_parts();
             let body = body.collect().await?.to_bytes();
+            if head.uri.path() == "/version" {
+                return Ok(model.respond(Ok(Answer::Whole(200, version()))));
+            }
             let answer = Call::read(&head, &body).and_then(|call| model.answer(&call));
             Ok(model.respond(answer))
         })
@@ -43,7 +46,7 @@ impl Service<Request<Body>> for Model {
 }
 
 impl Model {
-    fn answer(&self, call: &Call) -> Result<Answer, Refusal> {
+    pub(super) fn answer(&self, call: &Call) -> Result<Answer, Refusal> {
         let mut server = self.lock();
         let answer = server.answer(call);
         let revision = server.storage.revision();
@@ -91,6 +94,11 @@ impl Model {
             }
         }
     }
+}
+
+/// The version that the model is held to.
+fn version() -> Value {
+    json!({"major": "1", "minor": "36", "gitVersion": "v1.36.0", "platform": "linux/amd64"})
 }
 
 fn whole(value: &Value) -> Reply {

@@ -8,4 +8,5 @@ mod lists;
 mod normal;
 mod pods;
 mod services;
+mod tokens;
 mod watches;
