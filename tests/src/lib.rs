@@ -26,5 +26,6 @@ pub mod progress;
 pub mod schema;
 pub mod scratch;
 pub mod shared;
+pub mod simulation;
 pub mod tenant;
 pub mod world;

@@ -6,3 +6,4 @@ mod model;
 mod nodes;
 mod planes;
 mod plugins;
+mod simulation;

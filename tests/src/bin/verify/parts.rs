@@ -133,6 +133,24 @@ pub(crate) const PARTS: &[Part] = &[
         tries_again: true,
         ..PLAIN
     },
+    Part {
+        name: "simulate",
+        // In a folder of its own, and with what tokio's chance needs to follow a seed: see `cargo simulate`.
+        arguments: &[
+            "run",
+            "--package",
+            "weft-tests",
+            "--bin",
+            "simulate",
+            "--profile",
+            "simulation",
+            "--",
+            "--seeds",
+            "20000",
+        ],
+        environment: &[("RUSTFLAGS", "--cfg tokio_unstable"), ("CARGO_TARGET_DIR", "target/simulation")],
+        ..PLAIN
+    },
     Part { name: "demo", arguments: &["demo", "--once"], needs_planes: true, ..PLAIN },
     Part {
         name: "doc",

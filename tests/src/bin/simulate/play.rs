@@ -1,0 +1,92 @@
+//! Plays many seeds on all processors, or one.
+
+use std::num::NonZero;
+use std::ops::Range;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use weft_tests::simulation::run::run;
+use weft_tests::simulation::schedule::Schedule;
+use weft_tests::simulation::shrink::shrink;
+
+use crate::{Arguments, story};
+
+/// After so many failures there is enough to do.
+const ENOUGH: u64 = 10;
+/// Each of so many seeds is played twice, to see that it is the same run.
+const COMPARED: u64 = 500;
+/// So many seeds are played between two looks at the clock.
+const BATCH: u64 = 1000;
+
+pub(crate) fn play(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    match arguments.seed {
+        Some(seed) => one(seed),
+        None => many(arguments),
+    }
+}
+
+fn one(seed: u64) -> anyhow::Result<ExitCode> {
+    let schedule = Schedule::of(seed);
+    let failed = !run(&schedule)?.failures.is_empty();
+    let schedule = if failed { shrink(&schedule)? } else { schedule };
+    story::tell(&schedule, &run(&schedule)?);
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn many(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let started = Instant::now();
+    let end = arguments.minutes.map(|minutes| started + Duration::from_secs(minutes * 60));
+    let (mut first, mut left, mut failed) = (arguments.first, arguments.seeds, Vec::new());
+    loop {
+        let count = left.min(BATCH);
+        failed.extend(batch(first..first + count)?);
+        (first, left) = (first + count, left - count);
+        if left == 0 && end.is_some_and(|end| Instant::now() < end) {
+            left = BATCH;
+        }
+        if left == 0 || failed.len() as u64 >= ENOUGH {
+            break;
+        }
+    }
+    for seed in failed.iter().copied().take(1) {
+        let schedule = shrink(&Schedule::of(seed))?;
+        story::tell(&schedule, &run(&schedule)?);
+    }
+    story::count(first - arguments.first, &failed, started.elapsed());
+    Ok(if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Plays these seeds; gives those that fail, in order.
+fn batch(seeds: Range<u64>) -> anyhow::Result<Vec<u64>> {
+    let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let next = AtomicU64::new(seeds.start);
+    let work = || -> anyhow::Result<Vec<u64>> {
+        let mut failed = Vec::new();
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds.end {
+                return Ok(failed);
+            }
+            let schedule = Schedule::of(seed);
+            let outcome = run(&schedule)?;
+            if seed % COMPARED == 0 && run(&schedule)?.exchanges != outcome.exchanges {
+                anyhow::bail!("seed {seed} is another run each time");
+            }
+            if !outcome.failures.is_empty() {
+                failed.push(seed);
+            }
+        }
+    };
+    let mut failed = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        let mut failed = Vec::new();
+        for thread in threads {
+            // A run that panics is a fault of the syncer, or of the simulation: the message is on the screen.
+            failed.extend(thread.join().map_err(|_| anyhow::anyhow!("a run has panicked"))??);
+        }
+        anyhow::Ok(failed)
+    })?;
+    failed.sort_unstable();
+    Ok(failed)
+}

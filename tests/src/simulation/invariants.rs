@@ -1,0 +1,201 @@
+//! What the syncer may never do, whatever goes wrong: each write is judged before it is done.
+
+use std::collections::BTreeSet;
+
+use http::Method;
+use serde_json::Value;
+use weft_core::keys::{CLUSTER_LABEL, FAKE_NODE_LABEL, FROM_HOST_LABEL, MIRRORED_LABEL, PLACED};
+use weft_core::names::Identity;
+use weft_core::object::HostObject;
+
+use super::network::Side;
+use super::world::{CLUSTER, NAMESPACE};
+use crate::model::Model;
+
+/// Kinds whose host objects stay for as long as their virtual ones.
+const PAIRED: &[&str] = &["pods", "services", "persistentvolumeclaims"];
+
+/// Looks at every write of the syncer before the server does.
+pub struct Watchman {
+    host: Model,
+    r#virtual: Model,
+    /// UIDs of the virtual pods whose host pods have started, as far as a syncer that starts anew can know.
+    started: BTreeSet<String>,
+    violations: Vec<String>,
+}
+
+/// What a write is about.
+struct Write<'a> {
+    method: &'a Method,
+    namespace: &'a str,
+    group: &'a str,
+    plural: &'a str,
+    name: &'a str,
+    body: Value,
+}
+
+impl Watchman {
+    /// One that has seen nothing yet.
+    pub fn new(host: &Model, r#virtual: &Model) -> Self {
+        let (host, r#virtual) = (host.clone(), r#virtual.clone());
+        Self { host, r#virtual, started: BTreeSet::new(), violations: Vec::new() }
+    }
+
+    /// What was done that may not be, in order.
+    pub fn violations(&self) -> &[String] {
+        &self.violations
+    }
+
+    /// Judges a write that is about to be done.
+    pub(super) fn see(&mut self, side: Side, method: &Method, path: &str, body: &[u8]) {
+        let Some(write) = Write::read(method, path, body) else {
+            return self.violations.push(format!("{method} {path} is no write of an object"));
+        };
+        let judged = match side {
+            Side::Host => self.on_host(&write),
+            Side::Virtual => self.on_virtual(&write),
+        };
+        if let Err(why) = judged {
+            self.violations.push(format!("{method} {path} on {side:?}: {why}"));
+        }
+    }
+
+    /// Remembers which pods have started: they are bound in the virtual cluster, or the Service says that they should be.
+    pub(super) fn look(&mut self) {
+        let service = self.host.object("", "services", NAMESPACE, CLUSTER);
+        let recorded = service.map(|service| text(&service, &pointer("annotations", PLACED)).to_owned());
+        let recorded = recorded.unwrap_or_default();
+        for pod in self.r#virtual.objects("", "pods") {
+            let uid = text(&pod, "/metadata/uid");
+            if !text(&pod, "/spec/nodeName").is_empty() || recorded.contains(uid) {
+                self.started.insert(uid.to_owned());
+            }
+        }
+    }
+
+    fn on_host(&self, write: &Write<'_>) -> Result<(), String> {
+        if write.namespace != NAMESPACE {
+            return Err("it is outside the namespace".to_owned());
+        }
+        if *write.method == Method::POST {
+            return self.created_on_host(write);
+        }
+        let Some(object) = self.host.object(write.group, write.plural, NAMESPACE, write.name) else {
+            return Ok(());
+        };
+        if write.uid().is_empty() {
+            return Err("it names no UID".to_owned());
+        }
+        if write.uid() != text(&object, "/metadata/uid") {
+            // The server refuses it.
+            return Ok(());
+        }
+        let is_base = write.name == CLUSTER && matches!(write.plural, "services" | "configmaps");
+        let is_ours = text(&object, &pointer("labels", CLUSTER_LABEL)) == CLUSTER;
+        if !is_ours && !is_base && write.plural != "events" {
+            return Err("the object is not ours".to_owned());
+        }
+        if *write.method == Method::DELETE { self.deleted_on_host(write, &object) } else { Ok(()) }
+    }
+
+    fn created_on_host(&self, write: &Write<'_>) -> Result<(), String> {
+        let name = text(&write.body, "/metadata/name");
+        if write.plural == "events" || (write.plural == "configmaps" && name == CLUSTER) {
+            return Ok(());
+        }
+        if text(&write.body, &pointer("labels", CLUSTER_LABEL)) != CLUSTER {
+            return Err("it does not say whose it is".to_owned());
+        }
+        let again = identity(&write.body).filter(|identity| self.started.contains(&identity.uid));
+        match again.filter(|_| write.plural == "pods") {
+            Some(_) => Err("the pod has started before".to_owned()),
+            None => Ok(()),
+        }
+    }
+
+    fn deleted_on_host(&self, write: &Write<'_>, object: &Value) -> Result<(), String> {
+        let has_ended = matches!(text(object, "/status/phase"), "Succeeded" | "Failed");
+        let is_going = object.pointer("/metadata/deletionTimestamp").is_some() || has_ended;
+        let Some(identity) = identity(object).filter(|_| PAIRED.contains(&write.plural) && !is_going) else {
+            return Ok(());
+        };
+        let source = self.r#virtual.object(write.group, write.plural, &identity.namespace, &identity.name);
+        let is_wanted = source.is_some_and(|source| {
+            text(&source, "/metadata/uid") == identity.uid
+                && source.pointer("/metadata/deletionTimestamp").is_none()
+        });
+        if is_wanted { Err("its virtual object is there".to_owned()) } else { Ok(()) }
+    }
+
+    fn on_virtual(&self, write: &Write<'_>) -> Result<(), String> {
+        if *write.method != Method::DELETE {
+            return Ok(());
+        }
+        let Some(object) = self.r#virtual.object(write.group, write.plural, write.namespace, write.name)
+        else {
+            return Ok(());
+        };
+        if write.uid().is_empty() {
+            return Err("it names no UID".to_owned());
+        }
+        let is_label = |label: &str| object.pointer(&pointer("labels", label)).is_some();
+        match write.plural {
+            _ if write.uid() != text(&object, "/metadata/uid") => Ok(()),
+            "nodes" if is_label(FAKE_NODE_LABEL) => Ok(()),
+            "persistentvolumes" if is_label(MIRRORED_LABEL) => Ok(()),
+            "events" if is_label(FROM_HOST_LABEL) => Ok(()),
+            "endpointslices" | "endpoints" => Ok(()),
+            "pods" => self.pod_deleted(&object),
+            _ => Err("it is the tenant's".to_owned()),
+        }
+    }
+
+    /// A virtual pod may be deleted once its host pod is gone or goes.
+    fn pod_deleted(&self, pod: &Value) -> Result<(), String> {
+        let uid = text(pod, "/metadata/uid");
+        let lives = self.host.objects("", "pods").into_iter().any(|host| {
+            let is_its = identity(&host).is_some_and(|identity| identity.uid == uid);
+            is_its && host.pointer("/metadata/deletionTimestamp").is_none()
+        });
+        let is_terminating = pod.pointer("/metadata/deletionTimestamp").is_some();
+        if lives && !is_terminating { Err("its host pod lives".to_owned()) } else { Ok(()) }
+    }
+}
+
+impl<'a> Write<'a> {
+    fn read(method: &'a Method, path: &'a str, body: &[u8]) -> Option<Self> {
+        let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
+        let (group, rest) = match segments.as_slice() {
+            ["api", _, rest @ ..] => ("", rest),
+            ["apis", group, _, rest @ ..] => (*group, rest),
+            _ => return None,
+        };
+        let (namespace, rest) = match rest {
+            ["namespaces", namespace, rest @ ..] if !rest.is_empty() => (*namespace, rest),
+            rest => ("", rest),
+        };
+        let (plural, rest) = rest.split_first()?;
+        let name = rest.first().copied().unwrap_or_default();
+        let body = if body.is_empty() { Value::Null } else { serde_json::from_slice(body).ok()? };
+        Some(Self { method, namespace, group, plural, name, body })
+    }
+
+    /// The UID that the object must have for the server to do it.
+    fn uid(&self) -> &str {
+        let place = if *self.method == Method::DELETE { "/preconditions/uid" } else { "/metadata/uid" };
+        text(&self.body, place)
+    }
+}
+
+fn pointer(of: &str, key: &str) -> String {
+    format!("/metadata/{of}/{}", key.replace('/', "~1"))
+}
+
+/// Whose host object it is, if it says so.
+pub(super) fn identity(object: &Value) -> Option<Identity> {
+    Identity::of(&HostObject::from_json(object.clone())?)
+}
+
+pub(super) fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
+    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}

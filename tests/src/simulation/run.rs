@@ -1,0 +1,98 @@
+//! Plays one schedule from beginning to end, and says what went wrong.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use super::network::Exchange;
+use super::schedule::{Event, Schedule};
+use super::world::World;
+
+/// How long the syncer has to bring both sides in step once nothing goes wrong any more.
+const BOUND: Duration = Duration::from_mins(12);
+/// Between two looks of the controllers and at the servers.
+const TICK: Duration = Duration::from_secs(2);
+/// For how long nothing is written once both sides are in step: longer than the pause of anything that is done by the clock.
+const SILENCE: Duration = Duration::from_mins(2);
+
+/// What came of a run.
+pub struct Outcome {
+    /// What went wrong, each a sentence; none if all went well.
+    pub failures: Vec<String>,
+    /// What the syncer asked for and wrote.
+    pub exchanges: Vec<Exchange>,
+    /// The objects of both sides at the end, one a line.
+    pub objects: Vec<String>,
+    /// How long it took after the last fault until both sides were in step.
+    pub settled_after: Duration,
+}
+
+/// Plays a schedule on a clock of its own.
+///
+/// # Errors
+/// The runtime cannot be built.
+pub fn run(schedule: &Schedule) -> anyhow::Result<Outcome> {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.enable_time().start_paused(true);
+    #[cfg(tokio_unstable)]
+    runtime.rng_seed(tokio::runtime::RngSeed::from_bytes(&schedule.seed.to_le_bytes()));
+    let runtime = runtime.build();
+    runtime.context("no runtime")?.block_on(play(schedule))
+}
+
+async fn play(schedule: &Schedule) -> anyhow::Result<Outcome> {
+    let mut world = World::new(schedule.seed)?;
+    world.start();
+    for step in &schedule.steps {
+        happen(&mut world, step.event);
+        tokio::time::sleep(step.pause).await;
+        world.control();
+    }
+    world.network.heal();
+    if world.syncers() == 0 {
+        world.start();
+    }
+    let healed = world.age();
+    let mut failures = settle(&world).await;
+    let settled_after = world.age().saturating_sub(healed).saturating_sub(SILENCE);
+    failures.extend(world.network.violations());
+    Ok(Outcome { failures, exchanges: world.network.exchanges(), objects: world.objects(), settled_after })
+}
+
+fn happen(world: &mut World, event: Event) {
+    match event {
+        Event::Act(action) => world.act(action),
+        Event::Fault(side, skip, fault) => world.network.plan(side, skip, fault),
+        Event::Break(side, how) => world.network.break_watches(side, how),
+        Event::Compact(side) => world.server(side).compact(),
+        Event::Restart => {
+            world.kill();
+            world.start();
+        }
+        Event::Double if world.syncers() < 2 => world.start(),
+        Event::Double => {}
+        Event::Kill => world.kill(),
+    }
+}
+
+/// Waits until both sides are in step and nobody has written for a while; returns what is wrong when the time is over.
+async fn settle(world: &World) -> Vec<String> {
+    let end = world.age() + BOUND;
+    let (mut calm_since, mut writes) = (world.age(), world.network.writes());
+    loop {
+        tokio::time::sleep(TICK).await;
+        let differences = world.differences();
+        // Where somebody else has a name, the syncer tries for ever.
+        let is_silent = world.network.writes() == writes || world.has_taken_names();
+        let is_calm = !world.control() && differences.is_empty() && is_silent;
+        if !is_calm {
+            (calm_since, writes) = (world.age(), world.network.writes());
+        }
+        if world.age().saturating_sub(calm_since) >= SILENCE {
+            return Vec::new();
+        }
+        if world.age() > end {
+            return if differences.is_empty() { vec![world.last_write()] } else { differences };
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! Two model servers, the network between them, and the syncers that run on it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Method;
+use k8s_openapi::jiff::Timestamp;
+use serde_json::{Value, json};
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use weft::api::Api;
+use weft::engine::{Ambient, Engine, Parts};
+use weft::registry::Rules;
+use weft_core::context::{Facts, Version};
+use weft_core::kinds;
+use weft_core::names::Names;
+use weft_core::policy::Policy;
+
+use super::invariants::Watchman;
+use super::network::{Network, Side};
+use crate::model::Model;
+
+/// The virtual cluster, and its Service and owner on the host.
+pub(super) const CLUSTER: &str = "vc";
+/// The host namespace that is the syncer's.
+pub(super) const NAMESPACE: &str = "team-a";
+/// The namespaces that tenants work in.
+pub(super) const SPACES: [&str; 2] = ["blue", "green"];
+/// What pods run as on the host.
+const ACCOUNT: &str = "vc-workload";
+/// 2026-01-01T00:00:00Z, where the models start.
+const EPOCH: i64 = 1_767_225_600;
+const WORKERS: usize = 2;
+const JSON: &str = "application/json";
+const MERGE: &str = "application/merge-patch+json";
+
+/// One virtual cluster on one host.
+pub struct World {
+    /// The host's API server.
+    pub host: Model,
+    /// The virtual one.
+    pub r#virtual: Model,
+    /// What is between them and the syncer.
+    pub network: Network,
+    /// How names are made.
+    pub names: Names,
+    seed: u64,
+    started: Instant,
+    starts: u64,
+    syncers: Vec<Syncer>,
+}
+
+/// A syncer that runs, and what it follows.
+struct Syncer {
+    _engine: Engine,
+    _rules: watch::Sender<Arc<Rules>>,
+    _events: mpsc::Sender<weft::registry::plugin_event::PluginEvent>,
+    _addons: watch::Sender<Arc<Vec<weft::addons::Addon>>>,
+}
+
+impl World {
+    /// A world as an installation leaves it, without a syncer. Must be called in a tokio runtime whose clock is paused.
+    pub fn new(seed: u64) -> anyhow::Result<Self> {
+        let (host, r#virtual) = (Model::new(seed), Model::new(seed.wrapping_add(1)));
+        let network = Network::new(seed, Watchman::new(&host, &r#virtual));
+        let names = Names::new(CLUSTER, NAMESPACE)?;
+        let started = Instant::now();
+        let world = Self { host, r#virtual, network, names, seed, started, starts: 0, syncers: Vec::new() };
+        world.install();
+        Ok(world)
+    }
+
+    fn install(&self) {
+        let namespace = |name: &str| json!({"metadata": {"name": name}});
+        self.create(Side::Host, "/api/v1/namespaces", &namespace(NAMESPACE));
+        let accounts = format!("/api/v1/namespaces/{NAMESPACE}/serviceaccounts");
+        self.create(Side::Host, &accounts, &namespace(ACCOUNT));
+        let service = json!({"metadata": {"name": CLUSTER}, "spec": {"ports": [{"port": 443}]}});
+        self.create(Side::Host, &format!("/api/v1/namespaces/{NAMESPACE}/services"), &service);
+        let kubernetes =
+            json!({"metadata": {"name": "kubernetes"}, "spec": {"ports": [{"name": "https", "port": 443}]}});
+        self.create(Side::Virtual, "/api/v1/namespaces/default/services", &kubernetes);
+        for space in SPACES {
+            self.create(Side::Virtual, "/api/v1/namespaces", &namespace(space));
+            let accounts = format!("/api/v1/namespaces/{space}/serviceaccounts");
+            self.create(Side::Virtual, &accounts, &namespace("default"));
+        }
+    }
+
+    /// The server of a side.
+    pub fn server(&self, side: Side) -> &Model {
+        match side {
+            Side::Host => &self.host,
+            Side::Virtual => &self.r#virtual,
+        }
+    }
+
+    /// Creates an object, as somebody who is not the syncer; what is refused is not done.
+    pub(super) fn create(&self, side: Side, path: &str, object: &Value) -> u16 {
+        self.server(side).ask(Method::POST, path, JSON, object).0
+    }
+
+    /// Patches an object, or its status.
+    pub(super) fn patch(&self, side: Side, path: &str, change: &Value) -> u16 {
+        self.server(side).ask(Method::PATCH, path, MERGE, change).0
+    }
+
+    /// Deletes an object.
+    pub(super) fn delete(&self, side: Side, path: &str, options: &Value) -> u16 {
+        self.server(side).ask(Method::DELETE, path, JSON, options).0
+    }
+
+    /// How many syncers run.
+    pub fn syncers(&self) -> usize {
+        self.syncers.len()
+    }
+
+    /// Starts one more syncer.
+    pub fn start(&mut self) {
+        self.starts += 1;
+        let host = Api::through(kube::Client::new(self.network.link(Side::Host, &self.host), "default"));
+        let link = self.network.link(Side::Virtual, &self.r#virtual);
+        let r#virtual = Api::through(kube::Client::new(link, "default"));
+        let rules = Rules { mappers: kinds::builtin(), clean_up: BTreeSet::new() };
+        let (rules_sender, rules) = watch::channel(Arc::new(rules));
+        let (events_sender, plugin_events) = mpsc::channel(1);
+        let (addons_sender, addons) = watch::channel(Arc::default());
+        let engine = Engine::start(Parts {
+            host,
+            r#virtual,
+            names: self.names.clone(),
+            rules,
+            plugin_events,
+            addons,
+            facts: facts(),
+            service: CLUSTER.to_owned(),
+            workers: WORKERS,
+            kubelet: None,
+            ambient: self.ambient(),
+        });
+        self.syncers.push(Syncer {
+            _engine: engine,
+            _rules: rules_sender,
+            _events: events_sender,
+            _addons: addons_sender,
+        });
+    }
+
+    /// Kills the oldest syncer, at whatever it awaits.
+    pub fn kill(&mut self) {
+        if !self.syncers.is_empty() {
+            self.syncers.remove(0);
+        }
+    }
+
+    /// How long the world has been there.
+    pub fn age(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// What a syncer wrote last, though there was nothing left to write.
+    pub(super) fn last_write(&self) -> String {
+        let exchanges = self.network.exchanges();
+        let last = exchanges.iter().rev().find(|exchange| !exchange.line.starts_with("GET "));
+        let last = last.map_or_else(String::new, |last| format!(": {} {}", last.line, last.body));
+        format!("there were writes though both sides were in step{last}")
+    }
+
+    fn ambient(&self) -> Ambient {
+        let started = self.started;
+        let wall = move || {
+            let millis = i64::try_from(started.elapsed().as_millis()).unwrap_or_default();
+            Timestamp::from_millisecond(EPOCH.saturating_mul(1000).saturating_add(millis)).unwrap_or_default()
+        };
+        Ambient::seeded(self.seed.wrapping_add(self.starts), Arc::new(wall))
+    }
+}
+
+fn facts() -> Facts {
+    let version = Version { major: 1, minor: 36 };
+    Facts {
+        cluster_domain: "cluster.local".to_owned(),
+        workload_service_account: ACCOUNT.to_owned(),
+        host_version: version,
+        virtual_version: version,
+        policy: Policy::open(),
+        ..Facts::default()
+    }
+}

@@ -1,0 +1,42 @@
+//! Runs that have shown a fault of the syncer, by what went wrong: see `cargo simulate`.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use weft_tests::simulation::actions::{Action, Kind, Place};
+use weft_tests::simulation::network::{Break, Side};
+use weft_tests::simulation::run::run;
+use weft_tests::simulation::schedule::{Event, Schedule, Step};
+
+const POD: Place = Place { namespace: "blue", name: "one", kind: Kind::Pod };
+const CLAIM: Place = Place { kind: Kind::Claim, ..POD };
+
+/// Plays these events, with so many milliseconds after each; nothing may go wrong.
+fn play(events: &[(Event, u64)]) -> Result<()> {
+    let step = |(event, pause): &(Event, u64)| Step { event: *event, pause: Duration::from_millis(*pause) };
+    let outcome = run(&Schedule { seed: 7, steps: events.iter().map(step).collect() })?;
+    ensure!(outcome.failures.is_empty(), "{}", outcome.failures.join("\n"));
+    Ok(())
+}
+
+/// The first syncer's watch of the virtual cluster says nothing any more, and it sees host objects whose virtual ones it does not
+/// know: it took them for orphans, and deleted a pod as soon as the second syncer had created it, again and again.
+#[test]
+fn a_syncer_whose_watch_says_nothing_leaves_what_another_one_has_made() -> Result<()> {
+    play(&[
+        (Event::Break(Side::Virtual, Break::Freeze), 0),
+        (Event::Double, 4000),
+        (Event::Act(Action::Create(POD, 0)), 1000),
+        (Event::Act(Action::Create(CLAIM, 0)), 5000),
+    ])
+}
+
+/// Any seeds will do; `cargo simulate` plays many more.
+#[test]
+fn both_sides_are_in_step_after_the_faults_of_fifty_seeds() -> Result<()> {
+    for seed in 0..50 {
+        let outcome = run(&Schedule::of(seed))?;
+        ensure!(outcome.failures.is_empty(), "seed {seed}: {}", outcome.failures.join("\n"));
+    }
+    Ok(())
+}
