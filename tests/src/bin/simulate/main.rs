@@ -21,6 +21,9 @@ struct Arguments {
     /// Begins with this seed.
     #[arg(long, default_value_t = 0)]
     first: u64,
+    /// Plays with this build, which is slow, and in which a seed is not quite the same run each time.
+    #[arg(long)]
+    here: bool,
     /// Goes on with further seeds for so long.
     #[arg(long)]
     minutes: Option<u64>,

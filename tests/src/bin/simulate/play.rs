@@ -70,7 +70,8 @@ fn batch(seeds: Range<u64>) -> anyhow::Result<Vec<u64>> {
             }
             let schedule = Schedule::of(seed);
             let outcome = run(&schedule)?;
-            if seed % COMPARED == 0 && run(&schedule)?.exchanges != outcome.exchanges {
+            if cfg!(tokio_unstable) && seed % COMPARED == 0 && run(&schedule)?.exchanges != outcome.exchanges
+            {
                 anyhow::bail!("seed {seed} is another run each time");
             }
             if !outcome.failures.is_empty() {
