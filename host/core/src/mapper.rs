@@ -11,6 +11,7 @@ use crate::context::Ctx;
 use crate::diff;
 use crate::object::{HostObject, Key, VirtualObject};
 use crate::references;
+use crate::refused;
 use crate::spec::KindSpec;
 use crate::verdict::Verdict;
 
@@ -91,6 +92,24 @@ pub trait Patcher: Send + Sync {
     /// where they lead through a state in which nobody could use the object, and the second could be refused.
     fn virtual_trial(&self, _desired: &VirtualObject, _current: &VirtualObject) -> Option<VirtualObject> {
         None
+    }
+
+    /// The virtual object to write instead when its server refused the fields `refused` of `desired`, in its own notation, or
+    /// failed without naming one: these stay as `current` has them, and the rest flows back. `None` when there is nothing to
+    /// leave out.
+    fn relax_virtual(
+        &self,
+        desired: &VirtualObject,
+        current: &VirtualObject,
+        refused: &[String],
+    ) -> Option<VirtualObject> {
+        refused::kept(desired, current, refused)
+    }
+
+    /// What an event says that the virtual server does not let the syncer do, when it refuses what flows back: a verb, and what
+    /// has to agree for it.
+    fn way_back(&self) -> &'static str {
+        "patch"
     }
 
     /// What of `desired` can still be changed later; its digest stands on the host object.

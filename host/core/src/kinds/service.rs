@@ -22,8 +22,9 @@ use crate::verdict::{Hold, Verdict};
 
 mod allocation;
 mod moving;
+mod way_back;
 
-pub use moving::{move_to, trial_of_move};
+pub use moving::{move_back, move_to, trial_of_move};
 
 /// Managed fields that the host fills in, or clears with a change of type, where we say nothing.
 const HOST_DEFAULTED: &[&str] = &[
@@ -130,6 +131,19 @@ impl Patcher for Service {
 
     fn virtual_trial(&self, desired: &VirtualObject, current: &VirtualObject) -> Option<VirtualObject> {
         moving::trial(desired, current)
+    }
+
+    fn relax_virtual(
+        &self,
+        desired: &VirtualObject,
+        current: &VirtualObject,
+        refused: &[String],
+    ) -> Option<VirtualObject> {
+        way_back::relax(desired, current, refused)
+    }
+
+    fn way_back(&self) -> &'static str {
+        way_back::MUST_AGREE
     }
 
     fn relax(&self, desired: &HostObject, refused: &[String]) -> Option<HostObject> {

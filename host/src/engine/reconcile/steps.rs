@@ -2,6 +2,7 @@
 
 mod on_virtual;
 mod relaxed;
+mod way_back;
 
 use std::sync::Arc;
 
@@ -19,6 +20,7 @@ use crate::engine::companions::Companions;
 use crate::engine::queue::Outcome;
 use crate::engine::reconcile::error::Error;
 use crate::engine::reconcile::observe::Observed;
+use way_back::WayBack;
 
 /// Carries out plans.
 pub(crate) struct Steps {
@@ -45,10 +47,6 @@ impl<'a> Target<'a> {
     }
 }
 
-/// What fails where the virtual server does not take what the host has given.
-const MOVE: &str = "take the host's addresses and ports, which must lie in the virtual cluster's ranges \
-                    (--service-cluster-ip-range, --service-node-port-range) and be free there, for";
-
 impl Steps {
     /// Carries out `plan` up to the first write that fails, then calls the companions of the kind; returns when to
     /// requeue the pair.
@@ -60,17 +58,11 @@ impl Steps {
         plan: Plan,
     ) -> Result<Outcome, Error> {
         let mut host = observed.host.clone();
-        let (mut written, mut trial) = (Ok(()), plan.trial);
+        let mut written = Ok(());
+        let mut back = WayBack::new(observed.source.clone(), plan.flows_back);
         for step in plan.steps {
-            if matches!(step, Step::PatchVirtual { .. })
-                && let Some(object) = trial.take()
-                && let Err(refusal) = self.writer.try_virtual(&synced.mapper.spec().resource, &object).await
-            {
-                written = Err(Side::Virtual.failed_to(MOVE, key)(refusal).into());
-                break;
-            }
             debug!(%key, step = step.name(), "writing");
-            match self.write(Target { key, synced }, observed, plan.desired.as_ref(), step).await {
+            match self.write(Target { key, synced }, observed, plan.desired.as_ref(), &mut back, step).await {
                 Ok(made) => host = made.or(host),
                 Err(error) => {
                     written = Err(error);
@@ -78,6 +70,7 @@ impl Steps {
                 }
             }
         }
+        let written = written.and(back.into_result());
         let (Some(source), Some(host)) = (&observed.source, &host) else {
             return written.map(|()| Outcome::Done);
         };
@@ -93,6 +86,7 @@ impl Steps {
         target: Target<'_>,
         observed: &Observed,
         desired: Option<&HostObject>,
+        back: &mut WayBack,
         step: Step,
     ) -> Result<Option<Arc<HostObject>>, Error> {
         match step {
@@ -107,9 +101,7 @@ impl Steps {
             }
             Step::DeleteHost { name, uid, grace } => self.delete_host(target, &name, &uid, grace).await?,
             Step::Bind { name, uid, node } => self.bind(target, &name, &uid, &node).await?,
-            Step::PatchVirtual { name, uid, change } => {
-                self.patch_virtual(target, &name, &uid, &change).await?;
-            }
+            Step::PatchVirtual { change, .. } => self.flow_back(target, back, &change).await?,
             Step::DeleteVirtual { name, uid, grace } => {
                 self.delete_virtual(target, &name, &uid, grace).await?;
             }
