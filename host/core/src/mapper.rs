@@ -2,6 +2,7 @@
 //!
 //! What the kind is, as data, stands in its [`KindSpec`].
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use serde_json::Value;
@@ -106,9 +107,14 @@ pub trait Patcher: Send + Sync {
         refused::kept(desired, current, refused)
     }
 
-    /// What an event says that the virtual server does not let the syncer do, when it refuses what flows back: a verb, and what
-    /// has to agree for it.
-    fn way_back(&self) -> &'static str {
+    /// What an event says that the host does not let the syncer do, when it refuses to bring `current` to `desired`: a verb, and
+    /// what it needs.
+    fn verb_on_host(&self, _desired: &HostObject, _current: &HostObject) -> Cow<'static, str> {
+        "patch".into()
+    }
+
+    /// The same when the virtual server refuses what flows back.
+    fn verb_on_virtual(&self) -> &'static str {
         "patch"
     }
 

@@ -177,7 +177,7 @@ pub(super) fn answer(plugin: &str, outcome: &types::Outcome) -> Result<Answer, F
         }
     };
     let events = outcome.events.iter().take(REPORTED).map(|event| Event {
-        by: plugin.to_owned(),
+        by: By::Plugin(plugin.to_owned()),
         is_warning: matches!(event.severity, types::Severity::Warning),
         reason: reason(&event.reason),
         message: one_line(&event.message, MESSAGE),

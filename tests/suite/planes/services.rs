@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use k8s_openapi::api::core::v1::{Event, Service};
+use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::networking::v1::ServiceCIDR;
-use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use weft_tests::eventually::{SOON, eventually};
 use weft_tests::shared::{in_own_world, in_shared_world};
@@ -213,7 +213,7 @@ fn a_move_that_the_virtual_cluster_would_not_take_is_not_begun() -> Result<()> {
         Api::all(both.host_client()).create(&PostParams::default(), &range).await?;
         readdress(&both, "web", ELSEWHERE).await?;
         world.tenant().start_syncer().await?;
-        refused(&both, "web").await?;
+        both.event("web", "StatusRefused", "--service-cluster-ip-range").await?;
         let after = both.get::<Service>("web").await?;
         ensure!(after["spec"] == before["spec"], "it was {} and is {}", before["spec"], after["spec"]);
 
@@ -247,21 +247,6 @@ async fn leave_halfway(both: &Both, service: &Value) -> Result<()> {
     });
     both.edit::<Service>(name_of(service), halfway).await?;
     Ok(())
-}
-
-/// Waits for an event that says why the Service is not what it is on the host.
-async fn refused(both: &Both, name: &str) -> Result<()> {
-    eventually("an event says that the address cannot be taken", SOON, async || {
-        let events = both.virtual_api::<Event>().list(&ListParams::default()).await?.items;
-        let about = events.iter().filter(|event| event.involved_object.name.as_deref() == Some(name));
-        let messages: Vec<_> = about.filter_map(|event| event.message.clone()).collect();
-        ensure!(
-            messages.iter().any(|message| message.contains("--service-cluster-ip-range")),
-            "{messages:?}"
-        );
-        Ok(())
-    })
-    .await
 }
 
 #[test]

@@ -22,6 +22,7 @@ use crate::verdict::{Hold, Verdict};
 
 mod allocation;
 mod moving;
+mod replaced;
 mod way_back;
 
 pub use moving::{move_back, move_to, trial_of_move};
@@ -94,7 +95,9 @@ impl Mapper for Service {
         // While a change of type is on its way to the host, the host shows what follows from the old type.
         if type_of(source) == type_of(&draft) {
             take_status(ctx, source, &mut draft);
+            let own = draft.clone();
             allocation::take(source, &mut draft);
+            replaced::report(ctx, &own, &draft);
         }
         draft
     }
@@ -142,7 +145,7 @@ impl Patcher for Service {
         way_back::relax(desired, current, refused)
     }
 
-    fn way_back(&self) -> &'static str {
+    fn verb_on_virtual(&self) -> &'static str {
         way_back::MUST_AGREE
     }
 

@@ -4,6 +4,7 @@ mod on_virtual;
 mod relaxed;
 mod way_back;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use tracing::debug;
@@ -42,7 +43,11 @@ impl<'a> Target<'a> {
         &self.synced.mapper.spec().resource
     }
 
-    fn failed_to(self, side: Side, action: &'static str) -> impl FnOnce(api::Error) -> Failed {
+    fn failed_to(
+        self,
+        side: Side,
+        action: impl Into<Cow<'static, str>>,
+    ) -> impl FnOnce(api::Error) -> Failed {
         side.failed_to(action, self.key)
     }
 }
@@ -147,9 +152,17 @@ impl Steps {
             Err(refusal) => self.patch_relaxed(target, desired, uid, refusal).await,
             patched => patched,
         };
-        let patched = patched.map_err(target.failed_to(Side::Host, "patch"))?;
+        let patched = patched.map_err(|error| {
+            let verb = self.verb_on_host(target, desired).filter(|_| error.is_refusal());
+            target.failed_to(Side::Host, verb.unwrap_or("patch".into()))(error)
+        })?;
         self.state.host_answered(&target.key.kind, &patched);
         Ok(patched)
+    }
+
+    fn verb_on_host(&self, target: Target<'_>, desired: Option<&HostObject>) -> Option<Cow<'static, str>> {
+        let current = self.state.host_object(target.synced, target.key)?;
+        Some(target.synced.mapper.patcher().verb_on_host(desired?, &current))
     }
 
     async fn delete_host(

@@ -134,7 +134,7 @@ fn relax(target: Target<'_>, back: &WayBack, refusal: &api::Error) -> Option<Box
 
 fn failed(target: Target<'_>, error: api::Error) -> Failed {
     let names_fields = error.refused_fields().is_some_and(|fields| !fields.is_empty());
-    let action = if names_fields { target.synced.mapper.patcher().way_back() } else { "patch" };
+    let action = if names_fields { target.synced.mapper.patcher().verb_on_virtual() } else { "patch" };
     target.failed_to(Side::Virtual, action)(error)
 }
 
