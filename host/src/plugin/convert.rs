@@ -334,7 +334,10 @@ mod tests {
         let answer = answer("p", &outcome).unwrap();
         let (event, conditions) = (&answer.events[0], answer.conditions.unwrap());
         assert_eq!((answer.events.len(), conditions.len()), (REPORTED, REPORTED));
-        assert_eq!((event.by.as_str(), event.is_warning, event.reason.as_str()), ("p", true, "notaReason"));
+        assert_eq!(
+            (event.by.plugin(), event.is_warning, event.reason.as_str()),
+            (Some("p"), true, "notaReason")
+        );
         assert!(event.message.len() <= MESSAGE && !event.message.contains('\n'), "{}", event.message);
         assert_eq!((conditions[0].status, conditions[0].reason.as_str()), ("Unknown", "PluginProblem"));
         assert_eq!(conditions[0].kind, conditions::kind("p", "Ready"));

@@ -226,8 +226,8 @@ mod tests {
         let [refused, status] = patches(&bench).try_into().unwrap();
         assert_eq!(refused["spec"]["ports"][0]["nodePort"], 31080);
         assert_eq!(status["status"]["loadBalancer"]["ingress"][0]["ip"], "192.0.2.7", "{status}");
-        assert_eq!(bench.reasons().await, ["Warning StatusRefused"]);
-        let message = bench.events().await[0]["message"].to_string();
+        assert_eq!(bench.reasons().await, ["Warning AllocationReplaced", "Warning StatusRefused"]);
+        let message = bench.events().await[1]["message"].to_string();
         assert!(message.contains("--service-node-port-range"), "{message}");
     }
 
@@ -261,7 +261,9 @@ mod tests {
             assert_eq!(back["spec"]["ports"][0]["nodePort"], 31080, "{back}");
             let memory = &patches[0]["metadata"]["annotations"]["weft.dev/moving"];
             assert!(memory.as_str().unwrap().contains("10.96.0.7"), "what it had is remembered: {memory}");
-            assert_eq!(bench.reasons().await, ["Warning StatusRefused"]);
+            let reasons =
+                ["Normal AllocationReplaced", "Warning AllocationReplaced", "Warning StatusRefused"];
+            assert_eq!(bench.reasons().await, reasons);
         }
     }
 
