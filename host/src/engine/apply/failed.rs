@@ -12,7 +12,7 @@ pub(crate) struct Failed {
     /// A verb in its plain form, `create`, and what it needs where that is known.
     pub(crate) action: Cow<'static, str>,
     /// Which object, for people.
-    pub(crate) name: String,
+    pub(crate) name: Box<str>,
     pub(crate) source: Error,
 }
 
@@ -30,7 +30,7 @@ impl Side {
         action: impl Into<Cow<'static, str>>,
         name: impl ToString,
     ) -> impl FnOnce(Error) -> Failed {
-        move |source| Failed { side: self, action: action.into(), name: name.to_string(), source }
+        move |source| Failed { side: self, action: action.into(), name: name.to_string().into(), source }
     }
 
     fn place(self) -> &'static str {

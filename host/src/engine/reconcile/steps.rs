@@ -75,7 +75,9 @@ impl Steps {
                 }
             }
         }
-        let written = written.and(back.into_result());
+        if let (Ok(()), Some(refusal)) = (&written, back.into_refusal()) {
+            written = Err(refusal.into());
+        }
         let (Some(source), Some(host)) = (&observed.source, &host) else {
             return written.map(|()| Outcome::Done);
         };

@@ -31,9 +31,9 @@ impl WayBack {
         Self { current: source, desired, refusal: None }
     }
 
-    /// Fails if something was left out.
-    pub(super) fn into_result(self) -> Result<(), Error> {
-        self.refusal.map_or(Ok(()), |refusal| Err(refusal.into()))
+    /// Why something was left out, if it was.
+    pub(super) fn into_refusal(self) -> Option<Failed> {
+        self.refusal
     }
 }
 
@@ -255,8 +255,7 @@ mod tests {
             }));
             assert_eq!(allocated(&bench, "10.96.0.9").await, Outcome::Refused, "it is tried again");
             let patches = patches(&bench);
-            let back =
-                patches.iter().filter(|patch| patch["spec"]["type"] == "LoadBalancer").next_back().unwrap();
+            let back = patches.iter().rfind(|patch| patch["spec"]["type"] == "LoadBalancer").unwrap();
             assert_eq!(back["spec"]["clusterIP"].as_str(), last, "{patches:?}");
             assert_eq!(back["spec"]["ports"][0]["nodePort"], 31080, "{back}");
             let memory = &patches[0]["metadata"]["annotations"]["weft.dev/moving"];
