@@ -26,9 +26,10 @@ a mapping adds. An Ingress keeps the annotations of ingress controllers, which i
 |---|---|
 ";
 /// Whoever gives an event its reason does it with one of these, so every CamelCase string of such a file is a reason.
-const MAKERS: [&str; 9] = [
+const MAKERS: [&str; 10] = [
     "operator::compose(",
     "ObjectEvent {",
+    "notes.event(Event {",
     "PluginEvent {",
     "PluginEvent::",
     "Problem {",

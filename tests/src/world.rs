@@ -134,7 +134,7 @@ fn opened() -> Value {
     // The addresses of TEST-NET-1 (RFC 5737), and the classes that every plane has.
     json!({
         "services": {"nodePorts": true, "loadBalancers": true, "endpoints": ["192.0.2.0/24"]},
-        "claims": {"storageClasses": ["standard", "wait"]},
+        "claims": {"storageClasses": ["standard", "wait", "fixed"]},
     })
 }
 

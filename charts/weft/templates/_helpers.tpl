@@ -67,7 +67,10 @@ dns:
 pods:
   {{- $image := .Values.pods.hostsFile.image | default (include "weft.image.weft" .) }}
   {{- toYaml (merge (dict "hostsFile" (dict "image" $image)) .Values.pods) | nindent 2 }}
-{{- range $key := list "deploy" "log" "plugins" "mappings" "services" "claims" "engine" "kubelet" "metadata" "metrics" }}
+plugins:
+  {{- $cache := .Values.plugins.cache | default "/var/cache/weft/plugins" }}
+  {{- toYaml (merge (dict "cache" $cache) .Values.plugins) | nindent 2 }}
+{{- range $key := list "deploy" "log" "mappings" "services" "claims" "engine" "kubelet" "metadata" "metrics" }}
 {{- with index $.Values $key }}
 {{ $key }}:
   {{- toYaml . | nindent 2 }}

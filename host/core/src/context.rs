@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::names::Names;
 use crate::object::{HostObject, Key, Kind, Object, VirtualObject};
 use crate::policy::Policy;
-use crate::verdict::Problem;
+use crate::verdict::{By, Problem};
 
 /// What a mapper may read: names, facts of both clusters, and the tenant's other objects.
 #[derive(Clone, Copy)]
@@ -75,8 +75,8 @@ pub struct Notes {
 /// An event on the virtual object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
-    /// Name of the plugin.
-    pub by: String,
+    /// Who reports it.
+    pub by: By,
     /// `Warning` rather than `Normal`.
     pub is_warning: bool,
     /// Stable, in CamelCase.

@@ -42,6 +42,7 @@ pub mod paths;
 pub mod plan;
 pub mod policy;
 pub mod references;
+mod refused;
 pub mod selectors;
 pub mod spec;
 pub mod text;

@@ -2,6 +2,7 @@
 //!
 //! What the kind is, as data, stands in its [`KindSpec`].
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use serde_json::Value;
@@ -11,6 +12,7 @@ use crate::context::Ctx;
 use crate::diff;
 use crate::object::{HostObject, Key, VirtualObject};
 use crate::references;
+use crate::refused;
 use crate::spec::KindSpec;
 use crate::verdict::Verdict;
 
@@ -91,6 +93,29 @@ pub trait Patcher: Send + Sync {
     /// where they lead through a state in which nobody could use the object, and the second could be refused.
     fn virtual_trial(&self, _desired: &VirtualObject, _current: &VirtualObject) -> Option<VirtualObject> {
         None
+    }
+
+    /// The virtual object to write instead when its server refused the fields `refused` of `desired`, in its own notation, or
+    /// failed without naming one: these stay as `current` has them, and the rest flows back. `None` when there is nothing to
+    /// leave out.
+    fn relax_virtual(
+        &self,
+        desired: &VirtualObject,
+        current: &VirtualObject,
+        refused: &[String],
+    ) -> Option<VirtualObject> {
+        refused::kept(desired, current, refused)
+    }
+
+    /// What an event says that the host does not let the syncer do, when it refuses to bring `current` to `desired`: a verb, and
+    /// what it needs.
+    fn verb_on_host(&self, _desired: &HostObject, _current: &HostObject) -> Cow<'static, str> {
+        "patch".into()
+    }
+
+    /// The same when the virtual server refuses what flows back.
+    fn verb_on_virtual(&self) -> &'static str {
+        "patch"
     }
 
     /// What of `desired` can still be changed later; its digest stands on the host object.

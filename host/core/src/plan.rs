@@ -39,8 +39,8 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// Why the host has no object, or an old one.
     pub hold: Option<Hold>,
-    /// What the virtual server has to accept, as a dry run of its creation, before the first patch of the virtual object.
-    pub trial: Option<Box<VirtualObject>>,
+    /// What the virtual object is to become, where it is patched: if its server refuses a field, this is what is relaxed.
+    pub flows_back: Option<Box<VirtualObject>>,
     /// What the host object is to become: if the host refuses a patch, this is what is relaxed.
     pub desired: Option<HostObject>,
 }
@@ -153,7 +153,7 @@ impl Plan {
         }
         let mut desired = source.clone();
         conditions::merge(ctx, &mut desired, source);
-        self.push_virtual_changes(mapper, source, &desired);
+        self.push_virtual_changes(mapper, source, desired);
     }
 
     fn with_both(
@@ -277,13 +277,15 @@ impl Plan {
                 desired.spec_mut().remove("nodeName");
             }
         }
-        self.push_virtual_changes(mapper, source, &desired);
+        self.push_virtual_changes(mapper, source, desired);
     }
 
-    fn push_virtual_changes(&mut self, mapper: &dyn Mapper, source: &VirtualObject, desired: &VirtualObject) {
-        self.trial = mapper.patcher().virtual_trial(desired, source).map(Box::new);
-        let mut changes = mapper.patcher().virtual_changes(desired, source);
-        conditions::guard(source, desired, &mut changes);
+    fn push_virtual_changes(&mut self, mapper: &dyn Mapper, source: &VirtualObject, desired: VirtualObject) {
+        let changes = virtual_patches(mapper, &desired, source);
+        if changes.is_empty() {
+            return;
+        }
+        self.flows_back = Some(Box::new(desired));
         for change in changes {
             let (name, uid) = (source.virtual_name(), source.uid().to_owned());
             self.steps.push(Step::PatchVirtual { name, uid, change });
@@ -316,6 +318,13 @@ impl Plan {
 /// The patches, in order, that bring `host` to `desired`, whoever owned it before.
 pub fn host_patches(mapper: &dyn Mapper, desired: &HostObject, host: &HostObject) -> Vec<Change> {
     with_metadata(mapper.patcher().host_changes(desired, host), None, desired, host)
+}
+
+/// The patches, in order, that bring the virtual object `current` to `desired`.
+pub fn virtual_patches(mapper: &dyn Mapper, desired: &VirtualObject, current: &VirtualObject) -> Vec<Change> {
+    let mut changes = mapper.patcher().virtual_changes(desired, current);
+    conditions::guard(current, desired, &mut changes);
+    changes
 }
 
 fn wanted(mapper: &dyn Mapper, seen: Seen<'_>) -> bool {

@@ -144,9 +144,28 @@ fn a_service_that_was_left_halfway_finishes_its_move() {
     pair.apply(steps.first().expect("there is a move to make"));
     assert_eq!(pair.source.as_ref().and_then(|source| source.text("/spec/type")), Some("ExternalName"));
     let steps = pair.settle(&case.world, case.mapper.as_ref());
-    // The digest of the new node port on the host, and the way back.
-    assert!(matches!(steps.as_slice(), [Step::PatchHost { .. }, Step::PatchVirtual { .. }]), "{steps:#?}");
+    // The way back, and the digest of the new node port on the host.
+    assert!(matches!(steps.as_slice(), [Step::PatchVirtual { .. }, Step::PatchHost { .. }]), "{steps:#?}");
     check_moved(case, &pair);
+}
+
+#[test]
+fn a_service_that_was_left_halfway_can_have_back_what_it_had() {
+    let (case, mut pair) =
+        created().into_iter().find(|(case, _)| case.title == "service/node_port").expect("is a case");
+    let before = pair.source.clone().expect("it was just created");
+    give(&mut pair, "10.96.99.9", 31999);
+    let steps = pair.plan(&case.world, case.mapper.as_ref()).steps;
+    pair.apply(steps.first().expect("there is a move to make"));
+    let halfway = pair.source.clone().expect("it is there");
+    for change in weft_core::kinds::service::move_back(&halfway) {
+        let (name, uid) = (halfway.virtual_name(), halfway.uid().to_owned());
+        pair.apply(&Step::PatchVirtual { name, uid, change });
+    }
+    let after = pair.source.expect("it is there");
+    assert_eq!(after.pointer("/spec"), before.pointer("/spec"));
+    assert_eq!(after.annotation(weft_core::keys::MOVING), None);
+    assert!(weft_core::kinds::service::move_back(&after).is_empty(), "it is not halfway any more");
 }
 
 #[test]

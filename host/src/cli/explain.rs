@@ -42,8 +42,8 @@ pub(super) fn notes(notes: Notes) -> String {
     let (events, failures) = notes.into_parts();
     for event in events {
         let severity = if event.is_warning { "Warning" } else { "Normal" };
-        let _ =
-            writeln!(text, "event      {severity} {}: {} (plugin {})", event.reason, event.message, event.by);
+        let by = event.by.plugin().map(|name| format!(" (plugin {name})")).unwrap_or_default();
+        let _ = writeln!(text, "event      {severity} {}: {}{by}", event.reason, event.message);
     }
     for failure in failures {
         let _ = writeln!(text, "failed     {}: {failure}", failure.reason);

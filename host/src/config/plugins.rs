@@ -19,7 +19,7 @@ pub struct Plugins {
     pub folder: Option<PathBuf>,
     /// Folder for compiled components, and for the version of each plugin that worked last, made where it is missing;
     /// nobody else may write to it. Without one, components are compiled at each start, and a version that was rolled back
-    /// is tried again at the next.
+    /// is tried again at the next. The chart has one in a volume that lasts as long as the pod.
     pub cache: Option<PathBuf>,
     /// Who says what a plugin may do.
     pub grants: Grants,

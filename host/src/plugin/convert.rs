@@ -177,7 +177,7 @@ pub(super) fn answer(plugin: &str, outcome: &types::Outcome) -> Result<Answer, F
         }
     };
     let events = outcome.events.iter().take(REPORTED).map(|event| Event {
-        by: plugin.to_owned(),
+        by: By::Plugin(plugin.to_owned()),
         is_warning: matches!(event.severity, types::Severity::Warning),
         reason: reason(&event.reason),
         message: one_line(&event.message, MESSAGE),
@@ -334,7 +334,10 @@ mod tests {
         let answer = answer("p", &outcome).unwrap();
         let (event, conditions) = (&answer.events[0], answer.conditions.unwrap());
         assert_eq!((answer.events.len(), conditions.len()), (REPORTED, REPORTED));
-        assert_eq!((event.by.as_str(), event.is_warning, event.reason.as_str()), ("p", true, "notaReason"));
+        assert_eq!(
+            (event.by.plugin(), event.is_warning, event.reason.as_str()),
+            (Some("p"), true, "notaReason")
+        );
         assert!(event.message.len() <= MESSAGE && !event.message.contains('\n'), "{}", event.message);
         assert_eq!((conditions[0].status, conditions[0].reason.as_str()), ("Unknown", "PluginProblem"));
         assert_eq!(conditions[0].kind, conditions::kind("p", "Ready"));

@@ -42,15 +42,18 @@ fn a_virtual_cluster_runs_the_example_and_leaves_nothing() -> Result<()> {
 fn every_container_can_die_and_so_can_the_node() -> Result<()> {
     alone_on_shared_node(async |node, namespace| {
         let person = Person::new(node, namespace, Program::Helm4).await?;
-        let cluster = Cluster::create(node, &person, namespace, "vc", &[]).await?;
+        let plugins = ["--set", "plugins.folder=/etc/weft"];
+        let cluster = Cluster::create(node, &person, namespace, "vc", &plugins).await?;
         cluster.run_probe("default").await?;
         for container in ["store", "api", "controllers", "syncer"] {
             cluster.kill(container).await?;
             cluster.works(container).await.with_context(|| format!("after {container} was killed"))?;
         }
+        plugins_are_remembered(&person, namespace).await?;
         let addresses = cluster.service_addresses().await?;
         node.reboot().await?;
         cluster.works("reboot").await.context("after the node was started again")?;
+        plugins_are_remembered(&person, namespace).await?;
         assert_eq!(cluster.service_addresses().await?, addresses, "Services keep their addresses");
         cluster.delete().await
     })
@@ -129,6 +132,13 @@ const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/weft");
 const PROPAGATION: std::time::Duration = std::time::Duration::from_secs(150);
 
 /// The pod of a `helm test` that has failed, which Helm keeps for its log and forgets.
+/// The folder of compiled plugins is the syncer's alone: it would say that it does not use it.
+async fn plugins_are_remembered(person: &Person, namespace: &str) -> Result<()> {
+    let log = person.run("kubectl", &["logs", "vc-0", "-c", "syncer", "-n", namespace], "").await?;
+    ensure!(!log.contains("plugins.cache"), "{log}");
+    Ok(())
+}
+
 async fn leave_a_failed_test(person: &Person, namespace: &str) -> Result<()> {
     let template = ["template", "vc", CHART, "-n", namespace, "--show-only", "templates/tests/pod.yaml"];
     let broken = ["--set", "image.weft.tag=none"];

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Client, Resource};
 use serde::Serialize;
@@ -108,6 +108,20 @@ impl Both {
     /// Patches a virtual object (RFC 7386).
     pub(crate) async fn edit<K: Namespaced>(&self, name: &str, patch: Value) -> Result<Value> {
         edit(&self.virtual_api::<K>(), name, patch).await
+    }
+
+    /// Waits until a virtual object of this name has an event with this reason whose message has these words.
+    pub(crate) async fn event(&self, name: &str, reason: &str, words: &str) -> Result<()> {
+        eventually(&format!("an event {reason} on {name} says {words:?}"), SOON, async || {
+            let events = self.virtual_api::<Event>().list(&ListParams::default()).await?.items;
+            let about = events.iter().filter(|event| {
+                event.involved_object.name.as_deref() == Some(name) && event.reason.as_deref() == Some(reason)
+            });
+            let messages: Vec<_> = about.filter_map(|event| event.message.clone()).collect();
+            ensure!(messages.iter().any(|message| message.contains(words)), "{messages:?}");
+            Ok(())
+        })
+        .await
     }
 
     /// Deletes a virtual object.

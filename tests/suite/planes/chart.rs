@@ -97,6 +97,7 @@ async fn compare(helm: &Path, weft: &Path, dir: &Path, values: &Value) -> Result
     ensure!(selectors(&rendered)? >= 3, "two Services and a StatefulSet have selectors");
     let config = rendered.iter().find(|object| text(object, "/kind") == "ConfigMap");
     let config = text(config.context("the chart renders a ConfigMap")?, "/data/weft.yaml");
+    plugins_are_remembered(&rendered, config)?;
     let printed = printed(weft, dir.join("weft.yaml"), config).await?;
     for (kind, subject) in [("Role", "RoleBinding"), ("ClusterRole", "ClusterRoleBinding")] {
         let (given, wanted) = (role(&rendered, kind)?, role(&printed, kind)?);
@@ -105,6 +106,28 @@ async fn compare(helm: &Path, weft: &Path, dir: &Path, values: &Value) -> Result
         ensure!(missing.is_empty() && unused.is_empty(), "{kind}: missing {missing:?}, unused {unused:?}");
         ensure!(binding(&rendered, subject) == binding(&printed, subject), "the {subject}s differ");
     }
+    Ok(())
+}
+
+/// What is remembered of plugins lies in a volume that outlives the container and that the syncer alone mounts.
+fn plugins_are_remembered(objects: &[Value], config: &str) -> Result<()> {
+    let config: Value = serde_saphyr::from_str(config)?;
+    let cache = Path::new(text(&config, "/plugins/cache"));
+    let pod = objects.iter().find(|object| text(object, "/kind") == "StatefulSet");
+    let pod = pod.and_then(|set| set.pointer("/spec/template/spec")).context("the chart renders a pod")?;
+    let list = |of: &Value, name: &str| of.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
+    let containers = [list(pod, "initContainers"), list(pod, "containers")].concat();
+    let syncer =
+        containers.iter().find(|container| text(container, "/name") == "syncer").context("a syncer")?;
+    let mounts = list(syncer, "volumeMounts");
+    let mount = mounts.iter().find(|mount| cache.starts_with(text(mount, "/mountPath")));
+    let volume = text(mount.with_context(|| format!("{cache:?} is in no volume"))?, "/name").to_owned();
+    let mounted = containers.iter().flat_map(|container| list(container, "volumeMounts"));
+    ensure!(mounted.filter(|mount| text(mount, "/name") == volume).count() == 1, "others mount {volume}");
+    let volumes = list(pod, "volumes");
+    let found =
+        volumes.iter().find(|found| text(found, "/name") == volume).context("the pod has the volume")?;
+    ensure!(found.get("emptyDir").is_some() && found.pointer("/emptyDir/medium").is_none(), "{found}");
     Ok(())
 }
 

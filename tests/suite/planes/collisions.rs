@@ -41,7 +41,8 @@ fn a_cluster_ip_that_the_host_has_given_away_is_replaced_by_the_hosts() -> Resul
         foreign(&both, json!({"clusterIP": "10.96.0.201", "ports": [{"port": 1}]})).await?;
         let spec = json!({"clusterIP": "10.96.0.201", "ports": [{"port": 80}]});
         let web = both.create::<Service>(json!({"metadata": {"name": "web"}, "spec": spec})).await?;
-        agrees(&both, &web, "/spec/clusterIP", &json!("10.96.0.201")).await
+        agrees(&both, &web, "/spec/clusterIP", &json!("10.96.0.201")).await?;
+        both.event("web", "AllocationReplaced", "instead of the address 10.96.0.201").await
     })
 }
 
@@ -53,7 +54,10 @@ fn a_node_port_that_the_host_has_given_away_is_replaced_by_the_hosts() -> Result
         let ports = json!([{"name": "a", "port": 80}, {"name": "b", "port": 81, "nodePort": 30011}]);
         let spec = json!({"type": "NodePort", "ports": ports});
         let web = both.create::<Service>(json!({"metadata": {"name": "web"}, "spec": spec})).await?;
-        agrees(&both, &web, "/spec/ports/1/nodePort", &json!(30011)).await
+        agrees(&both, &web, "/spec/ports/1/nodePort", &json!(30011)).await?;
+        let given = both.get::<Service>("web").await?["spec"]["ports"][1]["nodePort"].clone();
+        let replaced = format!("{given} instead of the node port 30011 of port 81");
+        both.event("web", "AllocationReplaced", &replaced).await
     })
 }
 
@@ -105,7 +109,8 @@ fn a_health_check_port_that_the_host_has_given_away_is_replaced_by_the_hosts() -
             "ports": [{"port": 80}],
         });
         let web = both.create::<Service>(json!({"metadata": {"name": "web"}, "spec": spec})).await?;
-        agrees(&both, &web, "/spec/healthCheckNodePort", &json!(30013)).await
+        agrees(&both, &web, "/spec/healthCheckNodePort", &json!(30013)).await?;
+        both.event("web", "AllocationReplaced", "instead of the health check node port 30013").await
     })
 }
 

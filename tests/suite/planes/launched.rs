@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, ensure};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use http::Request;
-use k8s_openapi::api::core::v1::{Namespace, Secret, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim, Secret, Service, ServiceAccount};
 use kube::api::{Api, Patch, PatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
@@ -241,6 +241,24 @@ impl Launched {
     }
 }
 
+/// Its class is the host's, and nobody has to copy it: whether the volume grows is for the host to say.
+async fn a_claim_can_ask_for_more(launched: &Launched) -> Result<()> {
+    let claims: Api<PersistentVolumeClaim> = Api::namespaced(launched.client("localhost").await?, "default");
+    let spec = |size: &str| {
+        json!({"spec": {
+            "storageClassName": "of-the-host", "volumeName": "pvc-1", "accessModes": ["ReadWriteOnce"],
+            "resources": {"requests": {"storage": size}},
+        }})
+    };
+    let mut claim = spec("1Gi");
+    claim["metadata"] = json!({"name": "data"});
+    create(&claims, claim).await?;
+    let bound = json!({"status": {"phase": "Bound", "capacity": {"storage": "1Gi"}}});
+    claims.patch_status("data", &PatchParams::default(), &Patch::Merge(bound)).await?;
+    claims.patch("data", &PatchParams::default(), &Patch::Merge(spec("2Gi"))).await?;
+    Ok(())
+}
+
 #[test]
 fn a_dual_stack_cluster_gets_both_ranges_and_new_certificates_while_it_runs() -> Result<()> {
     in_own_world(async {
@@ -267,6 +285,7 @@ fn a_dual_stack_cluster_gets_both_ranges_and_new_certificates_while_it_runs() ->
         controllers_work(&launched, "before").await?;
         both_ranges_are_used(&launched).await?;
         readers::are_known(&launched).await?;
+        a_claim_can_ask_for_more(&launched).await?;
 
         eventually("the API server serves a new certificate", RENEWED, async || {
             launched.are_running()?;

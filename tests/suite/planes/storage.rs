@@ -2,9 +2,9 @@
 
 use anyhow::{Result, ensure};
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{Event, PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::StorageClass;
-use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use weft_tests::eventually::{SOON, eventually};
 use weft_tests::shared::in_shared_world;
@@ -16,7 +16,8 @@ use super::both::{Both, at, ensure_same, name_of, text, uid};
 async fn both_with_classes(world: &World, namespace: &str) -> Result<Both> {
     let both = Both::of(world, namespace).await?;
     let classes: Api<StorageClass> = Api::all(both.virtual_client());
-    for (name, mode) in [("standard", "Immediate"), ("wait", "WaitForFirstConsumer")] {
+    for (name, mode) in [("standard", "Immediate"), ("wait", "WaitForFirstConsumer"), ("fixed", "Immediate")]
+    {
         let class = serde_json::from_value(json!({
             "metadata": {"name": name}, "provisioner": "test.weft.dev/volumes", "volumeBindingMode": mode,
             "allowVolumeExpansion": true,
@@ -95,6 +96,21 @@ fn a_claim_is_bound_grows_and_takes_its_volume_with_it() -> Result<()> {
         both.leaves::<PersistentVolumeClaim>("data").await?;
         both.gone::<PersistentVolumeClaim>("data").await?;
         volume_gone(&both, &name).await
+    })
+}
+
+#[test]
+fn a_volume_that_the_host_does_not_expand_has_an_event_that_names_the_class_and_its_field() -> Result<()> {
+    in_shared_world(async |world, namespace| {
+        let both = both_with_classes(world, namespace).await?;
+        both.create::<PersistentVolumeClaim>(claim("data", "fixed", &json!({}))).await?;
+        bound(&both, "data", "1Gi").await?;
+        let more = json!({"spec": {"resources": {"requests": {"storage": "2Gi"}}}});
+        both.edit::<PersistentVolumeClaim>("data", more).await?;
+        let missing = "the host's StorageClass \"fixed\" must have `allowVolumeExpansion: true`";
+        both.event("data", "HostRefused", missing).await?;
+        bound(&both, "data", "1Gi").await?;
+        Ok(())
     })
 }
 
@@ -186,16 +202,7 @@ fn a_claim_that_names_a_volume_is_refused_with_an_event() -> Result<()> {
         let both = both_with_classes(world, namespace).await?;
         let fixed = claim("fixed", "", &json!({"volumeName": "somebodys"}));
         both.create::<PersistentVolumeClaim>(fixed).await?;
-        eventually("an event says why", SOON, async || {
-            let events = both.virtual_api::<Event>().list(&ListParams::default()).await?;
-            let about = |event: &&Event| event.involved_object.name.as_deref() == Some("fixed");
-            let refused = |event: &&Event| event.reason.as_deref() == Some("SyncRefused");
-            let found = events.items.iter().filter(about).find(refused);
-            let message = found.and_then(|event| event.message.as_deref()).unwrap_or_default();
-            ensure!(message.contains("spec.volumeName"), "{:?}", events.items);
-            Ok(())
-        })
-        .await?;
+        both.event("fixed", "SyncRefused", "spec.volumeName").await?;
         let host = both.find_host::<PersistentVolumeClaim>("fixed").await?;
         ensure!(host.is_none(), "it is on the host: {host:?}");
         Ok(())

@@ -5,6 +5,7 @@
 //! host. A claim that names one and has no host claim (a static one, or one whose host claim was
 //! deleted) is refused: a new, empty volume in its place would look like lost data.
 
+use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use serde_json::Value;
@@ -99,6 +100,16 @@ impl Patcher for PersistentVolumeClaim {
         conditions::guarded(diff::exact_changes(desired, current), current)
     }
 
+    /// The host's admission says that a class is needed, and not which.
+    fn verb_on_host(&self, desired: &HostObject, current: &HostObject) -> Cow<'static, str> {
+        const SIZE: &str = "/spec/resources/requests/storage";
+        if desired.pointer(SIZE) == current.pointer(SIZE) {
+            return "patch".into();
+        }
+        let class = current.text("/spec/storageClassName").unwrap_or_default();
+        format!("expand, for which the host's StorageClass {class:?} must have `allowVolumeExpansion: true`, the volume of").into()
+    }
+
     fn before_create(&self, source: &VirtualObject) -> Verdict<()> {
         let Some(volume) = volume_name(source) else { return Ok(()) };
         let why = format!(
@@ -156,5 +167,26 @@ fn take_binding(source: &HostObject, draft: &mut VirtualObject) {
     }
     if let Some(name) = volume_name(source).filter(|_| volume_name(draft).is_none()) {
         draft.spec_mut().insert("volumeName".to_owned(), name.into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn only_an_expansion_names_the_class_that_must_allow_it() {
+        let claim = |size: &str| {
+            let spec = json!({"storageClassName": "fast", "resources": {"requests": {"storage": size}}});
+            HostObject::from_json(json!({"spec": spec})).unwrap()
+        };
+        let verb = |desired: &str| PersistentVolumeClaim.verb_on_host(&claim(desired), &claim("1Gi"));
+        assert_eq!(verb("1Gi"), "patch");
+        let expand = verb("2Gi");
+        assert!(
+            expand.contains("the host's StorageClass \"fast\" must have `allowVolumeExpansion: true`"),
+            "{expand}"
+        );
     }
 }

@@ -22,8 +22,10 @@ use crate::verdict::{Hold, Verdict};
 
 mod allocation;
 mod moving;
+mod replaced;
+mod way_back;
 
-pub use moving::{move_to, trial_of_move};
+pub use moving::{move_back, move_to, trial_of_move};
 
 /// Managed fields that the host fills in, or clears with a change of type, where we say nothing.
 const HOST_DEFAULTED: &[&str] = &[
@@ -93,7 +95,9 @@ impl Mapper for Service {
         // While a change of type is on its way to the host, the host shows what follows from the old type.
         if type_of(source) == type_of(&draft) {
             take_status(ctx, source, &mut draft);
+            let own = draft.clone();
             allocation::take(source, &mut draft);
+            replaced::report(ctx, &own, &draft);
         }
         draft
     }
@@ -130,6 +134,19 @@ impl Patcher for Service {
 
     fn virtual_trial(&self, desired: &VirtualObject, current: &VirtualObject) -> Option<VirtualObject> {
         moving::trial(desired, current)
+    }
+
+    fn relax_virtual(
+        &self,
+        desired: &VirtualObject,
+        current: &VirtualObject,
+        refused: &[String],
+    ) -> Option<VirtualObject> {
+        way_back::relax(desired, current, refused)
+    }
+
+    fn verb_on_virtual(&self) -> &'static str {
+        way_back::MUST_AGREE
     }
 
     fn relax(&self, desired: &HostObject, refused: &[String]) -> Option<HostObject> {

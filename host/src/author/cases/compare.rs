@@ -267,7 +267,7 @@ mod tests {
     fn messages_of_events_are_compared_if_they_are_given() {
         let mut found = outcome(Word::Apply, &json!({}));
         found.events.push(Event {
-            by: "p".to_owned(),
+            by: By::Plugin("p".to_owned()),
             is_warning: true,
             reason: "Old".to_owned(),
             message: "it is old".to_owned(),

@@ -157,7 +157,8 @@ mod tests {
         let mut found = outcome(Word::Refused);
         let problem = Problem::of(By::Plugin("labels".to_owned()), "PluginRefused", "it is not yours");
         found.problem = Some(Problem { field: Some("spec.x".to_owned()), ..problem });
-        let (by, reason, message) = ("labels".to_owned(), "Old".to_owned(), "it is old".to_owned());
+        let by = By::Plugin("labels".to_owned());
+        let (reason, message) = ("Old".to_owned(), "it is old".to_owned());
         found.events.push(Event { by, is_warning: true, reason, message });
         let (kind, reason, message) = ("labels/Ready".to_owned(), "Done".to_owned(), "it is done".to_owned());
         found.conditions.push(Condition { kind, status: "True", reason, message });

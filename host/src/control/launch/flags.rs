@@ -85,6 +85,8 @@ fn api(launch: &Launch, address: Option<&str>) -> Vec<String> {
         "--endpoint-reconciler-type=none",
         "--authorization-mode=Node,RBAC",
         "--enable-admission-plugins=NodeRestriction",
+        // It asks the virtual cluster's StorageClasses, of which there may be none: whether a volume can grow is the host's to say.
+        "--disable-admission-plugins=PersistentVolumeClaimResize",
         "--allow-privileged=true",
         "--profiling=false",
         "--requestheader-username-headers=X-Remote-User",

@@ -1,5 +1,7 @@
 //! The error of a request: which verb failed, about which object, on which side.
 
+use std::borrow::Cow;
+
 use crate::api::Error;
 
 /// A request about one object that failed.
@@ -7,10 +9,10 @@ use crate::api::Error;
 #[error("failed to {action} {name} {}", side.place())]
 pub(crate) struct Failed {
     pub(crate) side: Side,
-    /// A verb in its plain form: `create`.
-    pub(crate) action: &'static str,
+    /// A verb in its plain form, `create`, and what it needs where that is known.
+    pub(crate) action: Cow<'static, str>,
     /// Which object, for people.
-    pub(crate) name: String,
+    pub(crate) name: Box<str>,
     pub(crate) source: Error,
 }
 
@@ -23,8 +25,12 @@ pub(crate) enum Side {
 
 impl Side {
     /// Makes an error of this side out of what the server answered, for `map_err`. The name is written out only then.
-    pub(crate) fn failed_to(self, action: &'static str, name: impl ToString) -> impl FnOnce(Error) -> Failed {
-        move |source| Failed { side: self, action, name: name.to_string(), source }
+    pub(crate) fn failed_to(
+        self,
+        action: impl Into<Cow<'static, str>>,
+        name: impl ToString,
+    ) -> impl FnOnce(Error) -> Failed {
+        move |source| Failed { side: self, action: action.into(), name: name.to_string().into(), source }
     }
 
     fn place(self) -> &'static str {

@@ -19,8 +19,8 @@ pub(crate) enum Trial<'a> {
 }
 
 impl Writer {
-    /// Fails if the virtual server refuses to create this object because of its fields. Whether it would is not known where
-    /// it cannot be asked, for a webhook that takes no dry runs or a permission.
+    /// Fails if the virtual server refuses to create this object because of its fields, or fails at it. Whether it would is not
+    /// known where it cannot be asked, for a webhook that takes no dry runs or a permission.
     pub(crate) async fn try_virtual(
         &self,
         resource: &ResourceType,
@@ -29,7 +29,11 @@ impl Writer {
         let path = api::list_path(resource, object.namespace());
         let request = dry_run(Method::POST, &path, JSON, object.fields());
         match self.r#virtual().await?.send(request).await {
-            Err(error) if error.refused_fields().is_some_and(|fields| !fields.is_empty()) => Err(error),
+            Err(error)
+                if error.is_failure() || error.refused_fields().is_some_and(|fields| !fields.is_empty()) =>
+            {
+                Err(error)
+            }
             _ => Ok(()),
         }
     }

@@ -9,9 +9,11 @@ pub(crate) enum Reason {
     /// on the host, so the host object is missing or old. The message is the host's answer: change the field that it
     /// names, or ask the operator about quota, policies and the syncer's permissions.
     HostRefused,
-    /// `Warning  StatusRefused`: the virtual API server refuses what flows back from the host, so the object's status
-    /// is old. The message is its answer: look for an admission webhook or a permission in the virtual cluster that
-    /// blocks the syncer.
+    /// `Warning  StatusRefused`: the virtual API server refuses what flows back from the host, so the object's status, or the
+    /// fields that the message names, are old; the other fields are written. The message is its answer. Of a Service, its
+    /// addresses or ports differ from the host's, where nobody reaches it: the ranges of both API servers must agree
+    /// (`--service-cluster-ip-range`, `--service-node-port-range`), and what the host gave must be free in the virtual cluster. Else
+    /// look for an admission webhook or a permission in the virtual cluster that blocks the syncer.
     VirtualRefused,
     /// `Warning  HostNameTaken`: an object that does not belong to this virtual object has its name on the host, or one
     /// that has lost the annotation which says whose it is, and is left alone. Rename the object, or ask the operator

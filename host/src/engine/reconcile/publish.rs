@@ -131,7 +131,14 @@ impl Publisher {
 
     fn publish_event(&self, key: &Key, source: &Arc<VirtualObject>, event: Event) {
         let Event { by, is_warning, reason, message } = event;
-        self.recorder.record(self.event(key, source, Some(by), is_warning, reason, &message));
+        self.recorder.record(self.event(
+            key,
+            source,
+            by.plugin().map(str::to_owned),
+            is_warning,
+            reason,
+            &message,
+        ));
     }
 
     /// Whether it was published now, or not long ago.
@@ -257,7 +264,7 @@ mod tests {
         let (published, notes) = (Published::new(), Notes::default());
         let message = "team-a/web-x-shop-x-vc is ready".to_owned();
         let by = || "labels".to_owned();
-        notes.event(Event { by: by(), is_warning: false, reason: "Ready".to_owned(), message });
+        notes.event(Event { by: By::Plugin(by()), is_warning: false, reason: "Ready".to_owned(), message });
         notes.failure(problem(By::Plugin(by())));
         let outcome = published.publish(None, notes);
         assert!(is_about(outcome, 30), "the failure is tried again: {outcome:?}");

@@ -2,7 +2,9 @@
 
 mod on_virtual;
 mod relaxed;
+mod way_back;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use tracing::debug;
@@ -19,6 +21,7 @@ use crate::engine::companions::Companions;
 use crate::engine::queue::Outcome;
 use crate::engine::reconcile::error::Error;
 use crate::engine::reconcile::observe::Observed;
+use way_back::WayBack;
 
 /// Carries out plans.
 pub(crate) struct Steps {
@@ -40,14 +43,14 @@ impl<'a> Target<'a> {
         &self.synced.mapper.spec().resource
     }
 
-    fn failed_to(self, side: Side, action: &'static str) -> impl FnOnce(api::Error) -> Failed {
+    fn failed_to(
+        self,
+        side: Side,
+        action: impl Into<Cow<'static, str>>,
+    ) -> impl FnOnce(api::Error) -> Failed {
         side.failed_to(action, self.key)
     }
 }
-
-/// What fails where the virtual server does not take what the host has given.
-const MOVE: &str = "take the host's addresses and ports, which must lie in the virtual cluster's ranges \
-                    (--service-cluster-ip-range, --service-node-port-range) and be free there, for";
 
 impl Steps {
     /// Carries out `plan` up to the first write that fails, then calls the companions of the kind; returns when to
@@ -60,23 +63,20 @@ impl Steps {
         plan: Plan,
     ) -> Result<Outcome, Error> {
         let mut host = observed.host.clone();
-        let (mut written, mut trial) = (Ok(()), plan.trial);
+        let mut written = Ok(());
+        let mut back = WayBack::new(observed.source.clone(), plan.flows_back);
         for step in plan.steps {
-            if matches!(step, Step::PatchVirtual { .. })
-                && let Some(object) = trial.take()
-                && let Err(refusal) = self.writer.try_virtual(&synced.mapper.spec().resource, &object).await
-            {
-                written = Err(Side::Virtual.failed_to(MOVE, key)(refusal).into());
-                break;
-            }
             debug!(%key, step = step.name(), "writing");
-            match self.write(Target { key, synced }, observed, plan.desired.as_ref(), step).await {
+            match self.write(Target { key, synced }, observed, plan.desired.as_ref(), &mut back, step).await {
                 Ok(made) => host = made.or(host),
                 Err(error) => {
                     written = Err(error);
                     break;
                 }
             }
+        }
+        if let (Ok(()), Some(refusal)) = (&written, back.into_refusal()) {
+            written = Err(refusal.into());
         }
         let (Some(source), Some(host)) = (&observed.source, &host) else {
             return written.map(|()| Outcome::Done);
@@ -93,6 +93,7 @@ impl Steps {
         target: Target<'_>,
         observed: &Observed,
         desired: Option<&HostObject>,
+        back: &mut WayBack,
         step: Step,
     ) -> Result<Option<Arc<HostObject>>, Error> {
         match step {
@@ -107,9 +108,7 @@ impl Steps {
             }
             Step::DeleteHost { name, uid, grace } => self.delete_host(target, &name, &uid, grace).await?,
             Step::Bind { name, uid, node } => self.bind(target, &name, &uid, &node).await?,
-            Step::PatchVirtual { name, uid, change } => {
-                self.patch_virtual(target, &name, &uid, &change).await?;
-            }
+            Step::PatchVirtual { change, .. } => self.flow_back(target, back, &change).await?,
             Step::DeleteVirtual { name, uid, grace } => {
                 self.delete_virtual(target, &name, &uid, grace).await?;
             }
@@ -155,9 +154,17 @@ impl Steps {
             Err(refusal) => self.patch_relaxed(target, desired, uid, refusal).await,
             patched => patched,
         };
-        let patched = patched.map_err(target.failed_to(Side::Host, "patch"))?;
+        let patched = patched.map_err(|error| {
+            let verb = self.verb_on_host(target, desired).filter(|_| error.is_refusal());
+            target.failed_to(Side::Host, verb.unwrap_or("patch".into()))(error)
+        })?;
         self.state.host_answered(&target.key.kind, &patched);
         Ok(patched)
+    }
+
+    fn verb_on_host(&self, target: Target<'_>, desired: Option<&HostObject>) -> Option<Cow<'static, str>> {
+        let current = self.state.host_object(target.synced, target.key)?;
+        Some(target.synced.mapper.patcher().verb_on_host(desired?, &current))
     }
 
     async fn delete_host(

@@ -89,15 +89,21 @@ impl Reconfigurer {
         difference.replaced
     }
 
-    /// Says what stays on the host of a kind that is no longer synced, and how to remove it.
     fn log_left(&self, kind: &Kind, synced: &SyncedKind) {
+        let Some((left, remedy)) = self.left(kind, synced) else { return };
+        warn!(
+            %kind, left, remedy,
+            "the kind is no longer synced, and its host objects stay as they are; with `onRemoval: delete` in its entry, a \
+             plugin takes them along when it is removed"
+        );
+    }
+
+    /// How many objects of a kind that is no longer synced stay on the host, if any do, and the command that removes them.
+    fn left(&self, kind: &Kind, synced: &SyncedKind) -> Option<(usize, String)> {
         let (names, mut left) = (&self.state.names, 0_usize);
         synced.host.each(names.namespace(), &mut |object| {
             left += usize::from(self.state.key_of(object, kind).is_some());
         });
-        if left == 0 {
-            return;
-        }
         let resource = &synced.mapper.spec().resource;
         let dot = if resource.group.is_empty() { "" } else { "." };
         let remedy = format!(
@@ -107,11 +113,7 @@ impl Reconfigurer {
             names.namespace(),
             names.cluster()
         );
-        warn!(
-            %kind, left, remedy,
-            "the kind is no longer synced, and its host objects stay as they are; with `onRemoval: delete` in its entry, a \
-             plugin takes them along when it is removed"
-        );
+        (left > 0).then_some((left, remedy))
     }
 
     fn end_watches(&mut self, difference: &Difference) {
@@ -210,7 +212,7 @@ mod tests {
     use weft_core::spec::KindSpec;
 
     use crate::engine::supervisor::Supervisor;
-    use crate::engine::testing::{Bench, Plain, key, service, settle};
+    use crate::engine::testing::{Bench, Plain, host_object, key, service, settle, widgets};
 
     /// Rules for a kind, which look up other kinds.
     fn mapper(kind: &'static str, looks_up: &[&'static str]) -> Arc<dyn Mapper> {
@@ -283,6 +285,33 @@ mod tests {
             running(&reconfigurer),
             ["One Two", "", ""],
             "nothing is cleaned up of a kind that is synced"
+        );
+    }
+
+    #[tokio::test]
+    async fn what_stays_of_a_kind_that_is_removed_is_counted_and_the_command_that_removes_it_is_said() {
+        let bench = Bench::echoing();
+        let mut widget = host_object("example.org/v1/Widget", "shop", "web", "uid-1");
+        let foreign = serde_json::json!({"metadata": {"namespace": "team-a", "name": "foreign", "uid": "u"}});
+        let widgets: Arc<dyn Mapper> = Arc::new(Plain(KindSpec::new(widgets())));
+        let mut reconfigurer = reconfigurer(&bench);
+        reconfigurer.apply(&rules(&[&widgets, &mapper("Two", &[])], &[]));
+        let (kind, kinds) = (Kind::new("example.org/v1/Widget"), bench.state.kinds());
+        let synced = kinds.synced(&kind).unwrap();
+        bench.put_host(kind.as_str(), foreign);
+        assert_eq!(reconfigurer.left(&kind, synced), None, "nothing of this virtual cluster's");
+        bench.put_host(kind.as_str(), widget.clone());
+        widget["metadata"]["name"] = "moved-elsewhere".into();
+        bench.put_host(kind.as_str(), widget);
+        let remedy =
+            "kubectl delete widgets.example.org --namespace team-a --selector weft.dev/cluster=vc".to_owned();
+        assert_eq!(reconfigurer.left(&kind, synced), Some((1, remedy)));
+        let two = Kind::new("v1/Two");
+        bench.put_host(two.as_str(), host_object(two.as_str(), "shop", "web", "uid-1"));
+        let (_, remedy) = reconfigurer.left(&two, kinds.synced(&two).unwrap()).unwrap();
+        assert!(
+            remedy.starts_with("kubectl delete plural --namespace"),
+            "the core group has no name: {remedy}"
         );
     }
 

@@ -164,9 +164,8 @@ fn relax_field(spec: &mut Fields, field: &str) {
         // The host knows one family: its first address can still be the same.
         "clusterIPs[1]" | "ipFamilies[1]" => keep_first_family(spec),
         HEALTH_PORT => drop(spec.remove(HEALTH_PORT)),
-        name if ADDRESSES.iter().any(|address| name.starts_with(address)) => relax_addresses(spec),
-        name if name.starts_with("ports") && name.ends_with("nodePort") => relax_node_port(spec, name),
-        _ => {}
+        name if is_address(name) => relax_addresses(spec),
+        name => relax_node_port(spec, name),
     }
 }
 
@@ -187,10 +186,19 @@ fn relax_addresses(spec: &mut Fields) {
     }
 }
 
+/// Whether this field of a spec, as a refusal names it, is one of the addresses.
+pub(super) fn is_address(name: &str) -> bool {
+    ADDRESSES.iter().any(|address| name.starts_with(address))
+}
+
+/// Which port's `nodePort` this field of a spec is, as a refusal names it.
+pub(super) fn node_port_index(name: &str) -> Option<usize> {
+    name.strip_prefix("ports[")?.strip_suffix("].nodePort")?.parse().ok()
+}
+
 fn relax_node_port(spec: &mut Fields, name: &str) {
-    let index = name.strip_prefix("ports[").and_then(|rest| rest.split(']').next()?.parse::<usize>().ok());
     let ports = spec.get_mut("ports").and_then(Value::as_array_mut);
-    let port = index.zip(ports).and_then(|(index, ports)| ports.get_mut(index));
+    let port = node_port_index(name).zip(ports).and_then(|(index, ports)| ports.get_mut(index));
     if let Some(Value::Object(port)) = port {
         port.remove("nodePort");
     }

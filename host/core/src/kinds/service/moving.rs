@@ -2,7 +2,7 @@
 //!
 //! The API lets nobody change an address, but it gives addresses up and takes new ones where the type
 //! changes from and to ExternalName. What the way out clears is remembered in an annotation, so that
-//! whoever finds a Service halfway can finish the move.
+//! whoever finds a Service halfway can finish the move, or give the Service back what it had.
 
 use serde_json::{Value, json};
 
@@ -93,7 +93,7 @@ pub(super) fn virtual_changes(desired: &VirtualObject, current: &VirtualObject) 
             .collect();
     }
     let mut halfway = halfway(current);
-    halfway.annotations_mut().insert(MOVING.to_owned(), memory(desired).into());
+    halfway.annotations_mut().insert(MOVING.to_owned(), memory(current).into());
     let there = diff::exact_changes(&halfway, current);
     if let Some(balancer) = halfway.pointer_mut("/status/loadBalancer") {
         // The server forgets the load balancer's addresses on the way.
@@ -119,7 +119,16 @@ pub(super) fn host_changes(desired: &HostObject, current: &HostObject) -> Vec<Ch
     patch(current, &halfway).into_iter().chain(patch(&halfway, &wanted)).collect()
 }
 
-/// What a Service that was left halfway is to get back.
+/// The patches that give a Service what it had, if it was left halfway.
+pub fn move_back(halfway: &VirtualObject) -> Vec<Change> {
+    let Some(remembered) = remembered(halfway) else { return Vec::new() };
+    let mut desired = halfway.clone();
+    restore(desired.spec_mut(), remembered);
+    forget(&mut desired);
+    virtual_changes(&desired, halfway)
+}
+
+/// What a Service that was left halfway had.
 pub(super) fn remembered(object: &VirtualObject) -> Option<Fields> {
     let halfway =
         allocation::is_external_name(object) && object.text("/spec/externalName") == Some(MOVING_NAME);
@@ -170,8 +179,8 @@ fn halfway<S>(current: &Object<S>) -> Object<S> {
     halfway
 }
 
-fn memory(desired: &VirtualObject) -> String {
-    let spec = desired.pointer("/spec").and_then(Value::as_object).into_iter().flatten();
+fn memory(current: &VirtualObject) -> String {
+    let spec = current.pointer("/spec").and_then(Value::as_object).into_iter().flatten();
     let kept = spec.filter(|(field, _)| REMEMBERED.contains(&field.as_str()));
     Value::Object(kept.map(|(field, value)| (field.clone(), value.clone())).collect()).to_string()
 }

@@ -1,6 +1,5 @@
 //! Carries out the steps that go to the virtual cluster.
 
-use weft_core::change::Change;
 use weft_core::object::VirtualName;
 
 use crate::engine::apply::Side;
@@ -48,21 +47,6 @@ impl Steps {
                 result.map_err(target.failed_to(Side::Virtual, "bind"))?;
                 self.state.bindings.accepted(uid);
             }
-        }
-        Ok(())
-    }
-
-    pub(super) async fn patch_virtual(
-        &self,
-        target: Target<'_>,
-        name: &VirtualName,
-        uid: &str,
-        change: &Change,
-    ) -> Result<(), Error> {
-        match self.writer.patch_virtual(target.resource(), name, uid, change).await {
-            Err(error) if error.is_not_found() => {}
-            Err(error) => return Err(target.failed_to(Side::Virtual, "patch")(error).into()),
-            Ok(object) => self.state.virtual_answered(&target.key.kind, &object),
         }
         Ok(())
     }

@@ -1,11 +1,15 @@
 //! The virtual Service `default/kubernetes`, at the address where host pods reach the virtual API server.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use tracing::info;
+use tracing::{info, warn};
+use weft_core::change::Change;
 use weft_core::kinds::service;
+use weft_core::object::VirtualObject;
 
 use super::{Bootstrap, Error};
+use crate::api;
 use crate::engine::resources::services;
 
 /// What fails where the two clusters have different ranges of Service addresses.
@@ -25,12 +29,38 @@ impl Bootstrap {
         if let Some(trial) = service::trial_of_move(&current, &addresses) {
             self.writer.try_virtual(&services(), &trial).await.map_err(failed)?;
         }
+        let mut latest = current.clone();
         for change in service::move_to(&current, &addresses) {
-            let name = current.virtual_name();
-            self.writer.patch_virtual(&services(), &name, current.uid(), &change).await.map_err(failed)?;
+            match self.patch_kubernetes(&latest, &change).await {
+                Ok(patched) => latest = VirtualObject::clone(&patched),
+                Err(refusal) => {
+                    self.move_back(&latest).await;
+                    return Err(failed(refusal));
+                }
+            }
         }
         info!(address = ?addresses.first(), "moved the virtual Service default/kubernetes");
         Ok(())
+    }
+
+    /// Gives it back what it had, if it was left halfway: in between, no pod could reach the API server.
+    async fn move_back(&self, halfway: &VirtualObject) {
+        for change in service::move_back(halfway) {
+            if let Err(error) = self.patch_kubernetes(halfway, &change).await {
+                warn!(
+                    error = &error as &dyn std::error::Error,
+                    "failed to give default/kubernetes its address back"
+                );
+            }
+        }
+    }
+
+    async fn patch_kubernetes(
+        &self,
+        current: &VirtualObject,
+        change: &Change,
+    ) -> Result<Arc<VirtualObject>, api::Error> {
+        self.writer.patch_virtual(&services(), &current.virtual_name(), current.uid(), change).await
     }
 }
 
@@ -40,7 +70,7 @@ mod tests {
     use serde_json::json;
 
     use crate::api::scripted::{Answer, Asked};
-    use crate::engine::testing::{Bench, echo};
+    use crate::engine::testing::{Bench, echo, invalid};
     use crate::engine::upkeep::bootstrap::tests::{KUBERNETES, bench, bootstrap, service, writes};
 
     #[tokio::test]
@@ -78,5 +108,36 @@ mod tests {
         let error = bootstrap(&bench).move_kubernetes(&["192.168.0.5".parse().unwrap()]).await.unwrap_err();
         assert!(error.to_string().contains("--service-cluster-ip-range"), "{error}");
         assert!(bench.virtual_requests.bodies(&Method::PATCH).is_empty(), "it was begun");
+    }
+
+    #[tokio::test]
+    async fn an_address_that_is_taken_after_the_dry_run_gives_the_service_its_own_back() {
+        let service = |spec: serde_json::Value, annotations: serde_json::Value| {
+            Answer::ok(json!({"metadata": {
+                "name": "kubernetes", "namespace": "default", "uid": "u", "resourceVersion": "1", "annotations": annotations,
+            }, "spec": spec}))
+        };
+        let serving = move |asked: &Asked| match (asked.method.clone(), &asked.body["spec"]["clusterIP"]) {
+            (Method::GET, _) => service(
+                json!({"type": "ClusterIP", "clusterIP": "10.96.0.1", "clusterIPs": ["10.96.0.1"]}),
+                json!({}),
+            ),
+            (Method::PATCH, serde_json::Value::Null) => {
+                service(asked.body["spec"].clone(), asked.body["metadata"]["annotations"].clone())
+            }
+            (Method::PATCH, address) if address == "10.96.0.9" => invalid(&["spec.clusterIPs"]),
+            _ => echo(asked),
+        };
+        let bench = Bench::new(echo, serving);
+        let error = bootstrap(&bench).move_kubernetes(&["10.96.0.9".parse().unwrap()]).await.unwrap_err();
+        assert!(error.to_string().contains("--service-cluster-ip-range"), "{error}");
+        let patches = bench.virtual_requests.bodies(&Method::PATCH);
+        let specs: Vec<_> = patches.iter().map(|patch| &patch["spec"]).collect();
+        assert_eq!(specs.len(), 3, "there, on, and back: {patches:?}");
+        assert_eq!(
+            (&specs[0]["type"], &specs[1]["clusterIP"]),
+            (&json!("ExternalName"), &json!("10.96.0.9"))
+        );
+        assert_eq!((&specs[2]["type"], &specs[2]["clusterIP"]), (&json!("ClusterIP"), &json!("10.96.0.1")));
     }
 }
