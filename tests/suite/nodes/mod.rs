@@ -12,3 +12,4 @@ mod sides;
 mod smoke;
 mod steps;
 mod streams;
+mod tokens;
