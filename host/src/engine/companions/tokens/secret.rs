@@ -89,3 +89,31 @@ pub(super) fn renew_at(secret: &HostObject) -> Option<Timestamp> {
 pub(super) fn owner_uid(secret: &HostObject) -> Option<&str> {
     secret.text("/metadata/ownerReferences/0/uid")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use crate::engine::companions::tokens::testing::{host_pod, of_pod, pod};
+    use crate::engine::testing::Bench;
+
+    fn found(owner: &str, pod: Option<String>) -> HostObject {
+        let annotations = pod.map(|pod| json!({TOKEN_POD: pod}));
+        let metadata = json!({"name": "s", "annotations": annotations, "ownerReferences": [{"uid": owner}]});
+        HostObject::from_json(json!({"metadata": metadata})).unwrap()
+    }
+
+    #[test]
+    fn a_secret_is_of_a_pod_by_its_owner_or_by_what_it_says_and_not_by_its_name() {
+        let names = Bench::empty_state().names;
+        let wanted = compose(&names, &pod(false), &with_pod(&host_pod(false)), &BTreeMap::new(), 0);
+        assert!(is_same(&found("uid-host", None), &wanted));
+        assert!(
+            is_same(&found("uid-other", Some(of_pod("uid-before"))), &wanted),
+            "of an earlier pod of the name"
+        );
+        assert!(!is_same(&found("uid-other", None), &wanted));
+        let of_other = of_pod("uid-1").replace(r#""name":"web""#, r#""name":"db""#);
+        assert!(!is_same(&found("uid-other", Some(of_other)), &wanted));
+    }
+}

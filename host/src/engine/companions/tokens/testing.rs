@@ -44,7 +44,7 @@ pub(super) fn pod(terminating: bool) -> VirtualObject {
 pub(super) fn of_pod(uid: &str) -> String {
     let mut pod = pod(false);
     pod.metadata_mut().insert("uid".into(), uid.into());
-    secret::identity(&Bench::echoing().state.names, &pod).to_text()
+    secret::identity(&Bench::empty_state().names, &pod).to_text()
 }
 
 /// Its host pod.
