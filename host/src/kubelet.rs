@@ -16,6 +16,7 @@ mod metrics;
 mod query;
 mod refusal;
 mod relay;
+mod socket;
 #[cfg(test)]
 mod testing;
 mod tls;
@@ -23,7 +24,7 @@ mod tls;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use tokio::net::TcpListener;
+use rustls::ServerConfig;
 use weft_core::object::{Host, Virtual};
 
 use crate::api::Api;
@@ -32,14 +33,23 @@ use crate::engine::{self, Pods};
 use listener::Listener;
 use metrics::Metrics;
 use relay::Relay;
+use socket::Socket;
+pub use socket::Taken;
 
 /// An endpoint with its port, which does not answer yet.
 pub struct Kubelet {
-    listener: Listener,
-    /// What readers of metrics connect to, and its address.
-    metrics: Option<(Metrics, IpAddr)>,
+    socket: Socket,
+    tls: Arc<ServerConfig>,
+    metrics: Option<ForReaders>,
     address: String,
     port: u16,
+}
+
+/// What readers of metrics connect to.
+struct ForReaders {
+    socket: Socket,
+    tls: Arc<ServerConfig>,
+    address: IpAddr,
 }
 
 /// Why it cannot be served.
@@ -66,45 +76,43 @@ pub enum Error {
 }
 
 impl Kubelet {
-    /// Reads the keys and opens the ports.
-    pub async fn bind(settings: &config::Kubelet, keys: &KubeletTls) -> Result<Self, Error> {
+    /// Reads the keys and opens the ports. One that another program has is noted in `taken`, and opened later.
+    pub async fn bind(settings: &config::Kubelet, keys: &KubeletTls, taken: &Taken) -> Result<Self, Error> {
         let tls = tls::server(keys)?;
-        let (socket, port) = listen("kubelet.listen", settings.listen).await?;
+        let socket = Socket::open("kubelet.listen", settings.listen, taken).await?;
+        let port = socket.port();
         let metrics = if settings.metrics.enabled {
             let address = settings.metrics.address().ok_or(Error::NoAddress)?;
             // Nodes publish one port.
-            let (socket, _) = listen("kubelet.metrics.address", SocketAddr::new(address, port)).await?;
-            Some((Metrics::new(socket, tls::for_readers(keys)?), address))
+            let socket = SocketAddr::new(address, port);
+            let socket = Socket::open("kubelet.metrics.address", socket, taken).await?;
+            Some(ForReaders { socket, tls: tls::for_readers(keys)?, address })
         } else {
             None
         };
-        Ok(Self { listener: Listener::new(socket, tls), metrics, address: settings.address.clone(), port })
+        Ok(Self { socket, tls, metrics, address: settings.address.clone(), port })
     }
 
     /// Where nodes say that it is.
     pub fn published(&self) -> engine::Kubelet {
-        let readers = self.metrics.as_ref().map(|(_, address)| *address);
+        let readers = self.metrics.as_ref().map(|metrics| metrics.address);
         engine::Kubelet { address: self.address.clone(), readers, port: self.port }
     }
 
-    /// Answers for ever; its streams end with it.
+    /// Answers for ever, on each port once it is open; its streams end with it.
     pub async fn serve(self, pods: Pods, host: Api<Host>, r#virtual: Api<Virtual>) {
         let relay = Arc::new(Relay::new(pods.clone(), host.clone()));
+        let relaying = async { Listener::new(self.socket.opened().await, self.tls).serve(relay).await };
         let reading = async {
             match self.metrics {
-                Some((metrics, _)) => metrics.serve(pods, host, r#virtual).await,
+                Some(ForReaders { socket, tls, .. }) => {
+                    Metrics::new(socket.opened().await, tls).serve(pods, host, r#virtual).await;
+                }
                 None => std::future::pending().await,
             }
         };
-        tokio::join!(self.listener.serve(relay), reading);
+        tokio::join!(relaying, reading);
     }
-}
-
-async fn listen(key: &'static str, address: SocketAddr) -> Result<(TcpListener, u16), Error> {
-    let failed = |source| Error::Listen { key, address, source };
-    let socket = TcpListener::bind(address).await.map_err(failed)?;
-    let port = socket.local_addr().map_err(failed)?.port();
-    Ok((socket, port))
 }
 
 #[cfg(test)]
@@ -112,6 +120,8 @@ mod tests {
     use super::*;
 
     use std::net::Ipv4Addr;
+
+    use tokio::net::TcpListener;
 
     use crate::config::KubeletMetrics;
     use crate::kubelet::testing::{Authority, keys};
@@ -124,7 +134,12 @@ mod tests {
             let address = address.map(IpAddr::from);
             let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
             let metrics = KubeletMetrics { enabled, address };
-            Kubelet::bind(&config::Kubelet { listen, metrics, ..config::Kubelet::default() }, &keys).await
+            Kubelet::bind(
+                &config::Kubelet { listen, metrics, ..config::Kubelet::default() },
+                &keys,
+                &Taken::default(),
+            )
+            .await
         };
         let kubelet = bind(Some([127, 0, 0, 2]), true).await.unwrap();
         let published = kubelet.published();

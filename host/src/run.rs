@@ -21,7 +21,7 @@ use crate::api::Api;
 use crate::config::{Config, HostsFile};
 use crate::control::renew;
 use crate::engine::{Ambient, Engine, Parts};
-use crate::kubelet::Kubelet;
+use crate::kubelet::{Kubelet, Taken};
 use crate::telemetry::LogFilter;
 use health::Unanswered;
 use reload::Targets;
@@ -35,7 +35,7 @@ const PANICKED: &str = "a part of the syncer has panicked, see above; its contai
 /// Runs until SIGTERM or SIGINT. `config` was read from `file`, which is read again when it changes.
 ///
 /// # Errors
-/// A configuration or credentials that cannot be used, or a port in use. Servers that cannot be reached
+/// A configuration or credentials that cannot be used, or the port of `health.listen` in use. Servers that cannot be reached
 /// are no error: they are tried again for ever.
 pub async fn run(file: &Path, config: Config, log: LogFilter) -> anyhow::Result<()> {
     let connection = config.virtual_connection()?;
@@ -47,7 +47,7 @@ pub async fn run(file: &Path, config: Config, log: LogFilter) -> anyhow::Result<
     let shared = health::Shared::default();
     let mut serving = std::pin::pin!(health::serve(listener, shared.clone(), config.metrics.readers));
     let connecting = async {
-        let kubelet = kubelet(&config).await?;
+        let kubelet = kubelet(&config, &shared.taken).await?;
         let host: Api<Host> = Api::connect(&config.host, "host").await?;
         anyhow::Ok((kubelet, host, Api::<Virtual>::connect(&connection, "virtual").await?))
     };
@@ -133,10 +133,11 @@ impl Asked {
     }
 }
 
-/// The kubelet's endpoint, where the configuration has one. Its port is open from the start: who connects waits.
-async fn kubelet(config: &Config) -> anyhow::Result<Option<Kubelet>> {
+/// The kubelet's endpoint, where the configuration has one. Its port is open from the start, so that who connects waits; if
+/// another program has it, all else goes on without.
+async fn kubelet(config: &Config, taken: &Taken) -> anyhow::Result<Option<Kubelet>> {
     match config.kubelet_tls() {
-        Some(keys) => Ok(Some(Kubelet::bind(&config.kubelet, &keys).await?)),
+        Some(keys) => Ok(Some(Kubelet::bind(&config.kubelet, &keys, taken).await?)),
         None => Ok(None),
     }
 }

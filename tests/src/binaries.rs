@@ -107,6 +107,17 @@ async fn find_planes(progress: fn(&'static str) -> Progress) -> Result<PathBuf> 
     go::find(&program, progress).await
 }
 
+/// The program with which pods use their API server as programs with client-go do, static: from the cache, or built now.
+pub async fn client() -> Result<PathBuf> {
+    let program = go::Program {
+        name: "client",
+        building: "building a pod's client of its API server",
+        module: module(),
+        build: go::client,
+    };
+    go::find(&program, Progress::start).await
+}
+
 /// kine with the C library of `SQLite`, to compare with; fails where there is no C compiler.
 pub async fn kine_with_cgo() -> Result<PathBuf> {
     ensure!(go::c_compiler_works().await, "there is no C compiler (cc)");

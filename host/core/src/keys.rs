@@ -42,6 +42,9 @@ pub const TENANT_SUFFIX: &str = ".tenant.weft.dev";
 pub const PURPOSE_LABEL: &str = "weft.dev/purpose";
 /// Annotation of a host Secret with tokens: when they are refreshed, in seconds since 1970. The engine writes it.
 pub const TOKEN_REFRESH: &str = "weft.dev/token-refresh";
+/// Annotation of a host Secret with tokens: the [`crate::names::Identity`] of the virtual pod that they are bound to, as
+/// JSON. The engine writes it.
+pub const TOKEN_POD: &str = "weft.dev/token-pod";
 /// Annotation of the virtual cluster's own Service on the host: the UID of the virtual Namespace `kube-system`, which
 /// is as old as the virtual cluster's storage. The engine writes it.
 pub const VIRTUAL_CLUSTER_UID: &str = "weft.dev/virtual-cluster-uid";

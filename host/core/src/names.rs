@@ -12,7 +12,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::keys::IDENTITY;
+use crate::keys::{IDENTITY, TOKEN_POD};
 use crate::object::{HostObject, Key, Kind, VirtualName};
 use crate::text::truncate;
 pub use rfc1123::{is_dns_label, is_dns_subdomain, is_object_name};
@@ -175,6 +175,11 @@ impl Identity {
     /// Reads the identity off a host object, whoever wrote it.
     pub fn of(object: &HostObject) -> Option<Self> {
         serde_json::from_str(object.annotation(IDENTITY)?).ok()
+    }
+
+    /// Reads the identity of the virtual pod off a Secret with tokens, whoever wrote it.
+    pub fn of_tokens(secret: &HostObject) -> Option<Self> {
+        serde_json::from_str(secret.annotation(TOKEN_POD)?).ok()
     }
 
     /// The pair that this identity names.

@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use weft_core::object::{HostObject, Key, Kind, VirtualObject};
+use weft_core::object::{HostObject, Key, Kind, VirtualName, VirtualObject};
 
 use crate::engine::apply::Failed;
 use crate::engine::queue::Outcome;
@@ -27,6 +27,11 @@ pub(crate) trait Companion: Send + Sync {
 
     /// Called before the host object for `source` is created.
     fn before_create<'a>(&'a self, _source: &'a VirtualObject) -> Work<'a, ()> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    /// Called when neither object of a pair is there: removes what was made for a host object that never came.
+    fn after_end<'a>(&'a self, _name: &'a VirtualName) -> Work<'a, ()> {
         Box::pin(std::future::ready(Ok(())))
     }
 
@@ -77,6 +82,14 @@ impl Companions {
     pub(crate) async fn before_create(&self, kind: &Kind, source: &VirtualObject) -> Result<(), Failed> {
         for companion in self.of(kind) {
             companion.before_create(source).await?;
+        }
+        Ok(())
+    }
+
+    /// Calls [`Companion::after_end`] of every companion of the key's kind.
+    pub(crate) async fn after_end(&self, key: &Key) -> Result<(), Failed> {
+        for companion in self.of(&key.kind) {
+            companion.after_end(&key.name).await?;
         }
         Ok(())
     }

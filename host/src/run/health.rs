@@ -14,6 +14,7 @@ use prometheus_client::registry::Registry;
 
 use crate::config::Readers;
 use crate::engine::Health;
+use crate::kubelet::Taken;
 use crate::plugin::status::Status;
 
 /// The content type of `OpenMetrics`.
@@ -26,6 +27,8 @@ pub(super) struct Shared {
     pub(super) health: Arc<OnceLock<Health>>,
     /// The API servers that have not answered yet; there is no engine before both have.
     pub(super) unanswered: Unanswered,
+    /// The ports of the kubelet's endpoint that another program has.
+    pub(super) taken: Taken,
     /// What is counted.
     pub(super) metrics: Arc<Mutex<Registry>>,
     /// Which plugins are loaded.
@@ -108,7 +111,9 @@ fn ready(
 ) -> (StatusCode, String) {
     let problem = match shared.health.get() {
         None => Some(shared.unanswered.problem()),
-        Some(health) => health.problem().or_else(|| shared.plugins.awaited()),
+        Some(health) => {
+            health.problem().or_else(|| shared.taken.problem()).or_else(|| shared.plugins.awaited())
+        }
     };
     match problem {
         None => (StatusCode::OK, "ok\n".to_owned()),

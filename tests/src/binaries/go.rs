@@ -55,13 +55,22 @@ pub(super) fn kubernetes(output: &Path) -> Command {
 }
 
 pub(super) fn planes(output: &Path) -> Command {
+    of_planes(output, ".")
+}
+
+/// In the module of the other program, which compiles nearly all of it.
+pub(super) fn client(output: &Path) -> Command {
+    of_planes(output, "./client")
+}
+
+fn of_planes(output: &Path, package: &str) -> Command {
     let mut command = Command::new("go");
     command
         .env("CGO_ENABLED", "0")
         .args(["build", "-v", "-mod=readonly", "-trimpath", "-buildvcs=false"])
         .args(["-ldflags", LINK_FLAGS, "-o"])
         .arg(output)
-        .arg(".");
+        .arg(package);
     command
 }
 
@@ -103,12 +112,14 @@ async fn go_version(module: &Path) -> Result<Vec<u8>> {
     Ok(output.stdout)
 }
 
-fn sources(module: &Path) -> Result<Vec<PathBuf>> {
+fn sources(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
-    for entry in fs::read_dir(module)? {
+    for entry in fs::read_dir(folder)? {
         let path = entry?.path();
         let extension = path.extension().and_then(|extension| extension.to_str());
-        if matches!(extension, Some("go" | "mod" | "sum" | "sh")) {
+        if path.is_dir() {
+            paths.extend(sources(&path)?);
+        } else if matches!(extension, Some("go" | "mod" | "sum" | "sh")) {
             paths.push(path);
         }
     }

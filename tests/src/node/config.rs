@@ -165,6 +165,9 @@ fn kubelet_config(plane: &Plane, cgroup: &str, address: &str) -> Value {
         "clusterDomain": "cluster.local",
         "resolvConf": "/etc/resolv.conf",
         "nodeStatusUpdateFrequency": "5s",
+        // So that a test sees it: logs are rotated at ten times that otherwise, and looked at three times less often.
+        "containerLogMaxSize": "1Mi",
+        "containerLogMonitorInterval": "3s",
         // Images cannot be pulled again, and the disk is not ours alone.
         "imageGCHighThresholdPercent": 100,
         "imagePullCredentialsVerificationPolicy": "NeverVerify",

@@ -1,5 +1,7 @@
 //! Makes the images of the node tests from programs of this repository and Debian's: no registry is asked.
 
+mod clients;
+mod debian;
 mod nginx;
 
 use std::path::Path;
@@ -25,6 +27,9 @@ pub const NGINX: &str = "docker.io/library/nginx:1.29-alpine";
 
 /// Serves the metrics API.
 pub const METRICS_SERVER: &str = "weft.test/metrics-server:1";
+
+/// Clients of an API server, see [`clients()`].
+pub const CLIENTS: &str = "weft.test/clients:1";
 
 /// Where Debian's package has it.
 const BUSYBOX_PROGRAM: &str = "/bin/busybox";
@@ -52,6 +57,11 @@ pub async fn metrics_server() -> Result<Image> {
         entries: vec![program("metrics-server", &binary)],
         ..Image::default()
     })
+}
+
+/// What pods use their API server with, which only the test of tokens needs: client-go, Python's client and curl.
+pub async fn clients() -> Result<Image> {
+    clients::image().await
 }
 
 fn pause(probe: &Path) -> Image {

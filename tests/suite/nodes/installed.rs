@@ -8,12 +8,12 @@ use nix::unistd::Pid;
 use weft_tests::binaries::modules::Program;
 use weft_tests::eventually::eventually;
 use weft_tests::installed::Person;
-use weft_tests::node::Node;
 use weft_tests::node::images::PROBE;
 use weft_tests::shared::{alone_on_shared_node, on_shared_node};
 
 use super::cluster::{Cluster, LONG, PATIENCE};
 use super::steps::objects;
+use super::tokens::clients_use_them;
 
 #[test]
 #[ignore = "needs root and a real node: cargo verify nodes"]
@@ -27,7 +27,7 @@ fn a_virtual_cluster_runs_the_example_and_leaves_nothing() -> Result<()> {
         cluster.kubectl(&["rollout", "status", "statefulset/store", "-n", "nginx", PATIENCE], "").await?;
         cluster.run_probe("nginx").await?;
         names_resolve(&cluster).await?;
-        tokens_are_of_the_virtual_cluster(node, &person, &cluster).await?;
+        clients_use_them(node, &person, &cluster).await.context("tokens")?;
         leave_a_failed_test(&person, namespace).await?;
         a_connection_in_the_foreground_ends_with_its_context(&person, &cluster).await?;
         cluster.delete().await?;
@@ -163,29 +163,6 @@ async fn names_resolve(cluster: &Cluster<'_>) -> Result<()> {
     let host_name = format!("{}.{}.svc.cluster.local", cluster.name(), cluster.namespace());
     let found = cluster.probe("nginx", &["lookup", &host_name]).await;
     ensure!(found.is_err(), "a name of the host resolves: {found:?}");
-    Ok(())
-}
-
-/// A pod's token opens its own API server and not the host's.
-async fn tokens_are_of_the_virtual_cluster(
-    node: &Node,
-    person: &Person,
-    cluster: &Cluster<'_>,
-) -> Result<()> {
-    let account = "/var/run/secrets/kubernetes.io/serviceaccount";
-    let (authority, token) = (format!("{account}/ca.crt"), format!("{account}/token"));
-    let own = ["get", "https://kubernetes.default/api", &authority, &token];
-    let answer = cluster.probe("nginx", &own).await?;
-    ensure!(answer.starts_with("200\n"), "{answer}");
-    let page = format!("http://127.0.0.1:8080/file{token}");
-    let page = cluster.probe("nginx", &["get", &page]).await?;
-    let token = page.strip_prefix("200\n").context("the probe shows its token")?.trim();
-    let at_host = ["--kubeconfig=/dev/null", "--insecure-skip-tls-verify", "get", "--raw=/api"];
-    let (server, token) = (format!("--server={}", node.plane().server()), format!("--token={token}"));
-    let asked = [&at_host[..], &[server.as_str(), token.as_str()]].concat();
-    let answer = person.attempt("kubectl", &asked, "").await?;
-    let errors = String::from_utf8_lossy(&answer.stderr);
-    ensure!(!answer.status.success() && errors.contains("Unauthorized"), "{errors}");
     Ok(())
 }
 

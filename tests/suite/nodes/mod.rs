@@ -1,6 +1,7 @@
 //! Tests on a real node. They need root: `cargo verify nodes` runs them, and says why where it cannot.
 
 mod cluster;
+mod commands;
 mod images;
 mod installed;
 mod lives;
@@ -12,3 +13,4 @@ mod sides;
 mod smoke;
 mod steps;
 mod streams;
+mod tokens;

@@ -1,8 +1,13 @@
 //! The two clusters on which a case is run: a plain one, which is the judge, and the virtual one.
 
+use std::fs;
 use std::process::{Output, Stdio};
 
 use anyhow::{Context as _, Result};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::Api;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 use weft_tests::installed::Person;
@@ -40,6 +45,23 @@ impl Side<'_> {
     /// Runs kubectl, whatever comes of it.
     pub(super) async fn attempt(&self, arguments: &[&str], input: &str) -> Result<Output> {
         self.person.attempt(self.program, &self.arguments(arguments), input).await
+    }
+
+    /// The pods of the namespace, for what would take too many processes.
+    pub(super) async fn pods(&self) -> Result<Api<Pod>> {
+        let kubeconfig = match self.connect() {
+            Some(connect) => self.person.weft(&[&connect[..], &["--print"]].concat()).await?,
+            None => fs::read_to_string(self.person.kubeconfig())?,
+        };
+        let (kubeconfig, options) = (Kubeconfig::from_yaml(&kubeconfig)?, KubeConfigOptions::default());
+        let client = Client::try_from(Config::from_custom_kubeconfig(kubeconfig, &options).await?)?;
+        Ok(Api::namespaced(client, self.prefix.last().context("it has a namespace")?))
+    }
+
+    /// The arguments of `weft` that lead into a virtual cluster.
+    fn connect(&self) -> Option<Vec<&str>> {
+        let (connect, _) = self.prefix.split_at_checked(4).filter(|_| self.program == "weft")?;
+        Some(connect.iter().map(String::as_str).collect())
     }
 
     /// Starts what goes on until it is killed, and gives its lines.

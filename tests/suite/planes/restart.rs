@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
-use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, ResourceQuota, Secret};
 use kube::ResourceExt as _;
-use kube::api::{DeleteParams, ListParams};
+use kube::api::{DeleteParams, ListParams, PostParams};
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, OnceCell};
 use weft_tests::binaries::{self, Programs};
@@ -281,6 +281,71 @@ fn a_pod_that_ended_while_the_syncer_was_away_has_ended() -> Result<()> {
         })
         .await
     })
+}
+
+#[test]
+fn tokens_of_a_pod_that_never_came_to_the_host_go_with_it_whenever_the_syncer_is_away() -> Result<()> {
+    on_stage("tokens", async |stage, place| {
+        let quotas = place.on_host::<ResourceQuota>();
+        let none = json!({"metadata": {"name": "none"}, "spec": {"hard": {"count/pods": "0"}}});
+        quotas.create(&PostParams::default(), &serde_json::from_value(none)?).await?;
+        eventually("the quota is counted", LATER, async || {
+            let quota = quotas.get("none").await?;
+            ensure!(quota.status.is_some_and(|status| status.hard.is_some()), "not yet");
+            Ok(())
+        })
+        .await?;
+        for name in ["one", "two"] {
+            place.create::<Pod>(pod(name, json!({}))).await?;
+            place.event(name, "HostRefused").await?;
+        }
+        ensure!(place.host_objects::<Pod>().await?.is_empty(), "the quota allows no pod");
+        let owner = place.on_host::<ConfigMap>().get(&place.cluster).await?;
+        let tokens: Vec<Secret> = place.host_objects().await?;
+        ensure!(tokens.len() == 2, "the tokens are there before the host pods: {tokens:?}");
+        for secret in &tokens {
+            ensure_at(secret, "/metadata/ownerReferences/0/uid", &json!(owner.uid()))?;
+        }
+        place.delete::<Pod>("one").await?;
+        tokens_left(&place, 1).await?;
+        stage.tenant.kill_syncer()?;
+        place.delete::<Pod>("two").await?;
+        stage.tenant.start_syncer().await?;
+        tokens_left(&place, 0).await?;
+        quotas.delete("none", &DeleteParams::default()).await?;
+
+        // Killed between the Secret and the hand-over: what is half done is finished.
+        place.create::<Pod>(pod("three", json!({}))).await?;
+        let pair = place.running("three").await?;
+        let secret = place.host_objects::<Secret>().await?.pop().context("the pod has tokens")?;
+        stage.tenant.kill_syncer()?;
+        let early = json!({"metadata": {"ownerReferences": [owner_reference(&owner)]}});
+        patch(&place.on_host::<Secret>(), &secret.name_any(), early).await?;
+        stage.tenant.start_syncer().await?;
+        eventually("the host pod owns its tokens", LATER, async || {
+            let now = place.on_host::<Secret>().get(&secret.name_any()).await?;
+            ensure!(now.data == secret.data, "there was no need of other tokens");
+            ensure_at(&now, "/metadata/ownerReferences/0/uid", &json!(pair.host_pod.uid()))
+        })
+        .await?;
+        place.delete::<Pod>("three").await?;
+        place.gone(&pair).await?;
+        tokens_left(&place, 0).await
+    })
+}
+
+async fn tokens_left(place: &Place, count: usize) -> Result<()> {
+    eventually(&format!("the host has {count} Secrets of the namespace"), LATER, async || {
+        let left = place.host_objects::<Secret>().await?;
+        ensure!(left.len() == count, "{left:?}");
+        Ok(())
+    })
+    .await
+}
+
+/// As host objects have it that go with the virtual cluster.
+fn owner_reference(owner: &ConfigMap) -> Value {
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "name": owner.name_any(), "uid": owner.uid()})
 }
 
 /// Makes room for the next test of the stage.

@@ -25,6 +25,7 @@ use crate::engine::queue::Queue;
 mod changes;
 pub(crate) mod environments;
 mod others;
+pub(crate) mod tokens;
 
 pub(crate) use others::{is_spoilt, node_key};
 

@@ -1,13 +1,17 @@
 //! Service account tokens of the virtual cluster for pods on the host.
 //!
-//! A pod's tokens are in one Secret beside it, owned by the host pod, so that it goes with the pod. A
-//! token is requested from the virtual API server, bound to the virtual pod, and again at 80 % of its
-//! life, or when somebody has deleted or edited the Secret. No token is ever logged or written anywhere else.
+//! A pod's tokens are in one Secret beside it. It is made before the host pod, which mounts it, and handed over to that
+//! pod, so that it goes with it; if no host pod comes, it goes with the virtual pod. A token is requested from the virtual
+//! API server, bound to the virtual pod, and again at 80 % of its life, or when somebody has deleted or edited the Secret.
+//! No token is ever logged or written anywhere else.
 
 pub(crate) mod clock;
 mod life;
 mod renewals;
 mod secret;
+mod secrets;
+#[cfg(test)]
+mod testing;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,28 +20,34 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD as BASE64;
 use serde_json::Value;
-use weft_core::change::Change;
-use weft_core::kinds::pod::tokens::{TokenRequest, requests, secret_name};
-use weft_core::names::HostName;
-use weft_core::object::{Host, HostObject, ResourceType, VirtualName, VirtualObject};
+use weft_core::context::Owner;
+use weft_core::kinds::pod::tokens::{TokenRequest, requests};
+use weft_core::object::{Host, HostObject, VirtualName, VirtualObject};
 
-use crate::api::{self, Api};
+use crate::api::Api;
 use crate::engine::apply::{Failed, Side, Writer};
 use crate::engine::cache::state::State;
 use crate::engine::companions::{Companion, Work};
 use crate::engine::queue::Outcome;
-use crate::engine::resources::secrets;
 use life::life;
 use renewals::{Renewals, renew_after};
-use secret::{is_whole, owner, renew_at};
+use secret::{is_whole, renew_at, with_pod};
+use secrets::Secrets;
 
 /// Makes and refreshes the token Secrets of pods.
 pub(crate) struct Tokens {
     state: Arc<State>,
     writer: Arc<Writer>,
-    host: Api<Host>,
-    secrets: ResourceType,
+    secrets: Secrets,
     renewals: Renewals,
+}
+
+/// What the Secret of a pod is to have.
+struct Wanted<'a> {
+    pod: &'a VirtualObject,
+    requests: Vec<TokenRequest>,
+    /// The reference to the host pod, or before there is one to what all host objects belong to.
+    owner: Value,
 }
 
 /// Tokens that were issued together.
@@ -51,39 +61,53 @@ struct Issued {
 impl Tokens {
     pub(crate) fn new(state: Arc<State>, writer: Arc<Writer>, host: Api<Host>) -> Self {
         let renewals = Renewals::new(state.ambient.wall());
-        Self { state, writer, host, secrets: secrets(), renewals }
+        let secrets = Secrets::new(state.clone(), writer.clone(), host);
+        Self { state, writer, secrets, renewals }
     }
 
-    /// Writes every token that the pod requests to its Secret, where one is missing, due or was edited; returns when
-    /// the next one is due.
+    /// Makes the Secret before the host pod that mounts it, whose kubelet would find none, say so and wait.
+    async fn prepare(&self, pod: &VirtualObject) -> Result<(), Failed> {
+        let requests = requests(pod);
+        if requests.is_empty() {
+            return self.secrets.remove(&pod.virtual_name()).await;
+        }
+        // Without an owner there is no host pod either.
+        let Some(owner) = self.state.facts().owner.as_ref().map(Owner::reference) else { return Ok(()) };
+        let found = self.secrets.find(&pod.virtual_name());
+        self.keep(&Wanted { pod, requests, owner }, found).await.map(drop)
+    }
+
+    /// Keeps the tokens of a host pod good, and lets them go with it; returns when the next one is due.
     async fn refresh(&self, pod: &VirtualObject, host_pod: &HostObject) -> Result<Outcome, Failed> {
         let requests = requests(pod);
         if requests.is_empty() || pod.is_terminating() || host_pod.is_terminating() || has_ended(host_pod) {
             return Ok(Outcome::Done);
         }
-        let name = secret_name(&self.state.names, &pod.virtual_name());
-        let secret = self.secret(&name);
-        let waits = match &secret {
-            Some(secret) if is_whole(secret, &requests, host_pod) => {
-                self.renewals.left(host_pod.uid(), renew_at(secret), shortest_life(&requests))
-            }
-            _ => self.renewals.repair_pause(host_pod.uid()),
-        };
-        if let Some(pause) = waits {
-            return Ok(Outcome::Again(pause));
+        let found = self.secrets.find(&pod.virtual_name());
+        let is_good = found.as_ref().is_some_and(|found| is_whole(found, &requests, pod));
+        match self.renewals.repair_pause(pod.uid()) {
+            Some(pause) if !is_good => Ok(Outcome::Again(pause)),
+            _ => self.keep(&Wanted { pod, requests, owner: with_pod(host_pod) }, found).await,
         }
-        let issued = self.issue(pod, &requests).await?;
-        let renew_after = renew_after(issued.life);
-        let renew_at = (self.renewals.wall)().as_second().saturating_add_unsigned(renew_after.as_secs());
-        let wanted = secret::compose(&self.state.names, pod, host_pod, &issued.data, renew_at);
-        self.store(&name, secret, wanted).await?;
-        // Not before: a Secret that the host refuses is tried again with the pauses of failures.
-        self.renewals.record(host_pod.uid(), renew_after);
-        Ok(Outcome::Again(renew_after))
     }
 
-    fn secret(&self, name: &HostName) -> Option<Arc<HostObject>> {
-        self.state.synced(&self.secrets.kind())?.host.get(self.state.names.namespace(), name.as_str())
+    /// Writes every token to the Secret, if one is due or missing; returns when the next one is due.
+    async fn keep(&self, wanted: &Wanted<'_>, found: Option<Arc<HostObject>>) -> Result<Outcome, Failed> {
+        let Wanted { pod, requests, owner } = wanted;
+        if let Some(found) = found.as_ref().filter(|found| is_whole(found, requests, pod))
+            && let Some(left) = self.renewals.left(pod.uid(), renew_at(found), shortest_life(requests))
+        {
+            self.secrets.hand_over(found, owner).await?;
+            return Ok(Outcome::Again(left));
+        }
+        let issued = self.issue(pod, requests).await?;
+        let renew_after = renew_after(issued.life);
+        let renew_at = (self.renewals.wall)().as_second().saturating_add_unsigned(renew_after.as_secs());
+        let secret = secret::compose(&self.state.names, pod, owner, &issued.data, renew_at);
+        self.secrets.store(found, secret).await?;
+        // Not before: a Secret that the host refuses is tried again with the pauses of failures.
+        self.renewals.record(pod.uid(), renew_after);
+        Ok(Outcome::Again(renew_after))
     }
 
     async fn issue(&self, pod: &VirtualObject, requests: &[TokenRequest]) -> Result<Issued, Failed> {
@@ -104,57 +128,19 @@ impl Tokens {
         }
         Ok(issued)
     }
-
-    async fn store(
-        &self,
-        name: &HostName,
-        old: Option<Arc<HostObject>>,
-        wanted: HostObject,
-    ) -> Result<(), Failed> {
-        let failed = |action| Side::Host.failed_to(action, format!("token Secret {name}"));
-        let stored = match old {
-            Some(old) => self.patch(name, old.uid(), &wanted).await.map_err(failed("patch"))?,
-            None => match self.writer.create_host(&self.secrets, &wanted).await {
-                Err(taken) if taken.is_already_exists() => self.adopt(name, &wanted, taken).await,
-                created => created,
-            }
-            .map_err(failed("create"))?,
-        };
-        if let Some(synced) = self.state.synced(&self.secrets.kind()) {
-            synced.host.readmit(stored);
-        }
-        Ok(())
-    }
-
-    async fn patch(
-        &self,
-        name: &HostName,
-        uid: &str,
-        wanted: &HostObject,
-    ) -> Result<Arc<HostObject>, api::Error> {
-        let change = Change::merge(Value::Object(wanted.fields().clone()));
-        self.writer.patch_host(&self.secrets, name, uid, &change).await
-    }
-
-    /// What to do about a Secret of our name that the cache does not show: it is ours if this pod owns it, and has lost
-    /// its labels, or the reply to its creation was lost.
-    async fn adopt(
-        &self,
-        name: &HostName,
-        wanted: &HostObject,
-        taken: api::Error,
-    ) -> Result<Arc<HostObject>, api::Error> {
-        let found = self.host.get(&self.secrets, self.state.names.namespace(), name.as_str()).await?;
-        match owner(&found) {
-            Some(uid) if Some(uid) == owner(wanted) => self.patch(name, found.uid(), wanted).await,
-            _ => Err(taken),
-        }
-    }
 }
 
 impl Companion for Tokens {
     fn kind(&self) -> &'static str {
         "v1/Pod"
+    }
+
+    fn before_create<'a>(&'a self, pod: &'a VirtualObject) -> Work<'a, ()> {
+        Box::pin(self.prepare(pod))
+    }
+
+    fn after_end<'a>(&'a self, pod: &'a VirtualName) -> Work<'a, ()> {
+        Box::pin(self.secrets.remove(pod))
     }
 
     fn ensure<'a>(&'a self, pod: &'a VirtualObject, host_pod: &'a HostObject) -> Work<'a, Outcome> {
@@ -181,58 +167,14 @@ mod tests {
 
     use http::Method;
     use serde_json::json;
-    use weft_core::digest;
-    use weft_core::keys::{DIGEST, PURPOSE_LABEL, TOKEN_REFRESH};
+    use testing::{TOKEN, asked, host_pod, issue, issued, of_pod, pod, stored};
+    use weft_core::keys::{DIGEST, PURPOSE_LABEL, TOKEN_POD, TOKEN_REFRESH};
+    use weft_core::kinds::pod::tokens::secret_name;
 
     use crate::api::scripted::{Answer, Asked};
-    use crate::engine::testing::{Bench, echo, host_object};
-
-    const TOKEN: &str = "the-token-that-nobody-may-see";
-
-    /// Issues tokens for an hour.
-    fn issue(asked: &Asked) -> Answer {
-        assert!(asked.path.ends_with("/serviceaccounts/default/token"), "{}", asked.path);
-        Answer::ok(json!({"status": {"token": TOKEN}}))
-    }
-
-    fn pod(terminating: bool) -> VirtualObject {
-        let sources = json!([
-            {"serviceAccountToken": {"path": "token"}},
-            {"serviceAccountToken": {"path": "vault", "audience": "vault"}},
-        ]);
-        let volumes = json!([{"name": "api", "projected": {"sources": sources}}]);
-        let mut metadata = json!({"namespace": "shop", "name": "web", "uid": "uid-1"});
-        if terminating {
-            metadata["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
-        }
-        VirtualObject::from_json(json!({"metadata": metadata, "spec": {"volumes": volumes}})).unwrap()
-    }
-
-    fn host_pod(terminating: bool) -> HostObject {
-        let mut pod = host_object("v1/Pod", "shop", "web", "uid-1");
-        if terminating {
-            pod["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
-        }
-        HostObject::from_json(pod).unwrap()
-    }
-
-    /// What an earlier call has stored, as the cache shows it.
-    fn stored(bench: &Bench, change: impl FnOnce(&mut Value)) {
-        let keys = requests(&pod(false)).into_iter().map(|request| (request.key, BASE64.encode("old")));
-        let data = json!(keys.collect::<BTreeMap<_, _>>());
-        let name = secret_name(&bench.state.names, &VirtualName::new("shop", "web"));
-        let refresh_at = jiff::Timestamp::now().as_second() + 600;
-        let mut secret = json!({
-            "metadata": {
-                "name": name.as_str(), "namespace": "team-a", "uid": "uid-secret", "resourceVersion": "7",
-                "annotations": {TOKEN_REFRESH: refresh_at.to_string(), DIGEST: digest::of_value(&data)},
-                "ownerReferences": [{"uid": "uid-host"}],
-            },
-            "data": data,
-        });
-        change(&mut secret);
-        bench.put_host("v1/Secret", secret);
-    }
+    use crate::engine::cache::store::Absence;
+    use crate::engine::cache::version::ResourceVersion;
+    use crate::engine::testing::{Bench, echo, key};
 
     fn tokens(bench: &Bench) -> Tokens {
         Tokens::new(bench.state.clone(), bench.writer.clone(), bench.host.clone())
@@ -262,6 +204,73 @@ mod tests {
         assert_eq!(bench.virtual_requests.all().len(), 2, "one request a token");
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn the_secret_is_there_before_the_host_pod_and_is_handed_over_to_it() {
+        let bench = Bench::new(echo, issue);
+        bench.put_virtual("v1/Pod", Value::Object(pod(false).fields().clone()));
+        let syncer = bench.syncer(vec![Arc::new(tokens(&bench))]);
+        syncer.reconcile(&key("v1/Pod", "shop", "web")).await;
+        assert_eq!(asked(&bench), ["POST secrets", "POST pods", "PATCH secrets"]);
+        let created = &bench.host_requests.bodies(&Method::POST)[0];
+        assert_eq!(
+            created["metadata"]["ownerReferences"][0]["uid"], "uid-owner",
+            "it goes with the virtual cluster"
+        );
+        let patch = bench.host_requests.bodies(&Method::PATCH).remove(0);
+        assert_eq!(patch["metadata"]["ownerReferences"][0]["kind"], "Pod");
+        assert_eq!(patch["metadata"]["ownerReferences"][0]["uid"], "uid-new");
+        assert_eq!(patch.get("data"), None, "the tokens are good");
+        assert_eq!(issued(&bench), 2, "one request a token");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_host_that_refuses_the_pod_gets_its_tokens_once_and_keeps_none_of_them() {
+        let on_host = |asked: &Asked| match asked.path.as_str() {
+            "/api/v1/namespaces/team-a/pods" => Answer::failure(403, "Forbidden"),
+            _ => echo(asked),
+        };
+        let bench = Bench::new(on_host, issue);
+        bench.put_virtual("v1/Pod", Value::Object(pod(false).fields().clone()));
+        let syncer = bench.syncer(vec![Arc::new(tokens(&bench))]);
+        let web = key("v1/Pod", "shop", "web");
+        for _ in 0..3 {
+            assert_eq!(syncer.reconcile(&web).await, Outcome::Refused);
+        }
+        assert_eq!(asked(&bench), ["POST secrets", "POST pods", "POST pods", "POST pods"]);
+        assert_eq!(issued(&bench), 2);
+        let pods = bench.state.synced(&web.kind).unwrap();
+        pods.r#virtual.remove("shop", "web", ResourceVersion::new("9"), Absence::Deleted);
+        assert_eq!(syncer.reconcile(&web).await, Outcome::Done);
+        assert_eq!(asked(&bench)[4..], ["DELETE secrets"]);
+        let deletion = bench.host_requests.all().pop().unwrap().body;
+        assert_eq!(deletion["preconditions"], json!({"uid": "uid-new"}), "{deletion}");
+    }
+
+    #[tokio::test]
+    async fn a_pod_takes_over_a_secret_of_its_name_with_tokens_of_its_own_and_one_without_tokens_removes_it()
+    {
+        let left = |secret: &mut Value| {
+            secret["metadata"]["ownerReferences"] = json!([{"kind": "ConfigMap", "uid": "uid-owner"}]);
+            secret["metadata"]["annotations"][TOKEN_POD] = of_pod("uid-before").into();
+        };
+        let bench = Bench::new(echo, issue);
+        stored(&bench, left);
+        tokens(&bench).before_create(&pod(false)).await.unwrap();
+        assert_eq!(asked(&bench), ["PATCH secrets"]);
+        let patch = bench.host_requests.bodies(&Method::PATCH).remove(0);
+        assert_eq!(
+            (patch["data"].as_object().unwrap().len(), issued(&bench)),
+            (2, 2),
+            "the old ones are bound to another pod"
+        );
+
+        let bench = Bench::new(echo, issue);
+        stored(&bench, left);
+        let plain = json!({"metadata": {"namespace": "shop", "name": "web", "uid": "uid-1"}});
+        tokens(&bench).before_create(&VirtualObject::from_json(plain).unwrap()).await.unwrap();
+        assert_eq!(asked(&bench), ["DELETE secrets"]);
+    }
+
     #[tokio::test]
     async fn tokens_that_are_fresh_cause_no_request_until_they_are_due() {
         let bench = Bench::new(echo, issue);
@@ -285,7 +294,7 @@ mod tests {
             }),
             ("a key is missing", |secret| secret["data"] = json!({"other": ""})),
             ("of another pod", |secret| {
-                secret["metadata"]["ownerReferences"][0]["uid"] = "uid-before".into();
+                secret["metadata"]["annotations"][TOKEN_POD] = of_pod("uid-before").into();
             }),
         ];
         for (title, change) in cases {
@@ -355,29 +364,5 @@ mod tests {
         tokio::time::advance(pause).await;
         repair().await;
         assert_eq!(bench.host_requests.lines().len(), 2);
-    }
-
-    #[tokio::test]
-    async fn a_secret_that_the_cache_does_not_show_is_adopted_if_the_pod_owns_it() {
-        for (owner, expected) in
-            [("uid-host", &["POST", "GET", "PATCH"][..]), ("uid-other", &["POST", "GET"])]
-        {
-            let on_host = move |asked: &Asked| match asked.method {
-                Method::POST => Answer::failure(409, "AlreadyExists"),
-                Method::GET => {
-                    let owners = json!([{"uid": owner}]);
-                    Answer::ok(
-                        json!({"metadata": {"name": "s", "uid": "uid-secret", "ownerReferences": owners}}),
-                    )
-                }
-                _ => echo(asked),
-            };
-            let bench = Bench::new(on_host, issue);
-            let result = ensure(&bench, &pod(false), &host_pod(false)).await;
-            assert_eq!(result.is_ok(), owner == "uid-host", "{result:?}");
-            let methods: Vec<String> =
-                bench.host_requests.all().iter().map(|asked| asked.method.to_string()).collect();
-            assert_eq!(methods, expected, "{owner}");
-        }
     }
 }

@@ -79,7 +79,11 @@ impl Steps {
             written = Err(refusal.into());
         }
         let (Some(source), Some(host)) = (&observed.source, &host) else {
-            return written.map(|()| Outcome::Done);
+            written?;
+            if observed.source.is_none() && host.is_none() {
+                self.companions.after_end(key).await?;
+            }
+            return Ok(Outcome::Done);
         };
         // Also after a refusal: tokens expire meanwhile.
         let accompanied = self.companions.ensure(&key.kind, source, host).await;

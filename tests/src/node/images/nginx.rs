@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, ensure};
 use tokio::process::Command;
 
+use super::debian::output;
 use super::{NGINX, folder, program};
 use crate::binaries::{cache, exclusively};
 use crate::image::{Content, Entry, Image};
@@ -102,13 +103,4 @@ async fn libraries(program: &Path) -> Result<Vec<String>> {
     ensure!(!listed.contains("not found"), "a library of {} is missing:\n{listed}", program.display());
     let words = listed.split_whitespace();
     Ok(words.filter(|word| word.starts_with('/')).map(str::to_owned).collect())
-}
-
-async fn output(command: &mut Command) -> Result<String> {
-    let program = command.as_std().get_program().to_string_lossy().into_owned();
-    let output = command.kill_on_drop(true).output().await;
-    let output = output.with_context(|| format!("failed to run {program}"))?;
-    let errors = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{program} failed: {}", errors.trim());
-    Ok(String::from_utf8(output.stdout)?)
 }

@@ -38,6 +38,9 @@ impl State {
         if let Some(synced) = self.synced(kind) {
             synced.take_early().into_iter().for_each(|key| self.queue.add(key));
         }
+        if kind.as_str() == "v1/Pod" {
+            self.requeue_early_tokens();
+        }
         self.requeue_readers(&any(kind, ""));
     }
 

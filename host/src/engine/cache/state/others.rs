@@ -76,6 +76,9 @@ impl State {
         if part.label(PURPOSE_LABEL) == Some(PURPOSE) {
             return self.environment_part_changed(part);
         }
+        if let Some(pod) = self.pod_of_tokens(part) {
+            return self.queue.add(pod);
+        }
         let pods = Kind::new("v1/Pod");
         let owner = part.text("/metadata/ownerReferences/0/name");
         let owner = owner.and_then(|name| self.synced(&pods)?.host.get(self.names.namespace(), name));

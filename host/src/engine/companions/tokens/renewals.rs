@@ -28,7 +28,7 @@ pub(super) struct Renewals {
 
 #[derive(Default)]
 struct Issues {
-    /// By the UID of the host pod.
+    /// By the UID of the virtual pod.
     by_pod: HashMap<String, Issue>,
     /// At so many the dead ones are cleared away.
     clear_at: usize,
