@@ -8,6 +8,7 @@
 
 mod admit;
 mod audit;
+mod effect;
 mod error;
 pub(crate) mod failures;
 mod follow;

@@ -20,6 +20,7 @@ mod isolation;
 mod jobs;
 mod launched;
 mod losses;
+mod manifests;
 mod mapped_kinds;
 mod outages;
 mod owner;

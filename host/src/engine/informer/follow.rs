@@ -9,11 +9,12 @@ use tracing::debug;
 use crate::api;
 use crate::engine::cache::changed::Changed;
 use crate::engine::cache::version::ResourceVersion;
+use crate::engine::informer::effect::Effect;
 use crate::engine::informer::error::Error;
 use crate::engine::informer::frames::Frames;
 use crate::engine::informer::state::{State, Watching};
 use crate::engine::informer::watch::Watch;
-use crate::engine::informer::wire::{Effect, Event};
+use crate::engine::informer::wire::Event;
 
 /// How much later than asked a server may end a watch before it counts as dead.
 const LATE: Duration = Duration::from_secs(5);

@@ -18,9 +18,10 @@ use tokio::time::Instant;
 use crate::api;
 use crate::engine::cache::store::Absence;
 use crate::engine::cache::version::ResourceVersion;
+use crate::engine::informer::effect::Effect;
 use crate::engine::informer::error::Error;
 pub(super) use crate::engine::informer::state::auditing::{Auditing, Finding, Unlisted};
-use crate::engine::informer::wire::{Effect, Event, HeadMetadata, PageMetadata};
+use crate::engine::informer::wire::{Event, HeadMetadata, PageMetadata};
 
 /// How often names and versions are compared with the server's.
 const AUDIT: Duration = Duration::from_mins(5);

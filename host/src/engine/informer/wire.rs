@@ -1,11 +1,9 @@
-//! What lists and watches look like on the wire, only the fields that decide what to read further; what an event does.
+//! What lists and watches look like on the wire: only the fields that decide what to read further.
 
 use std::borrow::Cow;
 
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
-
-use crate::engine::cache::store::Absence;
 
 /// Larger than any object that etcd takes (1.5 MiB) with all its escapes.
 pub(super) const MAX_FRAME: usize = 16 * 1024 * 1024;
@@ -41,23 +39,6 @@ pub(super) enum Event<'a> {
     Bookmark(HeadMetadata<'a>),
     /// `ERROR`: the server ends the watch.
     Error(FrameStatus),
-}
-
-/// What an event does to the store.
-#[derive(Debug)]
-pub(super) enum Effect<'a> {
-    Nothing,
-    /// Stores an object, which is decoded only if the store does not have this version of it.
-    Put {
-        head: HeadMetadata<'a>,
-        object: &'a str,
-    },
-    /// Removes an object.
-    Remove {
-        namespace: Cow<'a, str>,
-        name: Cow<'a, str>,
-        absence: Absence,
-    },
 }
 
 #[derive(Deserialize)]

@@ -21,7 +21,7 @@ use crate::parts::{AGAIN, FEW, Kind, Outcome, PARTS, Part, go_is_usable};
 /// Checks and tests everything; what this machine cannot run is skipped with a reason.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Only these parts, in their usual order: fmt, clippy, core, test, plugins,
+    /// Only these parts, in their usual order: fmt, clippy, core, test, fuzz, plugins,
     /// plugins-clippy, plugins-fmt, planes, faults, nodes, simulate, demo, doc, deny.
     #[arg(value_name = "PART", value_parser = parts::by_name)]
     parts: Vec<&'static Part>,

@@ -1,0 +1,44 @@
+//! Targets for libFuzzer: each is a function of bytes that panics if a law of weft does not hold for them.
+//!
+//! A law says more than "no panic": what it promises is in the first line of each target's file.
+
+mod answer;
+#[path = "../../../host/core/tests/support/cases.rs"]
+#[expect(
+    dead_code,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "shared with the tests of the core, which use more of it"
+)]
+mod cases;
+#[path = "../../../host/core/tests/support/lies.rs"]
+#[expect(dead_code, reason = "shared with the tests of the core, which use more of it")]
+mod lies;
+mod names;
+mod object;
+#[path = "../../../host/core/tests/support/servers.rs"]
+#[expect(clippy::panic, reason = "a test fails by panicking")]
+mod servers;
+mod watch;
+#[path = "../../../host/src/engine/informer/wire.rs"]
+#[expect(dead_code, reason = "the engine reads more of it")]
+mod wire;
+
+// What is instrumented reports to libFuzzer, the tests of this package too.
+use libfuzzer_sys as _;
+
+/// A target: its name, and its function.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All targets.
+pub const TARGETS: &[Target] = &[
+    ("answer", answer::target),
+    ("names", names::target),
+    ("object", object::target),
+    ("watch", watch::target),
+];
+
+/// The target of this name.
+pub fn by_name(name: &str) -> Option<fn(&[u8])> {
+    TARGETS.iter().find(|(one, _)| *one == name).map(|(_, target)| *target)
+}
