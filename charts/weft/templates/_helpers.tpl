@@ -67,7 +67,7 @@ dns:
 pods:
   {{- $image := .Values.pods.hostsFile.image | default (include "weft.image.weft" .) }}
   {{- toYaml (merge (dict "hostsFile" (dict "image" $image)) .Values.pods) | nindent 2 }}
-{{- range $key := list "deploy" "log" "plugins" "mappings" "services" "claims" "engine" "kubelet" "metadata" "metrics" }}
+{{- range $key := list "deploy" "log" "plugins" "mappings" "services" "claims" "nodes" "engine" "kubelet" "metadata" "metrics" }}
 {{- with index $.Values $key }}
 {{ $key }}:
   {{- toYaml . | nindent 2 }}
