@@ -18,9 +18,9 @@ use weft_core::object::{Host, Virtual};
 
 use crate::addons;
 use crate::api::Api;
-use crate::config::{Config, HostsFile};
+use crate::config::{Config, HostsFile, Nodes};
 use crate::control::renew;
-use crate::engine::{Engine, Parts};
+use crate::engine::{Engine, Mirror, Parts};
 use crate::kubelet::Kubelet;
 use crate::telemetry::LogFilter;
 use health::Unanswered;
@@ -88,6 +88,7 @@ pub async fn run(file: &Path, config: Config, log: LogFilter) -> anyhow::Result<
         service: config.service().to_owned(),
         workers: config.engine.workers,
         kubelet: kubelet.as_ref().map(Kubelet::published),
+        mirror: mirror(&config.nodes),
     });
     shared.health.get_or_init(|| engine.health());
     let relaying = async {
@@ -138,6 +139,12 @@ async fn kubelet(config: &Config) -> anyhow::Result<Option<Kubelet>> {
         Some(keys) => Ok(Some(Kubelet::bind(&config.kubelet, &keys).await?)),
         None => Ok(None),
     }
+}
+
+/// Which nodes of the host are mirrored.
+fn mirror(nodes: &Nodes) -> Option<Mirror> {
+    let mirror = || Mirror { selector: nodes.selector.clone(), is_net: nodes.net_allocatable };
+    nodes.are_mirrored().then(mirror)
 }
 
 /// Who signs the virtual API server's certificate, where there is a control plane of ours. Another authority comes with

@@ -1,7 +1,8 @@
-//! Fake virtual nodes: one for each host node that runs a pod of ours.
+//! Virtual nodes: a fake one for each host node that runs a pod of ours, or one that mirrors each selected host node.
 //!
-//! They need no permission on the host: their names come from pods' bindings, all else is invented. A node
-//! exists before the first pod is bound to it and goes some time after the last one.
+//! Fake ones need no permission on the host: their names come from pods' bindings, all else is invented. A node
+//! exists before the first pod is bound to it and goes some time after the last one. A mirrored node exists while its host
+//! node does, and as long as a pod is on it: what becomes of its pods is the host's to decide.
 
 mod composed;
 mod creations;
@@ -11,12 +12,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::{debug, warn};
-use weft_core::keys::FAKE_NODE_LABEL;
+use weft_core::change::Change;
+use weft_core::keys::{FAKE_NODE_LABEL, MIRRORED_LABEL};
+use weft_core::nodes::patch;
 use weft_core::object::VirtualObject;
 
 use crate::api;
 use crate::engine::apply::{Side, Writer};
-use crate::engine::cache::state::{State, is_spoilt, node_key};
+use crate::engine::cache::state::{State, is_our_node, node_key};
 use crate::engine::companions::{Companion, Work};
 use crate::engine::events::reason::Reason;
 use crate::engine::events::recorder::{EventRecorder, ObjectEvent};
@@ -28,15 +31,23 @@ use creations::Creations;
 
 /// Between two times that the spec of nodes is brought back: whoever changes it again and again does not make us do more.
 const RESTORED: Duration = Duration::from_secs(1);
-/// What the event on a node says whose spec was brought back.
+/// What the event on a made-up node says whose spec was brought back.
 const RESTORED_WHY: &str = "the host schedules the pods of this node, which is made up, and knows nothing of its taints and of \
                             `kubectl cordon`: they were removed; to keep pods away, use node affinity, or ask the operator to \
                             taint or cordon the host's node";
+/// The same of a mirrored one.
+const MIRRORED_WHY: &str = "the host schedules the pods of this node, and knows nothing of taints and `kubectl cordon` in the \
+                            virtual cluster: it has those of the host's node again; to keep pods away, use node affinity, or \
+                            ask the operator to taint or cordon the host's node";
 /// How often nodes are compared with the pods on them. The virtual cluster's own controllers remove the pods
 /// of a node that is gone after 40 s.
 const SWEEP: Duration = Duration::from_secs(10);
 
-/// Where the kubelet of every fake node is reached.
+/// What a made-up node may lack.
+const MISSING: [fn(&VirtualObject, Option<&Kubelet>) -> Option<Change>; 3] =
+    [republish, annotate, |node, _| untaint(node)];
+
+/// Where the kubelet of every node of ours is reached.
 #[derive(Debug, Clone)]
 pub struct Kubelet {
     /// A name or an address, for the virtual API server.
@@ -47,11 +58,13 @@ pub struct Kubelet {
     pub port: u16,
 }
 
-/// Creates and deletes fake nodes.
+/// Creates, changes and deletes nodes of ours.
 pub(crate) struct Nodes {
     state: Arc<State>,
     writer: Arc<Writer>,
     kubelet: Option<Kubelet>,
+    /// Whether those of the host are mirrored.
+    mirrors: bool,
     recorder: EventRecorder,
     creations: Creations,
 }
@@ -61,9 +74,10 @@ impl Nodes {
         state: Arc<State>,
         writer: Arc<Writer>,
         kubelet: Option<Kubelet>,
+        mirrors: bool,
         recorder: EventRecorder,
     ) -> Self {
-        Self { state, writer, kubelet, recorder, creations: Creations::default() }
+        Self { state, writer, kubelet, mirrors, recorder, creations: Creations::default() }
     }
 
     /// Creates the node, if there is none of that name, and completes one of ours that an earlier try has left halfway.
@@ -84,14 +98,15 @@ impl Nodes {
     }
 
     fn is_complete(&self, name: &str) -> bool {
-        let is_complete = |node: &VirtualObject| {
-            let kubelet = self.kubelet.as_ref();
-            untaint(node).is_none() && republish(node, kubelet).is_none() && annotate(node, kubelet).is_none()
-        };
-        self.state.nodes.get("", name).is_some_and(|node| is_complete(&node))
+        let Some(node) = self.state.nodes.get("", name) else { return false };
+        let kubelet = self.kubelet.as_ref();
+        match composed::mirrored(name, &self.state, kubelet) {
+            Some(wanted) => !is_our_node(&node) || patch::changes(&node, &wanted).is_empty(),
+            None => MISSING.iter().all(|missing| missing(&node, kubelet).is_none()),
+        }
     }
 
-    /// Deletes nodes that no pod uses and creates those again that somebody deleted, for ever.
+    /// Deletes nodes that nobody needs, and creates or completes those again that somebody does, for ever.
     pub(crate) async fn sweep_forever(self: Arc<Self>) {
         loop {
             tokio::time::sleep(SWEEP).await;
@@ -101,41 +116,61 @@ impl Nodes {
             for (_, name) in self.state.nodes.names() {
                 log(&name, "failed to remove an unused node", self.remove_unused(&name).await);
             }
-            for name in self.state.used_nodes() {
-                log(&name, "failed to create a node again", self.ensure_node(&name).await);
+            let mirrored = self.state.host_nodes.nodes.names().into_iter().map(|(_, name)| name);
+            for name in self.state.used_nodes().into_iter().chain(mirrored) {
+                log(&name, "failed to create or complete a node", self.ensure_node(&name).await);
             }
         }
     }
 
-    /// Brings the spec of our nodes back when somebody has changed it, for ever.
-    pub(crate) async fn restore_forever(self: Arc<Self>) {
+    /// Has nodes follow the host's, and brings back what somebody has changed of ours, for ever.
+    pub(crate) async fn follow_forever(self: Arc<Self>) {
         loop {
-            self.state.node_spoilt.notified().await;
-            for (_, name) in self.state.nodes.names() {
-                if self.state.nodes.get("", &name).is_some_and(|node| is_spoilt(&node)) {
-                    log(&name, "failed to bring the spec of a node back", self.ensure_node(&name).await);
-                }
+            let names = self.state.host_nodes.changed().await;
+            while !self.writer.is_open() {
+                tokio::time::sleep(RESTORED).await;
+            }
+            for name in names {
+                // A made-up node that no pod uses may be about to get its first one: it is left to the sweep.
+                let known = self.state.nodes.get("", &name);
+                let is_made_up = known.is_some_and(|node| node.label(FAKE_NODE_LABEL).is_some());
+                let result = if is_made_up || self.is_wanted(&name) {
+                    self.ensure_node(&name).await
+                } else {
+                    self.remove_unused(&name).await
+                };
+                log(&name, "failed to bring a node to what it should be", result);
             }
             tokio::time::sleep(RESTORED).await;
         }
     }
 
+    /// Whether the host has such a node that is selected, or a pod is on it.
+    fn is_wanted(&self, name: &str) -> bool {
+        self.state.host_nodes.nodes.contains("", name)
+            || (self.state.nodes.contains("", name) && self.state.is_node_used(name))
+    }
+
     fn report(&self, node: Arc<VirtualObject>) {
         let reason = Reason::NodeRestored;
+        let why = if node.label(MIRRORED_LABEL).is_some() { MIRRORED_WHY } else { RESTORED_WHY };
         self.recorder.record(ObjectEvent {
             key: node_key(node.name()),
             object: node,
             by: None,
             is_warning: reason.is_warning(),
             reason: reason.as_str().to_owned(),
-            message: RESTORED_WHY.to_owned(),
+            message: why.to_owned(),
             is_known_by_reason: true,
         });
     }
 
     async fn remove_unused(&self, name: &str) -> Result<(), api::Error> {
         let Some(node) = self.state.nodes.get("", name) else { return Ok(()) };
-        if node.label(FAKE_NODE_LABEL).is_none() || self.state.is_node_used(name) {
+        // One that mirrors a node of the host is missed only by a complete list.
+        let may_be_there =
+            self.mirrors && node.label(MIRRORED_LABEL).is_some() && !self.state.host_nodes.nodes.is_synced();
+        if !is_our_node(&node) || may_be_there || self.is_wanted(name) {
             return Ok(());
         }
         debug!(node = %name, "removing a node that no pod uses");
@@ -149,9 +184,14 @@ impl Companion for Nodes {
     }
 
     fn before_bind<'a>(&'a self, node: &'a str) -> Work<'a, ()> {
-        Box::pin(
-            async move { self.ensure_node(node).await.map_err(Side::Virtual.failed_to("create node", node)) },
-        )
+        Box::pin(async move {
+            // It follows its host node by itself: no pod waits for that.
+            let known = self.state.nodes.get("", node);
+            if known.is_some_and(|node| node.label(MIRRORED_LABEL).is_some()) {
+                return Ok(());
+            }
+            self.ensure_node(node).await.map_err(Side::Virtual.failed_to("create node", node))
+        })
     }
 }
 
@@ -163,17 +203,28 @@ async fn complete(
     name: String,
 ) -> Result<(), api::Error> {
     let (known, kubelet) = (state.nodes.get("", &name), kubelet.as_ref());
+    let wanted = composed::mirrored(&name, &state, kubelet);
     let mut node = match known {
         Some(node) => node,
-        None => match writer.create_virtual(&nodes(), &composed::node(&name, &state, kubelet)).await {
-            // If it is ours, the watch shows it, and the sweep completes it.
-            Err(error) if error.is_already_exists() => return Ok(()),
-            created => created?,
-        },
+        None => {
+            let made_up = || composed::node(&name, &state, kubelet);
+            match writer.create_virtual(&nodes(), &wanted.clone().unwrap_or_else(made_up)).await {
+                // If it is ours, the watch shows it, and the sweep completes it.
+                Err(error) if error.is_already_exists() => return Ok(()),
+                created => created?,
+            }
+        }
     };
     state.nodes.put_answer(node.clone());
-    let missing = [republish, annotate, |node: &VirtualObject, _: Option<&Kubelet>| untaint(node)];
-    for missing in missing {
+    if let Some(wanted) = wanted {
+        let changes = if is_our_node(&node) { patch::changes(&node, &wanted) } else { Vec::new() };
+        for change in changes {
+            let node = writer.patch_virtual(&nodes(), &node.virtual_name(), node.uid(), &change).await?;
+            state.nodes.put_answer(node);
+        }
+        return Ok(());
+    }
+    for missing in MISSING {
         if let Some(change) = missing(&node, kubelet) {
             node = writer.patch_virtual(&nodes(), &node.virtual_name(), node.uid(), &change).await?;
             state.nodes.put_answer(node.clone());
@@ -189,185 +240,4 @@ fn log(node: &str, what: &str, result: Result<(), api::Error>) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    use http::Method;
-    use serde_json::{Value, json};
-
-    use super::composed::NOT_READY;
-
-    use crate::api::scripted::{Answer, Asked};
-    use crate::engine::cache::changed::Changed;
-    use crate::engine::testing::{Bench, echo};
-
-    const NEW: [&str; 2] = ["POST /api/v1/nodes", "PATCH /api/v1/nodes/node-1"];
-
-    fn taints(of: &[&str]) -> Value {
-        of.iter().map(|key| json!({"key": key, "effect": "NoSchedule"})).collect()
-    }
-
-    /// Puts the taint on new nodes, as admission does.
-    fn tainting(asked: &Asked) -> Answer {
-        let Answer::Reply(status, mut node) = echo(asked) else { panic!("echo replies") };
-        if asked.method == Method::POST {
-            node["spec"] = json!({"taints": taints(&[NOT_READY])});
-        } else {
-            node["metadata"]["resourceVersion"] = "101".into();
-        }
-        Answer::Reply(status, node)
-    }
-
-    fn new(bench: &Bench, kubelet: Option<Kubelet>) -> Nodes {
-        Nodes::new(bench.state.clone(), bench.writer.clone(), kubelet, bench.recorder())
-    }
-
-    /// Puts a node into the cache.
-    fn seen(bench: &Bench, name: &str, labels: &Value, of: &[&str]) {
-        let metadata = json!({"name": name, "uid": name, "resourceVersion": "1", "labels": labels});
-        let node = json!({"metadata": metadata, "spec": {"taints": taints(of)}});
-        bench.state.nodes.put(Arc::new(VirtualObject::from_json(node).unwrap()));
-    }
-
-    fn ours() -> Value {
-        json!({FAKE_NODE_LABEL: "true"})
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_node_is_created_once_and_loses_its_taint() {
-        let bench = Bench::new(echo, tainting);
-        let nodes = new(&bench, None);
-        let (one, other) = tokio::join!(nodes.before_bind("node-1"), nodes.before_bind("node-1"));
-        one.and(other).unwrap();
-        nodes.before_bind("node-1").await.unwrap();
-        assert_eq!(bench.virtual_requests.lines(), NEW);
-        assert_eq!(bench.virtual_requests.bodies(&Method::PATCH)[0]["spec"], json!({"taints": []}));
-        assert!(bench.state.nodes.contains("", "node-1"));
-        assert!(bench.host_requests.all().is_empty(), "the host is never asked about nodes");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_node_that_was_created_and_never_completed_is_completed() {
-        let bench = Bench::echoing();
-        seen(&bench, "node-1", &ours(), &[NOT_READY, "maintenance"]);
-        seen(&bench, "theirs", &json!({}), &[NOT_READY]);
-        let nodes = new(&bench, None);
-        nodes.before_bind("node-1").await.unwrap();
-        nodes.before_bind("theirs").await.unwrap();
-        let patches = bench.virtual_requests.bodies(&Method::PATCH);
-        assert_eq!(patches.len(), 1, "theirs is left alone: {patches:?}");
-        let patch = &patches[0];
-        assert_eq!(patch["spec"], json!({"taints": []}), "the spec is ours");
-        assert_eq!(patch["metadata"], json!({"uid": "node-1", "resourceVersion": "1"}));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_node_of_an_earlier_version_gets_the_kubelets_address() {
-        let bench = Bench::echoing();
-        seen(&bench, "node-1", &ours(), &[]);
-        let kubelet = Some(Kubelet { address: "localhost".to_owned(), readers: None, port: 10_250 });
-        let nodes = new(&bench, kubelet);
-        nodes.before_bind("node-1").await.unwrap();
-        assert_eq!(bench.virtual_requests.lines(), ["PATCH /api/v1/nodes/node-1/status"]);
-        let patch = &bench.virtual_requests.bodies(&Method::PATCH)[0];
-        assert_eq!(patch["status"]["addresses"][0]["address"], "localhost");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_node_whose_creation_got_no_reply_is_completed_by_the_sweep() {
-        let bench = Bench::echoing();
-        let nodes = Arc::new(new(&bench, None));
-        let mut pod = crate::engine::testing::pod();
-        pod["spec"]["nodeName"] = "node-1".into();
-        bench.watch_virtual("v1/Pod", pod);
-        let sweeping = tokio::spawn(nodes.sweep_forever());
-        seen(&bench, "node-1", &ours(), &[NOT_READY]);
-        tokio::time::sleep(SWEEP * 2).await;
-        assert_eq!(bench.virtual_requests.lines(), ["PATCH /api/v1/nodes/node-1"]);
-        sweeping.abort();
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_creation_that_is_not_answered_holds_up_no_other_node_and_is_tried_again() {
-        let silent = |asked: &Asked| match asked.body.pointer("/metadata/name").and_then(Value::as_str) {
-            Some("node-1") => Answer::Silence,
-            _ => echo(asked),
-        };
-        let bench = Bench::new(echo, silent);
-        let nodes = new(&bench, None);
-        let begun = tokio::time::Instant::now();
-        for _ in 0..24 {
-            let error = nodes.before_bind("node-1").await.unwrap_err();
-            assert_eq!(error.source.retry_after(), Some(Duration::from_secs(1)), "{error}");
-        }
-        nodes.before_bind("node-2").await.unwrap();
-        assert!(begun.elapsed() < Duration::from_secs(1), "on the paused clock: {:?}", begun.elapsed());
-        assert_eq!(bench.virtual_requests.lines(), ["POST /api/v1/nodes"; 2]);
-        tokio::time::sleep(Duration::from_mins(1)).await;
-        nodes.before_bind("node-1").await.unwrap_err();
-        assert_eq!(bench.virtual_requests.lines(), ["POST /api/v1/nodes"; 3], "the first has timed out");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_node_that_is_tainted_or_cordoned_is_brought_back_at_once_with_an_event() {
-        let bench = Bench::echoing();
-        let restoring = tokio::spawn(Arc::new(new(&bench, None)).restore_forever());
-        let node = |name: &str, labels: &Value, spec: &Value| {
-            let metadata = json!({"name": name, "uid": name, "resourceVersion": "1", "labels": labels});
-            Arc::new(VirtualObject::from_json(json!({"metadata": metadata, "spec": spec})).unwrap())
-        };
-        let cordoned =
-            json!({"unschedulable": true, "taints": taints(&["node.kubernetes.io/unschedulable"])});
-        let evicting = json!({"taints": [{"key": "mine", "effect": "NoExecute"}]});
-        for (name, labels, spec, expected) in [
-            ("tainted", ours(), &evicting, vec![json!({"taints": []})]),
-            ("cordoned", ours(), &cordoned, vec![json!({"taints": [], "unschedulable": null})]),
-            ("clean", ours(), &json!({}), vec![]),
-            ("theirs", json!({}), &evicting, vec![]),
-        ] {
-            let node = node(name, &labels, spec);
-            bench.state.nodes.put(node.clone());
-            bench.state.node_changed(&Changed::new(node));
-            tokio::time::sleep(RESTORED * 2).await;
-            let patches = bench.virtual_requests.bodies(&Method::PATCH);
-            let of_node = patches.iter().filter(|patch| patch["metadata"]["uid"] == name);
-            assert_eq!(of_node.map(|patch| patch["spec"].clone()).collect::<Vec<_>>(), expected, "{name}");
-        }
-        let events = bench.virtual_requests.bodies(&Method::POST);
-        assert!(events.iter().any(|event| event["reason"] == "NodeSpecRestored"), "{events:?}");
-        restoring.abort();
-    }
-
-    #[tokio::test]
-    async fn a_node_that_a_tenant_writes_into_a_pod_is_not_created() {
-        let bench = Bench::echoing();
-        let mut source = crate::engine::testing::pod();
-        source["spec"]["nodeName"] = "made-up".into();
-        bench.watch_virtual("v1/Pod", source.clone());
-        assert!(bench.state.used_nodes().is_empty());
-        let mut host = crate::engine::testing::host_object("v1/Pod", "shop", "web", "uid-1");
-        host["spec"] = json!({"nodeName": "made-up"});
-        bench.put_host("v1/Pod", host);
-        assert_eq!(bench.state.used_nodes(), ["made-up".to_owned()].into(), "the host runs it there");
-    }
-
-    #[tokio::test]
-    async fn a_node_that_somebody_else_has_created_is_taken_as_it_is() {
-        let bench = Bench::new(echo, |_| Answer::failure(409, "AlreadyExists"));
-        let nodes = new(&bench, None);
-        nodes.before_bind("node-1").await.unwrap();
-        assert_eq!(bench.virtual_requests.lines(), ["POST /api/v1/nodes"]);
-    }
-
-    #[tokio::test]
-    async fn only_an_unused_node_of_ours_is_deleted() {
-        let bench = Bench::echoing();
-        let nodes = new(&bench, None);
-        seen(&bench, "ours", &ours(), &[]);
-        seen(&bench, "theirs", &json!({}), &[]);
-        nodes.remove_unused("ours").await.unwrap();
-        nodes.remove_unused("theirs").await.unwrap();
-        assert_eq!(bench.virtual_requests.lines(), ["DELETE /api/v1/nodes/ours"]);
-        assert_eq!(bench.virtual_requests.all()[0].body["preconditions"]["uid"], "ours");
-    }
-}
+mod tests;
