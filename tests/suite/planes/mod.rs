@@ -21,6 +21,7 @@ mod jobs;
 mod launched;
 mod losses;
 mod mapped_kinds;
+mod mirrored_nodes;
 mod outages;
 mod owner;
 mod permissions;
