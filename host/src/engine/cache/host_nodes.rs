@@ -135,7 +135,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_name_comes_out_once_however_often_it_was_given() {
         let nodes = HostNodes::default();
-        ["b", "a", "b"].into_iter().for_each(|name| nodes.compare(name));
+        for name in ["b", "a", "b"] {
+            nodes.compare(name);
+        }
         assert_eq!(nodes.changed().await, ["a", "b"].map(str::to_owned).into());
         nodes.compare("c");
         assert_eq!(nodes.changed().await, ["c".to_owned()].into());

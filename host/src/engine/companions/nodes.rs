@@ -6,14 +6,13 @@
 
 mod composed;
 mod creations;
+mod follow;
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use tracing::{debug, warn};
 use weft_core::change::Change;
-use weft_core::keys::{FAKE_NODE_LABEL, MIRRORED_LABEL};
+use weft_core::keys::MIRRORED_LABEL;
 use weft_core::nodes::patch;
 use weft_core::object::VirtualObject;
 
@@ -29,8 +28,6 @@ pub(crate) use composed::metrics_path;
 use composed::{annotate, is_changed_by_others, republish, untaint};
 use creations::Creations;
 
-/// Between two times that the spec of nodes is brought back: whoever changes it again and again does not make us do more.
-const RESTORED: Duration = Duration::from_secs(1);
 /// What the event on a made-up node says whose spec was brought back.
 const RESTORED_WHY: &str = "the host schedules the pods of this node, which is made up, and knows nothing of its taints and of \
                             `kubectl cordon`: they were removed; to keep pods away, use node affinity, or ask the operator to \
@@ -39,13 +36,11 @@ const RESTORED_WHY: &str = "the host schedules the pods of this node, which is m
 const MIRRORED_WHY: &str = "the host schedules the pods of this node, and knows nothing of taints and `kubectl cordon` in the \
                             virtual cluster: it has those of the host's node again; to keep pods away, use node affinity, or \
                             ask the operator to taint or cordon the host's node";
-/// How often nodes are compared with the pods on them. The virtual cluster's own controllers remove the pods
-/// of a node that is gone after 40 s.
-const SWEEP: Duration = Duration::from_secs(10);
 
-/// What a made-up node may lack.
-const MISSING: [fn(&VirtualObject, Option<&Kubelet>) -> Option<Change>; 3] =
-    [republish, annotate, |node, _| untaint(node)];
+/// The patch that a made-up node lacks, if it does.
+type Missing = fn(&VirtualObject, Option<&Kubelet>) -> Option<Change>;
+/// All that one may lack.
+const MISSING: [Missing; 3] = [republish, annotate, |node, _| untaint(node)];
 
 /// Where the kubelet of every node of ours is reached.
 #[derive(Debug, Clone)]
@@ -106,51 +101,6 @@ impl Nodes {
         }
     }
 
-    /// Deletes nodes that nobody needs, and creates or completes those again that somebody does, for ever.
-    pub(crate) async fn sweep_forever(self: Arc<Self>) {
-        loop {
-            tokio::time::sleep(SWEEP).await;
-            if !self.writer.is_open() {
-                continue;
-            }
-            for (_, name) in self.state.nodes.names() {
-                log(&name, "failed to remove an unused node", self.remove_unused(&name).await);
-            }
-            let mirrored = self.state.host_nodes.nodes.names().into_iter().map(|(_, name)| name);
-            for name in self.state.used_nodes().into_iter().chain(mirrored) {
-                log(&name, "failed to create or complete a node", self.ensure_node(&name).await);
-            }
-        }
-    }
-
-    /// Has nodes follow the host's, and brings back what somebody has changed of ours, for ever.
-    pub(crate) async fn follow_forever(self: Arc<Self>) {
-        loop {
-            let names = self.state.host_nodes.changed().await;
-            while !self.writer.is_open() {
-                tokio::time::sleep(RESTORED).await;
-            }
-            for name in names {
-                // A made-up node that no pod uses may be about to get its first one: it is left to the sweep.
-                let known = self.state.nodes.get("", &name);
-                let is_made_up = known.is_some_and(|node| node.label(FAKE_NODE_LABEL).is_some());
-                let result = if is_made_up || self.is_wanted(&name) {
-                    self.ensure_node(&name).await
-                } else {
-                    self.remove_unused(&name).await
-                };
-                log(&name, "failed to bring a node to what it should be", result);
-            }
-            tokio::time::sleep(RESTORED).await;
-        }
-    }
-
-    /// Whether the host has such a node that is selected, or a pod is on it.
-    fn is_wanted(&self, name: &str) -> bool {
-        self.state.host_nodes.nodes.contains("", name)
-            || (self.state.nodes.contains("", name) && self.state.is_node_used(name))
-    }
-
     fn report(&self, node: Arc<VirtualObject>) {
         let reason = Reason::NodeRestored;
         let why = if node.label(MIRRORED_LABEL).is_some() { MIRRORED_WHY } else { RESTORED_WHY };
@@ -163,18 +113,6 @@ impl Nodes {
             message: why.to_owned(),
             is_known_by_reason: true,
         });
-    }
-
-    async fn remove_unused(&self, name: &str) -> Result<(), api::Error> {
-        let Some(node) = self.state.nodes.get("", name) else { return Ok(()) };
-        // One that mirrors a node of the host is missed only by a complete list.
-        let may_be_there =
-            self.mirrors && node.label(MIRRORED_LABEL).is_some() && !self.state.host_nodes.nodes.is_synced();
-        if !is_our_node(&node) || may_be_there || self.is_wanted(name) {
-            return Ok(());
-        }
-        debug!(node = %name, "removing a node that no pod uses");
-        self.writer.delete_virtual(&nodes(), &node.virtual_name(), node.uid(), 0).await.map(drop)
     }
 }
 
@@ -204,15 +142,14 @@ async fn complete(
 ) -> Result<(), api::Error> {
     let (known, kubelet) = (state.nodes.get("", &name), kubelet.as_ref());
     let wanted = composed::mirrored(&name, &state, kubelet);
-    let mut node = match known {
-        Some(node) => node,
-        None => {
-            let made_up = || composed::node(&name, &state, kubelet);
-            match writer.create_virtual(&nodes(), &wanted.clone().unwrap_or_else(made_up)).await {
-                // If it is ours, the watch shows it, and the sweep completes it.
-                Err(error) if error.is_already_exists() => return Ok(()),
-                created => created?,
-            }
+    let mut node = if let Some(node) = known {
+        node
+    } else {
+        let made_up = || composed::node(&name, &state, kubelet);
+        match writer.create_virtual(&nodes(), &wanted.clone().unwrap_or_else(made_up)).await {
+            // If it is ours, the watch shows it, and the sweep completes it.
+            Err(error) if error.is_already_exists() => return Ok(()),
+            created => created?,
         }
     };
     state.nodes.put_answer(node.clone());
@@ -233,11 +170,188 @@ async fn complete(
     Ok(())
 }
 
-fn log(node: &str, what: &str, result: Result<(), api::Error>) {
-    if let Err(error) = result {
-        warn!(%node, error = &error as &dyn std::error::Error, "{what}");
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    use http::Method;
+    use serde_json::{Value, json};
+    use weft_core::keys::FAKE_NODE_LABEL;
+    use weft_core::nodes::patch::NOT_READY;
+
+    use super::follow::{RESTORED, SWEEP};
+    use crate::api::scripted::{Answer, Asked};
+    use crate::engine::cache::changed::Changed;
+    use crate::engine::testing::{Bench, echo};
+
+    const NEW: [&str; 2] = ["POST /api/v1/nodes", "PATCH /api/v1/nodes/node-1"];
+
+    pub(super) fn taints(of: &[&str]) -> Value {
+        of.iter().map(|key| json!({"key": key, "effect": "NoSchedule"})).collect()
+    }
+
+    /// Puts the taint on new nodes, as admission does.
+    fn tainting(asked: &Asked) -> Answer {
+        let Answer::Reply(status, mut node) = echo(asked) else { panic!("echo replies") };
+        if asked.method == Method::POST {
+            node["spec"] = json!({"taints": taints(&[NOT_READY])});
+        } else {
+            node["metadata"]["resourceVersion"] = "101".into();
+        }
+        Answer::Reply(status, node)
+    }
+
+    fn new(bench: &Bench, kubelet: Option<Kubelet>) -> Nodes {
+        Nodes::new(bench.state.clone(), bench.writer.clone(), kubelet, false, bench.recorder())
+    }
+
+    /// Puts a node into the cache.
+    pub(super) fn seen(bench: &Bench, name: &str, labels: &Value, of: &[&str]) {
+        let metadata = json!({"name": name, "uid": name, "resourceVersion": "1", "labels": labels});
+        let node = json!({"metadata": metadata, "spec": {"taints": taints(of)}});
+        bench.state.nodes.put(Arc::new(VirtualObject::from_json(node).unwrap()));
+    }
+
+    pub(super) fn ours() -> Value {
+        json!({FAKE_NODE_LABEL: "true"})
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_is_created_once_and_loses_its_taint() {
+        let bench = Bench::new(echo, tainting);
+        let nodes = new(&bench, None);
+        let (one, other) = tokio::join!(nodes.before_bind("node-1"), nodes.before_bind("node-1"));
+        one.and(other).unwrap();
+        nodes.before_bind("node-1").await.unwrap();
+        assert_eq!(bench.virtual_requests.lines(), NEW);
+        assert_eq!(bench.virtual_requests.bodies(&Method::PATCH)[0]["spec"], json!({"taints": []}));
+        assert!(bench.state.nodes.contains("", "node-1"));
+        assert!(bench.host_requests.all().is_empty(), "the host is never asked about nodes");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_that_was_created_and_never_completed_is_completed() {
+        let bench = Bench::echoing();
+        seen(&bench, "node-1", &ours(), &[NOT_READY, "maintenance"]);
+        seen(&bench, "theirs", &json!({}), &[NOT_READY]);
+        let nodes = new(&bench, None);
+        nodes.before_bind("node-1").await.unwrap();
+        nodes.before_bind("theirs").await.unwrap();
+        let patches = bench.virtual_requests.bodies(&Method::PATCH);
+        assert_eq!(patches.len(), 1, "theirs is left alone: {patches:?}");
+        let patch = &patches[0];
+        assert_eq!(patch["spec"], json!({"taints": []}), "the spec is ours");
+        assert_eq!(patch["metadata"], json!({"uid": "node-1", "resourceVersion": "1"}));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_of_an_earlier_version_gets_the_kubelets_address() {
+        let bench = Bench::echoing();
+        seen(&bench, "node-1", &ours(), &[]);
+        let kubelet = Some(Kubelet { address: "localhost".to_owned(), readers: None, port: 10_250 });
+        let nodes = new(&bench, kubelet);
+        nodes.before_bind("node-1").await.unwrap();
+        assert_eq!(bench.virtual_requests.lines(), ["PATCH /api/v1/nodes/node-1/status"]);
+        let patch = &bench.virtual_requests.bodies(&Method::PATCH)[0];
+        assert_eq!(patch["status"]["addresses"][0]["address"], "localhost");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_whose_creation_got_no_reply_is_completed_by_the_sweep() {
+        let bench = Bench::echoing();
+        let nodes = Arc::new(new(&bench, None));
+        let mut pod = crate::engine::testing::pod();
+        pod["spec"]["nodeName"] = "node-1".into();
+        bench.watch_virtual("v1/Pod", pod);
+        let sweeping = tokio::spawn(nodes.sweep_forever());
+        seen(&bench, "node-1", &ours(), &[NOT_READY]);
+        tokio::time::sleep(SWEEP * 2).await;
+        assert_eq!(bench.virtual_requests.lines(), ["PATCH /api/v1/nodes/node-1"]);
+        sweeping.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_creation_that_is_not_answered_holds_up_no_other_node_and_is_tried_again() {
+        let silent = |asked: &Asked| match asked.body.pointer("/metadata/name").and_then(Value::as_str) {
+            Some("node-1") => Answer::Silence,
+            _ => echo(asked),
+        };
+        let bench = Bench::new(echo, silent);
+        let nodes = new(&bench, None);
+        let begun = tokio::time::Instant::now();
+        for _ in 0..24 {
+            let error = nodes.before_bind("node-1").await.unwrap_err();
+            assert_eq!(error.source.retry_after(), Some(Duration::from_secs(1)), "{error}");
+        }
+        nodes.before_bind("node-2").await.unwrap();
+        assert!(begun.elapsed() < Duration::from_secs(1), "on the paused clock: {:?}", begun.elapsed());
+        assert_eq!(bench.virtual_requests.lines(), ["POST /api/v1/nodes"; 2]);
+        tokio::time::sleep(Duration::from_mins(1)).await;
+        nodes.before_bind("node-1").await.unwrap_err();
+        assert_eq!(bench.virtual_requests.lines(), ["POST /api/v1/nodes"; 3], "the first has timed out");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_that_is_tainted_or_cordoned_is_brought_back_at_once_with_an_event() {
+        let bench = Bench::echoing();
+        let restoring = tokio::spawn(Arc::new(new(&bench, None)).follow_forever());
+        let node = |name: &str, labels: &Value, spec: &Value| {
+            let metadata = json!({"name": name, "uid": name, "resourceVersion": "1", "labels": labels});
+            Arc::new(VirtualObject::from_json(json!({"metadata": metadata, "spec": spec})).unwrap())
+        };
+        let cordoned =
+            json!({"unschedulable": true, "taints": taints(&["node.kubernetes.io/unschedulable"])});
+        let evicting = json!({"taints": [{"key": "mine", "effect": "NoExecute"}]});
+        for (name, labels, spec, expected) in [
+            ("tainted", ours(), &evicting, vec![json!({"taints": []})]),
+            ("cordoned", ours(), &cordoned, vec![json!({"taints": [], "unschedulable": null})]),
+            ("clean", ours(), &json!({}), vec![]),
+            ("theirs", json!({}), &evicting, vec![]),
+        ] {
+            let node = node(name, &labels, spec);
+            bench.state.nodes.put(node.clone());
+            bench.state.node_changed(&Changed::new(node));
+            tokio::time::sleep(RESTORED * 2).await;
+            let patches = bench.virtual_requests.bodies(&Method::PATCH);
+            let of_node = patches.iter().filter(|patch| patch["metadata"]["uid"] == name);
+            assert_eq!(of_node.map(|patch| patch["spec"].clone()).collect::<Vec<_>>(), expected, "{name}");
+        }
+        let events = bench.virtual_requests.bodies(&Method::POST);
+        assert!(events.iter().any(|event| event["reason"] == "NodeSpecRestored"), "{events:?}");
+        restoring.abort();
+    }
+
+    #[tokio::test]
+    async fn a_node_that_a_tenant_writes_into_a_pod_is_not_created() {
+        let bench = Bench::echoing();
+        let mut source = crate::engine::testing::pod();
+        source["spec"]["nodeName"] = "made-up".into();
+        bench.watch_virtual("v1/Pod", source.clone());
+        assert!(bench.state.used_nodes().is_empty());
+        let mut host = crate::engine::testing::host_object("v1/Pod", "shop", "web", "uid-1");
+        host["spec"] = json!({"nodeName": "made-up"});
+        bench.put_host("v1/Pod", host);
+        assert_eq!(bench.state.used_nodes(), ["made-up".to_owned()].into(), "the host runs it there");
+    }
+
+    #[tokio::test]
+    async fn a_node_that_somebody_else_has_created_is_taken_as_it_is() {
+        let bench = Bench::new(echo, |_| Answer::failure(409, "AlreadyExists"));
+        let nodes = new(&bench, None);
+        nodes.before_bind("node-1").await.unwrap();
+        assert_eq!(bench.virtual_requests.lines(), ["POST /api/v1/nodes"]);
+    }
+
+    #[tokio::test]
+    async fn only_an_unused_node_of_ours_is_deleted() {
+        let bench = Bench::echoing();
+        let nodes = new(&bench, None);
+        seen(&bench, "ours", &ours(), &[]);
+        seen(&bench, "theirs", &json!({}), &[]);
+        nodes.remove_unused("ours").await.unwrap();
+        nodes.remove_unused("theirs").await.unwrap();
+        assert_eq!(bench.virtual_requests.lines(), ["DELETE /api/v1/nodes/ours"]);
+        assert_eq!(bench.virtual_requests.all()[0].body["preconditions"]["uid"], "ours");
     }
 }
-
-#[cfg(test)]
-mod tests;
