@@ -1,4 +1,4 @@
-//! A virtual cluster that mirrors the node of its host: what the node has, a DaemonSet on it, and logs and commands there.
+//! A virtual cluster that mirrors the node of its host: what the node has, a `DaemonSet` on it, and logs and commands there.
 
 use anyhow::{Result, ensure};
 use weft_tests::binaries::modules::Program;

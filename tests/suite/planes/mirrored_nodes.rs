@@ -1,4 +1,4 @@
-//! The virtual cluster sees the selected nodes of the host, its pods run on them alone, and DaemonSets on each.
+//! The virtual cluster sees the selected nodes of the host, its pods run on them alone, and a `DaemonSet` on each.
 
 use std::collections::BTreeSet;
 
