@@ -11,9 +11,11 @@ pub mod dns;
 pub mod docs;
 pub mod grants;
 mod kubelet;
+mod log;
 mod mappings;
 mod metadata;
 mod metrics;
+mod nodes;
 mod patterns;
 mod plugins;
 mod pods;
@@ -31,6 +33,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use weft_core::names::{ClusterNameError, Names};
 use weft_core::policy::Policy;
+use weft_core::policy::pods::PodPolicy;
 
 use crate::yaml;
 use deploy::Deploy;
@@ -40,9 +43,11 @@ pub use claims::Claims;
 pub use connection::Connection;
 pub use control_plane::{ControlPlane, Folders};
 pub use kubelet::{Kubelet, KubeletMetrics, KubeletTls};
+pub use log::{Log, LogFormat};
 pub use mappings::{DeclaredMapping, DeclaredReference, DeclaredSelection};
 pub use metadata::{Keys, Metadata};
 pub use metrics::{Metrics, Readers};
+pub use nodes::{NodeMode, Nodes};
 pub use plugins::{Grants, Plugins};
 pub use pods::{AllowedToPods, HostsFile, PodSecurity, Pods};
 pub(crate) use schema::nearest;
@@ -79,6 +84,9 @@ pub struct Config {
     /// Which storage of the host claims may ask for.
     #[serde(default)]
     pub claims: Claims,
+    /// Which nodes of the host pods run on, and what the virtual cluster sees of them.
+    #[serde(default)]
+    pub nodes: Nodes,
     /// Which labels and annotations of tenants the host sees.
     #[serde(default)]
     pub metadata: Metadata,
@@ -132,26 +140,6 @@ pub struct Health {
     pub listen: SocketAddr,
 }
 
-/// What is logged, and how.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Log {
-    /// A level (`error`, `warn`, `info`, `debug`, `trace`) or a filter such as `info,weft::engine=debug`.
-    pub level: String,
-    /// What a line looks like.
-    pub format: LogFormat,
-}
-
-/// Shape of a log line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line, for collectors.
-    Json,
-}
-
 /// Limits of the sync engine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
@@ -163,12 +151,6 @@ pub struct Engine {
 impl Default for Health {
     fn default() -> Self {
         Self { listen: SocketAddr::from(([0, 0, 0, 0], 8080)) }
-    }
-}
-
-impl Default for Log {
-    fn default() -> Self {
-        Self { level: "info".to_owned(), format: LogFormat::Text }
     }
 }
 
@@ -263,6 +245,7 @@ impl Config {
         self.pods.check()?;
         self.services.check()?;
         self.claims.check()?;
+        self.nodes.check()?;
         self.dns.check()?;
         self.kubelet.check(self.control_plane.is_some())?;
         self.deploy.check()?;
@@ -289,11 +272,13 @@ impl Config {
 
     /// What tenants are allowed beyond what every tenant may.
     pub fn policy(&self) -> Policy {
+        let node_selector = self.nodes.selector.clone();
         Policy {
-            pods: self.pods.policy(),
+            pods: PodPolicy { node_selector, ..self.pods.policy() },
             services: self.services.policy(),
             claims: self.claims.policy(),
             metadata: self.metadata.policy(),
+            nodes: self.nodes.policy(),
         }
     }
 

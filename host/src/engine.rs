@@ -13,6 +13,7 @@ mod companions;
 mod events;
 mod health;
 mod informer;
+mod parts;
 mod pods;
 mod queue;
 mod reconcile;
@@ -27,16 +28,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch as signal};
+use tokio::sync::watch as signal;
 use tracing::warn;
-use weft_core::context::Facts;
-use weft_core::names::Names;
 use weft_core::object::{Host, Virtual};
 
-use crate::addons::Addon;
 use crate::api::{Api, object_path};
 use crate::registry::Rules;
-use crate::registry::plugin_event::PluginEvent;
 pub use ambient::{Ambient, WallClock};
 use apply::Writer;
 use apply::gate::{Gate, Ready};
@@ -56,6 +53,7 @@ pub use health::Health;
 use informer::failures::Failures;
 use informer::heartbeat::Heartbeat;
 use informer::identity::{Guards, IdentityGuard, OF_VIRTUAL};
+pub use parts::Parts;
 pub use pods::{HostPod, NoHostPod, NoNode, PodOfNode, Pods};
 use reconcile::fight::Referee;
 use reconcile::lasting::Lasting;
@@ -73,38 +71,13 @@ use upkeep::crds::CrdInstaller;
 use upkeep::placed::PlacedRecord;
 use upkeep::reconfigure::Reconfigurer;
 use watches::Watches;
+pub use watches::host_nodes::Mirror;
 
 /// How often objects in the caches that were not used lately are packed.
 const PACK: Duration = Duration::from_secs(3);
 /// How long writes in flight may take once the engine stops. A server that hangs must not hold up the stop; what it was
 /// sent is found, or sent again, at the next start.
 const DRAIN: Duration = Duration::from_secs(1);
-
-/// What the engine is made of.
-pub struct Parts {
-    /// The host's API server.
-    pub host: Api<Host>,
-    /// The virtual API server.
-    pub r#virtual: Api<Virtual>,
-    /// How names are made.
-    pub names: Names,
-    /// The rules of each kind, which may change at any time.
-    pub rules: signal::Receiver<Arc<Rules>>,
-    /// What happens to the plugins behind those rules.
-    pub plugin_events: mpsc::Receiver<PluginEvent>,
-    /// What is applied in the virtual cluster, which may change at any time.
-    pub addons: signal::Receiver<Arc<Vec<Addon>>>,
-    /// What is known of both clusters so far.
-    pub facts: Facts,
-    /// Host Service of the virtual API server.
-    pub service: String,
-    /// How many pairs are worked on at once.
-    pub workers: usize,
-    /// Where the kubelet of the virtual nodes is, if there is one.
-    pub kubelet: Option<Kubelet>,
-    /// The clock and the chance that it goes by.
-    pub ambient: Ambient,
-}
 
 /// The running engine.
 pub struct Engine {
@@ -144,7 +117,8 @@ struct Shared {
 impl Engine {
     /// Starts; what is not reachable is tried again for ever.
     pub fn start(parts: Parts) -> Self {
-        let Parts { host, r#virtual, names, rules, plugin_events, addons, facts, service, .. } = parts;
+        let Parts { host, r#virtual, names, rules, plugin_events, addons, facts, service, mirror, .. } =
+            parts;
         let count = parts.workers;
         let (ready_sender, ready) = signal::channel(false);
         let state = Arc::new(State::new(names, facts, parts.ambient));
@@ -181,13 +155,13 @@ impl Engine {
             Heartbeat::new("virtual", &shared.r#virtual, OF_VIRTUAL.to_owned(), &shared.failures).run(),
         );
         tasks.spawn(shared.plugin_events().run(plugin_events));
-        shared.start_watches(&mut tasks, &service, rules.clone(), count);
+        shared.start_watches(&mut tasks, &service, rules.clone(), (count, mirror.as_ref()));
         tasks.spawn(shared.crd_installer().keep(rules, shared.ready.clone()));
         let applier = AddonApplier::new(shared.r#virtual.clone(), shared.writers.ready.clone());
         tasks.spawn(applier.keep(addons, shared.ready.clone()));
-        let nodes = shared.nodes(parts.kubelet);
+        let nodes = shared.nodes(parts.kubelet, mirror.is_some());
         tasks.spawn(nodes.clone().sweep_forever());
-        tasks.spawn(nodes.clone().restore_forever());
+        tasks.spawn(nodes.clone().follow_forever());
         tasks.spawn(Volumes::sweep_forever(shared.state.clone(), shared.writers.cached.clone()));
         tasks.spawn(pack_forever(shared.state.clone()));
         tasks.spawn(shared.placed_record(service.clone()).keep());
@@ -238,7 +212,7 @@ impl Shared {
         tasks: &mut Tasks,
         service: &str,
         mut rules: signal::Receiver<Arc<Rules>>,
-        workers: usize,
+        (workers, mirror): (usize, Option<&Mirror>),
     ) {
         let watches = Watches {
             state: self.state.clone(),
@@ -250,6 +224,9 @@ impl Shared {
             recorder: self.recorder.clone(),
         };
         watches.start(&self.writers.cached, service, tasks);
+        if let Some(mirror) = mirror {
+            watches.start_host_nodes(mirror, tasks);
+        }
         let (state, writer) = (self.state.clone(), self.writers.cached.clone());
         let mut reconfigurer = Reconfigurer::new(state, writer, watches, self.ready.clone(), workers);
         let first = rules.borrow_and_update().clone();
@@ -257,9 +234,9 @@ impl Shared {
         tasks.spawn(reconfigurer.keep(rules));
     }
 
-    fn nodes(&self, kubelet: Option<Kubelet>) -> Arc<Nodes> {
+    fn nodes(&self, kubelet: Option<Kubelet>, mirrors: bool) -> Arc<Nodes> {
         let (state, writer, recorder) = (&self.state, &self.writers.cached, &self.recorder);
-        Arc::new(Nodes::new(state.clone(), writer.clone(), kubelet, recorder.clone()))
+        Arc::new(Nodes::new(state.clone(), writer.clone(), kubelet, mirrors, recorder.clone()))
     }
 
     fn plugin_events(&self) -> PluginEvents {
@@ -343,6 +320,7 @@ async fn pack_forever(state: Arc<State>) {
 mod tests {
     use super::*;
 
+    use tokio::sync::mpsc;
     use weft_core::kinds;
 
     use crate::api::scripted::{Answer, Asked};
@@ -369,6 +347,7 @@ mod tests {
             workers: 2,
             kubelet: None,
             ambient: Ambient::default(),
+            mirror: None,
         });
         (engine, (rules_sender, events_sender, addons_sender))
     }

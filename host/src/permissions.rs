@@ -63,7 +63,10 @@ pub fn of(config: &Config, descriptors: &[&Descriptor]) -> Permissions {
         namespaced.extend(config.kubelet.metrics.enabled.then(usage));
     }
     namespaced.extend(kinds.groups.into_iter().filter_map(|(group, plurals)| added(&group, plurals)));
-    Permissions { namespaced, cluster: definitions(kinds.definitions).into_iter().collect() }
+    Permissions {
+        namespaced,
+        cluster: definitions(kinds.definitions).into_iter().chain(nodes(config)).collect(),
+    }
 }
 
 /// What one plugin with this entry adds to them.
@@ -193,6 +196,15 @@ fn streams() -> [Rule; 2] {
     ]
 }
 
+/// What mirrored nodes are made from.
+fn nodes(config: &Config) -> impl Iterator<Item = Rule> {
+    let read = |resource: &str, reason| rule("", [resource.to_owned()], &["list", "watch"], reason);
+    let settings = &config.nodes;
+    let nodes = settings.are_mirrored().then(|| read("nodes", "`nodes.mode: mirrored`"));
+    let others = "`nodes.netAllocatable`: what pods of others request; the syncer keeps nothing else of them";
+    nodes.into_iter().chain(settings.net_allocatable.then(|| read("pods", others)))
+}
+
 /// What stands behind the kubelet's metrics.
 fn usage() -> Rule {
     rule(
@@ -296,6 +308,15 @@ mod tests {
         let off = json!({"enabled": false, "metrics": {"enabled": true}});
         let off = of(json!({"controlPlane": {}, "kubelet": off}));
         assert_eq!(off, of(json!({})), "{off:?}");
+    }
+
+    #[test]
+    fn nodes_of_the_host_are_read_only_where_they_are_mirrored_and_pods_of_others_only_for_their_requests() {
+        let of = |nodes: Value| lines(&of(&config(&json!({"nodes": nodes})), &[]).cluster);
+        assert_eq!(of(json!({"selector": {"pool": "a"}})), Vec::<String>::new());
+        assert_eq!(of(json!({"mode": "mirrored"})), [": nodes: list watch"]);
+        let net = of(json!({"mode": "mirrored", "netAllocatable": true}));
+        assert_eq!(net, [": nodes: list watch", ": pods: list watch"]);
     }
 
     #[test]

@@ -18,9 +18,9 @@ use weft_core::object::{Host, Virtual};
 
 use crate::addons;
 use crate::api::Api;
-use crate::config::{Config, HostsFile};
+use crate::config::{Config, HostsFile, Nodes};
 use crate::control::renew;
-use crate::engine::{Ambient, Engine, Parts};
+use crate::engine::{Ambient, Engine, Mirror, Parts};
 use crate::kubelet::{Kubelet, Taken};
 use crate::telemetry::LogFilter;
 use health::Unanswered;
@@ -89,6 +89,7 @@ pub async fn run(file: &Path, config: Config, log: LogFilter) -> anyhow::Result<
         workers: config.engine.workers,
         kubelet: kubelet.as_ref().map(Kubelet::published),
         ambient: Ambient::default(),
+        mirror: mirror(&config.nodes),
     });
     shared.health.get_or_init(|| engine.health());
     let relaying = async {
@@ -140,6 +141,12 @@ async fn kubelet(config: &Config, taken: &Taken) -> anyhow::Result<Option<Kubele
         Some(keys) => Ok(Some(Kubelet::bind(&config.kubelet, &keys, taken).await?)),
         None => Ok(None),
     }
+}
+
+/// Which nodes of the host are mirrored.
+fn mirror(nodes: &Nodes) -> Option<Mirror> {
+    let mirror = || Mirror { selector: nodes.selector.clone(), is_net: nodes.net_allocatable };
+    nodes.are_mirrored().then(mirror)
 }
 
 /// Who signs the virtual API server's certificate, where there is a control plane of ours. Another authority comes with

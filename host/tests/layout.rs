@@ -74,6 +74,7 @@ const ENGINE: &[(&str, &[&str])] = &[
     ("companions", &["apply", "cache", "events", "queue", "resources"]),
     ("events", &["apply", "cache", "resources"]),
     ("health", &["cache", "informer"]),
+    ("parts", &["companions", "watches"]),
     ("pods", &["apply", "cache"]),
     ("informer", &["cache", "resources"]),
     ("cache", &["queue"]),

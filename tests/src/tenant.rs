@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{Namespace, Service, ServiceAccount};
-use k8s_openapi::api::rbac::v1::{ClusterRoleBinding, Role, RoleBinding};
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use kube::api::{Api, PostParams};
 use kube::{Client, Resource};
 use serde::Serialize;
@@ -272,17 +272,28 @@ impl Tenant {
         let account = json!({"metadata": {"name": format!("weft-workload-{}", self.cluster())}});
         self.create_on_host::<ServiceAccount>(&client, account).await?;
         self.create_on_host::<Service>(&client, service(self.cluster())).await?;
-        self.create_on_host::<Role>(
-            &client,
-            permissions::role(&user, self.configuration(&self.options.config))?,
-        )
-        .await?;
-        let binding = json!({
-            "metadata": {"name": user},
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": user},
-            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}],
-        });
-        self.create_on_host::<RoleBinding>(&client, binding).await
+        let rules = permissions::rules(self.configuration(&self.options.config))?;
+        let role = json!({"metadata": {"name": user}, "rules": rules.namespaced});
+        self.create_on_host::<Role>(&client, role).await?;
+        self.create_on_host::<RoleBinding>(&client, binding("Role", &user, &user)).await?;
+        if rules.cluster.is_empty() {
+            return Ok(());
+        }
+        let name = self.cluster_role();
+        let role = json!({"metadata": {"name": name}, "rules": rules.cluster});
+        create(&Api::<ClusterRole>::all(client), role).await?;
+        self.grant_cluster_role().await
+    }
+
+    /// Lets the syncer do on the whole host what its configuration needs there.
+    pub async fn grant_cluster_role(&self) -> Result<()> {
+        let bindings = Api::<ClusterRoleBinding>::all(self.host.client().await?);
+        create(&bindings, binding("ClusterRole", &self.cluster_role(), &self.host_user())).await
+    }
+
+    /// The name of that role and of its binding.
+    pub fn cluster_role(&self) -> String {
+        format!("weft-syncer:{}:{}", self.namespace(), self.cluster())
     }
 
     /// Gives the syncer its permissions in the virtual cluster; its storage may be a new one.
@@ -324,6 +335,16 @@ where
     let created = api.create(&PostParams::default(), &object).await;
     created.with_context(|| format!("failed to create {} {name}", K::kind(&())))?;
     Ok(())
+}
+
+/// Gives a user the role of this kind and name.
+fn binding(kind: &str, name: &str, user: &str) -> Value {
+    const GROUP: &str = "rbac.authorization.k8s.io";
+    json!({
+        "metadata": {"name": name},
+        "roleRef": {"apiGroup": GROUP, "kind": kind, "name": name},
+        "subjects": [{"apiGroup": GROUP, "kind": "User", "name": user}],
+    })
 }
 
 /// The way into the virtual cluster; its address is what pods find under `kubernetes.default`.

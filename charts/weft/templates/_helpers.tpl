@@ -70,7 +70,7 @@ pods:
 plugins:
   {{- $cache := .Values.plugins.cache | default "/var/cache/weft/plugins" }}
   {{- toYaml (merge (dict "cache" $cache) .Values.plugins) | nindent 2 }}
-{{- range $key := list "deploy" "log" "mappings" "services" "claims" "engine" "kubelet" "metadata" "metrics" }}
+{{- range $key := list "deploy" "log" "mappings" "services" "claims" "nodes" "engine" "kubelet" "metadata" "metrics" }}
 {{- with index $.Values $key }}
 {{ $key }}:
   {{- toYaml . | nindent 2 }}

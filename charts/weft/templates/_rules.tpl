@@ -92,3 +92,27 @@
 {{- end }}
 {{- $names | uniq | sortAlpha | toJson }}
 {{- end }}
+
+{{/* What the syncer may do on the whole host: empty unless a feature needs it, and equal to what `weft rbac` prints. */}}
+{{- define "weft.clusterRules" -}}
+{{- $definitions := include "weft.definitions" . | fromJsonArray }}
+{{- if $definitions }}
+# A mapping or a plugin installs definitions of the host in the virtual cluster.
+- apiGroups: [apiextensions.k8s.io]
+  resources: [customresourcedefinitions]
+  resourceNames: {{ $definitions | toJson }}
+  verbs: [get]
+{{- end }}
+{{- if eq (toString (.Values.nodes).mode) "mirrored" }}
+# `nodes.mode: mirrored`
+- apiGroups: [""]
+  resources: [nodes]
+  verbs: [list, watch]
+{{- end }}
+{{- if (.Values.nodes).netAllocatable }}
+# `nodes.netAllocatable`: what pods of others request.
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [list, watch]
+{{- end }}
+{{- end }}

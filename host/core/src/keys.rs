@@ -25,7 +25,7 @@ pub const DIGEST: &str = "weft.dev/digest";
 /// JSON. Translation writes it.
 pub const WANTED: &str = "weft.dev/wanted";
 /// Annotation of every host object of a pair: the tenant's label and annotation keys that were last written, as
-/// JSON. Translation writes it.
+/// JSON. Translation writes it. On a mirrored virtual Node the engine writes it: the host's keys, and the spec.
 pub const APPLIED: &str = "weft.dev/applied";
 /// Prefix of annotations of host pods: answers of the downward API in virtual terms. The mapper of pods writes
 /// them, and plugins may.
@@ -71,8 +71,8 @@ pub const MOVING_NAME: &str = "moving.weft.dev";
 /// Annotation of the virtual pods of CoreDNS: digest of the authority that signs the API server's certificate. The syncer
 /// writes it, so that another authority, which a program reads once, comes with new pods.
 pub const AUTHORITY: &str = "weft.dev/authority";
-/// Label of virtual PersistentVolumes that mirror the volume of a host claim. The engine writes it, and deletes only
-/// volumes that have it.
+/// Label of virtual PersistentVolumes that mirror the volume of a host claim, and of virtual Nodes that mirror one of the
+/// host. The engine writes it, and changes and deletes only what has it.
 pub const MIRRORED_LABEL: &str = "weft.dev/mirrored";
 /// Name of the CSI driver of such volumes, which exists nowhere.
 pub const MIRRORED_DRIVER: &str = "mirrored.weft.dev";

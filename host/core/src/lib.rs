@@ -36,6 +36,7 @@ pub mod labels;
 pub mod mapper;
 pub mod messages;
 pub mod names;
+pub mod nodes;
 pub mod object;
 pub mod offline;
 pub mod paths;

@@ -7,12 +7,14 @@ pub mod addresses;
 pub mod claims;
 pub mod dns_names;
 pub mod metadata;
+pub mod nodes;
 pub mod patterns;
 pub mod pods;
 pub mod services;
 
 use claims::ClaimPolicy;
 use metadata::MetadataPolicy;
+use nodes::NodePolicy;
 use pods::PodPolicy;
 use services::ServicePolicy;
 
@@ -27,6 +29,8 @@ pub struct Policy {
     pub claims: ClaimPolicy,
     /// Which labels and annotations the host sees.
     pub metadata: MetadataPolicy,
+    /// What mirrored nodes show of the host's.
+    pub nodes: NodePolicy,
 }
 
 impl Policy {
@@ -37,6 +41,7 @@ impl Policy {
             services: ServicePolicy::open(),
             claims: ClaimPolicy::open(),
             metadata: MetadataPolicy::open(),
+            nodes: NodePolicy::default(),
         }
     }
 }

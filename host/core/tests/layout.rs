@@ -132,6 +132,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("edit", &["object"]),
     ("fields", &["object"]),
     ("conditions", &["change", "context", "keys", "object"]),
+    ("nodes", &["change", "diff", "keys", "kinds", "object", "policy"]),
     ("offline", &["context", "names", "object"]),
     ("references", &["names", "object", "paths"]),
     ("unsigned", &["context", "keys", "labels", "names", "object"]),

@@ -11,12 +11,14 @@ mod powers;
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use weft_core::confine::field_name;
+use weft_core::confine::{confine_content, field_name};
 use weft_core::kinds::pod::Pod;
+use weft_core::mapper::Mapper;
 use weft_core::policy::Policy;
 use weft_core::policy::patterns::Patterns;
 use weft_core::policy::pods::{PodPolicy, SecurityLevel, Taints};
 
+use cases::World;
 use guarded::on_host;
 use powers::{LISTS, Power, of_baseline, of_choice, of_restricted, put, quiet_pod};
 
@@ -170,6 +172,7 @@ fn what_the_operator_lists_passes() {
     let text = |list: &[&'static str]| Patterns::parse(list.iter().copied()).expect("usable");
     let allowed = PodPolicy {
         node_labels: text(&["dedicated", "kubernetes.io/hostname"]),
+        node_selector: std::collections::BTreeMap::new(),
         taints: Taints::parse(["dedicated=team-a"]).expect("usable"),
         runtime_classes: text(&["gvisor"]),
         volumes: text(&["nfs"]),
@@ -198,6 +201,24 @@ fn what_the_operator_lists_passes() {
         Some("spec.nodeSelector[kubernetes.io/os]"),
         "a list replaces the default"
     );
+}
+
+#[test]
+fn a_pod_keeps_to_the_selected_nodes_whoever_made_its_host_pod() {
+    let node_selector = [("example.com/pool".to_owned(), "a".to_owned())].into();
+    let pods = PodPolicy { node_selector, ..PodPolicy::default() };
+    let policy = Policy { pods, ..Policy::open() };
+    let host = on_host(&Pod, &quiet_pod(), policy.clone()).expect("the operator's own label passes");
+    assert_eq!(host.pointer("/spec/nodeSelector"), Some(&json!({"example.com/pool": "a"})));
+    for edit in [json!(null), json!({"example.com/pool": "b"}), json!({"kubernetes.io/os": "linux"})] {
+        let mut bare = host.clone();
+        bare.spec_mut().insert("nodeSelector".to_owned(), edit.clone());
+        let mut world = World::new(Vec::new());
+        world.facts.policy = policy.clone();
+        let held =
+            confine_content(&world.ctx(), Pod.spec(), &bare).expect_err("it leaves the selected nodes");
+        assert_eq!(held.problem().field.as_deref(), Some("spec.nodeSelector"), "{edit}");
+    }
 }
 
 #[test]

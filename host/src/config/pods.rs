@@ -1,5 +1,7 @@
 //! How pods run on the host, and what of it they may use: `pods`.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use weft_core::key_pattern::ANY;
@@ -149,6 +151,8 @@ impl Pods {
         PodPolicy {
             security: self.security.into(),
             node_labels: patterns(&allow.node_labels),
+            // A setting of `nodes`.
+            node_selector: BTreeMap::new(),
             taints: taints(&allow.taints).unwrap_or_default(),
             runtime_classes: patterns(&allow.runtime_classes),
             volumes: patterns(&allow.volumes),

@@ -9,8 +9,8 @@ use serde_json::{Map, Value};
 use crate::config::deploy::Deploy;
 use crate::config::dns::Dns;
 use crate::config::{
-    Claims, ControlPlane, DeclaredMapping, Engine, Kubelet, Log, Metadata, Metrics, Plugins, Pods, Services,
-    schema,
+    Claims, ControlPlane, DeclaredMapping, Engine, Kubelet, Log, Metadata, Metrics, Nodes, Plugins, Pods,
+    Services, schema,
 };
 
 /// Values of the chart. Every key has a default; one that does not exist is refused.
@@ -49,6 +49,8 @@ pub struct Values {
     pub services: Services,
     /// Which storage of the host claims of the tenant may ask for. A change restarts the pod.
     pub claims: Claims,
+    /// Which nodes of the host pods run on, and what the virtual cluster sees of them. A change restarts the pod.
+    pub nodes: Nodes,
     /// Limits of the sync engine. A change restarts the pod.
     pub engine: Engine,
     /// What answers `kubectl logs`, `exec`, `attach`, `cp` and `port-forward`. A change restarts the pod.

@@ -6,6 +6,7 @@
 pub(crate) mod bindings;
 pub(crate) mod changed;
 pub(crate) mod content;
+pub(crate) mod host_nodes;
 pub(crate) mod index;
 pub(crate) mod kinds;
 mod packed;

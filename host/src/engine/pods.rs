@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use serde_json::Value;
-use weft_core::keys::FAKE_NODE_LABEL;
 use weft_core::names::Identity;
 use weft_core::object::{Key, Kind, VirtualName, VirtualObject};
 
 use crate::engine::apply::gate::Gate;
-use crate::engine::cache::state::State;
+use crate::engine::cache::state::{State, is_our_node};
 
 /// The lists of containers in the spec of a pod.
 const CONTAINERS: [&str; 3] = ["/spec/containers", "/spec/initContainers", "/spec/ephemeralContainers"];
@@ -111,7 +110,7 @@ impl Pods {
         let synced = self.state.synced(&Kind::new("v1/Pod")).filter(|synced| synced.is_synced());
         let synced = synced.filter(|_| self.state.nodes.is_synced()).ok_or(NoNode::Unknown)?;
         let found = self.state.nodes.get("", node);
-        found.filter(|node| node.label(FAKE_NODE_LABEL).is_some()).ok_or(NoNode::NotThere)?;
+        found.filter(|node| is_our_node(node)).ok_or(NoNode::NotThere)?;
         self.gate.pass().await.map_err(|_| NoNode::Unknown)?;
         let mut keys = self.state.pods_on(node);
         keys.sort();

@@ -12,6 +12,11 @@ pub(crate) fn nodes() -> ResourceType {
     ResourceType::core_cluster("Node", "nodes")
 }
 
+/// `v1/Pod`.
+pub(crate) fn pods() -> ResourceType {
+    ResourceType::core("Pod", "pods")
+}
+
 /// `v1/PersistentVolume`.
 pub(crate) fn persistent_volumes() -> ResourceType {
     ResourceType::core_cluster("PersistentVolume", "persistentvolumes")

@@ -1,5 +1,6 @@
 //! Starts the watches: which kind on which server goes into which store, and what a change requeues.
 
+pub(crate) mod host_nodes;
 mod lifetime;
 
 use std::sync::Arc;

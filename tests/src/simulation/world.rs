@@ -137,6 +137,7 @@ impl World {
             service: CLUSTER.to_owned(),
             workers: WORKERS,
             kubelet: None,
+            mirror: None,
             ambient: self.ambient(),
         });
         self.syncers.push(Syncer {

@@ -6,6 +6,7 @@ mod images;
 mod installed;
 mod lives;
 mod metrics;
+mod mirrored;
 mod names;
 mod recovery;
 mod refusals;

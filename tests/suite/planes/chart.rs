@@ -71,6 +71,15 @@ fn cases() -> Vec<(&'static str, Value)> {
         ("no kubelet", json!({"kubelet": {"enabled": false}})),
         ("metrics of nodes", json!({"kubelet": {"metrics": {"enabled": true}}})),
         ("metrics of no kubelet", json!({"kubelet": {"enabled": false, "metrics": {"enabled": true}}})),
+        ("selected nodes", json!({"nodes": {"selector": {"pool": "tenants"}}})),
+        ("mirrored nodes", json!({"nodes": {"mode": "mirrored"}})),
+        (
+            "mirrored nodes without what others request, and a definition",
+            json!({
+                "nodes": {"mode": "mirrored", "netAllocatable": true},
+                "mappings": [mapping("example.com/v1", "Ox", "oxen", true)],
+            }),
+        ),
         ("pods as another account", json!({"pods": {"serviceAccount": "theirs"}})),
     ]
 }

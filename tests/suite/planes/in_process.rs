@@ -119,6 +119,7 @@ async fn run(place: Place, ready: oneshot::Sender<()>, ended: oneshot::Receiver<
         service: cluster,
         workers: WORKERS,
         kubelet: None,
+        mirror: None,
     };
     let engine = Engine::start(parts);
     while engine.health().problem().is_some() {

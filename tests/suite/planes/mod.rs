@@ -22,6 +22,7 @@ mod launched;
 mod losses;
 mod manifests;
 mod mapped_kinds;
+mod mirrored_nodes;
 mod outages;
 mod owner;
 mod permissions;

@@ -34,6 +34,7 @@ const GRACE: &str = "/terminationGracePeriodSeconds";
 pub(super) fn judge(ctx: &Ctx<'_>, pod: &HostObject) -> Verdict<()> {
     let policy = &ctx.facts.policy.pods;
     node(policy, pod)?;
+    selected_nodes(policy, pod)?;
     tolerations(policy, pod)?;
     runtime_class(policy, pod)?;
     volumes(policy, pod)?;
@@ -53,9 +54,11 @@ fn node(policy: &PodPolicy, pod: &HostObject) -> Verdict<()> {
     })?;
     places::each(pod, "/spec/nodeSelector", &mut |at, labels| match labels {
         None => Ok(()),
-        Some(Value::Object(labels)) => labels
-            .keys()
-            .try_for_each(|key| node_label(policy, &format!("{at}/{}", crate::paths::escape(key)), key)),
+        Some(Value::Object(labels)) => {
+            let by_tenant = labels.keys().filter(|key| !policy.node_selector.contains_key(*key));
+            let mut keys = by_tenant.map(|key| (format!("{at}/{}", crate::paths::escape(key)), key));
+            keys.try_for_each(|(at, key)| node_label(policy, &at, key))
+        }
         Some(_) => Err(refuse(at, "an object belongs here".to_owned())),
     })?;
     for term in NODE_TERMS {
@@ -73,6 +76,21 @@ fn node(policy: &PodPolicy, pod: &HostObject) -> Verdict<()> {
             key.map_or(Ok(()), |key| node_label(policy, at, text(at, key)?))
         })
     })
+}
+
+/// A pod without the operator's labels in its selector may run on nodes that are not for this virtual cluster.
+fn selected_nodes(policy: &PodPolicy, pod: &HostObject) -> Verdict<()> {
+    let selector = pod.pointer("/spec/nodeSelector");
+    let has = |key: &str, value: &str| selector.and_then(|labels| labels.get(key)?.as_str()) == Some(value);
+    match policy.node_selector.iter().find(|(key, value)| !has(key, value)) {
+        Some((key, value)) => {
+            let why = format!(
+                "it must have {key:?}: {value:?}, as the operator has set by `nodes.selector`; add it"
+            );
+            Err(refuse("/spec/nodeSelector", why))
+        }
+        None => Ok(()),
+    }
 }
 
 fn node_label(policy: &PodPolicy, at: &str, key: &str) -> Verdict<()> {

@@ -2,6 +2,7 @@
 
 mod taints;
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde_json::Value;
@@ -62,6 +63,8 @@ pub struct PodPolicy {
     pub security: SecurityLevel,
     /// Keys of node labels by which pods may choose their nodes.
     pub node_labels: Patterns,
+    /// Labels of the host's nodes that pods may run on; on all where there are none. Every host pod has them in its selector.
+    pub node_selector: BTreeMap<String, String>,
     /// Taints of host nodes that pods may tolerate.
     pub taints: Taints,
     /// Runtime classes of the host that pods may run with.
@@ -91,6 +94,7 @@ impl Default for PodPolicy {
         Self {
             security: SecurityLevel::default(),
             node_labels: Patterns::of(NODE_LABELS),
+            node_selector: BTreeMap::new(),
             taints: Taints::of(TAINTS),
             runtime_classes: Patterns::default(),
             volumes: Patterns::default(),
@@ -106,6 +110,7 @@ impl PodPolicy {
         Self {
             security: SecurityLevel::Privileged,
             node_labels: Patterns::any(),
+            node_selector: BTreeMap::new(),
             taints: Taints::of(&["*"]),
             runtime_classes: Patterns::any(),
             volumes: Patterns::any(),

@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use tokio::sync::Notify;
 use weft_core::context::{Facts, ServiceFact, cluster_ips};
-use weft_core::keys::FAKE_NODE_LABEL;
 use weft_core::names::Names;
 use weft_core::object::{HostObject, Key, Kind, Virtual, VirtualName, VirtualObject};
 use weft_core::plan;
@@ -15,6 +14,7 @@ use weft_core::unsigned::{self, Ownership};
 use crate::engine::ambient::Ambient;
 use crate::engine::cache::bindings::Bindings;
 use crate::engine::cache::changed::Changed;
+use crate::engine::cache::host_nodes::HostNodes;
 use crate::engine::cache::index::Index;
 use crate::engine::cache::kinds::{Kinds, SyncedKind};
 use crate::engine::cache::placement::Placement;
@@ -27,7 +27,7 @@ pub(crate) mod environments;
 mod others;
 pub(crate) mod tokens;
 
-pub(crate) use others::{is_spoilt, node_key};
+pub(crate) use others::{is_our_node, is_spoilt, node_key};
 
 /// The caches of the engine, and the queue that their changes go to.
 pub(crate) struct State {
@@ -49,8 +49,8 @@ pub(crate) struct State {
     reads: Index,
     /// Which pod is on which node.
     placed: Mutex<Placement>,
-    /// Ends one wait when somebody has changed what the syncer keeps of one of its nodes.
-    pub(crate) node_spoilt: Notify,
+    /// The host's nodes, where they are mirrored.
+    pub(crate) host_nodes: HostNodes,
     /// Which virtual pods have a place that their store does not show.
     pub(crate) bindings: Bindings,
     facts: RwLock<Arc<Facts>>,
@@ -76,7 +76,7 @@ impl State {
             uses: Index::default(),
             reads: Index::default(),
             placed: Mutex::default(),
-            node_spoilt: Notify::default(),
+            host_nodes: HostNodes::default(),
             bindings: Bindings::default(),
             facts: RwLock::new(Arc::new(facts)),
             service: RwLock::default(),
@@ -140,7 +140,7 @@ impl State {
 
     /// Whether the virtual node of this name is one of ours.
     pub(crate) fn is_our_node(&self, name: &str) -> bool {
-        self.nodes.get("", name).is_some_and(|node| node.label(FAKE_NODE_LABEL).is_some())
+        self.nodes.get("", name).is_some_and(|node| is_our_node(&node))
     }
 
     /// The nodes that should be there: those of virtual pods, where they are there or the host runs such a pod on them. A tenant
@@ -193,7 +193,9 @@ impl State {
     /// Whether every complete list was begun in this epoch of its server.
     pub(crate) fn is_current(&self, epochs: Epochs) -> bool {
         let stores = [&self.namespaces, &self.nodes, &self.volumes];
-        stores.iter().all(|store| store.is_current(epochs.r#virtual)) && self.kinds().is_current(epochs)
+        stores.iter().all(|store| store.is_current(epochs.r#virtual))
+            && self.host_nodes.nodes.is_current(epochs.host)
+            && self.kinds().is_current(epochs)
     }
 
     /// The host object of `key`, if there is one and it is ours.

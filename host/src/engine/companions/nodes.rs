@@ -1,22 +1,24 @@
-//! Fake virtual nodes: one for each host node that runs a pod of ours.
+//! Virtual nodes: a fake one for each host node that runs a pod of ours, or one that mirrors each selected host node.
 //!
-//! They need no permission on the host: their names come from pods' bindings, all else is invented. A node
-//! exists before the first pod is bound to it and goes some time after the last one.
+//! Fake ones need no permission on the host: their names come from pods' bindings, all else is invented. A node
+//! exists before the first pod is bound to it and goes some time after the last one. A mirrored node exists while its host
+//! node does, and as long as a pod is on it: what becomes of its pods is the host's to decide.
 
 mod composed;
 mod creations;
+mod follow;
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use tracing::{debug, warn};
-use weft_core::keys::FAKE_NODE_LABEL;
+use weft_core::change::Change;
+use weft_core::keys::MIRRORED_LABEL;
+use weft_core::nodes::patch;
 use weft_core::object::VirtualObject;
 
 use crate::api;
 use crate::engine::apply::{Side, Writer};
-use crate::engine::cache::state::{State, is_spoilt, node_key};
+use crate::engine::cache::state::{State, is_our_node, node_key};
 use crate::engine::companions::{Companion, Work};
 use crate::engine::events::reason::Reason;
 use crate::engine::events::recorder::{EventRecorder, ObjectEvent};
@@ -26,17 +28,21 @@ pub(crate) use composed::metrics_path;
 use composed::{annotate, is_changed_by_others, republish, untaint};
 use creations::Creations;
 
-/// Between two times that the spec of nodes is brought back: whoever changes it again and again does not make us do more.
-const RESTORED: Duration = Duration::from_secs(1);
-/// What the event on a node says whose spec was brought back.
+/// What the event on a made-up node says whose spec was brought back.
 const RESTORED_WHY: &str = "the host schedules the pods of this node, which is made up, and knows nothing of its taints and of \
                             `kubectl cordon`: they were removed; to keep pods away, use node affinity, or ask the operator to \
                             taint or cordon the host's node";
-/// How often nodes are compared with the pods on them. The virtual cluster's own controllers remove the pods
-/// of a node that is gone after 40 s.
-const SWEEP: Duration = Duration::from_secs(10);
+/// The same of a mirrored one.
+const MIRRORED_WHY: &str = "the host schedules the pods of this node, and knows nothing of taints and `kubectl cordon` in the \
+                            virtual cluster: it has those of the host's node again; to keep pods away, use node affinity, or \
+                            ask the operator to taint or cordon the host's node";
 
-/// Where the kubelet of every fake node is reached.
+/// The patch that a made-up node lacks, if it does.
+type Missing = fn(&VirtualObject, Option<&Kubelet>) -> Option<Change>;
+/// All that one may lack.
+const MISSING: [Missing; 3] = [republish, annotate, |node, _| untaint(node)];
+
+/// Where the kubelet of every node of ours is reached.
 #[derive(Debug, Clone)]
 pub struct Kubelet {
     /// A name or an address, for the virtual API server.
@@ -47,11 +53,13 @@ pub struct Kubelet {
     pub port: u16,
 }
 
-/// Creates and deletes fake nodes.
+/// Creates, changes and deletes nodes of ours.
 pub(crate) struct Nodes {
     state: Arc<State>,
     writer: Arc<Writer>,
     kubelet: Option<Kubelet>,
+    /// Whether those of the host are mirrored.
+    mirrors: bool,
     recorder: EventRecorder,
     creations: Creations,
 }
@@ -61,9 +69,10 @@ impl Nodes {
         state: Arc<State>,
         writer: Arc<Writer>,
         kubelet: Option<Kubelet>,
+        mirrors: bool,
         recorder: EventRecorder,
     ) -> Self {
-        Self { state, writer, kubelet, recorder, creations: Creations::default() }
+        Self { state, writer, kubelet, mirrors, recorder, creations: Creations::default() }
     }
 
     /// Creates the node, if there is none of that name, and completes one of ours that an earlier try has left halfway.
@@ -84,62 +93,26 @@ impl Nodes {
     }
 
     fn is_complete(&self, name: &str) -> bool {
-        let is_complete = |node: &VirtualObject| {
-            let kubelet = self.kubelet.as_ref();
-            untaint(node).is_none() && republish(node, kubelet).is_none() && annotate(node, kubelet).is_none()
-        };
-        self.state.nodes.get("", name).is_some_and(|node| is_complete(&node))
-    }
-
-    /// Deletes nodes that no pod uses and creates those again that somebody deleted, for ever.
-    pub(crate) async fn sweep_forever(self: Arc<Self>) {
-        loop {
-            tokio::time::sleep(SWEEP).await;
-            if !self.writer.is_open() {
-                continue;
-            }
-            for (_, name) in self.state.nodes.names() {
-                log(&name, "failed to remove an unused node", self.remove_unused(&name).await);
-            }
-            for name in self.state.used_nodes() {
-                log(&name, "failed to create a node again", self.ensure_node(&name).await);
-            }
-        }
-    }
-
-    /// Brings the spec of our nodes back when somebody has changed it, for ever.
-    pub(crate) async fn restore_forever(self: Arc<Self>) {
-        loop {
-            self.state.node_spoilt.notified().await;
-            for (_, name) in self.state.nodes.names() {
-                if self.state.nodes.get("", &name).is_some_and(|node| is_spoilt(&node)) {
-                    log(&name, "failed to bring the spec of a node back", self.ensure_node(&name).await);
-                }
-            }
-            tokio::time::sleep(RESTORED).await;
+        let Some(node) = self.state.nodes.get("", name) else { return false };
+        let kubelet = self.kubelet.as_ref();
+        match composed::mirrored(name, &self.state, kubelet) {
+            Some(wanted) => !is_our_node(&node) || patch::changes(&node, &wanted).is_empty(),
+            None => MISSING.iter().all(|missing| missing(&node, kubelet).is_none()),
         }
     }
 
     fn report(&self, node: Arc<VirtualObject>) {
         let reason = Reason::NodeRestored;
+        let why = if node.label(MIRRORED_LABEL).is_some() { MIRRORED_WHY } else { RESTORED_WHY };
         self.recorder.record(ObjectEvent {
             key: node_key(node.name()),
             object: node,
             by: None,
             is_warning: reason.is_warning(),
             reason: reason.as_str().to_owned(),
-            message: RESTORED_WHY.to_owned(),
+            message: why.to_owned(),
             is_known_by_reason: true,
         });
-    }
-
-    async fn remove_unused(&self, name: &str) -> Result<(), api::Error> {
-        let Some(node) = self.state.nodes.get("", name) else { return Ok(()) };
-        if node.label(FAKE_NODE_LABEL).is_none() || self.state.is_node_used(name) {
-            return Ok(());
-        }
-        debug!(node = %name, "removing a node that no pod uses");
-        self.writer.delete_virtual(&nodes(), &node.virtual_name(), node.uid(), 0).await.map(drop)
     }
 }
 
@@ -149,9 +122,14 @@ impl Companion for Nodes {
     }
 
     fn before_bind<'a>(&'a self, node: &'a str) -> Work<'a, ()> {
-        Box::pin(
-            async move { self.ensure_node(node).await.map_err(Side::Virtual.failed_to("create node", node)) },
-        )
+        Box::pin(async move {
+            // It follows its host node by itself: no pod waits for that.
+            let known = self.state.nodes.get("", node);
+            if known.is_some_and(|node| node.label(MIRRORED_LABEL).is_some()) {
+                return Ok(());
+            }
+            self.ensure_node(node).await.map_err(Side::Virtual.failed_to("create node", node))
+        })
     }
 }
 
@@ -163,17 +141,27 @@ async fn complete(
     name: String,
 ) -> Result<(), api::Error> {
     let (known, kubelet) = (state.nodes.get("", &name), kubelet.as_ref());
-    let mut node = match known {
-        Some(node) => node,
-        None => match writer.create_virtual(&nodes(), &composed::node(&name, &state, kubelet)).await {
+    let wanted = composed::mirrored(&name, &state, kubelet);
+    let mut node = if let Some(node) = known {
+        node
+    } else {
+        let made_up = || composed::node(&name, &state, kubelet);
+        match writer.create_virtual(&nodes(), &wanted.clone().unwrap_or_else(made_up)).await {
             // If it is ours, the watch shows it, and the sweep completes it.
             Err(error) if error.is_already_exists() => return Ok(()),
             created => created?,
-        },
+        }
     };
     state.nodes.put_answer(node.clone());
-    let missing = [republish, annotate, |node: &VirtualObject, _: Option<&Kubelet>| untaint(node)];
-    for missing in missing {
+    if let Some(wanted) = wanted {
+        let changes = if is_our_node(&node) { patch::changes(&node, &wanted) } else { Vec::new() };
+        for change in changes {
+            let node = writer.patch_virtual(&nodes(), &node.virtual_name(), node.uid(), &change).await?;
+            state.nodes.put_answer(node);
+        }
+        return Ok(());
+    }
+    for missing in MISSING {
         if let Some(change) = missing(&node, kubelet) {
             node = writer.patch_virtual(&nodes(), &node.virtual_name(), node.uid(), &change).await?;
             state.nodes.put_answer(node.clone());
@@ -182,28 +170,24 @@ async fn complete(
     Ok(())
 }
 
-fn log(node: &str, what: &str, result: Result<(), api::Error>) {
-    if let Err(error) = result {
-        warn!(%node, error = &error as &dyn std::error::Error, "{what}");
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     use http::Method;
     use serde_json::{Value, json};
+    use weft_core::keys::FAKE_NODE_LABEL;
+    use weft_core::nodes::patch::NOT_READY;
 
-    use super::composed::NOT_READY;
-
+    use super::follow::{RESTORED, SWEEP};
     use crate::api::scripted::{Answer, Asked};
     use crate::engine::cache::changed::Changed;
     use crate::engine::testing::{Bench, echo};
 
     const NEW: [&str; 2] = ["POST /api/v1/nodes", "PATCH /api/v1/nodes/node-1"];
 
-    fn taints(of: &[&str]) -> Value {
+    pub(super) fn taints(of: &[&str]) -> Value {
         of.iter().map(|key| json!({"key": key, "effect": "NoSchedule"})).collect()
     }
 
@@ -219,17 +203,17 @@ mod tests {
     }
 
     fn new(bench: &Bench, kubelet: Option<Kubelet>) -> Nodes {
-        Nodes::new(bench.state.clone(), bench.writer.clone(), kubelet, bench.recorder())
+        Nodes::new(bench.state.clone(), bench.writer.clone(), kubelet, false, bench.recorder())
     }
 
     /// Puts a node into the cache.
-    fn seen(bench: &Bench, name: &str, labels: &Value, of: &[&str]) {
+    pub(super) fn seen(bench: &Bench, name: &str, labels: &Value, of: &[&str]) {
         let metadata = json!({"name": name, "uid": name, "resourceVersion": "1", "labels": labels});
         let node = json!({"metadata": metadata, "spec": {"taints": taints(of)}});
         bench.state.nodes.put(Arc::new(VirtualObject::from_json(node).unwrap()));
     }
 
-    fn ours() -> Value {
+    pub(super) fn ours() -> Value {
         json!({FAKE_NODE_LABEL: "true"})
     }
 
@@ -311,7 +295,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_node_that_is_tainted_or_cordoned_is_brought_back_at_once_with_an_event() {
         let bench = Bench::echoing();
-        let restoring = tokio::spawn(Arc::new(new(&bench, None)).restore_forever());
+        let restoring = tokio::spawn(Arc::new(new(&bench, None)).follow_forever());
         let node = |name: &str, labels: &Value, spec: &Value| {
             let metadata = json!({"name": name, "uid": name, "resourceVersion": "1", "labels": labels});
             Arc::new(VirtualObject::from_json(json!({"metadata": metadata, "spec": spec})).unwrap())

@@ -47,8 +47,8 @@ pub(crate) enum Reason {
     /// version that is served or stored here, or does not serve the version that is synced. Migrate the objects of the
     /// version that the message names, and remove it here.
     DefinitionKept,
-    /// `Warning  NodeSpecRestored`: this node is made up, and the host, which schedules its pods, knows nothing of its taints and
-    /// of `kubectl cordon`, so the syncer has removed them. Use node affinity, or have the operator taint or cordon the host's node.
+    /// `Warning  NodeSpecRestored`: this node stands for one of the host, which schedules its pods and knows nothing of its taints
+    /// and of `kubectl cordon`, so the syncer has removed them, or brought back those of the host's node where it is mirrored. Use node affinity, or have the operator taint or cordon the host's node.
     NodeRestored,
 }
 

@@ -58,7 +58,8 @@ impl<S: 'static> Watch<S> {
     }
 
     async fn wait_for_kind(&self, absent: Absent) -> State {
-        let why = unserved::why(&self.api, self.server, &self.resource, &absent.error).await;
+        let why =
+            unserved::why(&self.api, self.server, (&self.namespace, &self.resource), &absent.error).await;
         // What the store has is of a list that says nothing any more, and writes must not wait for another one.
         if self.store.set_unserved(&why) {
             let (kind, server) = (self.resource.kind(), self.server);

@@ -14,14 +14,14 @@ const PLACES: [(&str, &str, &str); 2] =
 pub(super) async fn why<S>(
     api: &Api<S>,
     server: &str,
-    resource: &ResourceType,
+    (namespace, resource): (&str, &ResourceType),
     error: &api::Error,
 ) -> String {
     let place = PLACES.iter().find(|(name, ..)| *name == server);
     let (at, place) = place.map_or(("there", server), |(_, at, place)| (*at, *place));
     let kind = &resource.kind;
     if !error.is_not_found() {
-        return without_permission(at, resource);
+        return without_permission(at, namespace, resource);
     }
     let found = match ask(api, &version_path(resource)).await {
         Ok(list) => list,
@@ -47,11 +47,16 @@ pub(super) async fn why<S>(
     }
 }
 
-/// The same where the syncer may not list it, with the rule that its Role lacks, to be pasted.
-fn without_permission(at: &str, resource: &ResourceType) -> String {
-    let (group, verbs) = (&resource.group, SYNCED.join(", "));
+/// The same where the syncer may not list it, with the rule that its Role lacks, to be pasted. Of what is beyond its namespace on
+/// the host it only reads.
+fn without_permission(at: &str, namespace: &str, resource: &ResourceType) -> String {
+    let (role, verbs) = match namespace {
+        "" if at == PLACES[0].1 => ("ClusterRole", "list, watch".to_owned()),
+        _ => ("Role", SYNCED.join(", ")),
+    };
+    let group = &resource.group;
     format!(
-        "the syncer has no permission to list and watch {} {at}; its Role needs the rule `{{apiGroups: [{group:?}], \
+        "the syncer has no permission to list and watch {} {at}; its {role} needs the rule `{{apiGroups: [{group:?}], \
          resources: [{}], verbs: [{verbs}]}}`, and `weft rbac` prints all that it needs",
         plural(resource),
         resource.plural
@@ -120,7 +125,17 @@ mod tests {
             answer.clone().map_or_else(|| Answer::failure(404, "NotFound"), Answer::ok)
         });
         let listed = api.send(api::get("/apis/example.org/v1/namespaces/team-a/widgets")).await;
-        why(&api, "host", &widgets(), &listed.unwrap_err()).await
+        why(&api, "host", ("team-a", &widgets()), &listed.unwrap_err()).await
+    }
+
+    #[tokio::test]
+    async fn of_the_whole_host_the_rule_is_one_of_a_cluster_role_that_only_reads() {
+        let (api, _) = scripted::<Host>(|_: &Asked| Answer::failure(403, "Forbidden"));
+        let nodes = ResourceType::core_cluster("Node", "nodes");
+        let listed = api.send(api::get("/api/v1/nodes")).await.unwrap_err();
+        let expected = "the syncer has no permission to list and watch nodes on the host; its ClusterRole needs the rule \
+                        `{apiGroups: [\"\"], resources: [nodes], verbs: [list, watch]}`, and `weft rbac` prints all that it needs";
+        assert_eq!(why(&api, "host", ("", &nodes), &listed).await, expected);
     }
 
     fn resources(name: &str, kind: &str, namespaced: bool) -> Value {

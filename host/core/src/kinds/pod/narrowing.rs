@@ -24,6 +24,7 @@ const HOSTNAME: &str = "kubernetes.io/hostname";
 pub(super) fn apply(ctx: &Ctx<'_>, source: &VirtualObject, draft: &mut HostObject) -> Verdict<()> {
     let policy = &ctx.facts.policy.pods;
     place(policy, source, ctx.host_object.is_some() || is_scheduled(source), draft)?;
+    keep_to_nodes(policy, draft.spec_mut())?;
     // The host's admission sets it from the host's runtime class, and refuses any other.
     draft.spec_mut().remove("overhead");
     tolerate(policy, draft.spec_mut());
@@ -45,6 +46,25 @@ fn place(policy: &PodPolicy, source: &VirtualObject, is_placed: bool, draft: &mu
         return Err(Hold::refuse(By::Mapper, "spec.nodeName", why));
     }
     demand_node(draft.spec_mut(), node);
+    Ok(())
+}
+
+/// Has the host's scheduler place the pod on the nodes alone that the operator has selected.
+fn keep_to_nodes(policy: &PodPolicy, spec: &mut Fields) -> Verdict<()> {
+    if policy.node_selector.is_empty() {
+        return Ok(());
+    }
+    let Some(selector) = object_in(spec, "nodeSelector") else { return Ok(()) };
+    for (key, value) in &policy.node_selector {
+        let own = selector.insert(key.clone(), value.as_str().into());
+        if own.is_some_and(|own| own != value.as_str()) {
+            let why = format!(
+                "pods of this virtual cluster run on nodes with {key}={value:?} alone, as the operator has set by \
+                 `nodes.selector`; remove it"
+            );
+            return Err(Hold::refuse(By::Mapper, format!("spec.nodeSelector[{key}]"), why));
+        }
+    }
     Ok(())
 }
 
@@ -199,6 +219,24 @@ mod tests {
         let held = place(&policy, &source, false, &mut draft).unwrap_err();
         assert_eq!(held.problem().field.as_deref(), Some("spec.nodeName"));
         assert_eq!(place(&policy, &source, true, &mut draft), Ok(()));
+    }
+
+    #[test]
+    fn a_pod_runs_on_the_nodes_alone_that_the_operator_has_selected() {
+        let node_selector = [("example.com/pool".to_owned(), "a".to_owned())].into();
+        let policy = PodPolicy { node_selector, ..PodPolicy::default() };
+        let selector = |of: &Value| json!({"nodeSelector": of}).as_object().cloned().unwrap();
+        let mut own = selector(&json!({"kubernetes.io/os": "linux"}));
+        assert_eq!(keep_to_nodes(&policy, &mut own), Ok(()));
+        assert_eq!(own, selector(&json!({"kubernetes.io/os": "linux", "example.com/pool": "a"})));
+        let mut none = Fields::new();
+        assert_eq!(keep_to_nodes(&policy, &mut none), Ok(()));
+        assert_eq!(none, selector(&json!({"example.com/pool": "a"})));
+        let held = keep_to_nodes(&policy, &mut selector(&json!({"example.com/pool": "b"}))).unwrap_err();
+        assert_eq!(held.problem().field.as_deref(), Some("spec.nodeSelector[example.com/pool]"));
+        let mut untouched = Fields::new();
+        assert_eq!(keep_to_nodes(&PodPolicy::default(), &mut untouched), Ok(()));
+        assert!(untouched.is_empty());
     }
 
     #[test]

@@ -50,6 +50,28 @@ pub fn nanos(text: &str) -> Option<i128> {
     if exponent < 0 { Some(amount / power) } else { amount.checked_mul(power) }
 }
 
+/// The amount as the API writes it: the largest suffix without a fraction, of powers of two where `is_binary` and there is one.
+pub fn text(nanos: i128, is_binary: bool) -> String {
+    let whole = 10_i128.pow(FINEST.unsigned_abs());
+    let (mut number, of_two) = match nanos / whole {
+        whole_units if is_binary && nanos % whole == 0 && whole_units >= 1024 => (whole_units, true),
+        _ => (nanos, false),
+    };
+    let step = if of_two { 1024 } else { 1000 };
+    let mut exponents = SUFFIXES.iter().filter(|(_, tens, twos)| (*twos > 0 && *tens == 0) == of_two);
+    let mut suffix = if of_two { "" } else { exponents.next().map_or("", |(name, ..)| *name) };
+    if number == 0 {
+        return "0".to_owned();
+    }
+    for (next, ..) in exponents {
+        if number % step != 0 {
+            break;
+        }
+        (number, suffix) = (number / step, *next);
+    }
+    format!("{number}{suffix}")
+}
+
 fn scale(suffix: &str) -> Option<(i32, u32)> {
     if let Some(&(_, tens, twos)) = SUFFIXES.iter().find(|(name, ..)| *name == suffix) {
         return Some((tens, twos));
@@ -78,6 +100,25 @@ mod tests {
             assert!(same(&json!(one), &json!(other)), "{one} {other}");
         }
         assert!(same(&json!(2), &json!("2")));
+    }
+
+    #[test]
+    fn an_amount_is_written_as_the_api_writes_it() {
+        for (amount, is_binary, text) in [
+            ("3.5", false, "3500m"),
+            ("4000m", false, "4"),
+            ("1000", false, "1k"),
+            ("0", true, "0"),
+            ("1n", false, "1n"),
+            ("110", false, "110"),
+            ("16384Ki", true, "16Mi"),
+            ("16385Ki", true, "16385Ki"),
+            ("1000", true, "1k"),
+            ("2049", true, "2049"),
+            ("1Ei", true, "1Ei"),
+        ] {
+            assert_eq!(super::text(nanos(amount).unwrap(), is_binary), text, "{amount}");
+        }
     }
 
     #[test]

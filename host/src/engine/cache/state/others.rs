@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
 use serde_json::Value;
-use weft_core::keys::{FAKE_NODE_LABEL, NAMESPACE_LABEL, PURPOSE_LABEL};
+use weft_core::keys::{CLUSTER_LABEL, FAKE_NODE_LABEL, MIRRORED_LABEL, NAMESPACE_LABEL, PURPOSE_LABEL};
 use weft_core::object::{Host, HostObject, Key, Kind, Virtual, VirtualName, VirtualObject};
 
 use crate::engine::cache::changed::Changed;
@@ -17,7 +17,12 @@ pub(crate) fn node_key(name: &str) -> Key {
     Key { kind: Kind::new("v1/Node"), name: VirtualName::new("", name) }
 }
 
-/// Whether a node of ours is tainted or cordoned. The host knows nothing of that, and its scheduler goes on placing pods there.
+/// Whether a virtual node stands for one of the host, made up or mirrored.
+pub(crate) fn is_our_node(node: &VirtualObject) -> bool {
+    [FAKE_NODE_LABEL, MIRRORED_LABEL].iter().any(|label| node.label(label).is_some())
+}
+
+/// Whether a made-up node is tainted or cordoned. The host knows nothing of that, and its scheduler goes on placing pods there.
 pub(crate) fn is_spoilt(node: &VirtualObject) -> bool {
     let is_tainted =
         || node.pointer("/spec/taints").and_then(Value::as_array).is_some_and(|all| !all.is_empty());
@@ -61,13 +66,24 @@ impl State {
         }
     }
 
-    /// A virtual Node has changed: requeues the pods that wait to know whose it is, and reports one of ours that is tainted or
-    /// cordoned.
+    /// A virtual Node has changed: requeues the pods that wait to know whose it is, and has one compared that mirrors the host's,
+    /// or that is made up and is tainted or cordoned.
     pub(crate) fn node_changed(&self, changed: &Changed<Virtual>) {
         self.requeue_readers(&node_key(&changed.name));
-        if changed.object.as_ref().is_some_and(|node| is_spoilt(node)) {
-            self.node_spoilt.notify_one();
+        let node = changed.object.as_ref().or(changed.last.as_ref());
+        if node.is_some_and(|node| is_spoilt(node) || node.label(MIRRORED_LABEL).is_some()) {
+            self.host_nodes.compare(&changed.name);
         }
+    }
+
+    /// A pod of the whole host has changed: counts what it requests, unless it is one of this virtual cluster.
+    pub(crate) fn host_pod_changed(&self, changed: &Changed<Host>) {
+        let is_ours = changed.namespace == self.names.namespace()
+            && changed
+                .object
+                .as_ref()
+                .is_some_and(|pod| pod.label(CLUSTER_LABEL) == Some(self.names.cluster()));
+        self.host_nodes.pod_changed(changed, !is_ours);
     }
 
     /// A host object that belongs to a pod's pair has changed, such as the Secret with its tokens: requeues the pod,

@@ -1,18 +1,16 @@
-//! What a fake node says of itself, and what one of ours has to be made to say.
+//! What a node of ours says of itself, and what one has to be made to say.
 
 use serde_json::{Value, json};
 use weft_core::change::Change;
 use weft_core::context::Version;
-use weft_core::keys::FAKE_NODE_LABEL;
+use weft_core::keys::{FAKE_NODE_LABEL, MIRRORED_LABEL};
 use weft_core::kinds::pod::status::node_address;
 use weft_core::labels;
+use weft_core::nodes::{self, patch, patch::NOT_READY};
 use weft_core::object::{Fields, VirtualObject};
 
-use crate::engine::cache::state::{State, is_spoilt};
+use crate::engine::cache::state::{State, is_our_node, is_spoilt};
 use crate::engine::companions::nodes::Kubelet;
-
-/// The taint that admission puts on every new node until a node controller has initialised it; none initialises ours.
-pub(super) const NOT_READY: &str = "node.kubernetes.io/not-ready";
 
 /// What a node declares whose kubelet takes WebSocket connections (KEP-4006): the virtual API server passes them on as they
 /// are, and translates them to SPDY for any other.
@@ -26,6 +24,19 @@ const TAKES_WEBSOCKETS: Version = Version { major: 1, minor: 31 };
 /// The node of this name, as it is created.
 pub(super) fn node(name: &str, state: &State, kubelet: Option<&Kubelet>) -> VirtualObject {
     VirtualObject::new(fields(name, state, kubelet).as_object().cloned().unwrap_or_default())
+}
+
+/// The node of this name as it mirrors the host's; none where the host has none that is selected.
+pub(super) fn mirrored(name: &str, state: &State, kubelet: Option<&Kubelet>) -> Option<VirtualObject> {
+    let host = state.host_nodes.nodes.get("", name)?;
+    let facts = state.facts();
+    let own = nodes::Kubelet {
+        annotations: annotations(name, kubelet),
+        addresses: addresses(name, kubelet),
+        endpoints: kubelet.map_or_else(|| json!({}), endpoints),
+        features: declared(facts.host_version, kubelet),
+    };
+    Some(nodes::mirrored(&facts.policy.nodes, &own, &state.host_nodes.requested_on(name), &host))
 }
 
 /// Removes the taints of our node, and lets pods be scheduled there; none when it is so. The spec of our nodes is ours: the
@@ -42,6 +53,9 @@ pub(super) fn untaint(node: &VirtualObject) -> Option<Change> {
 
 /// Whether somebody else than admission has tainted our node, or cordoned it.
 pub(super) fn is_changed_by_others(node: &VirtualObject) -> bool {
+    if node.label(MIRRORED_LABEL).is_some() {
+        return patch::is_changed_by_others(node);
+    }
     let taints = node.pointer("/spec/taints").and_then(Value::as_array).into_iter().flatten();
     let mut others = taints.filter(|taint| taint.get("key").and_then(Value::as_str) != Some(NOT_READY));
     is_spoilt(node) && (others.next().is_some() || node.pointer("/spec/unschedulable").is_some())
@@ -49,7 +63,7 @@ pub(super) fn is_changed_by_others(node: &VirtualObject) -> bool {
 
 /// Publishes where the kubelet of our node is now; none when the node says so.
 pub(super) fn republish(node: &VirtualObject, kubelet: Option<&Kubelet>) -> Option<Change> {
-    let (_, kubelet) = (node.label(FAKE_NODE_LABEL)?, kubelet?);
+    let kubelet = kubelet.filter(|_| is_our_node(node))?;
     let (addresses, endpoints) = (addresses(node.name(), Some(kubelet)), endpoints(kubelet));
     let is_published = node.pointer("/status/addresses") == Some(&addresses)
         && node.pointer("/status/daemonEndpoints") == Some(&endpoints);
@@ -59,9 +73,8 @@ pub(super) fn republish(node: &VirtualObject, kubelet: Option<&Kubelet>) -> Opti
 
 /// Publishes the path of our node's metrics, or that there is none any more; none when the node says so.
 pub(super) fn annotate(node: &VirtualObject, kubelet: Option<&Kubelet>) -> Option<Change> {
-    node.label(FAKE_NODE_LABEL)?;
     let wanted = annotation(node.name(), kubelet);
-    let is_published = node.annotation(METRICS_PATH) == wanted.as_deref();
+    let is_published = node.annotation(METRICS_PATH) == wanted.as_deref() || !is_our_node(node);
     (!is_published).then(|| Change::merge(json!({"metadata": {"annotations": {METRICS_PATH: wanted}}})))
 }
 
@@ -74,6 +87,10 @@ fn annotation(node: &str, kubelet: Option<&Kubelet>) -> Option<String> {
     kubelet?.readers.map(|_| metrics_path(node))
 }
 
+fn annotations(name: &str, kubelet: Option<&Kubelet>) -> Fields {
+    annotation(name, kubelet).map(|path| (METRICS_PATH.to_owned(), path.into())).into_iter().collect()
+}
+
 fn fields(name: &str, state: &State, kubelet: Option<&Kubelet>) -> Value {
     let version = state.facts().virtual_version;
     let now = state.ambient.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
@@ -83,11 +100,9 @@ fn fields(name: &str, state: &State, kubelet: Option<&Kubelet>) -> Value {
     };
     // Large enough that nothing in the virtual cluster counts on it: the host decides what fits.
     let room = json!({"cpu": "1000", "memory": "4Ti", "ephemeral-storage": "16Ti", "pods": "100000"});
-    let annotations: Fields =
-        annotation(name, kubelet).map(|path| (METRICS_PATH.to_owned(), path.into())).into_iter().collect();
     json!({
         "apiVersion": "v1", "kind": "Node",
-        "metadata": {"name": name, "annotations": annotations, "labels": {
+        "metadata": {"name": name, "annotations": annotations(name, kubelet), "labels": {
             FAKE_NODE_LABEL: "true", "kubernetes.io/hostname": labels::value(name), "kubernetes.io/os": "linux", "kubernetes.io/arch": arch(),
         }},
         "status": {
