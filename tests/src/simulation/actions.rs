@@ -77,12 +77,16 @@ impl Place {
             8 => Kind::Secret,
             _ => Kind::Claim,
         };
-        let namespace = SPACES[chance.random_range(0..SPACES.len())];
-        Self { namespace, name: NAMES[chance.random_range(0..NAMES.len())], kind }
+        let one = |of: [&'static str; 2], is_first: bool| if is_first { of[0] } else { of[1] };
+        Self { namespace: one(SPACES, chance.random()), name: one(NAMES, chance.random()), kind }
     }
 
     fn all(self) -> String {
         format!("/api/v1/namespaces/{}/{}", self.namespace, self.kind.plural())
+    }
+
+    fn all_on_host(self) -> String {
+        format!("/api/v1/namespaces/{NAMESPACE}/{}", self.kind.plural())
     }
 
     fn path(self) -> String {
@@ -141,11 +145,7 @@ impl World {
     }
 
     fn on_host(&self, place: Place) -> String {
-        format!("{}/{}", self.all_on_host(place), self.host_name(place))
-    }
-
-    fn all_on_host(&self, place: Place) -> String {
-        format!("/api/v1/namespaces/{NAMESPACE}/{}", place.kind.plural())
+        format!("{}/{}", place.all_on_host(), self.host_name(place))
     }
 
     fn host_name(&self, place: Place) -> String {
@@ -153,13 +153,11 @@ impl World {
     }
 
     fn take_name(&self, place: Place) {
-        let mut taken = object(Place { name: "one", ..place }, 0);
-        taken["metadata"] = json!({"name": self.host_name(place), "labels": {"foreign": "true"}});
-        if place.kind == Kind::Pod {
-            // It mounts nothing of the tenant's.
-            taken["spec"]["volumes"] = json!([]);
-        }
-        self.create(Side::Host, &self.all_on_host(place), &taken);
+        let metadata = json!({"metadata": {"name": self.host_name(place), "labels": {"foreign": "true"}}});
+        // The first version mounts nothing of the tenant's.
+        let mut taken = object(place, 0);
+        json_patch::merge(&mut taken, &metadata);
+        self.create(Side::Host, &place.all_on_host(), &taken);
     }
 
     fn give_name_back(&self, place: Place) {

@@ -54,7 +54,8 @@ impl World {
             ) == 200;
         }
         if text(pod, "/spec/nodeName").is_empty() {
-            let node = NODES[text(pod, "/metadata/name").len() % NODES.len()];
+            let is_first = text(pod, "/metadata/name").len().is_multiple_of(2);
+            let node = if is_first { NODES[0] } else { NODES[1] };
             let target = json!({"apiVersion": "v1", "kind": "Node", "name": node});
             let binding = json!({"metadata": {"name": text(pod, "/metadata/name")}, "target": target});
             return self.create(Side::Host, &format!("{path}/binding"), &binding) == 201;

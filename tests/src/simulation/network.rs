@@ -35,6 +35,29 @@ pub enum Side {
     Virtual,
 }
 
+/// One of something for each side.
+#[derive(Default)]
+struct Sides<T> {
+    host: T,
+    r#virtual: T,
+}
+
+impl<T> Sides<T> {
+    fn of(&self, side: Side) -> &T {
+        match side {
+            Side::Host => &self.host,
+            Side::Virtual => &self.r#virtual,
+        }
+    }
+
+    fn of_mut(&mut self, side: Side) -> &mut T {
+        match side {
+            Side::Host => &mut self.host,
+            Side::Virtual => &mut self.r#virtual,
+        }
+    }
+}
+
 /// What goes wrong with one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
@@ -87,14 +110,14 @@ pub struct Exchange {
 pub struct Network {
     state: Arc<Mutex<State>>,
     /// Counts the times that watches of each side were broken, with how.
-    breaks: [watch::Sender<(u64, Break)>; 2],
+    breaks: Arc<Sides<watch::Sender<(u64, Break)>>>,
     started: Instant,
 }
 
 struct State {
     chance: StdRng,
     /// What comes over each side's next requests, and how many pass before.
-    faults: [VecDeque<(u32, Fault)>; 2],
+    faults: Sides<VecDeque<(u32, Fault)>>,
     exchanges: Vec<Exchange>,
     writes: u64,
     watchman: Watchman,
@@ -115,13 +138,14 @@ impl Network {
     pub fn new(seed: u64, watchman: Watchman) -> Self {
         let state = State {
             chance: StdRng::seed_from_u64(seed),
-            faults: Default::default(),
+            faults: Sides::default(),
             exchanges: Vec::new(),
             writes: 0,
             watchman,
         };
-        let breaks = [(); 2].map(|()| watch::Sender::new((0, Break::End)));
-        Self { state: Arc::new(Mutex::new(state)), breaks, started: Instant::now() }
+        let none = || watch::Sender::new((0, Break::End));
+        let breaks = Sides { host: none(), r#virtual: none() };
+        Self { state: Arc::new(Mutex::new(state)), breaks: Arc::new(breaks), started: Instant::now() }
     }
 
     /// The way to a server.
@@ -131,17 +155,17 @@ impl Network {
 
     /// Has a fault come over a request to this side, once `skip` others have passed.
     pub fn plan(&self, side: Side, skip: u32, fault: Fault) {
-        self.lock().faults[side as usize].push_back((skip, fault));
+        self.lock().faults.of_mut(side).push_back((skip, fault));
     }
 
     /// Nothing goes wrong from now on.
     pub fn heal(&self) {
-        self.lock().faults = Default::default();
+        self.lock().faults = Sides::default();
     }
 
     /// Breaks the watches that are open on a side.
     pub fn break_watches(&self, side: Side, how: Break) {
-        self.breaks[side as usize].send_modify(|(count, last)| {
+        self.breaks.of(side).send_modify(|(count, last)| {
             *count += 1;
             *last = how;
         });
@@ -178,13 +202,13 @@ impl State {
     }
 
     fn fault(&mut self, side: Side) -> Option<Fault> {
-        let (skip, fault) = self.faults[side as usize].front_mut()?;
+        let (skip, fault) = self.faults.of_mut(side).front_mut()?;
         if *skip > 0 {
             *skip -= 1;
             return None;
         }
         let fault = *fault;
-        self.faults[side as usize].pop_front();
+        self.faults.of_mut(side).pop_front();
         Some(fault)
     }
 }
@@ -278,7 +302,7 @@ impl Link {
     where
         B: http_body::Body<Data = Bytes, Error = std::convert::Infallible> + Send + 'static,
     {
-        let mut broken = self.network.breaks[self.side as usize].subscribe();
+        let mut broken = self.network.breaks.of(self.side).subscribe();
         broken.mark_unchanged();
         response.map(|body| {
             let frames = body.into_data_stream();

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use rand::rngs::StdRng;
+use rand::seq::IndexedRandom as _;
 use rand::{Rng as _, SeedableRng as _};
 
 use super::actions::Action;
@@ -61,6 +62,7 @@ impl Schedule {
     }
 
     /// The same without the steps in this range.
+    #[must_use]
     pub fn without(&self, range: std::ops::Range<usize>) -> Self {
         let kept = self.steps.iter().enumerate().filter(|(index, _)| !range.contains(index));
         Self { seed: self.seed, steps: kept.map(|(_, step)| step.clone()).collect() }
@@ -84,7 +86,7 @@ fn side(chance: &mut StdRng) -> Side {
 }
 
 fn fault(chance: &mut StdRng) -> Fault {
-    let code = [429, 500, 503, 504][chance.random_range(0..4)];
+    let code = *[429, 500, 503, 504].choose(chance).unwrap_or(&500);
     match chance.random_range(0..8) {
         0 => Fault::LostBefore,
         1 => Fault::LostAfter,
@@ -98,11 +100,11 @@ fn fault(chance: &mut StdRng) -> Fault {
 }
 
 fn broken(chance: &mut StdRng) -> Break {
-    [Break::End, Break::Reset, Break::Freeze][chance.random_range(0..3)]
+    *[Break::End, Break::Reset, Break::Freeze].choose(chance).unwrap_or(&Break::End)
 }
 
 /// Mostly none, so that things meet; sometimes long enough for all to settle.
 fn pause(chance: &mut StdRng) -> Duration {
-    let longest = [5, 50, 500, 5000][chance.random_range(0..4)];
+    let longest = *[5, 50, 500, 5000].choose(chance).unwrap_or(&5);
     Duration::from_millis(chance.random_range(0..longest))
 }

@@ -70,7 +70,9 @@ fn batch(seeds: Range<u64>) -> anyhow::Result<Vec<u64>> {
             }
             let schedule = Schedule::of(seed);
             let outcome = run(&schedule)?;
-            if cfg!(tokio_unstable) && seed % COMPARED == 0 && run(&schedule)?.exchanges != outcome.exchanges
+            if cfg!(tokio_unstable)
+                && seed.is_multiple_of(COMPARED)
+                && run(&schedule)?.exchanges != outcome.exchanges
             {
                 anyhow::bail!("seed {seed} is another run each time");
             }
