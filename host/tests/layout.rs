@@ -71,18 +71,19 @@ const ENGINE: &[(&str, &[&str])] = &[
     ("upkeep", &["apply", "cache", "events", "informer", "queue", "resources", "supervisor", "watches"]),
     ("reconcile", &["apply", "cache", "companions", "events", "queue"]),
     ("watches", &["apply", "cache", "events", "informer", "resources", "supervisor"]),
-    ("companions", &["apply", "cache", "events", "queue", "resources"]),
-    ("events", &["apply", "cache", "resources"]),
+    ("companions", &["ambient", "apply", "cache", "events", "queue", "resources"]),
+    ("events", &["ambient", "apply", "cache", "resources"]),
     ("health", &["cache", "informer"]),
-    ("parts", &["companions", "watches"]),
+    ("parts", &["ambient", "companions", "watches"]),
     ("pods", &["apply", "cache"]),
-    ("informer", &["cache", "resources"]),
-    ("cache", &["queue"]),
-    ("queue", &[]),
+    ("informer", &["ambient", "cache", "resources"]),
+    ("cache", &["ambient", "queue"]),
+    ("queue", &["ambient"]),
     // Its gate asks whether the caches are complete and the server is the expected one.
     ("apply", &["cache", "informer", "resources"]),
     ("resources", &[]),
     ("supervisor", &[]),
+    ("ambient", &[]),
 ];
 
 /// Files that use each other by `crate::` paths, and why that stays. A file and those in the folder of its name, which

@@ -8,9 +8,23 @@ use super::call::Call;
 use super::kinds::Kind;
 use super::object::{fields, map, text};
 use super::refusal::Refusal;
+use super::rules::NONE;
 use super::server::Server;
 use super::storage::Key;
 
+/// What is created, as refusals of its fields name it. It is stored nowhere.
+static REQUEST: Kind = Kind {
+    group: "authentication.k8s.io",
+    version: "v1",
+    name: "TokenRequest",
+    plural: "tokenrequests",
+    is_namespaced: true,
+    subresources: &[],
+    has_generation: false,
+    returns_deleted: false,
+    is_custom: false,
+    rules: &NONE,
+};
 /// How long a token lives that says nothing else.
 const LIFE: i64 = 3600;
 /// No token may live shorter.
@@ -22,10 +36,8 @@ impl Server {
         self.current(call)?;
         let seconds = call.body.pointer("/spec/expirationSeconds").and_then(Value::as_i64).unwrap_or(LIFE);
         if seconds < SHORTEST {
-            let subject = self.subject(call.kind, &call.name);
-            return Err(
-                subject.invalid("spec.expirationSeconds", "may not specify a duration less than 10 minutes")
-            );
+            let why = "may not specify a duration less than 10 minutes";
+            return Err(Refusal::invalid(&REQUEST, "", "spec.expirationSeconds", "FieldValueInvalid", why));
         }
         let bound = call.body.pointer("/spec/boundObjectRef").cloned().unwrap_or_default();
         if text(&bound, "/kind") == "Pod" {
@@ -39,6 +51,7 @@ impl Server {
         });
         let token = format!("e30.{}.bm9uZQ", BASE64_URL_SAFE_NO_PAD.encode(claims.to_string()));
         let mut answer = call.body.clone();
+        map(&mut answer, "spec").insert("expirationSeconds".into(), seconds.into());
         fields(&mut answer).insert("kind".into(), "TokenRequest".into());
         fields(&mut answer).insert("apiVersion".into(), "authentication.k8s.io/v1".into());
         let status = json!({"token": token, "expirationTimestamp": self.clock.timestamp(seconds)});
@@ -52,13 +65,16 @@ impl Server {
         let name = text(bound, "/name");
         let found = self.storage.get(&Key::new(pods, &call.namespace, name));
         let pod = found.ok_or_else(|| Refusal::not_found(pods, name))?;
+        if text(pod, "/spec/serviceAccountName") != call.name {
+            return Err(Refusal::bad_request("the pod runs with a different service account"));
+        }
         let (uid, wanted) = (text(pod, "/metadata/uid"), text(bound, "/uid"));
         if !wanted.is_empty() && wanted != uid {
             let why = format!(
                 "the UID in the bound object reference ({wanted}) does not match the UID in record. \
                                The object might have been deleted and then recreated"
             );
-            return Err(Refusal::conflict(pods, name, &why));
+            return Err(Refusal::precondition(pods, name, &why));
         }
         Ok(())
     }

@@ -106,6 +106,10 @@ impl Watchman {
         if text(&write.body, &pointer("labels", CLUSTER_LABEL)) != CLUSTER {
             return Err("it does not say whose it is".to_owned());
         }
+        if self.host.object(write.group, write.plural, NAMESPACE, name).is_some() {
+            // The server refuses it.
+            return Ok(());
+        }
         let again = identity(&write.body).filter(|identity| self.started.contains(&identity.uid));
         match again.filter(|_| write.plural == "pods") {
             Some(_) => Err("the pod has started before".to_owned()),

@@ -84,10 +84,26 @@ impl World {
             "persistentvolumeclaims" => &["/status/phase"],
             _ => &["/data"],
         };
+        if plural == "services"
+            && self.holds_address(text(&host, "/spec/clusterIP"), text(source, "/metadata/uid"))
+        {
+            // The two addresses are apart until the other Service lets go of it: an event says so.
+            return None;
+        }
         compared.iter().find(|pointer| !same(pointer)).map(|pointer| {
             let (there, here) = (host.pointer(pointer), source.pointer(pointer));
             format!("{pointer} is {here:?}, and {there:?} on the host")
         })
+    }
+
+    /// Whether another virtual Service has this address.
+    fn holds_address(&self, address: &str, uid: &str) -> bool {
+        address.contains('.')
+            && self
+                .r#virtual
+                .objects("", "services")
+                .iter()
+                .any(|other| text(other, "/spec/clusterIP") == address && text(other, "/metadata/uid") != uid)
     }
 
     /// Whether a pod of the namespace mounts it and has a host pod.

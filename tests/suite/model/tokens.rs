@@ -8,7 +8,7 @@ use super::case::{Step, post, same};
 /// A pod that no scheduler of a real server cares for.
 fn pod(name: &str) -> Step {
     let spec = json!({
-        "schedulerName": "nobody", "automountServiceAccountToken": false,
+        "schedulerName": "nobody", "serviceAccountName": "reader", "automountServiceAccountToken": false,
         "containers": [{"name": "main", "image": "nginx:1"}],
     });
     post("pods", json!({"metadata": {"name": name}, "spec": spec}))
@@ -18,7 +18,7 @@ fn account() -> Step {
     post("serviceaccounts", json!({"metadata": {"name": "reader"}})).sees(NAME)
 }
 
-fn token(spec: Value) -> Step {
+fn token(spec: &Value) -> Step {
     post("serviceaccounts/reader/token", json!({"spec": spec}))
 }
 
@@ -35,9 +35,9 @@ fn a_token_is_for_an_audience_a_time_and_a_pod() -> Result<()> {
     same(&[
         account(),
         pod("a"),
-        token(json!({"audiences": ["weft.test"], "expirationSeconds": 1200, "boundObjectRef": bound("a", "{{1/metadata/uid}}")}))
+        token(&json!({"audiences": ["weft.test"], "expirationSeconds": 1200, "boundObjectRef": bound("a", "{{1/metadata/uid}}")}))
             .sees(SPEC),
-        token(json!({"audiences": ["weft.test"], "boundObjectRef": bound("a", "{{1/metadata/uid}}")})).sees(SPEC),
+        token(&json!({"audiences": ["weft.test"], "boundObjectRef": bound("a", "{{1/metadata/uid}}")})).sees(SPEC),
     ])
 }
 
@@ -46,10 +46,16 @@ fn a_token_that_is_too_short_or_for_no_pod_or_another_one_is_refused() -> Result
     same(&[
         account(),
         pod("a"),
-        token(json!({"audiences": ["weft.test"], "expirationSeconds": 599})).sees(REFUSAL),
-        token(json!({"audiences": ["weft.test"], "boundObjectRef": bound("b", "")})).sees(REFUSAL),
-        token(json!({"audiences": ["weft.test"], "boundObjectRef": bound("a", "{{0/metadata/uid}}")}))
+        token(&json!({"audiences": ["weft.test"], "expirationSeconds": 599})).sees(REFUSAL),
+        token(&json!({"audiences": ["weft.test"], "boundObjectRef": bound("b", "")})).sees(REFUSAL),
+        token(&json!({"audiences": ["weft.test"], "boundObjectRef": bound("a", "{{0/metadata/uid}}")}))
             .sees(REFUSAL),
+        post("serviceaccounts", json!({"metadata": {"name": "other"}})).sees(NAME),
+        post(
+            "serviceaccounts/other/token",
+            json!({"spec": {"audiences": ["weft.test"], "boundObjectRef": bound("a", "")}}),
+        )
+        .sees(REFUSAL),
         post("serviceaccounts/no-such/token", json!({"spec": {"audiences": ["weft.test"]}})).sees(REFUSAL),
     ])
 }

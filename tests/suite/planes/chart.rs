@@ -130,7 +130,8 @@ fn plugins_are_remembered(objects: &[Value], config: &str) -> Result<()> {
         containers.iter().find(|container| text(container, "/name") == "syncer").context("a syncer")?;
     let mounts = list(syncer, "volumeMounts");
     let mount = mounts.iter().find(|mount| cache.starts_with(text(mount, "/mountPath")));
-    let volume = text(mount.with_context(|| format!("{cache:?} is in no volume"))?, "/name").to_owned();
+    let volume =
+        text(mount.with_context(|| format!("{} is in no volume", cache.display()))?, "/name").to_owned();
     let mounted = containers.iter().flat_map(|container| list(container, "volumeMounts"));
     ensure!(mounted.filter(|mount| text(mount, "/name") == volume).count() == 1, "others mount {volume}");
     let volumes = list(pod, "volumes");

@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::sync::{mpsc, oneshot, watch};
 use weft::api::Api;
 use weft::config::Connection;
-use weft::engine::{Engine, Parts};
+use weft::engine::{Ambient, Engine, Parts};
 use weft::registry::Rules;
 use weft_core::chain::Chain;
 use weft_core::context::{Ctx, Facts, Version};
@@ -120,6 +120,7 @@ async fn run(place: Place, ready: oneshot::Sender<()>, ended: oneshot::Receiver<
         workers: WORKERS,
         kubelet: None,
         mirror: None,
+        ambient: Ambient::default(),
     };
     let engine = Engine::start(parts);
     while engine.health().problem().is_some() {

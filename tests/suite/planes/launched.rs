@@ -244,18 +244,16 @@ impl Launched {
 /// Its class is the host's, and nobody has to copy it: whether the volume grows is for the host to say.
 async fn a_claim_can_ask_for_more(launched: &Launched) -> Result<()> {
     let claims: Api<PersistentVolumeClaim> = Api::namespaced(launched.client("localhost").await?, "default");
-    let spec = |size: &str| {
-        json!({"spec": {
+    let claim = |size: &str| {
+        json!({"metadata": {"name": "data"}, "spec": {
             "storageClassName": "of-the-host", "volumeName": "pvc-1", "accessModes": ["ReadWriteOnce"],
             "resources": {"requests": {"storage": size}},
         }})
     };
-    let mut claim = spec("1Gi");
-    claim["metadata"] = json!({"name": "data"});
-    create(&claims, claim).await?;
+    create(&claims, claim("1Gi")).await?;
     let bound = json!({"status": {"phase": "Bound", "capacity": {"storage": "1Gi"}}});
     claims.patch_status("data", &PatchParams::default(), &Patch::Merge(bound)).await?;
-    claims.patch("data", &PatchParams::default(), &Patch::Merge(spec("2Gi"))).await?;
+    claims.patch("data", &PatchParams::default(), &Patch::Merge(claim("2Gi"))).await?;
     Ok(())
 }
 

@@ -235,8 +235,8 @@ fn a_move_that_the_virtual_cluster_would_not_take_is_not_begun() -> Result<()> {
 async fn leave_halfway(both: &Both, service: &Value) -> Result<()> {
     let fields =
         ["clusterIP", "clusterIPs", "externalTrafficPolicy", "ipFamilies", "ipFamilyPolicy", "ports", "type"];
-    let memory: Value =
-        fields.iter().map(|field| ((*field).to_owned(), service["spec"][*field].clone())).collect();
+    let spec = service.get("spec").context("a Service has a spec")?;
+    let memory: Value = fields.iter().map(|field| ((*field).to_owned(), json!(spec.get(*field)))).collect();
     let halfway = json!({
         "metadata": {"annotations": {"weft.dev/moving": memory.to_string()}},
         "spec": {

@@ -178,7 +178,10 @@ impl<S> Store<S> {
             return None;
         }
         let last = state.objects.remove(&name).as_ref().and_then(Entry::peek);
-        state.tombstones.set(name, version, absence);
+        state.tombstones.set(name.clone(), version, absence);
+        if let Some(last) = &last {
+            state.tombstones.set_uid(&name, last.uid());
+        }
         last
     }
 
@@ -192,6 +195,18 @@ impl<S> Store<S> {
     /// What is known of an object that [`Self::get`] does not return.
     pub(crate) fn absence(&self, namespace: &str, name: &str) -> Absence {
         self.lock().tombstones.absence(&join(namespace, name)).unwrap_or(Absence::Unseen)
+    }
+
+    /// Whether the server has said that the object of this name and UID was deleted.
+    pub(crate) fn is_deleted(&self, namespace: &str, name: &str, uid: &str) -> bool {
+        self.lock().tombstones.is_of(&join(namespace, name), uid)
+    }
+
+    /// Records that the server was asked for an object of this name, has none, and so has that of the UID no more.
+    pub(crate) fn confirm_deleted(&self, namespace: &str, name: &str, uid: &str) {
+        let (name, mut state) = (join(namespace, name), self.lock());
+        state.tombstones.confirm(name.clone());
+        state.tombstones.set_uid(&name, uid);
     }
 
     /// Whether there was an object of this name, not long ago.

@@ -27,12 +27,15 @@ pub(super) struct Tombstones {
 struct Tombstone {
     version: ResourceVersion,
     absence: Absence,
+    /// UID of the object that is known to be gone; one of the same name may have come since.
+    uid: Box<str>,
 }
 
 impl Tombstones {
     /// Records that an object is gone as of `version`; forgets the oldest record for it.
     pub(super) fn set(&mut self, name: Box<str>, version: ResourceVersion, absence: Absence) {
-        if self.by_name.insert(name.clone(), Tombstone { version, absence }).is_none() {
+        let tombstone = Tombstone { version, absence, uid: Box::default() };
+        if self.by_name.insert(name.clone(), tombstone).is_none() {
             self.order.push_back(name);
         }
         if self.order.len() > LIMIT
@@ -46,6 +49,20 @@ impl Tombstones {
     pub(super) fn confirm(&mut self, name: Box<str>) {
         let version = self.version(&name).cloned().unwrap_or_default();
         self.set(name, version, Absence::Deleted);
+    }
+
+    /// Records which object it is that is gone.
+    pub(super) fn set_uid(&mut self, name: &str, uid: &str) {
+        if let Some(tombstone) = self.by_name.get_mut(name) {
+            tombstone.uid = uid.into();
+        }
+    }
+
+    /// Whether the object of this name that is known to be gone has this UID.
+    pub(super) fn is_of(&self, name: &str, uid: &str) -> bool {
+        self.by_name.get(name).is_some_and(|tombstone| {
+            tombstone.absence == Absence::Deleted && !uid.is_empty() && *tombstone.uid == *uid
+        })
     }
 
     /// Lets an object come back in any version, if it only left the view: the server shows it still.
@@ -107,6 +124,18 @@ mod tests {
         }
         assert_eq!(tombstones.order.len(), 1);
         assert_eq!(tombstones.version("same"), Some(&version("2047")));
+    }
+
+    #[test]
+    fn who_is_gone_is_known_by_its_uid() {
+        let mut tombstones = Tombstones::default();
+        tombstones.set("a".into(), version("7"), Absence::Deleted);
+        assert!(!tombstones.is_of("a", ""), "of whom nothing is known nothing is concluded");
+        tombstones.set_uid("a", "uid-1");
+        assert!(tombstones.is_of("a", "uid-1") && !tombstones.is_of("a", "uid-2"));
+        tombstones.set("a".into(), version("8"), Absence::Unseen);
+        tombstones.set_uid("a", "uid-1");
+        assert!(!tombstones.is_of("a", "uid-1"), "it only left the view");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use weft_core::keys::CLUSTER_LABEL;
+use weft_core::names::Identity;
 use weft_core::object::{Host, HostObject, Key, Virtual, VirtualObject};
 use weft_core::spec::Life;
 
@@ -62,7 +63,7 @@ impl Observer {
         if let Some(host) = host.as_ref().filter(|host| !host.is_terminating())
             && self.is_doubtful(key, synced, source.as_deref(), host)
         {
-            source = self.confirm_source(key, synced).await?;
+            source = self.confirm_source(key, synced, host).await?;
         }
         Ok(Observed { source, host, is_used })
     }
@@ -76,12 +77,10 @@ impl Observer {
         source: Option<&VirtualObject>,
         host: &HostObject,
     ) -> bool {
+        let Some(Identity { uid, .. }) = self.state.names.identity(host) else { return source.is_none() };
         match source {
-            None => synced.r#virtual.absence(&key.name.namespace, &key.name.name) == Absence::Unseen,
-            Some(source) => {
-                let identity = self.state.names.identity(host);
-                identity.is_some_and(|identity| identity.uid != source.uid())
-            }
+            None => !synced.r#virtual.is_deleted(&key.name.namespace, &key.name.name, &uid),
+            Some(source) => uid != source.uid(),
         }
     }
 
@@ -90,13 +89,16 @@ impl Observer {
         &self,
         key: &Key,
         synced: &SyncedKind,
+        host: &HostObject,
     ) -> Result<Option<Arc<VirtualObject>>, Error> {
         let (namespace, name) = (&key.name.namespace, &key.name.name);
         match self.r#virtual.get(&synced.mapper.spec().resource, namespace, name).await {
             Ok(object) => self.state.virtual_found(synced, key, &Arc::new(object)),
             Err(error) if error.is_not_found() => {
-                if !synced.r#virtual.contains(namespace, name) {
-                    synced.r#virtual.confirm_absent(namespace, name);
+                if !synced.r#virtual.contains(namespace, name)
+                    && let Some(identity) = self.state.names.identity(host)
+                {
+                    synced.r#virtual.confirm_deleted(namespace, name, &identity.uid);
                 }
             }
             Err(error) => return Err(Side::Virtual.failed_to("read", key)(error).into()),
@@ -275,6 +277,7 @@ mod tests {
     async fn what_the_watch_has_shown_to_be_deleted_is_not_asked_for() {
         let bench = with_host_service("uid-1", || Answer::ok(service("db", "7")));
         let services = bench.state.synced(&Kind::new("v1/Service")).unwrap();
+        bench.put_virtual("v1/Service", service("db", "7"));
         services.r#virtual.remove("shop", "web", ResourceVersion::new("9"), Absence::Deleted);
         bench.syncer(Vec::new()).reconcile(&key("v1/Service", "shop", "web")).await;
         assert_eq!(bench.host_requests.bodies(&Method::DELETE).len(), 1);

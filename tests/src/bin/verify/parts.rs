@@ -143,22 +143,6 @@ pub(crate) const PARTS: &[Part] = &[
         tries_again: true,
         ..PLAIN
     },
-    Part {
-        name: "simulate",
-        // With the build that is there: one that is quicker, and the same each time, would take longer to build than to run.
-        arguments: &[
-            "run",
-            "--package",
-            "weft-tests",
-            "--bin",
-            "simulate",
-            "--",
-            "--here",
-            "--seeds",
-            "4000",
-        ],
-        ..PLAIN
-    },
     Part { name: "demo", arguments: &["demo", "--once"], needs_planes: true, ..PLAIN },
     Part {
         name: "doc",
