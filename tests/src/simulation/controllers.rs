@@ -1,9 +1,11 @@
-//! The controllers of both clusters, as far as the syncer depends on them: scheduler, kubelet, volume binder, garbage collector.
+//! The controllers of both clusters, as far as the syncer depends on them: scheduler, kubelet, volume binder, and the garbage
+//! collectors of what has owners and of pods.
 //!
 //! They act between the steps of a schedule, and see the servers as they are.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -14,6 +16,8 @@ use super::world::{NAMESPACE, World};
 const NODES: [&str; 2] = ["node-1", "node-2"];
 const PODS: &str = "/api/v1/namespaces/team-a/pods";
 const CLAIMS: &str = "/api/v1/namespaces/team-a/persistentvolumeclaims";
+/// How long a node may be away before its pods are collected, as in Kubernetes.
+const QUARANTINE: Duration = Duration::from_secs(40);
 /// Kinds whose objects may have owners.
 const OWNED: [(&str, &str); 7] = [
     ("", "pods"),
@@ -39,6 +43,7 @@ impl World {
         for side in [Side::Host, Side::Virtual] {
             has_acted |= self.release_claims(side) | self.collect(side);
         }
+        has_acted |= self.collect_pods();
         self.network.look();
         has_acted
     }
@@ -127,6 +132,28 @@ impl World {
             if claim.pointer("/metadata/deletionTimestamp").is_some() && has_finalizers && !is_used {
                 let path = format!("/api/v1/namespaces/{namespace}/persistentvolumeclaims/{name}");
                 has_acted |= self.patch(side, &path, &json!({"metadata": {"finalizers": null}})) == 200;
+            }
+        }
+        has_acted
+    }
+
+    /// Deletes virtual pods whose nodes have not been there for a while.
+    fn collect_pods(&self) -> bool {
+        let mut lost = self.lost.borrow_mut();
+        let pods = self.r#virtual.objects("", "pods");
+        let is_lost = |pod: &&Arc<Value>| {
+            let node = text(pod, "/spec/nodeName");
+            !node.is_empty() && self.r#virtual.object("", "nodes", "", node).is_none()
+        };
+        let now: Vec<&Arc<Value>> = pods.iter().filter(is_lost).collect();
+        lost.retain(|uid, _| now.iter().any(|pod| text(pod, "/metadata/uid") == uid));
+        let mut has_acted = false;
+        for pod in now {
+            let since = *lost.entry(text(pod, "/metadata/uid").to_owned()).or_insert(self.age());
+            if self.age().saturating_sub(since) > QUARANTINE {
+                let (namespace, name) = (text(pod, "/metadata/namespace"), text(pod, "/metadata/name"));
+                let path = format!("/api/v1/namespaces/{namespace}/pods/{name}");
+                has_acted |= self.delete(Side::Virtual, &path, &json!({"gracePeriodSeconds": 0})) == 200;
             }
         }
         has_acted

@@ -73,6 +73,8 @@ impl World {
                 "configmaps" | "secrets" => self.is_used(plural, namespace, own),
                 // Its data is lost, which nothing brings back.
                 "persistentvolumeclaims" => text(source, "/spec/volumeName").is_empty(),
+                // Where a Service has no host object, that of DNS may wait for the address that it holds, and pods for that.
+                _ if self.has_taken_names() => false,
                 _ => !has_ended,
             };
             return is_needed.then(|| "it has no host object".to_owned());
@@ -131,7 +133,11 @@ impl World {
         let identity = identity(host)?;
         let source = self.r#virtual.object("", plural, &identity.namespace, &identity.name);
         let is_its = source.is_some_and(|source| text(&source, "/metadata/uid") == identity.uid);
-        (!is_its).then(|| format!("its virtual object {}/{} is gone", identity.namespace, identity.name))
+        // A claim that a host pod uses stays until that ends.
+        let is_held =
+            plural == "persistentvolumeclaims" && host.pointer("/metadata/deletionTimestamp").is_some();
+        (!is_its && !is_held)
+            .then(|| format!("its virtual object {}/{} is gone", identity.namespace, identity.name))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Two model servers, the network between them, and the syncers that run on it.
 
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,6 +50,8 @@ pub struct World {
     started: Instant,
     starts: u64,
     syncers: Vec<Syncer>,
+    /// Since when pods are on nodes that are not there, by their UIDs.
+    pub(super) lost: RefCell<BTreeMap<String, Duration>>,
 }
 
 /// A syncer that runs, and what it follows.
@@ -66,7 +69,8 @@ impl World {
         let network = Network::new(seed, Watchman::new(&host, &r#virtual));
         let names = Names::new(CLUSTER, NAMESPACE)?;
         let started = Instant::now();
-        let world = Self { host, r#virtual, network, names, seed, started, starts: 0, syncers: Vec::new() };
+        let (syncers, lost) = (Vec::new(), RefCell::default());
+        let world = Self { host, r#virtual, network, names, seed, started, starts: 0, syncers, lost };
         world.install();
         Ok(world)
     }

@@ -7,6 +7,8 @@ mod story;
 use std::process::ExitCode;
 
 use clap::Parser;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 use weft_tests::arguments::arguments;
 
 /// Plays simulated runs of the syncer between two model servers, on all processors.
@@ -21,19 +23,23 @@ struct Arguments {
     /// Begins with this seed.
     #[arg(long, default_value_t = 0)]
     first: u64,
-    /// Plays with this build, which is slow, and in which a seed is not quite the same run each time.
-    #[arg(long)]
-    here: bool,
     /// Goes on with further seeds for so long.
     #[arg(long)]
     minutes: Option<u64>,
 }
 
 fn main() -> ExitCode {
-    let ended =
-        if cfg!(tokio_unstable) { play::play(&Arguments::parse_from(arguments())) } else { build::run() };
+    let asked = Arguments::parse_from(arguments());
+    let ended = if cfg!(tokio_unstable) { log().and_then(|()| play::play(&asked)) } else { build::run() };
     ended.unwrap_or_else(|error| {
         story::tell_error(&error);
         ExitCode::FAILURE
     })
+}
+
+/// Shows what the syncer logs as far as `RUST_LOG` says so: of lost requests it says more than a screen has room for.
+fn log() -> anyhow::Result<()> {
+    let filter = EnvFilter::builder().with_default_directive(LevelFilter::OFF.into()).from_env()?;
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    Ok(())
 }
