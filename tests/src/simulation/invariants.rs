@@ -4,9 +4,8 @@ use std::collections::BTreeSet;
 
 use http::Method;
 use serde_json::Value;
-use weft_core::keys::{CLUSTER_LABEL, FAKE_NODE_LABEL, FROM_HOST_LABEL, MIRRORED_LABEL, PLACED};
+use weft_core::keys::{CLUSTER_LABEL, FAKE_NODE_LABEL, FROM_HOST_LABEL, IDENTITY, MIRRORED_LABEL, PLACED};
 use weft_core::names::Identity;
-use weft_core::object::HostObject;
 
 use super::network::Side;
 use super::world::{CLUSTER, NAMESPACE};
@@ -197,7 +196,8 @@ fn pointer(of: &str, key: &str) -> String {
 
 /// Whose host object it is, if it says so.
 pub(super) fn identity(object: &Value) -> Option<Identity> {
-    Identity::of(&HostObject::from_json(object.clone())?)
+    let annotations = object.pointer("/metadata/annotations")?;
+    serde_json::from_str(annotations.get(IDENTITY)?.as_str()?).ok()
 }
 
 pub(super) fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
