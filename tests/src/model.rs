@@ -41,6 +41,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch::Sender;
 
+pub(crate) use self::clock::EPOCH;
 use self::server::Server;
 
 /// A model of one API server; clones are the same server.

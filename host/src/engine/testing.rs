@@ -34,6 +34,8 @@ use crate::engine::reconcile::pace::Pace;
 use crate::engine::reconcile::publish::Publisher;
 use crate::engine::reconcile::steps::Steps;
 use crate::engine::reconcile::syncer::Syncer;
+use crate::engine::supervisor::Supervisor;
+use crate::engine::watches::Watches;
 use crate::registry::Rules;
 
 /// Caches with the built-in rules, all complete and empty, and the servers behind them.
@@ -105,6 +107,19 @@ impl Bench {
         let (recorder, recording) = EventRecorder::new(self.writer.clone(), self.state.ambient.clone());
         tokio::spawn(recording);
         recorder
+    }
+
+    /// What starts watches of both servers.
+    pub(crate) fn watches(&self) -> Watches {
+        Watches {
+            state: self.state.clone(),
+            host: self.host.clone(),
+            r#virtual: self.r#virtual.clone(),
+            guards: self.guards(),
+            supervisor: Supervisor::default(),
+            failures: Arc::default(),
+            recorder: self.recorder(),
+        }
     }
 
     /// A syncer with these companions.

@@ -226,18 +226,6 @@ mod tests {
     use crate::api::scripted::{Answer, Asked};
     use crate::engine::testing::{Bench, echo, host_object, key, settle};
 
-    fn watches(bench: &Bench) -> Watches {
-        Watches {
-            state: bench.state.clone(),
-            host: bench.host.clone(),
-            r#virtual: bench.r#virtual.clone(),
-            guards: bench.guards(),
-            supervisor: Supervisor::default(),
-            failures: Arc::default(),
-            recorder: bench.recorder(),
-        }
-    }
-
     /// A server with nothing to list.
     fn refusing(asked: &Asked) -> Answer {
         if asked.method == http::Method::GET { Answer::failure(403, "Forbidden") } else { echo(asked) }
@@ -261,7 +249,7 @@ mod tests {
     async fn a_kind_is_watched_everywhere_in_the_virtual_cluster_and_by_our_label_on_the_host() {
         let bench = Bench::new(refusing, refusing);
         let kind = Kind::new("v1/Service");
-        let running = watches(&bench).start_synced(&kind, &bench.state.synced(&kind).unwrap());
+        let running = bench.watches().start_synced(&kind, &bench.state.synced(&kind).unwrap());
         settle().await;
         assert_eq!(lists(&bench.virtual_requests.all()), ["/api/v1/services"]);
         let on_host = ["/api/v1/namespaces/team-a/services weft.dev%2Fcluster%3Dvc"];
@@ -280,7 +268,7 @@ mod tests {
         for (kind, is_for_metadata) in [("v1/ConfigMap", true), ("v1/Secret", true), ("v1/Service", false)] {
             let bench = Bench::new(on_virtual, on_virtual);
             let kind = Kind::new(kind);
-            let _running = watches(&bench).start_synced(&kind, &bench.state.synced(&kind).unwrap());
+            let _running = bench.watches().start_synced(&kind, &bench.state.synced(&kind).unwrap());
             settle().await;
             let asked = |requests: Vec<Asked>| -> Vec<bool> {
                 let of_kind = requests.into_iter().filter(|asked| !asked.path.ends_with("/namespaces"));
@@ -296,7 +284,7 @@ mod tests {
     async fn of_volumes_only_mirrors_are_watched_and_of_the_host_its_events_our_owner_and_service() {
         let bench = Bench::new(refusing, refusing);
         let mut tasks = Supervisor::default().tasks();
-        watches(&bench).start(&bench.writer, "vc", &mut tasks);
+        bench.watches().start(&bench.writer, "vc", &mut tasks);
         settle().await;
         let in_virtual = [
             "/api/v1/events weft.dev%2Ffrom-host",
@@ -318,7 +306,7 @@ mod tests {
     async fn a_kind_that_is_looked_up_is_watched_in_the_virtual_cluster_alone() {
         let bench = Bench::new(refusing, refusing);
         let looked_up = LookedUp { resource: ResourceType::core("Widget", "widgets"), store: Arc::default() };
-        let _running = watches(&bench).start_looked_up(&Kind::new("v1/Widget"), &looked_up);
+        let _running = bench.watches().start_looked_up(&Kind::new("v1/Widget"), &looked_up);
         settle().await;
         assert_eq!(lists(&bench.virtual_requests.all()), ["/api/v1/widgets"]);
         assert!(bench.host_requests.all().is_empty(), "{:?}", bench.host_requests.lines());
@@ -340,7 +328,7 @@ mod tests {
         let bench = Bench::new(on_host, refusing);
         bench.put_host("v1/Pod", host_object("v1/Pod", "shop", "web", "uid-1"));
         let mut tasks = Supervisor::default().tasks();
-        watches(&bench).start(&bench.writer, "vc", &mut tasks);
+        bench.watches().start(&bench.writer, "vc", &mut tasks);
         let about = json!({"apiVersion": "v1", "kind": "Pod", "name": "web-x-shop-x-vc", "uid": "uid-host"});
         let metadata = json!({"namespace": "team-a", "name": "web-x-shop-x-vc.1", "resourceVersion": "2"});
         let event = json!({"metadata": metadata, "involvedObject": about, "reason": "Pulled"});
@@ -370,7 +358,7 @@ mod tests {
         });
         let kind = Kind::new("v1/Service");
         let synced = bench.state.synced(&kind).unwrap();
-        let watch = watches(&bench).of_virtual(
+        let watch = bench.watches().of_virtual(
             &synced.mapper.spec().resource,
             synced.r#virtual.clone(),
             Arc::new(|_| {}),

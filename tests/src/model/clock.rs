@@ -4,7 +4,7 @@ use k8s_openapi::jiff::Timestamp;
 use tokio::time::Instant;
 
 /// When every model starts: 2026-01-01T00:00:00Z.
-const EPOCH: i64 = 1_767_225_600;
+pub(crate) const EPOCH: i64 = 1_767_225_600;
 
 /// A clock that tests can pause.
 pub(super) struct Clock(Instant);

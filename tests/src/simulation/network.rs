@@ -23,6 +23,8 @@ use tower::{BoxError, Service};
 use super::invariants::Watchman;
 use crate::model::Model;
 
+/// What a connection that breaks fails with.
+const RESET: &str = "connection reset by the simulation";
 /// The longest that a request or an answer is under way.
 const LONGEST_WAY: Duration = Duration::from_millis(20);
 
@@ -109,8 +111,8 @@ pub struct Exchange {
 #[derive(Clone)]
 pub struct Network {
     state: Arc<Mutex<State>>,
-    /// Counts the times that watches of each side were broken, with how.
-    breaks: Arc<Sides<watch::Sender<(u64, Break)>>>,
+    /// How the watches of each side were broken last; each time is a change.
+    breaks: Arc<Sides<watch::Sender<Break>>>,
     started: Instant,
 }
 
@@ -143,7 +145,7 @@ impl Network {
             writes: 0,
             watchman,
         };
-        let none = || watch::Sender::new((0, Break::End));
+        let none = || watch::Sender::new(Break::End);
         let breaks = Sides { host: none(), r#virtual: none() };
         Self { state: Arc::new(Mutex::new(state)), breaks: Arc::new(breaks), started: Instant::now() }
     }
@@ -165,10 +167,7 @@ impl Network {
 
     /// Breaks the watches that are open on a side.
     pub fn break_watches(&self, side: Side, how: Break) {
-        self.breaks.of(side).send_modify(|(count, last)| {
-            *count += 1;
-            *last = how;
-        });
+        self.breaks.of(side).send_replace(how);
     }
 
     /// How many writes have been sent so far.
@@ -243,7 +242,7 @@ impl Link {
         match fault {
             Some(Fault::LostBefore) => {
                 end("lost before".to_owned());
-                return Err("connection reset by the simulation".into());
+                return Err(RESET.into());
             }
             Some(Fault::HangsBefore) => {
                 end("hangs before".to_owned());
@@ -267,7 +266,7 @@ impl Link {
         end(response.status().as_u16().to_string());
         tokio::time::sleep(back).await;
         match fault {
-            Some(Fault::LostAfter) => Err("connection reset by the simulation".into()),
+            Some(Fault::LostAfter) => Err(RESET.into()),
             Some(Fault::HangsAfter) => std::future::pending().await,
             Some(Fault::RefusedAfter(code)) => Ok(refusal(code)),
             Some(Fault::Cut) if !is_watch => Ok(self.cut(response).await?),
@@ -292,8 +291,7 @@ impl Link {
         let (head, body) = response.into_parts();
         let whole = body.collect().await.map_err(Into::into)?.to_bytes();
         let half = whole.slice(..whole.len() / 2);
-        let frames: [Result<Frame<Bytes>, BoxError>; 2] =
-            [Ok(Frame::data(half)), Err("connection reset by the simulation".into())];
+        let frames: [Result<Frame<Bytes>, BoxError>; 2] = [Ok(Frame::data(half)), Err(RESET.into())];
         Ok(Response::from_parts(head, StreamBody::new(futures::stream::iter(frames)).boxed_unsync()))
     }
 
@@ -302,27 +300,27 @@ impl Link {
     where
         B: http_body::Body<Data = Bytes, Error = std::convert::Infallible> + Send + 'static,
     {
-        let mut broken = self.network.breaks.of(self.side).subscribe();
-        broken.mark_unchanged();
+        let broken = self.network.breaks.of(self.side).subscribe();
         response.map(|body| {
             let frames = body.into_data_stream();
-            let stream = futures::stream::unfold((Box::pin(frames), broken), async |(mut frames, mut broken)| {
-                tokio::select! {
-                    biased;
-                    _ = broken.changed() => {
-                        let (_, how) = *broken.borrow();
-                        match how {
-                            Break::End => None,
-                            Break::Reset => Some((Err("connection reset by the simulation".into()), (frames, broken))),
-                            Break::Freeze => std::future::pending().await,
+            let stream =
+                futures::stream::unfold((Box::pin(frames), broken), async |(mut frames, mut broken)| {
+                    tokio::select! {
+                        biased;
+                        _ = broken.changed() => {
+                            let how = *broken.borrow();
+                            match how {
+                                Break::End => None,
+                                Break::Reset => Some((Err(RESET.into()), (frames, broken))),
+                                Break::Freeze => std::future::pending().await,
+                            }
+                        }
+                        frame = frames.next() => {
+                            let frame = frame?.map(Frame::data).map_err(|never| match never {});
+                            Some((frame, (frames, broken)))
                         }
                     }
-                    frame = frames.next() => {
-                        let frame = frame?.map(Frame::data).map_err(|never| match never {});
-                        Some((frame, (frames, broken)))
-                    }
-                }
-            });
+                });
             StreamBody::new(stream).boxed_unsync()
         })
     }

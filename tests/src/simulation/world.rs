@@ -20,7 +20,7 @@ use weft_core::policy::Policy;
 
 use super::invariants::Watchman;
 use super::network::{Network, Side};
-use crate::model::Model;
+use crate::model::{EPOCH, Model};
 
 /// The virtual cluster, and its Service and owner on the host.
 pub(super) const CLUSTER: &str = "vc";
@@ -30,8 +30,6 @@ pub(super) const NAMESPACE: &str = "team-a";
 pub(super) const SPACES: [&str; 2] = ["blue", "green"];
 /// What pods run as on the host.
 const ACCOUNT: &str = "vc-workload";
-/// 2026-01-01T00:00:00Z, where the models start.
-const EPOCH: i64 = 1_767_225_600;
 const WORKERS: usize = 2;
 const JSON: &str = "application/json";
 const MERGE: &str = "application/merge-patch+json";

@@ -211,7 +211,6 @@ mod tests {
     use weft_core::object::ResourceType;
     use weft_core::spec::KindSpec;
 
-    use crate::engine::supervisor::Supervisor;
     use crate::engine::testing::{Bench, Plain, host_object, key, service, settle, widgets};
 
     /// Rules for a kind, which look up other kinds.
@@ -227,15 +226,7 @@ mod tests {
     }
 
     fn reconfigurer(bench: &Bench) -> Reconfigurer {
-        let watches = Watches {
-            state: bench.state.clone(),
-            host: bench.host.clone(),
-            r#virtual: bench.r#virtual.clone(),
-            guards: bench.guards(),
-            supervisor: Supervisor::default(),
-            failures: Arc::default(),
-            recorder: bench.recorder(),
-        };
+        let watches = bench.watches();
         let (_, ready) = signal::channel(true);
         Reconfigurer::new(bench.state.clone(), bench.writer.clone(), watches, ready, 4)
     }

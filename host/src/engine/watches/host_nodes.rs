@@ -91,18 +91,6 @@ mod tests {
     use crate::engine::supervisor::Supervisor;
     use crate::engine::testing::{Bench, settle};
 
-    fn watches(bench: &Bench) -> Watches {
-        Watches {
-            state: bench.state.clone(),
-            host: bench.host.clone(),
-            r#virtual: bench.r#virtual.clone(),
-            guards: bench.guards(),
-            supervisor: Supervisor::default(),
-            failures: Arc::default(),
-            recorder: bench.recorder(),
-        }
-    }
-
     fn mirror(is_net: bool) -> Mirror {
         let label = |key: &str, value: &str| (key.to_owned(), value.to_owned());
         Mirror { selector: [label("example.com/pool", "a"), label("zone", "b")].into(), is_net }
@@ -113,7 +101,7 @@ mod tests {
         for is_net in [false, true] {
             let bench = Bench::new(|_: &Asked| Answer::Silence, |_: &Asked| Answer::Silence);
             let mut tasks = Supervisor::default().tasks();
-            watches(&bench).start_host_nodes(&mirror(is_net), &mut tasks);
+            bench.watches().start_host_nodes(&mirror(is_net), &mut tasks);
             settle().await;
             let asked = bench.host_requests.all();
             let of = |path: &str| asked.iter().find(|asked| asked.path == path);
@@ -140,7 +128,7 @@ mod tests {
             }
         };
         let bench = Bench::new(on_host, |_: &Asked| Answer::Silence);
-        let (watches, mut tasks) = (watches(&bench), Supervisor::default().tasks());
+        let (watches, mut tasks) = (bench.watches(), Supervisor::default().tasks());
         watches.start_host_nodes(&mirror(false), &mut tasks);
         tokio::time::sleep(std::time::Duration::from_secs(20)).await;
         let problem = watches.failures.of_kinds().unwrap_or_default();

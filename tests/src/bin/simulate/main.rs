@@ -1,8 +1,8 @@
-//! `cargo simulate`: plays simulated runs of the syncer, one a seed, and tells the story of those that fail.
+//! `cargo simulate`: plays simulated runs of the syncer, one per seed, and prints a report of those that fail.
 
 mod build;
 mod play;
-mod story;
+mod report;
 
 use std::process::ExitCode;
 
@@ -14,7 +14,7 @@ use weft_tests::arguments::arguments;
 /// Plays simulated runs of the syncer between two model servers, on all processors.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Plays this seed alone and tells its story, whether it fails or not.
+    /// Plays this seed alone and prints its report, whether it fails or not.
     #[arg(long)]
     seed: Option<u64>,
     /// Plays so many seeds.
@@ -32,7 +32,7 @@ fn main() -> ExitCode {
     let asked = Arguments::parse_from(arguments());
     let ended = if cfg!(tokio_unstable) { log().and_then(|()| play::play(&asked)) } else { build::run() };
     ended.unwrap_or_else(|error| {
-        story::tell_error(&error);
+        report::print_error(&error);
         ExitCode::FAILURE
     })
 }

@@ -10,7 +10,7 @@ use weft_tests::simulation::run::run;
 use weft_tests::simulation::schedule::Schedule;
 use weft_tests::simulation::shrink::shrink;
 
-use crate::{Arguments, story};
+use crate::{Arguments, report};
 
 /// After so many failures there is enough to do.
 const ENOUGH: u64 = 10;
@@ -30,7 +30,7 @@ fn one(seed: u64) -> anyhow::Result<ExitCode> {
     let schedule = Schedule::of(seed);
     let failed = !run(&schedule)?.failures.is_empty();
     let schedule = if failed { shrink(&schedule)? } else { schedule };
-    story::tell(&schedule, &run(&schedule)?);
+    report::print_run(&schedule, &run(&schedule)?);
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
@@ -49,11 +49,10 @@ fn many(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             break;
         }
     }
-    for seed in failed.iter().copied().take(1) {
-        let schedule = shrink(&Schedule::of(seed))?;
-        story::tell(&schedule, &run(&schedule)?);
+    if let Some(seed) = failed.first() {
+        one(*seed)?;
     }
-    story::count(first - arguments.first, &failed, started.elapsed());
+    report::print_summary(first - arguments.first, &failed, started.elapsed());
     Ok(if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

@@ -11,7 +11,7 @@ use weft_tests::simulation::schedule::Schedule;
 const LONGEST: usize = 400;
 
 /// What happened, what the syncer asked for and wrote, what there was at the end, and what went wrong.
-pub(crate) fn tell(schedule: &Schedule, outcome: &Outcome) {
+pub(crate) fn print_run(schedule: &Schedule, outcome: &Outcome) {
     println!("seed {}: what happened", schedule.seed);
     for step in &schedule.steps {
         println!("  {:?}, then {:?} of nothing", step.event, step.pause);
@@ -39,7 +39,7 @@ fn is_telling(exchange: &Exchange) -> bool {
 }
 
 /// The last line.
-pub(crate) fn count(played: u64, failed: &[u64], took: Duration) {
+pub(crate) fn print_summary(played: u64, failed: &[u64], took: Duration) {
     let seeds: Vec<String> = failed.iter().map(ToString::to_string).collect();
     let failed =
         if seeds.is_empty() { "none failed".to_owned() } else { format!("failed: {}", seeds.join(", ")) };
@@ -47,6 +47,6 @@ pub(crate) fn count(played: u64, failed: &[u64], took: Duration) {
 }
 
 /// Why nothing can be played.
-pub(crate) fn tell_error(error: &anyhow::Error) {
+pub(crate) fn print_error(error: &anyhow::Error) {
     eprintln!("{error:#}");
 }
