@@ -174,12 +174,17 @@ pub struct Identity {
 impl Identity {
     /// Reads the identity off a host object, whoever wrote it.
     pub fn of(object: &HostObject) -> Option<Self> {
-        serde_json::from_str(object.annotation(IDENTITY)?).ok()
+        Self::read(object.annotation(IDENTITY)?)
     }
 
     /// Reads the identity of the virtual pod off a Secret with tokens, whoever wrote it.
     pub fn of_tokens(secret: &HostObject) -> Option<Self> {
-        serde_json::from_str(secret.annotation(TOKEN_POD)?).ok()
+        Self::read(secret.annotation(TOKEN_POD)?)
+    }
+
+    /// Reads an annotation's value, as [`Self::to_text`] writes it.
+    pub fn read(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok()
     }
 
     /// The pair that this identity names.

@@ -16,6 +16,7 @@ use weft_core::names::is_object_name;
 use weft_core::object::Object;
 
 use crate::engine::cache::packed::{Packed, Packer};
+use crate::engine::cache::store::absent::ended_with_host_pod;
 use crate::engine::cache::store::names::{Name, join};
 use crate::engine::cache::tombstones::Tombstones;
 use crate::engine::cache::version::{ResourceVersion, version_of};
@@ -181,7 +182,8 @@ impl<S> Store<S> {
         let last = state.objects.remove(&name).as_ref().and_then(Entry::peek);
         state.tombstones.set(name.clone(), version, absence);
         if let Some(last) = &last {
-            state.tombstones.set_uid(&name, last.uid());
+            let of_host_pod = ended_with_host_pod(last);
+            state.tombstones.set_ended(&name, [last.uid()].into_iter().chain(of_host_pod.as_deref()));
         }
         last
     }
@@ -342,7 +344,6 @@ mod tests {
         store.put(object("10"));
         store.remove("a", "b", ResourceVersion::new("12"), Absence::Deleted);
         assert_eq!(store.put(object("11")), Change::Known);
-        assert_eq!(store.absence("a", "b"), Absence::Deleted);
         assert_eq!(store.put(object("13")), Change::Stored);
     }
 

@@ -27,14 +27,14 @@ pub(super) struct Tombstones {
 struct Tombstone {
     version: ResourceVersion,
     absence: Absence,
-    /// UID of the object that is known to be gone; one of the same name may have come since.
-    uid: Box<str>,
+    /// UIDs of the virtual objects that are known to have ended with it; others of the same name may have come since.
+    ended: Vec<Box<str>>,
 }
 
 impl Tombstones {
     /// Records that an object is gone as of `version`; forgets the oldest record for it.
     pub(super) fn set(&mut self, name: Box<str>, version: ResourceVersion, absence: Absence) {
-        let tombstone = Tombstone { version, absence, uid: Box::default() };
+        let tombstone = Tombstone { version, absence, ended: Vec::new() };
         if self.by_name.insert(name.clone(), tombstone).is_none() {
             self.order.push_back(name);
         }
@@ -51,17 +51,18 @@ impl Tombstones {
         self.set(name, version, Absence::Deleted);
     }
 
-    /// Records which object it is that is gone.
-    pub(super) fn set_uid(&mut self, name: &str, uid: &str) {
+    /// Records that the virtual objects of these UIDs have ended with the object that is gone.
+    pub(super) fn set_ended<'a>(&mut self, name: &str, uids: impl IntoIterator<Item = &'a str>) {
         if let Some(tombstone) = self.by_name.get_mut(name) {
-            tombstone.uid = uid.into();
+            tombstone.ended = uids.into_iter().map(Into::into).collect();
         }
     }
 
-    /// Whether the object of this name that is known to be gone has this UID.
-    pub(super) fn is_of(&self, name: &str, uid: &str) -> bool {
+    /// Whether the virtual object of this UID is known to have ended with an object of this name.
+    pub(super) fn is_ended(&self, name: &str, uid: &str) -> bool {
         self.by_name.get(name).is_some_and(|tombstone| {
-            tombstone.absence == Absence::Deleted && !uid.is_empty() && *tombstone.uid == *uid
+            let ended = tombstone.ended.iter().any(|ended| **ended == *uid);
+            tombstone.absence == Absence::Deleted && !uid.is_empty() && ended
         })
     }
 
@@ -130,12 +131,12 @@ mod tests {
     fn who_is_gone_is_known_by_its_uid() {
         let mut tombstones = Tombstones::default();
         tombstones.set("a".into(), version("7"), Absence::Deleted);
-        assert!(!tombstones.is_of("a", ""), "of whom nothing is known nothing is concluded");
-        tombstones.set_uid("a", "uid-1");
-        assert!(tombstones.is_of("a", "uid-1") && !tombstones.is_of("a", "uid-2"));
+        assert!(!tombstones.is_ended("a", ""), "of whom nothing is known nothing is concluded");
+        tombstones.set_ended("a", ["uid-1"]);
+        assert!(tombstones.is_ended("a", "uid-1") && !tombstones.is_ended("a", "uid-2"));
         tombstones.set("a".into(), version("8"), Absence::Unseen);
-        tombstones.set_uid("a", "uid-1");
-        assert!(!tombstones.is_of("a", "uid-1"), "it only left the view");
+        tombstones.set_ended("a", ["uid-1"]);
+        assert!(!tombstones.is_ended("a", "uid-1"), "it only left the view");
     }
 
     #[test]

@@ -14,7 +14,6 @@ use crate::api::Api;
 use crate::engine::apply::Side;
 use crate::engine::cache::kinds::SyncedKind;
 use crate::engine::cache::state::State;
-use crate::engine::cache::store::Absence;
 use crate::engine::reconcile::error::Error;
 
 /// What there is of a pair, held while it is decided about.
@@ -53,12 +52,12 @@ impl Observer {
         }
         let mut host = self.state.host_object(synced, key);
         // The virtual pod would be deleted for want of a host pod, so the host itself is asked, unless it
-        // has shown that the pod was deleted.
+        // has shown that this very pod was deleted.
         let is_process = synced.mapper.spec().policy.life == Life::Process;
         if let (Some(source), None, true) = (&source, &host, is_process)
             && self.state.was_placed(source)
         {
-            host = self.confirm(key, synced).await?;
+            host = self.confirm(key, synced, source.uid()).await?;
         }
         if let Some(host) = host.as_ref().filter(|host| !host.is_terminating())
             && self.is_doubtful(key, synced, source.as_deref(), host)
@@ -125,10 +124,15 @@ impl Observer {
         }
     }
 
-    /// The host object that the cache does not show, if it is there after all.
-    async fn confirm(&self, key: &Key, synced: &SyncedKind) -> Result<Option<Arc<HostObject>>, Error> {
+    /// The host object that the cache does not show of the virtual object of this UID, if it is there after all.
+    async fn confirm(
+        &self,
+        key: &Key,
+        synced: &SyncedKind,
+        uid: &str,
+    ) -> Result<Option<Arc<HostObject>>, Error> {
         let (namespace, name) = (self.state.names.namespace(), self.state.names.host_name(&key.name));
-        if synced.host.absence(namespace, name.as_str()) == Absence::Deleted {
+        if synced.host.is_deleted(namespace, name.as_str(), uid) {
             return Ok(None);
         }
         match self.host.get(&synced.mapper.spec().resource, namespace, name.as_str()).await {
@@ -142,7 +146,7 @@ impl Observer {
                 }
             }
             Err(error) if error.is_not_found() => {
-                synced.host.confirm_absent(namespace, name.as_str());
+                synced.host.confirm_deleted(namespace, name.as_str(), uid);
                 Ok(None)
             }
             Err(error) => Err(Side::Host.failed_to("read", key)(error).into()),
@@ -161,6 +165,7 @@ mod tests {
     use crate::engine::queue::Outcome;
     use weft_core::object::Kind;
 
+    use crate::engine::cache::store::Absence;
     use crate::engine::cache::version::ResourceVersion;
     use crate::engine::testing::{Bench, echo, host_object, key, service};
 

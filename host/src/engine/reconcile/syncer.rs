@@ -213,15 +213,26 @@ mod tests {
         assert!(services.take_early().contains(&early), "it comes again with the lists");
     }
 
+    /// A host pod of `shop/web` for the virtual pod of this UID.
+    fn host_pod(uid: &str, node: &str) -> Value {
+        let mut pod = host_object("v1/Pod", "shop", "web", uid);
+        pod["spec"] = json!({"nodeName": node});
+        pod
+    }
+
     /// What becomes of a virtual pod that has run and whose host pod the cache does not show, if the host
-    /// answers so.
-    async fn lost(answer: fn() -> Answer, is_deleted: bool) -> (Outcome, Vec<String>, Vec<String>, Bench) {
+    /// answers so, after the watch has shown that a host pod was deleted.
+    async fn lost(
+        answer: fn() -> Answer,
+        deleted: Option<Value>,
+    ) -> (Outcome, Vec<String>, Vec<String>, Bench) {
         let on_host = move |asked: &Asked| {
             if asked.method == Method::GET { answer() } else { echo(asked) }
         };
         let bench = Bench::new(on_host, echo);
         bench.put_virtual("v1/Pod", ran_pod());
-        if is_deleted {
+        if let Some(deleted) = deleted {
+            bench.put_host("v1/Pod", deleted);
             let pods = bench.state.synced(&Kind::new("v1/Pod")).unwrap();
             pods.host.remove("team-a", "web-x-shop-x-vc", ResourceVersion::new("9"), Absence::Deleted);
         }
@@ -237,25 +248,42 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_virtual_pod_is_deleted_only_after_the_host_has_no_pod_of_it() {
-        let (outcome, host, deletes, _) = lost(|| Answer::failure(404, "NotFound"), false).await;
+        let (outcome, host, deletes, _) = lost(|| Answer::failure(404, "NotFound"), None).await;
         assert_eq!(
             (outcome, &host[..], &deletes[..]),
             (Outcome::Done, &[HOST_POD.to_owned()][..], &[VIRTUAL_POD.to_owned()][..])
         );
-        let (_, host, deletes, _) = lost(|| Answer::failure(500, "InternalError"), true).await;
+        let deleted = Some(host_pod("uid-1", "node-1"));
+        let (_, host, deletes, _) = lost(|| Answer::failure(500, "InternalError"), deleted).await;
         assert!(host.is_empty(), "the watch has shown its deletion already: {host:?}");
         assert_eq!(deletes, [VIRTUAL_POD]);
     }
 
     #[tokio::test(start_paused = true)]
+    async fn the_end_of_another_host_pod_of_the_name_says_nothing() {
+        for (deleted, which) in [
+            (host_pod("uid-0", "node-1"), "of an earlier virtual pod"),
+            (host_pod("uid-1", ""), "not placed: another syncer may have made it again"),
+        ] {
+            let there = || Answer::ok(host_object("v1/Pod", "shop", "web", "uid-1"));
+            let (_, host, deletes, _) = lost(there, Some(deleted)).await;
+            assert_eq!(
+                (host.first().map(String::as_str), &deletes[..]),
+                (Some(HOST_POD), &[][..]),
+                "{which}"
+            );
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_virtual_pod_stays_while_the_host_has_its_pod_or_cannot_say() {
         let (_, _, deletes, bench) =
-            lost(|| Answer::ok(host_object("v1/Pod", "shop", "web", "uid-1")), false).await;
+            lost(|| Answer::ok(host_object("v1/Pod", "shop", "web", "uid-1")), None).await;
         assert!(deletes.is_empty(), "the pod is there: {deletes:?}");
         let pods = bench.state.synced(&Kind::new("v1/Pod")).unwrap();
         assert!(pods.host.contains("team-a", "web-x-shop-x-vc"), "it is in the cache from now on");
 
-        let (outcome, _, deletes, _) = lost(|| Answer::failure(500, "InternalError"), false).await;
+        let (outcome, _, deletes, _) = lost(|| Answer::failure(500, "InternalError"), None).await;
         assert_eq!((outcome, deletes), (Outcome::Failed(None), Vec::new()));
 
         let unsigned = || {
@@ -263,7 +291,7 @@ mod tests {
             pod["metadata"]["annotations"] = json!({});
             Answer::ok(pod)
         };
-        let (outcome, _, deletes, bench) = lost(unsigned, false).await;
+        let (outcome, _, deletes, bench) = lost(unsigned, None).await;
         assert_eq!((outcome, deletes), (Outcome::Refused, Vec::new()), "ours by label, not by identity");
         assert_eq!(bench.reasons().await, ["Warning HostNameTaken"]);
     }

@@ -1,33 +1,43 @@
 //! What is known of objects that a store does not have.
 
+use weft_core::keys::IDENTITY;
+use weft_core::names::Identity;
+use weft_core::object::Object;
+
+#[cfg(test)]
+use super::Absence;
+use super::Store;
 use super::names::join;
-use super::{Absence, Store};
 
 impl<S> Store<S> {
-    /// What is known of an object that [`Self::get`] does not return.
-    pub(crate) fn absence(&self, namespace: &str, name: &str) -> Absence {
-        self.lock().tombstones.absence(&join(namespace, name)).unwrap_or(Absence::Unseen)
-    }
-
-    /// Whether the server has said that the object of this name and UID was deleted.
+    /// Whether the server has said that the object of this name was deleted which is the virtual object of this UID, or was the
+    /// placed host pod of that.
     pub(crate) fn is_deleted(&self, namespace: &str, name: &str, uid: &str) -> bool {
-        self.lock().tombstones.is_of(&join(namespace, name), uid)
+        self.lock().tombstones.is_ended(&join(namespace, name), uid)
     }
 
-    /// Records that the server was asked for an object of this name, has none, and so has that of the UID no more.
+    /// Records that the server was asked for an object of this name and has none, neither the virtual one of this UID nor its
+    /// host object.
     pub(crate) fn confirm_deleted(&self, namespace: &str, name: &str, uid: &str) {
         let (name, mut state) = (join(namespace, name), self.lock());
         state.tombstones.confirm(name.clone());
-        state.tombstones.set_uid(&name, uid);
+        state.tombstones.set_ended(&name, [uid]);
+    }
+
+    /// What is known of an object that [`Self::get`] does not return.
+    #[cfg(test)]
+    pub(crate) fn absence(&self, namespace: &str, name: &str) -> Absence {
+        self.lock().tombstones.absence(&join(namespace, name)).unwrap_or(Absence::Unseen)
     }
 
     /// Whether there was an object of this name, not long ago.
     pub(crate) fn was_there(&self, namespace: &str, name: &str) -> bool {
         self.lock().tombstones.absence(&join(namespace, name)).is_some()
     }
+}
 
-    /// Records that the server was asked and has no such object.
-    pub(crate) fn confirm_absent(&self, namespace: &str, name: &str) {
-        self.lock().tombstones.confirm(join(namespace, name));
-    }
+/// UID of the virtual pod that ends with this host pod. Before a host pod is placed, another one may take its place.
+pub(super) fn ended_with_host_pod<S>(object: &Object<S>) -> Option<String> {
+    object.text("/spec/nodeName").filter(|node| !node.is_empty())?;
+    Some(Identity::read(object.annotation(IDENTITY)?)?.uid)
 }
