@@ -77,7 +77,9 @@ impl Storage {
 
     /// The objects of a kind, in one namespace or everywhere.
     pub(super) fn all(&self, kind: &Kind, namespace: &str) -> impl Iterator<Item = (&Key, &Arc<Value>)> {
-        self.objects.iter().filter(move |(key, _)| key.is_in(kind, namespace))
+        let path = if namespace.is_empty() { String::new() } else { format!("{namespace}/") };
+        let first = Key { group: kind.group, plural: kind.plural, path };
+        self.objects.range(first..).take_while(move |(key, _)| key.is_in(kind, namespace))
     }
 
     /// Whether the namespace has objects of any kind.

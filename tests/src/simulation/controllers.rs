@@ -59,6 +59,9 @@ impl World {
             ) == 200;
         }
         if text(pod, "/spec/nodeName").is_empty() {
+            if self.loses_claim(pod) {
+                return false;
+            }
             let is_first = text(pod, "/metadata/name").len().is_multiple_of(2);
             let node = if is_first { NODES[0] } else { NODES[1] };
             let target = json!({"apiVersion": "v1", "kind": "Node", "name": node});
@@ -81,8 +84,7 @@ impl World {
 
     /// Whether everything is there that the pod mounts.
     fn has_volumes(&self, pod: &Value) -> bool {
-        let volumes = pod.pointer("/spec/volumes").and_then(Value::as_array);
-        volumes.into_iter().flatten().all(|volume| {
+        volumes(pod).all(|volume| {
             let named = [
                 ("configmaps", text(volume, "/configMap/name")),
                 ("secrets", text(volume, "/secret/secretName")),
@@ -91,6 +93,15 @@ impl World {
             named.iter().all(|(plural, name)| {
                 name.is_empty() || self.host.object("", plural, NAMESPACE, name).is_some()
             })
+        })
+    }
+
+    /// Whether a claim that the pod mounts is being deleted: the scheduler lets such a pod wait.
+    fn loses_claim(&self, pod: &Value) -> bool {
+        volumes(pod).any(|volume| {
+            let name = text(volume, "/persistentVolumeClaim/claimName");
+            let claim = self.host.object("", "persistentvolumeclaims", NAMESPACE, name);
+            claim.is_some_and(|claim| claim.pointer("/metadata/deletionTimestamp").is_some())
         })
     }
 
@@ -116,7 +127,7 @@ impl World {
         self.patch(Side::Host, &format!("{CLAIMS}/{name}/status"), &status) == 200
     }
 
-    /// Lets claims go that are deleted and that no pod uses.
+    /// Lets claims go that are deleted and that no pod uses which has a node.
     fn release_claims(&self, side: Side) -> bool {
         let server = self.server(side);
         let pods = server.objects("", "pods");
@@ -124,9 +135,9 @@ impl World {
         for claim in server.objects("", "persistentvolumeclaims") {
             let (namespace, name) = (text(&claim, "/metadata/namespace"), text(&claim, "/metadata/name"));
             let is_used = pods.iter().any(|pod| {
-                let volumes = pod.pointer("/spec/volumes").and_then(Value::as_array);
                 let is_named = |volume: &Value| text(volume, "/persistentVolumeClaim/claimName") == name;
-                text(pod, "/metadata/namespace") == namespace && volumes.into_iter().flatten().any(is_named)
+                let has_node = !text(pod, "/spec/nodeName").is_empty();
+                text(pod, "/metadata/namespace") == namespace && has_node && volumes(pod).any(is_named)
             });
             let has_finalizers = claim.pointer("/metadata/finalizers").is_some();
             if claim.pointer("/metadata/deletionTimestamp").is_some() && has_finalizers && !is_used {
@@ -184,4 +195,8 @@ impl World {
         }
         has_acted
     }
+}
+
+fn volumes(pod: &Value) -> impl Iterator<Item = &Value> {
+    pod.pointer("/spec/volumes").and_then(Value::as_array).into_iter().flatten()
 }

@@ -1,6 +1,7 @@
 //! What the syncer may never do, whatever goes wrong: each write is judged before it is done.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 use http::Method;
 use serde_json::Value;
@@ -19,7 +20,7 @@ pub struct Watchman {
     host: Model,
     r#virtual: Model,
     /// UIDs of the virtual pods whose host pods have started, as far as a syncer that starts anew can know.
-    started: BTreeSet<String>,
+    started: BTreeMap<String, Duration>,
     violations: Vec<String>,
 }
 
@@ -31,13 +32,14 @@ struct Write<'a> {
     plural: &'a str,
     name: &'a str,
     body: Value,
+    sent: Duration,
 }
 
 impl Watchman {
     /// One that has seen nothing yet.
     pub fn new(host: &Model, r#virtual: &Model) -> Self {
         let (host, r#virtual) = (host.clone(), r#virtual.clone());
-        Self { host, r#virtual, started: BTreeSet::new(), violations: Vec::new() }
+        Self { host, r#virtual, started: BTreeMap::new(), violations: Vec::new() }
     }
 
     /// What was done that may not be, in order.
@@ -45,9 +47,9 @@ impl Watchman {
         &self.violations
     }
 
-    /// Judges a write that is about to be done.
-    pub(super) fn see(&mut self, side: Side, method: &Method, path: &str, body: &[u8]) {
-        let Some(write) = Write::read(method, path, body) else {
+    /// Judges a write that is about to be done, and was sent at this time.
+    pub(super) fn see(&mut self, side: Side, method: &Method, path: &str, body: &[u8], sent: Duration) {
+        let Some(write) = Write::read(method, path, body, sent) else {
             return self.violations.push(format!("{method} {path} is no write of an object"));
         };
         let judged = match side {
@@ -60,14 +62,14 @@ impl Watchman {
     }
 
     /// Remembers which pods have started: they are bound in the virtual cluster, or the Service says that they should be.
-    pub(super) fn look(&mut self) {
+    pub(super) fn look(&mut self, now: Duration) {
         let service = self.host.object("", "services", NAMESPACE, CLUSTER);
         let recorded = service.map(|service| text(&service, &pointer("annotations", PLACED)).to_owned());
         let recorded = recorded.unwrap_or_default();
         for pod in self.r#virtual.objects("", "pods") {
             let uid = text(&pod, "/metadata/uid");
             if !text(&pod, "/spec/nodeName").is_empty() || recorded.contains(uid) {
-                self.started.insert(uid.to_owned());
+                self.started.entry(uid.to_owned()).or_insert(now);
             }
         }
     }
@@ -109,7 +111,9 @@ impl Watchman {
             // The server refuses it.
             return Ok(());
         }
-        let again = identity(&write.body).filter(|identity| self.started.contains(&identity.uid));
+        // What is under way cannot be called back.
+        let has_started = |uid: &str| self.started.get(uid).is_some_and(|since| *since <= write.sent);
+        let again = identity(&write.body).filter(|identity| has_started(&identity.uid));
         match again.filter(|_| write.plural == "pods") {
             Some(_) => Err("the pod has started before".to_owned()),
             None => Ok(()),
@@ -166,7 +170,7 @@ impl Watchman {
 }
 
 impl<'a> Write<'a> {
-    fn read(method: &'a Method, path: &'a str, body: &[u8]) -> Option<Self> {
+    fn read(method: &'a Method, path: &'a str, body: &[u8], sent: Duration) -> Option<Self> {
         let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
         let (group, rest) = match segments.as_slice() {
             ["api", _, rest @ ..] => ("", rest),
@@ -180,7 +184,7 @@ impl<'a> Write<'a> {
         let (plural, rest) = rest.split_first()?;
         let name = rest.first().copied().unwrap_or_default();
         let body = if body.is_empty() { Value::Null } else { serde_json::from_slice(body).ok()? };
-        Some(Self { method, namespace, group, plural, name, body })
+        Some(Self { method, namespace, group, plural, name, body, sent })
     }
 
     /// The UID that the object must have for the server to do it.

@@ -182,7 +182,8 @@ impl Network {
 
     /// Has the watchman look at the servers.
     pub(super) fn look(&self) {
-        self.lock().watchman.look();
+        let now = self.started.elapsed();
+        self.lock().watchman.look(now);
     }
 
     /// What the watchman has to say.
@@ -233,6 +234,7 @@ impl Link {
         let body = body.collect().await?.to_bytes();
         let is_write = head.method != Method::GET;
         let line = format!("{} {}", head.method, head.uri);
+        let sent = self.network.started.elapsed();
         let (to, back, fault) = {
             let mut state = self.network.lock();
             (state.way(), state.way(), state.fault(self.side))
@@ -259,7 +261,7 @@ impl Link {
         if is_write {
             let mut state = self.network.lock();
             state.writes += 1;
-            state.watchman.see(self.side, &head.method, head.uri.path(), &body);
+            state.watchman.see(self.side, &head.method, head.uri.path(), &body, sent);
         }
         let is_watch = head.uri.query().is_some_and(|query| query.contains("watch=1"));
         let response = self.model.clone().call(Request::from_parts(head, Body::from(body.to_vec()))).await?;

@@ -79,13 +79,19 @@ fn happen(world: &mut World, event: Event) {
 async fn settle(world: &World) -> Vec<String> {
     let end = world.age() + BOUND;
     let (mut calm_since, mut writes) = (world.age(), world.network.writes());
+    let (mut differences, mut seen, mut is_at_rest) = (Vec::new(), None, false);
     loop {
         tokio::time::sleep(TICK).await;
-        let differences = world.differences();
+        // What depends on the servers alone is as it was while they are.
+        let revisions = world.revisions();
+        if seen != Some(revisions) || world.awaits_time() {
+            differences = world.differences();
+            is_at_rest = !world.control();
+            seen = Some(revisions);
+        }
         // Where somebody else has a name, the syncer tries for ever.
         let is_silent = world.network.writes() == writes || world.has_taken_names();
-        let is_calm = !world.control() && differences.is_empty() && is_silent;
-        if !is_calm {
+        if !(is_at_rest && differences.is_empty() && is_silent) {
             (calm_since, writes) = (world.age(), world.network.writes());
         }
         if world.age().saturating_sub(calm_since) >= SILENCE {

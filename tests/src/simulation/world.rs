@@ -162,6 +162,16 @@ impl World {
         self.started.elapsed()
     }
 
+    /// The revisions of both servers.
+    pub(super) fn revisions(&self) -> (u64, u64) {
+        (self.host.revision(), self.r#virtual.revision())
+    }
+
+    /// Whether a controller does something by the clock alone.
+    pub(super) fn awaits_time(&self) -> bool {
+        !self.lost.borrow().is_empty()
+    }
+
     /// What a syncer wrote last, though there was nothing left to write.
     pub(super) fn last_write(&self) -> String {
         let exchanges = self.network.exchanges();
