@@ -12,6 +12,8 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use crate::paths;
+
 /// A JSON object: field name to value, sorted by name.
 pub type Fields = Map<String, Value>;
 
@@ -71,14 +73,12 @@ impl<S> Object<S> {
 
     /// The value at an RFC 6901 pointer such as `/spec/nodeName`.
     pub fn pointer(&self, pointer: &str) -> Option<&Value> {
-        let (first, rest) = split_pointer(pointer)?;
-        let value = self.fields.get(first)?;
-        if rest.is_empty() { Some(value) } else { value.pointer(rest) }
+        paths::at_in(&self.fields, pointer)
     }
 
     /// The value at an RFC 6901 pointer, to edit.
     pub fn pointer_mut(&mut self, pointer: &str) -> Option<&mut Value> {
-        let (first, rest) = split_pointer(pointer)?;
+        let (first, rest) = paths::next(pointer)?;
         let value = self.fields.get_mut(first)?;
         if rest.is_empty() { Some(value) } else { value.pointer_mut(rest) }
     }
@@ -226,12 +226,6 @@ pub fn child_mut<'a>(fields: &'a mut Fields, name: &str) -> &'a mut Fields {
 #[expect(clippy::unreachable, reason = "the caller has just stored an object in that place")]
 fn unreachable_object() -> ! {
     unreachable!("an object was just stored here")
-}
-
-fn split_pointer(pointer: &str) -> Option<(&str, &str)> {
-    let path = pointer.strip_prefix('/')?;
-    let end = path.find('/').unwrap_or(path.len());
-    path.split_at_checked(end)
 }
 
 /// A kind's address in the API.

@@ -8,6 +8,23 @@ use serde_json::Value;
 
 use crate::object::Fields;
 
+/// The value at an RFC 6901 pointer. Unlike [`Value::pointer`] it copies no segment.
+pub fn at<'a>(value: &'a Value, pointer: &str) -> Option<&'a Value> {
+    let Some((segment, rest)) = next(pointer) else { return pointer.is_empty().then_some(value) };
+    let within = match value {
+        Value::Object(fields) => fields.get(&*unescape(segment)),
+        Value::Array(items) => index(segment).and_then(|index| items.get(index)),
+        _ => None,
+    };
+    at(within?, rest)
+}
+
+/// The same in the fields of an object; an empty pointer names none of them.
+pub fn at_in<'a>(fields: &'a Fields, pointer: &str) -> Option<&'a Value> {
+    let (segment, rest) = next(pointer)?;
+    at(fields.get(&*unescape(segment))?, rest)
+}
+
 /// Calls `visit` with each value that `path` reaches.
 pub fn each<'a>(value: &'a Value, path: &str, visit: &mut dyn FnMut(&'a Value)) {
     match (value, next(path)) {
@@ -96,6 +113,13 @@ pub fn escape(name: &str) -> Cow<'_, str> {
     if name.contains(['~', '/']) { name.replace('~', "~0").replace('/', "~1").into() } else { name.into() }
 }
 
+/// The place in a list that a segment names, without sign or leading zero.
+fn index(segment: &str) -> Option<usize> {
+    let is_padded = segment.len() > 1 && segment.starts_with('0');
+    let is_number = segment.bytes().all(|byte| byte.is_ascii_digit());
+    if is_number && !is_padded { segment.parse().ok() } else { None }
+}
+
 /// The name that a segment stands for: `~1` is `/` in it, `~0` is `~`.
 pub fn unescape(segment: &str) -> Cow<'_, str> {
     if segment.contains('~') { segment.replace("~1", "/").replace("~0", "~").into() } else { segment.into() }
@@ -111,6 +135,19 @@ pub fn next(path: &str) -> Option<(&str, &str)> {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_pointer_names_what_it_names_for_serde_json() {
+        let value = json!({"a": [{"b": 1}, [2]], "x/y": {"~": 3}, "": {"01": 4}});
+        for pointer in [
+            "", "/", "a", "/a", "/a/0/b", "/a/00", "/a/+1", "/a/1/0", "/a/2", "/a/-", "/x~1y/~0", "/x/y",
+            "//01", "/a/", "/a/0/b/c",
+        ] {
+            assert_eq!(at(&value, pointer), value.pointer(pointer), "{pointer}");
+        }
+        let fields = value.as_object().unwrap();
+        assert_eq!((at_in(fields, ""), at_in(fields, "/x~1y/~0")), (None, Some(&json!(3))));
+    }
 
     #[test]
     fn a_star_reaches_every_element() {

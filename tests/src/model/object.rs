@@ -2,15 +2,16 @@
 
 use serde_json::Value;
 use weft_core::object::{Fields, child_mut};
+use weft_core::paths::at;
 
 /// The string at a JSON pointer; empty without one.
 pub(super) fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
-    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+    at(object, pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
 /// The elements at a JSON pointer; none without a list.
 pub(super) fn elements<'a>(object: &'a Value, pointer: &str) -> &'a [Value] {
-    object.pointer(pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    at(object, pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
 /// The map of a field, which becomes one if it is none. Bodies that are no object are refused before: see `call.rs`.

@@ -1,8 +1,7 @@
 //! Label and field selectors.
 
-use std::collections::BTreeMap;
-
 use serde_json::Value;
+use weft_core::paths::at;
 
 use super::call::Call;
 use super::kinds::Kind;
@@ -63,14 +62,9 @@ impl Selector {
 
     /// Whether an object is selected.
     pub(super) fn matches(&self, object: &Value) -> bool {
-        let labels = object.pointer("/metadata/labels").and_then(Value::as_object);
-        let labels: BTreeMap<&str, &str> = labels
-            .into_iter()
-            .flatten()
-            .map(|(key, value)| (key.as_str(), value.as_str().unwrap_or_default()))
-            .collect();
+        let labels = at(object, "/metadata/labels").and_then(Value::as_object);
         let has_label = |wanted: &Requirement| {
-            let found = labels.get(wanted.key.as_str());
+            let found = labels.and_then(|labels| labels.get(&wanted.key)?.as_str());
             let is_one =
                 |values: &[String]| found.is_some_and(|found| values.iter().any(|value| value == found));
             match &wanted.test {
