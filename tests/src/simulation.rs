@@ -6,10 +6,12 @@
 
 pub mod actions;
 mod controllers;
+pub mod exhaustive;
 pub mod invariants;
 pub mod network;
 pub mod run;
 pub mod schedule;
 mod settled;
 pub mod shrink;
+mod tokens;
 pub mod world;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use weft_tests::simulation::actions::{Action, Kind, Place};
+use weft_tests::simulation::exhaustive::{Explored, explore};
 use weft_tests::simulation::network::{Break, Side};
 use weft_tests::simulation::run::run;
 use weft_tests::simulation::schedule::{Event, Schedule, Step};
@@ -42,6 +43,15 @@ fn a_pod_that_comes_again_is_not_taken_for_the_one_that_is_gone() -> Result<()> 
         (Event::Break(Side::Virtual, Break::Reset), 112),
         (Event::Act(Action::Create(POD, 0)), 1),
     ])
+}
+
+/// `cargo simulate --exhaustive` plays every pair of faults.
+#[test]
+fn a_life_ends_well_with_any_one_fault_over_any_one_write() -> Result<()> {
+    let Explored { runs, states, failed } = explore(1)?;
+    ensure!(runs > 100 && states > 20, "{runs} runs through {states} states are not the life that was meant");
+    ensure!(failed.is_empty(), "{:?}", failed.first());
+    Ok(())
 }
 
 /// Any seeds will do; `cargo simulate` plays many more.

@@ -1,19 +1,34 @@
 //! What the syncer may never do, whatever goes wrong: each write is judged before it is done.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
 use http::Method;
 use serde_json::Value;
-use weft_core::keys::{CLUSTER_LABEL, FAKE_NODE_LABEL, FROM_HOST_LABEL, IDENTITY, MIRRORED_LABEL, PLACED};
+use weft_core::keys::{
+    CLUSTER_LABEL, FAKE_NODE_LABEL, FROM_HOST_LABEL, IDENTITY, MIRRORED_LABEL, PLACED, PURPOSE_LABEL,
+};
 use weft_core::names::Identity;
+use weft_core::paths::at;
 
 use super::network::Side;
+use super::settled::KINDS;
 use super::world::{CLUSTER, NAMESPACE};
 use crate::model::Model;
 
 /// Kinds whose host objects stay for as long as their virtual ones.
 const PAIRED: &[&str] = &["pods", "services", "persistentvolumeclaims"];
+
+/// What tells one state of an object from another.
+const TOLD: [&str; 6] = [
+    "/metadata/namespace",
+    "/metadata/name",
+    "/metadata/labels",
+    "/spec/nodeName",
+    "/status/phase",
+    "/data/version",
+];
 
 /// Looks at every write of the syncer before the server does.
 pub struct Watchman {
@@ -22,6 +37,8 @@ pub struct Watchman {
     /// UIDs of the virtual pods whose host pods have started, as far as a syncer that starts anew can know.
     started: BTreeMap<String, Duration>,
     violations: Vec<String>,
+    /// Digests of the states that writes have met.
+    states: BTreeSet<u64>,
 }
 
 /// What a write is about.
@@ -39,7 +56,7 @@ impl Watchman {
     /// One that has seen nothing yet.
     pub fn new(host: &Model, r#virtual: &Model) -> Self {
         let (host, r#virtual) = (host.clone(), r#virtual.clone());
-        Self { host, r#virtual, started: BTreeMap::new(), violations: Vec::new() }
+        Self { host, r#virtual, started: BTreeMap::new(), violations: Vec::new(), states: BTreeSet::new() }
     }
 
     /// What was done that may not be, in order.
@@ -47,8 +64,14 @@ impl Watchman {
         &self.violations
     }
 
+    /// The states that writes have met, as digests.
+    pub(super) fn states(&self) -> &BTreeSet<u64> {
+        &self.states
+    }
+
     /// Judges a write that is about to be done, and was sent at this time.
     pub(super) fn see(&mut self, side: Side, method: &Method, path: &str, body: &[u8], sent: Duration) {
+        self.states.insert(digest(&self.host) ^ digest(&self.r#virtual).rotate_left(1));
         let Some(write) = Write::read(method, path, body, sent) else {
             return self.violations.push(format!("{method} {path} is no write of an object"));
         };
@@ -194,6 +217,30 @@ impl<'a> Write<'a> {
     }
 }
 
+/// Whether a write is a part of the renewal of a token, which is done by the clock.
+pub(super) fn is_renewal(path: &str, body: &[u8]) -> bool {
+    let is_of_tokens = || {
+        let secret: Value = serde_json::from_slice(body).unwrap_or_default();
+        text(&secret, &pointer("labels", PURPOSE_LABEL)) == "token"
+    };
+    path.ends_with("/token") || path.contains("/secrets/") && is_of_tokens()
+}
+
+/// Of what a server has, but for what differs without meaning anything: versions, times and UIDs.
+fn digest(server: &Model) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for plural in KINDS {
+        for object in server.objects("", plural) {
+            for place in TOLD {
+                at(&object, place).map(Value::to_string).hash(&mut hasher);
+            }
+            at(&object, "/metadata/deletionTimestamp").is_some().hash(&mut hasher);
+        }
+        plural.hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
 fn pointer(of: &str, key: &str) -> String {
     format!("/metadata/{of}/{}", key.replace('/', "~1"))
 }
@@ -205,5 +252,5 @@ pub(super) fn identity(object: &Value) -> Option<Identity> {
 }
 
 pub(super) fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
-    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+    at(object, pointer).and_then(Value::as_str).unwrap_or_default()
 }

@@ -1,6 +1,6 @@
 //! The way between the syncer and the two servers: it takes time, loses and repeats, and writes down what passed.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tower::{BoxError, Service};
 
-use super::invariants::Watchman;
+use super::invariants::{Watchman, is_renewal};
 use crate::model::Model;
 
 /// What a connection that breaks fails with.
@@ -79,6 +79,10 @@ pub enum Fault {
     RefusedAfter(u16),
     /// The answer ends in the middle.
     Cut,
+    /// The syncer that sends it dies before the server sees it.
+    DiesBefore,
+    /// The syncer that sends it dies once the server has done it.
+    DiesAfter,
 }
 
 /// What goes wrong with the watches that are open.
@@ -113,6 +117,8 @@ pub struct Network {
     state: Arc<Mutex<State>>,
     /// How the watches of each side were broken last; each time is a change.
     breaks: Arc<Sides<watch::Sender<Break>>>,
+    /// Which syncer has died last, by its number.
+    dead: Arc<watch::Sender<u64>>,
     started: Instant,
 }
 
@@ -120,6 +126,8 @@ struct State {
     chance: StdRng,
     /// What comes over each side's next requests, and how many pass before.
     faults: Sides<VecDeque<(u32, Fault)>>,
+    /// The same of the next writes to either side.
+    write_faults: VecDeque<(u32, Fault)>,
     exchanges: Vec<Exchange>,
     writes: u64,
     watchman: Watchman,
@@ -131,6 +139,8 @@ pub struct Link {
     side: Side,
     model: Model,
     network: Network,
+    /// Number of the syncer that uses it.
+    syncer: u64,
 }
 
 type Reply = UnsyncBoxBody<Bytes, BoxError>;
@@ -141,18 +151,20 @@ impl Network {
         let state = State {
             chance: StdRng::seed_from_u64(seed),
             faults: Sides::default(),
+            write_faults: VecDeque::new(),
             exchanges: Vec::new(),
             writes: 0,
             watchman,
         };
         let none = || watch::Sender::new(Break::End);
         let breaks = Sides { host: none(), r#virtual: none() };
-        Self { state: Arc::new(Mutex::new(state)), breaks: Arc::new(breaks), started: Instant::now() }
+        let (state, breaks, dead) = (Arc::new(Mutex::new(state)), Arc::new(breaks), Arc::default());
+        Self { state, breaks, dead, started: Instant::now() }
     }
 
-    /// The way to a server.
-    pub fn link(&self, side: Side, model: &Model) -> Link {
-        Link { side, model: model.clone(), network: self.clone() }
+    /// The way of a syncer to a server.
+    pub fn link(&self, side: Side, model: &Model, syncer: u64) -> Link {
+        Link { side, model: model.clone(), network: self.clone(), syncer }
     }
 
     /// Has a fault come over a request to this side, once `skip` others have passed.
@@ -160,9 +172,23 @@ impl Network {
         self.lock().faults.of_mut(side).push_back((skip, fault));
     }
 
+    /// Has a fault come over a write to either side, once `skip` others have passed.
+    pub fn plan_write(&self, skip: u32, fault: Fault) {
+        self.lock().write_faults.push_back((skip, fault));
+    }
+
     /// Nothing goes wrong from now on.
     pub fn heal(&self) {
-        self.lock().faults = Sides::default();
+        let mut state = self.lock();
+        (state.faults, state.write_faults) = (Sides::default(), VecDeque::new());
+    }
+
+    /// The number of a syncer that dies of a fault.
+    pub async fn death(&self) -> u64 {
+        let mut dead = self.dead.subscribe();
+        // The channel is ours, and stays open.
+        drop(dead.changed().await);
+        *dead.borrow()
     }
 
     /// Breaks the watches that are open on a side.
@@ -170,7 +196,7 @@ impl Network {
         self.breaks.of(side).send_replace(how);
     }
 
-    /// How many writes have been sent so far.
+    /// How many writes have been sent so far, without those that renew tokens.
     pub fn writes(&self) -> u64 {
         self.lock().writes
     }
@@ -191,6 +217,11 @@ impl Network {
         self.lock().watchman.violations().to_vec()
     }
 
+    /// The states that writes have met, as digests.
+    pub(super) fn states(&self) -> BTreeSet<u64> {
+        self.lock().watchman.states().clone()
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -201,16 +232,20 @@ impl State {
         self.chance.random_range(Duration::ZERO..LONGEST_WAY)
     }
 
-    fn fault(&mut self, side: Side) -> Option<Fault> {
-        let (skip, fault) = self.faults.of_mut(side).front_mut()?;
-        if *skip > 0 {
-            *skip -= 1;
-            return None;
-        }
-        let fault = *fault;
-        self.faults.of_mut(side).pop_front();
-        Some(fault)
+    fn fault(&mut self, side: Side, is_write: bool) -> Option<Fault> {
+        let of_write = if is_write { due(&mut self.write_faults) } else { None };
+        due(self.faults.of_mut(side)).or(of_write)
     }
+}
+
+/// The first fault, if no other request is to pass before.
+fn due(faults: &mut VecDeque<(u32, Fault)>) -> Option<Fault> {
+    let (skip, _) = faults.front_mut()?;
+    if *skip > 0 {
+        *skip -= 1;
+        return None;
+    }
+    faults.pop_front().map(|(_, fault)| fault)
 }
 
 impl Service<Request<Body>> for Link {
@@ -237,7 +272,7 @@ impl Link {
         let sent = self.network.started.elapsed();
         let (to, back, fault) = {
             let mut state = self.network.lock();
-            (state.way(), state.way(), state.fault(self.side))
+            (state.way(), state.way(), state.fault(self.side, is_write))
         };
         tokio::time::sleep(to).await;
         let end = |end: String| self.note(&line, is_write.then_some(&body), end);
@@ -255,12 +290,16 @@ impl Link {
                 tokio::time::sleep(back).await;
                 return Ok(refusal(code));
             }
+            Some(Fault::DiesBefore) => {
+                end("dies before".to_owned());
+                return self.die().await;
+            }
             Some(Fault::Late(time)) => tokio::time::sleep(time).await,
             _ => {}
         }
         if is_write {
             let mut state = self.network.lock();
-            state.writes += 1;
+            state.writes += u64::from(!is_renewal(head.uri.path(), &body));
             state.watchman.see(self.side, &head.method, head.uri.path(), &body, sent);
         }
         let is_watch = head.uri.query().is_some_and(|query| query.contains("watch=1"));
@@ -270,11 +309,18 @@ impl Link {
         match fault {
             Some(Fault::LostAfter) => Err(RESET.into()),
             Some(Fault::HangsAfter) => std::future::pending().await,
+            Some(Fault::DiesAfter) => self.die().await,
             Some(Fault::RefusedAfter(code)) => Ok(refusal(code)),
             Some(Fault::Cut) if !is_watch => Ok(self.cut(response).await?),
             _ if is_watch => Ok(self.breakable(response)),
             _ => Ok(response.map(|body| body.map_err(|never| match never {}).boxed_unsync())),
         }
+    }
+
+    /// No syncer sees what comes after its death.
+    async fn die<T>(&self) -> T {
+        self.network.dead.send_replace(self.syncer);
+        std::future::pending().await
     }
 
     fn note(&self, line: &str, body: Option<&Bytes>, end: String) {

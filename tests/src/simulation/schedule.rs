@@ -10,7 +10,7 @@ use super::actions::Action;
 use super::network::{Break, Fault, Side};
 
 /// How many steps a schedule has at most.
-const LONGEST: usize = 24;
+const LONGEST: usize = 14;
 /// How many requests pass at most before a fault comes over one.
 const SKIPPED: u32 = 12;
 
@@ -30,6 +30,8 @@ pub enum Event {
     Act(Action),
     /// A fault comes over a request of the syncer.
     Fault(Side, u32, Fault),
+    /// A fault comes over a write of the syncer.
+    WriteFault(u32, Fault),
     /// The watches of a side break.
     Break(Side, Break),
     /// A server forgets its past.
@@ -72,7 +74,8 @@ impl Schedule {
 fn event(chance: &mut StdRng) -> Event {
     match chance.random_range(0..100) {
         0..64 => Event::Act(Action::draw(chance)),
-        64..84 => Event::Fault(side(chance), chance.random_range(0..SKIPPED), fault(chance)),
+        64..76 => Event::Fault(side(chance), chance.random_range(0..SKIPPED), fault(chance)),
+        76..84 => Event::WriteFault(chance.random_range(0..SKIPPED), fault(chance)),
         84..90 => Event::Break(side(chance), broken(chance)),
         90..93 => Event::Compact(side(chance)),
         93..97 => Event::Restart,
@@ -87,7 +90,7 @@ fn side(chance: &mut StdRng) -> Side {
 
 fn fault(chance: &mut StdRng) -> Fault {
     let code = *[429, 500, 503, 504].choose(chance).unwrap_or(&500);
-    match chance.random_range(0..8) {
+    match chance.random_range(0..10) {
         0 => Fault::LostBefore,
         1 => Fault::LostAfter,
         2 => Fault::HangsBefore,
@@ -95,6 +98,8 @@ fn fault(chance: &mut StdRng) -> Fault {
         4 => Fault::Late(Duration::from_millis(chance.random_range(100..20_000))),
         5 => Fault::Refused(code),
         6 => Fault::RefusedAfter(code),
+        7 => Fault::DiesBefore,
+        8 => Fault::DiesAfter,
         _ => Fault::Cut,
     }
 }

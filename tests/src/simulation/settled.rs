@@ -10,7 +10,7 @@ use super::network::Side;
 use super::world::{NAMESPACE, SPACES, World};
 
 /// The kinds that are compared.
-const KINDS: [&str; 5] = ["pods", "services", "configmaps", "secrets", "persistentvolumeclaims"];
+pub(super) const KINDS: [&str; 5] = ["pods", "services", "configmaps", "secrets", "persistentvolumeclaims"];
 
 impl World {
     /// Everything that is not in step, as sentences.

@@ -54,6 +54,7 @@ pub struct World {
 
 /// A syncer that runs, and what it follows.
 struct Syncer {
+    number: u64,
     _engine: Engine,
     _rules: watch::Sender<Arc<Rules>>,
     _events: mpsc::Sender<weft::registry::plugin_event::PluginEvent>,
@@ -121,8 +122,11 @@ impl World {
     /// Starts one more syncer.
     pub fn start(&mut self) {
         self.starts += 1;
-        let host = Api::through(kube::Client::new(self.network.link(Side::Host, &self.host), "default"));
-        let link = self.network.link(Side::Virtual, &self.r#virtual);
+        let host = Api::through(kube::Client::new(
+            self.network.link(Side::Host, &self.host, self.starts),
+            "default",
+        ));
+        let link = self.network.link(Side::Virtual, &self.r#virtual, self.starts);
         let r#virtual = Api::through(kube::Client::new(link, "default"));
         let rules = Rules { mappers: kinds::builtin(), clean_up: BTreeSet::new() };
         let (rules_sender, rules) = watch::channel(Arc::new(rules));
@@ -143,6 +147,7 @@ impl World {
             ambient: self.ambient(),
         });
         self.syncers.push(Syncer {
+            number: self.starts,
             _engine: engine,
             _rules: rules_sender,
             _events: events_sender,
@@ -154,6 +159,21 @@ impl World {
     pub fn kill(&mut self) {
         if !self.syncers.is_empty() {
             self.syncers.remove(0);
+        }
+    }
+
+    /// Lets time pass; a syncer that dies meanwhile is started anew.
+    pub(super) async fn pass(&mut self, time: Duration) {
+        let end = Instant::now() + time;
+        loop {
+            tokio::select! {
+                biased;
+                number = self.network.death() => {
+                    self.syncers.retain(|syncer| syncer.number != number);
+                    self.start();
+                }
+                () = tokio::time::sleep_until(end) => return,
+            }
         }
     }
 
@@ -178,6 +198,11 @@ impl World {
         let last = exchanges.iter().rev().find(|exchange| !exchange.line.starts_with("GET "));
         let last = last.map_or_else(String::new, |last| format!(": {} {}", last.line, last.body));
         format!("there were writes though both sides were in step{last}")
+    }
+
+    /// The time in seconds since 1970.
+    pub(super) fn seconds(&self) -> i64 {
+        EPOCH.saturating_add(i64::try_from(self.age().as_secs()).unwrap_or_default())
     }
 
     fn ambient(&self) -> Ambient {
