@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use weft_tests::simulation::exhaustive::explore;
 use weft_tests::simulation::run::run;
 use weft_tests::simulation::schedule::Schedule;
 use weft_tests::simulation::shrink::shrink;
@@ -18,12 +19,26 @@ const ENOUGH: u64 = 10;
 const COMPARED: u64 = 500;
 /// So many seeds are played between two looks at the clock.
 const BATCH: u64 = 1000;
+/// The same where the first failure is the end.
+const BRIEF_BATCH: u64 = 50;
 
 pub(crate) fn play(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    match arguments.seed {
-        Some(seed) => one(seed),
-        None => many(arguments),
+    match (arguments.seed, arguments.exhaustive) {
+        (Some(seed), _) => one(seed),
+        (None, Some(faults)) => exhaustive(faults),
+        (None, None) => many(arguments),
     }
+}
+
+fn exhaustive(faults: usize) -> anyhow::Result<ExitCode> {
+    let started = Instant::now();
+    let explored = explore(faults)?;
+    if let Some((schedule, _)) = explored.failed.first() {
+        let schedule = shrink(schedule)?;
+        report::print_run(&schedule, &run(&schedule)?);
+    }
+    report::print_explored(&explored, started.elapsed());
+    Ok(if explored.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn one(seed: u64) -> anyhow::Result<ExitCode> {
@@ -36,20 +51,21 @@ fn one(seed: u64) -> anyhow::Result<ExitCode> {
 
 fn many(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
-    let end = arguments.minutes.map(|minutes| started + Duration::from_secs(minutes * 60));
+    let has_passed = |minutes: u64| started.elapsed() >= Duration::from_secs(minutes * 60);
     let (mut first, mut left, mut failed) = (arguments.first, arguments.seeds, Vec::new());
     loop {
-        let count = left.min(BATCH);
+        let count = left.min(if arguments.brief { BRIEF_BATCH } else { BATCH });
         failed.extend(batch(first..first + count)?);
         (first, left) = (first + count, left - count);
-        if left == 0 && end.is_some_and(|end| Instant::now() < end) {
+        if left == 0 && arguments.minutes.is_some_and(|minutes| !has_passed(minutes)) {
             left = BATCH;
         }
-        if left == 0 || failed.len() as u64 >= ENOUGH {
+        let is_enough = failed.len() as u64 >= ENOUGH || (arguments.brief && !failed.is_empty());
+        if left == 0 || is_enough || arguments.at_most.is_some_and(has_passed) {
             break;
         }
     }
-    if let Some(seed) = failed.first() {
+    if let Some(seed) = failed.first().filter(|_| !arguments.brief) {
         one(*seed)?;
     }
     report::print_summary(first - arguments.first, &failed, started.elapsed());

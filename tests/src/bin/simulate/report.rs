@@ -3,9 +3,12 @@
 
 use std::time::Duration;
 
+use weft_tests::simulation::exhaustive::Explored;
 use weft_tests::simulation::network::Exchange;
 use weft_tests::simulation::run::Outcome;
 use weft_tests::simulation::schedule::Schedule;
+
+use crate::mutants::Notice;
 
 /// Longer bodies say no more.
 const LONGEST: usize = 400;
@@ -44,6 +47,27 @@ pub(crate) fn print_summary(played: u64, failed: &[u64], took: Duration) {
     let failed =
         if seeds.is_empty() { "none failed".to_owned() } else { format!("failed: {}", seeds.join(", ")) };
     println!("{played} runs in {:.0} s, {failed}", took.as_secs_f64());
+}
+
+/// The last line about every run of a life.
+pub(crate) fn print_explored(explored: &Explored, took: Duration) {
+    let Explored { runs, states, failed } = explored;
+    println!("{runs} runs through {states} states in {:.0} s, {} failed", took.as_secs_f64(), failed.len());
+}
+
+/// What noticed a mutant.
+pub(crate) fn print_mutant(name: &str, notice: &Notice) {
+    match notice {
+        Notice::Seed(seed) => println!("{name}: a run of seed {seed}"),
+        Notice::Test(test) => println!("{name}: the test {test}"),
+        Notice::Hang => println!("{name}: it does not end"),
+        Notice::Nothing => println!("{name}: NOT NOTICED"),
+    }
+}
+
+/// The last line about mutants.
+pub(crate) fn print_mutants(tried: usize, unnoticed: usize) {
+    println!("{} of {tried} mutants noticed", tried - unnoticed);
 }
 
 /// Why nothing can be played.
