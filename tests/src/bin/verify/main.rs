@@ -22,7 +22,7 @@ use crate::parts::{AGAIN, FEW, Kind, Outcome, PARTS, Part, go_is_usable};
 #[derive(Debug, Parser)]
 struct Arguments {
     /// Only these parts, in their usual order: fmt, clippy, core, test, fuzz, plugins,
-    /// plugins-clippy, plugins-fmt, planes, faults, nodes, demo, doc, deny.
+    /// plugins-clippy, plugins-fmt, planes, faults, simulate, nodes, demo, doc, deny.
     #[arg(value_name = "PART", value_parser = parts::by_name)]
     parts: Vec<&'static Part>,
     /// Stops at the first part that fails.

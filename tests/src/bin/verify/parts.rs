@@ -123,6 +123,8 @@ pub(crate) const PARTS: &[Part] = &[
         tries_again: true,
         ..PLAIN
     },
+    // Compiles the engine a second time: see `tests/src/bin/simulate/build.rs`.
+    Part { name: "simulate", arguments: &["simulate", "--seeds", "100000", "--at-most", "5"], ..PLAIN },
     Part {
         name: "nodes",
         // Few at a time: each starts virtual clusters on the one node.
