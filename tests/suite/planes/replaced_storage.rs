@@ -193,3 +193,55 @@ fn a_storage_that_went_back_and_has_written_more_since_is_followed_back() -> Res
         Ok(())
     })
 }
+
+/// Those that follow the host's API server: none of them is made for versions that go back.
+const FOLLOWERS: [Component; 3] = [Component::ControllerManager, Component::Scheduler, Component::Kwok];
+
+#[test]
+fn a_host_whose_storage_went_back_gets_what_the_tenant_has_now() -> Result<()> {
+    in_own_world(async {
+        let world = World::start().await?;
+        let (tenant, both) = (world.tenant(), Both::of(&world, "default").await?);
+        let host = tenant.host_plane();
+        for name in ["kept", "gone"] {
+            create_used(&both, name, "before").await?;
+            both.runs(name).await?;
+        }
+        let (kept, virtual_kept) = (both.host::<Pod>("kept").await?, both.get::<Pod>("kept").await?);
+        let snapshot = exchange_data(host, None).await?;
+        exchange_data(host, Some(&snapshot)).await?;
+        tenant.syncer_ready().await?;
+
+        write_what_is_lost(&both).await?;
+        let service = json!({"metadata": {"name": "later"}, "spec": {"ports": [{"port": 80}]}});
+        both.create::<Service>(service).await?;
+        both.arrives::<Service>("later").await?;
+        both.delete::<Pod>("gone").await?;
+        both.gone::<Pod>("gone").await?;
+        both.leaves::<Pod>("gone").await?;
+        for follower in FOLLOWERS {
+            host.stop_component(follower).await?;
+        }
+        exchange_data(host, Some(&snapshot)).await?;
+        for follower in FOLLOWERS {
+            host.start_component(follower).await?;
+        }
+
+        eventually("the host has what the tenant has", HEALED, async || {
+            host_has(&both, "kept", "lost").await?;
+            both.host::<Service>("later").await?;
+            // Its kubelet may not have seen it again.
+            let gone = both.find_host::<Pod>("gone").await?;
+            let ends = gone.is_none_or(|pod| !at(&pod, "/metadata/deletionTimestamp").is_null());
+            ensure!(ends, "a pod that the tenant has deleted is back");
+            let later = both.virtual_api::<Pod>().get_opt("later").await?;
+            ensure!(later.is_none(), "a pod that ran and is lost is taken for one that runs");
+            Ok(())
+        })
+        .await?;
+        let (same, virtual_same) = (both.host::<Pod>("kept").await?, both.get::<Pod>("kept").await?);
+        ensure!(uid(&same) == uid(&kept), "a pod that ran all the time was replaced");
+        ensure!(uid(&virtual_same) == uid(&virtual_kept), "its virtual pod was replaced");
+        tenant.syncer_ready().await
+    })
+}
