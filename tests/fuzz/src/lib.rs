@@ -2,6 +2,9 @@
 //!
 //! A law says more than "no panic": what it promises is in the first line of each target's file.
 
+// The tests in the files that are shared run where these belong; those of the targets are tests/fuzz.rs.
+#![cfg(not(test))]
+
 mod answer;
 mod bindings;
 #[path = "../../../host/core/tests/support/cases.rs"]
@@ -24,6 +27,11 @@ mod object;
 mod servers;
 #[path = "../../../host/src"]
 #[expect(dead_code, unused_imports, unreachable_pub, reason = "the shell uses more of these files")]
+#[expect(
+    clippy::disallowed_methods,
+    clippy::doc_markdown,
+    reason = "the core has other settings of clippy than the shell"
+)]
 mod shell {
     //! Files of the shell that read what others write. The whole of it would bring along all that it runs on.
 
