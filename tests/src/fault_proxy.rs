@@ -24,19 +24,26 @@ use anyhow::Result;
 use kube::Client;
 use tokio::net::TcpListener;
 use tokio::task::AbortHandle;
+use tokio_rustls::TlsAcceptor;
 
 pub use self::request::{Request, Verb};
 pub use self::rule::{Applied, Matcher, Rule, any, deletes, gets, lists, patches, posts, watches};
 use crate::kubeconfig;
+use crate::pki::{Pair, Pki};
 use crate::planes::Plane;
-use connection::Listener;
+use connection::{Listener, tls};
 use freeze::Freezer;
 use rule::Rules;
+
+/// The name in the proxy's certificate, and its address.
+const NAME: &str = "fault-proxy";
+const ADDRESS: &str = "127.0.0.1";
 
 /// A running proxy; dropping it cuts every connection.
 #[derive(Debug)]
 pub struct FaultProxy {
     kubeconfig: PathBuf,
+    server: String,
     shared: Arc<Shared>,
     freezer: Arc<Freezer>,
     accepting: AbortHandle,
@@ -46,6 +53,8 @@ pub struct FaultProxy {
 pub(crate) struct Shared {
     /// To the API server, as the syncer.
     upstream: Mutex<Client>,
+    /// With the certificate that connections to come are shown.
+    tls: Mutex<TlsAcceptor>,
     rules: Rules,
     requests: Mutex<Vec<Request>>,
 }
@@ -59,14 +68,15 @@ impl std::fmt::Debug for Shared {
 impl FaultProxy {
     /// Starts a proxy to `plane` for `user`, which has an identity there, and writes a kubeconfig that names the proxy.
     pub async fn start(plane: &Plane, user: &str, kubeconfig: &Path) -> Result<Self> {
-        let (freezer, shared) = (Arc::<Freezer>::default(), Shared::new(plane.client_as(user).await?));
-        let shared = Arc::new(shared);
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-        let server = format!("https://{}", listener.local_addr()?);
-        kubeconfig::write(kubeconfig, &server, &plane.pki().authority(), &plane.pki().client(user, &[])?)?;
-        let listener = Listener::new(listener, plane.pki(), shared.clone(), freezer.clone())?;
+        let (pki, freezer) = (plane.pki(), Arc::<Freezer>::default());
+        let shown = tls(&pki.server(NAME, &[ADDRESS])?)?;
+        let shared = Arc::new(Shared::new(plane.client_as(user).await?, shown));
+        let socket = TcpListener::bind((ADDRESS, 0)).await?;
+        let server = format!("https://{}", socket.local_addr()?);
+        kubeconfig::write(kubeconfig, &server, &pki.authority(), &pki.client(user, &[])?)?;
+        let listener = Listener { socket, shared: shared.clone(), freezer: freezer.clone() };
         let accepting = tokio::spawn(listener.accept_forever()).abort_handle();
-        Ok(Self { kubeconfig: kubeconfig.to_owned(), shared, freezer, accepting })
+        Ok(Self { kubeconfig: kubeconfig.to_owned(), server, shared, freezer, accepting })
     }
 
     /// The kubeconfig that names the proxy.
@@ -97,6 +107,24 @@ impl FaultProxy {
     /// Lets every connection go on.
     pub fn thaw(&self) {
         self.freezer.thaw();
+    }
+
+    /// Freezes the connections to come: they are accepted, and no byte passes. Those that there are are well.
+    pub fn freeze_new_connections(&self) {
+        self.freezer.freeze_new();
+    }
+
+    /// Shows another certificate to connections to come.
+    pub fn show_certificate(&self, shown: &Pair) -> Result<()> {
+        *self.shared.tls.lock().unwrap_or_else(PoisonError::into_inner) = tls(shown)?;
+        Ok(())
+    }
+
+    /// Shows a certificate of this authority to connections to come, and trusts it in the kubeconfig, which names the proxy.
+    pub fn change_authority(&self, pki: &Pki) -> Result<()> {
+        self.show_certificate(&pki.server(NAME, &[ADDRESS])?)?;
+        // Whoever it is: the proxy has the syncer's identity.
+        kubeconfig::write(&self.kubeconfig, &self.server, &pki.authority(), &pki.client(NAME, &[])?)
     }
 
     /// Cuts the connections that there are. Those to come are well.
@@ -132,8 +160,13 @@ impl Shared {
         self.upstream.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn new(upstream: Client) -> Self {
-        Self { upstream: Mutex::new(upstream), rules: Rules::default(), requests: Mutex::default() }
+    fn new(upstream: Client, shown: TlsAcceptor) -> Self {
+        let (upstream, tls) = (Mutex::new(upstream), Mutex::new(shown));
+        Self { upstream, tls, rules: Rules::default(), requests: Mutex::default() }
+    }
+
+    fn tls(&self) -> TlsAcceptor {
+        self.tls.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Records a request, and returns its number.

@@ -74,9 +74,20 @@ impl Pki {
         client(&self.authority, user, groups)
     }
 
+    /// A certificate for a server with these names and addresses.
+    pub fn server(&self, name: &str, alternatives: &[&str]) -> Result<Pair> {
+        server(&self.authority, name, alternatives)
+    }
+
+    /// The same for the address of this machine, which has expired.
+    pub fn expired_server(&self, name: &str) -> Result<Pair> {
+        let key = self.authority.key().serialize_pem();
+        expired(&Pair { certificate: self.authority(), key }, name)
+    }
+
     /// Writes a certificate for a server with these names and addresses, `<file>.crt` and `<file>.key`.
     pub fn serving(&self, file: &str, name: &str, alternatives: &[&str]) -> Result<()> {
-        self.write_pair(file, &server(&self.authority, name, alternatives)?)
+        self.write_pair(file, &self.server(name, alternatives)?)
     }
 
     /// The front proxy has an authority of its own: a tenant's certificate must not pass for it.
@@ -109,7 +120,7 @@ impl Pki {
 /// A certificate for servers and clients that has expired, of an authority that is there.
 pub fn expired(authority: &Pair, name: &str) -> Result<Pair> {
     let issuer = Issuer::from_ca_cert_pem(&authority.certificate, KeyPair::from_pem(&authority.key)?)?;
-    let mut params = named(name, &["localhost"])?;
+    let mut params = named(name, &["localhost", "127.0.0.1"])?;
     (params.not_before, params.not_after) = (date_time_ymd(2020, 1, 1), date_time_ymd(2021, 1, 1));
     params.extended_key_usages =
         vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];

@@ -3,6 +3,7 @@
 //! It stands behind the real client: requests, replies, errors and streams are those of production.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
@@ -46,8 +47,9 @@ type ReplyBody = UnsyncBoxBody<Bytes, std::io::Error>;
 pub(crate) enum Answer {
     /// A whole reply.
     Reply(StatusCode, Value),
-    /// A reply that comes in pieces, as a watch does; it ends when the sender is dropped, and breaks with an error.
-    Stream(mpsc::Receiver<Result<Bytes, std::io::Error>>),
+    /// A reply that comes in pieces, as a watch does; it ends when the sender is dropped, or after this time, and breaks with an
+    /// error.
+    Stream(mpsc::Receiver<Result<Bytes, std::io::Error>>, Option<Duration>),
     /// No answer, ever.
     Silence,
     /// No server.
@@ -72,7 +74,13 @@ impl Answer {
     /// A stream, and the sender of its pieces.
     pub(crate) fn stream() -> (mpsc::Sender<Result<Bytes, std::io::Error>>, Self) {
         let (sender, receiver) = mpsc::channel(64);
-        (sender, Self::Stream(receiver))
+        (sender, Self::Stream(receiver, None))
+    }
+
+    /// The same of a server that ends it after this time.
+    pub(crate) fn stream_for(lifetime: Duration) -> (mpsc::Sender<Result<Bytes, std::io::Error>>, Self) {
+        let (sender, receiver) = mpsc::channel(64);
+        (sender, Self::Stream(receiver, Some(lifetime)))
     }
 }
 
@@ -129,10 +137,20 @@ async fn respond(answer: Answer) -> std::io::Result<Response<ReplyBody>> {
             let whole = http_body_util::Full::new(Bytes::from(serde_json::to_vec(&value).unwrap()));
             (status, whole.map_err(|never| match never {}).boxed_unsync())
         }
-        Answer::Stream(receiver) => {
-            let pieces = futures::stream::unfold(receiver, async |mut receiver| {
-                let piece = receiver.recv().await?;
-                Some((piece.map(http_body::Frame::data), receiver))
+        Answer::Stream(receiver, lifetime) => {
+            let end = Box::pin(async move {
+                match lifetime {
+                    Some(lifetime) => tokio::time::sleep(lifetime).await,
+                    None => std::future::pending().await,
+                }
+            });
+            let pieces = futures::stream::unfold((receiver, end), async |(mut receiver, mut end)| {
+                let piece = tokio::select! {
+                    biased;
+                    piece = receiver.recv() => piece?,
+                    () = &mut end => return None,
+                };
+                Some((piece.map(http_body::Frame::data), (receiver, end)))
             });
             (StatusCode::OK, StreamBody::new(pieces).boxed_unsync())
         }

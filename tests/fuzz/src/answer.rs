@@ -42,7 +42,8 @@ fn unsigned(mut host: HostObject) -> HostObject {
     host
 }
 
-fn check_identity(fair: &HostObject, result: &HostObject) {
+/// Who and whose it is stays what it was.
+pub(crate) fn check_identity(fair: &HostObject, result: &HostObject) {
     for pointer in IDENTITIES {
         assert_eq!(fair.pointer(pointer), result.pointer(pointer), "{pointer}");
     }

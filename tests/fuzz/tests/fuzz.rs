@@ -41,6 +41,34 @@ fn golden() -> Result<Vec<String>> {
     files(&folder("../../host/core/tests/golden"), ".virtual.yaml")?.iter().map(read).collect()
 }
 
+/// What a guest returns for each golden object: every verdict, and edits that go too far.
+fn returned(golden: &[String]) -> Vec<String> {
+    let problem = r#"{"reason":"Reason","message":"why","field":"/spec/containers/0/image"}"#;
+    let kind = r#"{"group":"","version":"v1","kind":"Secret"}"#;
+    let until = format!(r#"{{"kind":{kind},"namespace":"shop","name":"password"}}"#);
+    let merge = r#""{\"metadata\":{\"labels\":{\"a\":\"b\"}},\"spec\":{\"hostNetwork\":true}}""#;
+    let verdicts = [
+        r#"{"Apply":"Unchanged"}"#.to_owned(),
+        format!(r#"{{"Apply":{{"Merge":{merge}}}}}"#),
+        format!(r#"{{"Apply":{{"Whole":{merge}}}}}"#),
+        r#"{"Apply":{"Patch":"[{\"op\":\"remove\",\"path\":\"/spec\"}]"}}"#.to_owned(),
+        format!(r#"{{"Skip":{problem}}}"#),
+        format!(r#"{{"Reject":{problem}}}"#),
+        format!(r#"{{"Wait":{{"problem":{problem},"until":[{until}],"after_ms":5}}}}"#),
+    ];
+    let event = r#"{"severity":"Warning","reason":"Reason","message":"two\nlines"}"#;
+    let condition = r#"{"name":"Ready","status":true,"reason":"Reason","message":"m"}"#;
+    let outcome = |verdict: &String| {
+        format!(
+            r#"{{"verdict":{verdict},"events":[{event}],"conditions":[{condition}],"extra":[["key","value"]]}}"#
+        )
+    };
+    let pairs = golden.iter().zip(verdicts.iter().cycle());
+    pairs
+        .map(|(object, verdict)| format!(r#"{{"object":{object},"outcome":{}}}"#, outcome(verdict)))
+        .collect()
+}
+
 /// What a target begins with.
 fn seeds(target: &str) -> Result<Vec<String>> {
     let answers = [
@@ -64,6 +92,7 @@ fn seeds(target: &str) -> Result<Vec<String>> {
             );
             frames.chain([list]).collect()
         }
+        "guest" => returned(&golden),
         "object" => golden,
         _ => Vec::new(),
     })
@@ -110,6 +139,8 @@ macro_rules! fuzzed {
 
 fuzzed! {
     answers_of_plugins "answer"
+    configurations_of_operators "configuration"
+    what_guests_return "guest"
     names_of_objects "names"
     objects_of_tenants "object"
     bodies_of_watches "watch"

@@ -17,29 +17,16 @@ use tokio_rustls::rustls::{ServerConfig, crypto};
 use super::Shared;
 use super::exchange::exchange;
 use super::freeze::Freezer;
-use crate::pki::Pki;
-
-/// The file of the proxy's certificate.
-const CERTIFICATE: &str = "fault-proxy";
+use crate::pki::Pair;
 
 /// Where connections come in.
 pub(super) struct Listener {
-    socket: TcpListener,
-    tls: TlsAcceptor,
-    shared: Arc<Shared>,
-    freezer: Arc<Freezer>,
+    pub(super) socket: TcpListener,
+    pub(super) shared: Arc<Shared>,
+    pub(super) freezer: Arc<Freezer>,
 }
 
 impl Listener {
-    pub(super) fn new(
-        socket: TcpListener,
-        pki: &Pki,
-        shared: Arc<Shared>,
-        freezer: Arc<Freezer>,
-    ) -> Result<Self> {
-        Ok(Self { socket, tls: TlsAcceptor::from(Arc::new(tls(pki)?)), shared, freezer })
-    }
-
     /// Accepts until it is dropped, and every connection with it.
     pub(super) async fn accept_forever(self) {
         let mut connections = JoinSet::new();
@@ -49,7 +36,7 @@ impl Listener {
                     let Ok((client, _)) = accepted else { continue };
                     let _ = client.set_nodelay(true);
                     let (carrier, stream) = self.freezer.carry(client);
-                    let (tls, shared) = (self.tls.clone(), self.shared.clone());
+                    let (tls, shared) = (self.shared.tls(), self.shared.clone());
                     connections.spawn(async move {
                         tokio::select! {
                             () = carrier => {}
@@ -74,12 +61,11 @@ async fn serve(stream: DuplexStream, tls: TlsAcceptor, shared: Arc<Shared>) -> s
     std::future::pending().await
 }
 
-fn tls(pki: &Pki) -> Result<ServerConfig> {
-    pki.serving(CERTIFICATE, "fault-proxy", &["127.0.0.1"])?;
-    let certificate = CertificateDer::from_pem_file(pki.file(&format!("{CERTIFICATE}.crt")));
-    let key = PrivateKeyDer::from_pem_file(pki.file(&format!("{CERTIFICATE}.key")));
-    let (certificate, key) = (certificate.context("certificate")?, key.context("key")?);
+/// What shows this certificate to clients.
+pub(super) fn tls(shown: &Pair) -> Result<TlsAcceptor> {
+    let certificate = CertificateDer::from_pem_slice(shown.certificate.as_bytes()).context("certificate")?;
+    let key = PrivateKeyDer::from_pem_slice(shown.key.as_bytes()).context("key")?;
     let provider = Arc::new(crypto::ring::default_provider());
     let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    Ok(config.with_no_client_auth().with_single_cert(vec![certificate], key)?)
+    Ok(Arc::new(config.with_no_client_auth().with_single_cert(vec![certificate], key)?).into())
 }

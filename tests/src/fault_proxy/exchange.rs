@@ -60,6 +60,7 @@ async fn with_fault(mut turn: Turn, forward: impl Future<Output = Result<Reply>>
             bail!("the connection is cut")
         }
         Fault::CutBody(bytes) => Ok(forward.await?.map(|body| frames::cut_after(body, bytes))),
+        Fault::Slow(pause) => Ok(forward.await?.map(|body| frames::slowed(body, pause, turn))),
         Fault::Header(name, value) => {
             let mut reply = forward.await?;
             reply.headers_mut().insert(name, value);

@@ -1,4 +1,6 @@
-//! Alters the body of an answer: cuts it, or drops, doubles and holds the frames of a watch.
+//! Alters the body of an answer: cuts it, slows it down, or drops, doubles and holds the frames of a watch.
+
+use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 use futures::stream;
@@ -23,6 +25,23 @@ pub(super) fn cut_after(body: ReplyBody, bytes: usize) -> ReplyBody {
         let left = left - piece.as_ref().map_or(0, Bytes::len);
         Some((piece.map(Frame::data), (body, left)))
     });
+    StreamBody::new(pieces).boxed_unsync()
+}
+
+/// The body byte by byte, with so much time between them, until the rule is removed.
+pub(super) fn slowed(body: ReplyBody, pause: Duration, turn: Turn) -> ReplyBody {
+    let pieces =
+        stream::unfold((body, Bytes::new(), turn), move |(mut body, mut left, mut turn)| async move {
+            while left.is_empty() {
+                match next(&mut body).await? {
+                    Ok(piece) => left = piece,
+                    Err(error) => return Some((Err(error), (body, left, turn))),
+                }
+            }
+            let is_slow = !turn.is_removed() && tokio::time::timeout(pause, turn.removed()).await.is_err();
+            let piece = left.split_to(if is_slow { 1 } else { left.len() });
+            Some((Ok(Frame::data(piece)), (body, left, turn)))
+        });
     StreamBody::new(pieces).boxed_unsync()
 }
 
@@ -92,6 +111,8 @@ async fn next(body: &mut ReplyBody) -> Option<Result<Bytes>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fault_proxy::request::Request;
+    use crate::fault_proxy::rule::{Rules, any};
 
     /// A body that comes in these pieces.
     fn body(pieces: &[&'static str]) -> ReplyBody {
@@ -116,6 +137,20 @@ mod tests {
     async fn a_body_is_cut_after_so_many_bytes() {
         assert_eq!(arriving(cut_after(body(&["abc", "def"]), 4)).await, ("abcd".to_owned(), false));
         assert_eq!(arriving(cut_after(body(&["abc"]), 9)).await, ("abc".to_owned(), true));
+    }
+
+    #[tokio::test]
+    async fn a_body_is_slow_until_the_rule_is_removed() {
+        let rules = Rules::default();
+        let _slow = rules.add(any("*").slow_body(Duration::ZERO));
+        let request = Request::read(&http::Method::GET, &http::Uri::default(), &http::HeaderMap::new());
+        let turn = rules.turn(&request).unwrap();
+        let mut slow = slowed(body(&["abc", "def"]), Duration::ZERO, turn);
+        assert_eq!(next(&mut slow).await.unwrap().unwrap(), "a");
+        assert_eq!(next(&mut slow).await.unwrap().unwrap(), "b");
+        rules.clear();
+        assert_eq!(next(&mut slow).await.unwrap().unwrap(), "c");
+        assert_eq!(arriving(slow).await, ("def".to_owned(), true));
     }
 
     #[tokio::test]

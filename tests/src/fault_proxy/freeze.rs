@@ -20,8 +20,18 @@ struct State {
     is_all_frozen: bool,
     /// Connections with smaller numbers are frozen.
     frozen_below: u64,
+    /// Connections with this number and greater ones are frozen.
+    frozen_from: Option<u64>,
     /// Connections with smaller numbers are cut.
     cut_below: u64,
+}
+
+impl State {
+    fn freezes(&self, number: u64) -> bool {
+        self.is_all_frozen
+            || number < self.frozen_below
+            || self.frozen_from.is_some_and(|first| number >= first)
+    }
 }
 
 impl Freezer {
@@ -33,8 +43,14 @@ impl Freezer {
         self.0.send_modify(|state| state.frozen_below = state.next);
     }
 
+    pub(super) fn freeze_new(&self) {
+        self.0.send_modify(|state| state.frozen_from = Some(state.next));
+    }
+
     pub(super) fn thaw(&self) {
-        self.0.send_modify(|state| (state.is_all_frozen, state.frozen_below) = (false, 0));
+        self.0.send_modify(|state| {
+            (state.is_all_frozen, state.frozen_below, state.frozen_from) = (false, 0, None);
+        });
     }
 
     pub(super) fn cut_open(&self) {
@@ -98,7 +114,7 @@ impl Carrier {
     }
 
     async fn flows(&mut self) {
-        self.until(|state, number| !state.is_all_frozen && number >= state.frozen_below).await;
+        self.until(|state, number| !state.freezes(number)).await;
     }
 
     async fn until(&mut self, is_so: impl Fn(&State, u64) -> bool) {

@@ -44,6 +44,8 @@ pub(super) enum Fault {
     Cut(Place),
     /// The connection is cut after so many bytes of the body of the answer.
     CutBody(usize),
+    /// The body of the answer comes byte by byte, with so much time between them, until the rule is removed.
+    Slow(Duration),
     /// A header of the answer is set.
     Header(HeaderName, HeaderValue),
     /// What becomes of each frame of a watch.
@@ -171,6 +173,11 @@ impl Matcher {
         self.does(Fault::CutBody(bytes))
     }
 
+    /// The answer's body comes byte by byte, with so much time between them; once the rule is removed, as it is.
+    pub fn slow_body(self, pause: Duration) -> Rule {
+        self.does(Fault::Slow(pause))
+    }
+
     /// Sets a header of the answer, such as `Date`.
     pub fn header(self, name: HeaderName, value: HeaderValue) -> Rule {
         self.does(Fault::Header(name, value))
@@ -280,6 +287,11 @@ impl Active {
 }
 
 impl Turn {
+    /// Whether the rule is removed.
+    pub(super) fn is_removed(&self) -> bool {
+        self.removed.has_changed().is_err()
+    }
+
     /// Waits until the rule is removed.
     pub(super) async fn removed(&mut self) {
         let _hanging = self.hanging.upgrade();

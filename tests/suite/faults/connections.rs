@@ -1,16 +1,20 @@
 //! Connections that die without a word, and a syncer that is stopped while nothing answers.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
+use http::{HeaderValue, header};
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::json;
 use weft_tests::eventually::{SOON, eventually};
-use weft_tests::fault_proxy::FaultProxy;
+use weft_tests::fault_proxy::{FaultProxy, any};
 use weft_tests::shared::in_own_world;
 use weft_tests::tenant::Tenant;
 use weft_tests::world::{Options, World};
 
 use super::health::{becomes_ready, is_not_ready};
 use crate::planes::both::{Both, at, text};
+
+/// More pods than a syncer has connections while nothing happens.
+const CROWD: usize = 20;
 
 /// A world whose syncer runs behind proxies.
 async fn world() -> Result<World> {
@@ -90,7 +94,31 @@ fn connections_that_are_cut_are_opened_again_without_a_new_list() -> Result<()> 
             }
             both.runs(&name).await?;
         }
+        // As a server does that wants its clients to go to others: that it says so in a frame is for HTTP/2 alone.
+        let ended = proxies(tenant)?
+            .map(|proxy| proxy.rule(any("*").header(header::CONNECTION, HeaderValue::from_static("close"))));
+        both.create_pod("each-on-its-own", json!({})).await?;
+        both.runs("each-on-its-own").await.context("while each connection ends with its answer")?;
+        for (proxy, ended) in proxies(tenant)?.into_iter().zip(ended) {
+            ended.at_least(3).await?;
+            proxy.clear();
+        }
         ensure!(proxies(tenant)?.map(lists) == before, "pods were listed again");
+
+        for proxy in proxies(tenant)? {
+            proxy.freeze_new_connections();
+        }
+        // More than there are connections: they wait for some that are accepted and never answer.
+        for number in 0..CROWD {
+            both.create_pod(&format!("crowd-{number}"), json!({})).await?;
+        }
+        is_not_ready(tenant, &["on the host API server"]).await?;
+        for proxy in proxies(tenant)? {
+            proxy.thaw();
+        }
+        for number in 0..CROWD {
+            both.runs(&format!("crowd-{number}")).await?;
+        }
         eventually("all pods run", SOON, async || {
             let pod = both.get::<Pod>("web-0").await?;
             ensure!(text(&pod, "/status/phase") == "Running", "{}", at(&pod, "/status"));

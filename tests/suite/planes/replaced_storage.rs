@@ -1,6 +1,7 @@
 //! A virtual API server that comes back with another storage, or with an older state of its own: what the host has is
 //! not taken for garbage, and all heals as the log says.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
-use kube::api::DeleteParams;
+use kube::api::{DeleteParams, ListParams};
 use serde_json::json;
 use weft_tests::eventually::{always, eventually};
 use weft_tests::fault_proxy::any;
@@ -24,6 +25,8 @@ const LONG_ENOUGH: Duration = Duration::from_secs(10);
 const HEALED: Duration = Duration::from_mins(1);
 /// More than is written while a pod and a ConfigMap are created and change.
 const WRITTEN_SINCE: usize = 200;
+/// Pods of the virtual cluster that comes back empty: more than leave a store at once without a second reading.
+const CROWD: usize = 60;
 /// On the host Service of the virtual API server: whose objects are on the host.
 const IDENTITY: &str = "weft.dev/virtual-cluster-uid";
 
@@ -55,6 +58,26 @@ async fn create_used(both: &Both, name: &str, value: &str) -> Result<()> {
     Ok(())
 }
 
+/// The UIDs of all host pods, once so many have come that no walk over them is short.
+async fn crowd(both: &Both) -> Result<BTreeSet<String>> {
+    for number in 0..CROWD {
+        both.create_pod(&format!("crowd-{number}"), json!({})).await?;
+    }
+    eventually("the host has the crowd", HEALED, async || {
+        let pods = host_pods(both).await?;
+        ensure!(pods.len() > CROWD, "{} pods", pods.len());
+        Ok(pods)
+    })
+    .await
+}
+
+/// Those that are not being deleted.
+async fn host_pods(both: &Both) -> Result<BTreeSet<String>> {
+    let pods = both.host_api::<Pod>().list(&ListParams::default()).await?.items;
+    let live = pods.into_iter().filter(|pod| pod.metadata.deletion_timestamp.is_none());
+    Ok(live.filter_map(|pod| pod.metadata.uid).collect())
+}
+
 async fn host_has(both: &Both, name: &str, value: &str) -> Result<()> {
     let host = both.host::<ConfigMap>(name).await?;
     ensure!(at(&host, "/data/a") == value, "{host}");
@@ -69,6 +92,7 @@ fn an_emptied_storage_deletes_nothing_on_the_host_and_heals_both_ways() -> Resul
         let inner = tenant.virtual_plane();
         create_used(&both, "web", "old").await?;
         both.runs("web").await?;
+        let pods = crowd(&both).await?;
         let (pod, map) = (both.host::<Pod>("web").await?, both.host::<ConfigMap>("web").await?);
         let is_untouched = async || {
             for (name, before, now) in [
@@ -78,6 +102,7 @@ fn an_emptied_storage_deletes_nothing_on_the_host_and_heals_both_ways() -> Resul
                 let is_kept = uid(&now) == uid(before) && at(&now, "/metadata/deletionTimestamp").is_null();
                 ensure!(is_kept, "the host {name} is another one, or is being deleted: {now}");
             }
+            ensure!(host_pods(&both).await?.is_superset(&pods), "pods of the crowd are gone, or are others");
             host_has(&both, "web", "old").await
         };
 
@@ -191,5 +216,57 @@ fn a_storage_that_went_back_and_has_written_more_since_is_followed_back() -> Res
         let log = log.get(logged..).unwrap_or_default();
         ensure!(!log.contains("went back to an older state"), "its version has shown it");
         Ok(())
+    })
+}
+
+/// Those that follow the host's API server: none of them is made for versions that go back.
+const FOLLOWERS: [Component; 3] = [Component::ControllerManager, Component::Scheduler, Component::Kwok];
+
+#[test]
+fn a_host_whose_storage_went_back_gets_what_the_tenant_has_now() -> Result<()> {
+    in_own_world(async {
+        let world = World::start().await?;
+        let (tenant, both) = (world.tenant(), Both::of(&world, "default").await?);
+        let host = tenant.host_plane();
+        for name in ["kept", "gone"] {
+            create_used(&both, name, "before").await?;
+            both.runs(name).await?;
+        }
+        let (kept, virtual_kept) = (both.host::<Pod>("kept").await?, both.get::<Pod>("kept").await?);
+        let snapshot = exchange_data(host, None).await?;
+        exchange_data(host, Some(&snapshot)).await?;
+        tenant.syncer_ready().await?;
+
+        write_what_is_lost(&both).await?;
+        let service = json!({"metadata": {"name": "later"}, "spec": {"ports": [{"port": 80}]}});
+        both.create::<Service>(service).await?;
+        both.arrives::<Service>("later").await?;
+        both.delete::<Pod>("gone").await?;
+        both.gone::<Pod>("gone").await?;
+        both.leaves::<Pod>("gone").await?;
+        for follower in FOLLOWERS {
+            host.stop_component(follower).await?;
+        }
+        exchange_data(host, Some(&snapshot)).await?;
+        for follower in FOLLOWERS {
+            host.start_component(follower).await?;
+        }
+
+        eventually("the host has what the tenant has", HEALED, async || {
+            host_has(&both, "kept", "lost").await?;
+            both.host::<Service>("later").await?;
+            // Its kubelet may not have seen it again.
+            let gone = both.find_host::<Pod>("gone").await?;
+            let ends = gone.is_none_or(|pod| !at(&pod, "/metadata/deletionTimestamp").is_null());
+            ensure!(ends, "a pod that the tenant has deleted is back");
+            let later = both.virtual_api::<Pod>().get_opt("later").await?;
+            ensure!(later.is_none(), "a pod that ran and is lost is taken for one that runs");
+            Ok(())
+        })
+        .await?;
+        let (same, virtual_same) = (both.host::<Pod>("kept").await?, both.get::<Pod>("kept").await?);
+        ensure!(uid(&same) == uid(&kept), "a pod that ran all the time was replaced");
+        ensure!(uid(&virtual_same) == uid(&virtual_kept), "its virtual pod was replaced");
+        tenant.syncer_ready().await
     })
 }

@@ -101,8 +101,13 @@ pub(crate) fn lying(case: &Case, lie: Lie, writes: &str) -> Chain {
 
 /// `base` with a liar behind it that may write `writes`.
 pub(crate) fn behind(base: Arc<dyn Mapper>, lie: Lie, writes: &str) -> Chain {
+    followed(base, liar(lie, writes))
+}
+
+/// `base` with an extension behind it.
+pub(crate) fn followed(base: Arc<dyn Mapper>, extension: Arc<dyn Extension>) -> Chain {
     let mut chain = Chain::new(base);
-    chain.followed_by(liar(lie, writes));
+    chain.followed_by(extension);
     chain
 }
 

@@ -212,6 +212,21 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn what_a_watch_that_stays_silent_may_have_held_back_is_listed() {
+        let whole = modified("a", "9");
+        for piece in [&whole[..0], &whole[..10]] {
+            let script = script().watch(&[piece.to_owned()]).list("9", &[("a", "9")]);
+            let running = Running::start(script);
+            let started = Instant::now();
+            running.until_watches(2).await;
+            let took = started.elapsed();
+            assert!(took < LIFETIME + LATE + Duration::from_secs(1), "{took:?}");
+            assert_eq!(running.record(), ["+a@5", "listed", "+a@9", "listed"], "see Watching::step");
+            assert_eq!(running.watched_from(), ["7", "9"]);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_watch_that_the_server_does_not_begin_is_tried_again() {
         let running = Running::start(script().watch_answer(Answer::Silence));
         running.until_watches(1).await;

@@ -44,7 +44,8 @@ impl<S: 'static> Watch<S> {
         // The first failure is often a server that restarts.
         // The bootstrap reports that the server is another one.
         let is_reported = matches!(backoff.error, Error::IdentityGuard(_));
-        if (backoff.failures > 1 && !is_reported) || matches!(backoff.error, Error::ManyMissing { .. }) {
+        let is_rare = matches!(backoff.error, Error::ManyMissing { .. } | Error::Silent);
+        if (backoff.failures > 1 && !is_reported) || is_rare {
             let error = &backoff.error as &dyn StdError;
             warn!(kind = %self.resource.kind, error, "{}; trying again", backoff.what);
         }

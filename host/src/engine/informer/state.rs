@@ -224,10 +224,10 @@ impl Watching {
     /// After the watch has ended, as it was asked to or by a failure.
     pub(super) fn step(mut self, end: Result<(), Error>, now: Instant) -> State {
         let lasted = self.opened.take().is_some_and(|opened| now - opened >= STEADY);
-        let was_of_use = std::mem::take(&mut self.has_moved) || lasted;
+        let has_moved = std::mem::take(&mut self.has_moved);
         self.failures = if lasted { 0 } else { self.failures };
         match end {
-            Ok(()) if was_of_use => self.failures = 0,
+            Ok(()) if has_moved || lasted => self.failures = 0,
             // A server, or what is before it, may end every watch at once.
             Ok(()) => return self.back_off(Error::TooShort, |watching| watching.next(now)),
             Err(error) if error.is_expired() => return State::Expired,
@@ -235,6 +235,10 @@ impl Watching {
             Err(Error::Absent(error)) => {
                 let tries = Tries { is_absent: true, ..Tries::default() };
                 return State::Absent(Absent { error, tries });
+            }
+            // What is between may hold back all that the next watch shows, too.
+            Err(Error::Silent) if lasted && !has_moved => {
+                return self.back_off(Error::Silent, |_| State::default());
             }
             Err(error) if lasted => return self.back_off(error, |watching| watching.next(now)),
             Err(error) => return self.back_off(error, State::Watching),

@@ -39,7 +39,7 @@ type Pieces = mpsc::Sender<io::Result<Bytes>>;
 pub(super) struct Script {
     /// Pages of lists and of audits. After the last one the server answers 500.
     lists: VecDeque<Answer>,
-    /// After the last one each watch stays open and silent.
+    /// After the last one each watch shows nothing, and ends as it was asked to.
     watches: VecDeque<Answer>,
     /// Senders of the watches that stay open.
     open: Vec<Pieces>,
@@ -152,7 +152,7 @@ impl Script {
             return self.lists.pop_front().unwrap_or_else(|| Answer::failure(500, "EndOfScript"));
         }
         self.watches.pop_front().unwrap_or_else(|| {
-            let (sender, answer) = Answer::stream();
+            let (sender, answer) = Answer::stream_for(LIFETIME);
             self.open.push(sender);
             answer
         })
@@ -307,7 +307,8 @@ impl Running {
     /// The connections of all open watches break.
     pub(super) fn break_watches(&self) {
         for watch in self.script.lock().unwrap().open.drain(..) {
-            watch.try_send(Err(io::ErrorKind::ConnectionReset.into())).unwrap();
+            // It may have ended.
+            let _ = watch.try_send(Err(io::ErrorKind::ConnectionReset.into()));
         }
     }
 

@@ -58,10 +58,24 @@ pub(crate) const PARTS: &[Part] = &[
     // Alone, so that its manifest is seen to be enough.
     Part { name: "core", arguments: &["check", "--package", "weft-core"], ..PLAIN },
     Part { name: "test", arguments: &["test", "--package", "weft-core", "--package", "weft"], ..PLAIN },
-    // Cargo has all but this workspace's own packages from the parts before.
+    // Cargo has all but this workspace's own packages from the part before, if it is asked for those of the same features.
     Part {
         name: "fuzz",
-        arguments: &["test", "--package", "weft-fuzz", "--", "--include-ignored", "--test-threads", "2"],
+        arguments: &[
+            "test",
+            "--package",
+            "weft-core",
+            "--package",
+            "weft",
+            "--package",
+            "weft-fuzz",
+            "--test",
+            "fuzz",
+            "--",
+            "--include-ignored",
+            "--test-threads",
+            "2",
+        ],
         environment: &[(
             "RUSTC_WORKSPACE_WRAPPER",
             concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/instrument.sh"),
