@@ -1,6 +1,7 @@
 //! Builds what the tests run: the control plane, what they need beside it, and the syncer itself.
 
 mod go;
+pub mod kubectl;
 pub mod modules;
 pub mod statics;
 

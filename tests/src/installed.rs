@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
+use crate::binaries::kubectl;
 use crate::binaries::modules::{self, Program};
 use crate::binaries::statics;
 use crate::node::{self, Node, images};
@@ -45,9 +46,13 @@ impl Person {
         fs::copy(node.kubeconfig(), person.kubeconfig())?;
         symlink(statics::weft().await?, person.path.join("weft"))?;
         symlink(modules::program(helm).await?, person.path.join("helm"))?;
-        let kubectl = format!("exec {} kubectl \"$@\"", node.options().programs.planes.display());
-        // kubectl is a part of the programs of the tests.
-        person.replace("kubectl", &kubectl)?;
+        if let Some(program) = kubectl::wanted().await? {
+            symlink(program, person.path.join("kubectl"))?;
+        } else {
+            // It is a part of the programs of the tests.
+            let planes = node.options().programs.planes.display();
+            person.replace("kubectl", &format!("exec {planes} kubectl \"$@\""))?;
+        }
         Ok(person)
     }
 

@@ -20,6 +20,7 @@ pub mod pairs;
 mod permissions;
 pub mod pki;
 pub mod planes;
+pub mod plugin_folder;
 pub mod ports;
 pub mod process;
 pub mod progress;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{Namespace, Service, ServiceAccount};
-use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding};
 use kube::api::{Api, PostParams};
 use kube::{Client, Resource};
 use serde::Serialize;
@@ -20,7 +20,7 @@ use tokio::net::TcpStream;
 use crate::binaries::Programs;
 use crate::eventually::eventually;
 use crate::fault_proxy::FaultProxy;
-use crate::permissions;
+use crate::permissions::{self, Permissions};
 use crate::planes::{self, Plane};
 use crate::ports::Port;
 use crate::process::{Launch, Process, tail};
@@ -100,6 +100,7 @@ impl Tenant {
             tenant.proxies = Some(tenant.start_proxies().await.context("failed to start the fault proxies")?);
         }
         tenant.configure(&tenant.options.config)?;
+        tenant.grant().await?;
         Ok(tenant)
     }
 
@@ -272,26 +273,26 @@ impl Tenant {
         let account = json!({"metadata": {"name": format!("weft-workload-{}", self.cluster())}});
         self.create_on_host::<ServiceAccount>(&client, account).await?;
         self.create_on_host::<Service>(&client, service(self.cluster())).await?;
-        let rules = permissions::rules(self.configuration(&self.options.config))?;
-        let role = json!({"metadata": {"name": user}, "rules": rules.namespaced});
-        self.create_on_host::<Role>(&client, role).await?;
-        self.create_on_host::<RoleBinding>(&client, binding("Role", &user, &user)).await?;
-        if rules.cluster.is_empty() {
-            return Ok(());
+        Ok(())
+    }
+
+    /// Lets the syncer do on the host what `weft rbac` prints now, beside what it may; returns the rules that are new.
+    pub async fn grant(&self) -> Result<Vec<PolicyRule>> {
+        let printed = Permissions::printed(self.weft(), &self.config()).await?;
+        let (client, user) = (self.host.client().await?, self.host_user());
+        let roles = Api::<Role>::namespaced(client.clone(), self.namespace());
+        let bindings = Api::<RoleBinding>::namespaced(client.clone(), self.namespace());
+        let mut added = permissions::grant((&roles, &bindings), &user, &user, printed.namespaced).await?;
+        if !printed.cluster.is_empty() {
+            let roles = Api::<ClusterRole>::all(client.clone());
+            let bindings = Api::<ClusterRoleBinding>::all(client);
+            let both = (&roles, &bindings);
+            added.extend(permissions::grant(both, &self.cluster_role(), &user, printed.cluster).await?);
         }
-        let name = self.cluster_role();
-        let role = json!({"metadata": {"name": name}, "rules": rules.cluster});
-        create(&Api::<ClusterRole>::all(client), role).await?;
-        self.grant_cluster_role().await
+        Ok(added)
     }
 
-    /// Lets the syncer do on the whole host what its configuration needs there.
-    pub async fn grant_cluster_role(&self) -> Result<()> {
-        let bindings = Api::<ClusterRoleBinding>::all(self.host.client().await?);
-        create(&bindings, binding("ClusterRole", &self.cluster_role(), &self.host_user())).await
-    }
-
-    /// The name of that role and of its binding.
+    /// The name of its role on the whole host, where it has one, and of the binding.
     pub fn cluster_role(&self) -> String {
         format!("weft-syncer:{}:{}", self.namespace(), self.cluster())
     }
@@ -335,16 +336,6 @@ where
     let created = api.create(&PostParams::default(), &object).await;
     created.with_context(|| format!("failed to create {} {name}", K::kind(&())))?;
     Ok(())
-}
-
-/// Gives a user the role of this kind and name.
-fn binding(kind: &str, name: &str, user: &str) -> Value {
-    const GROUP: &str = "rbac.authorization.k8s.io";
-    json!({
-        "metadata": {"name": name},
-        "roleRef": {"apiGroup": GROUP, "kind": kind, "name": name},
-        "subjects": [{"apiGroup": GROUP, "kind": "User", "name": user}],
-    })
 }
 
 /// The way into the virtual cluster; its address is what pods find under `kubernetes.default`.

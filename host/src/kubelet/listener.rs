@@ -36,6 +36,8 @@ const LIMITS: Limits = Limits {
     head: Duration::from_secs(10),
     // Most of them streams, of at most 256 KiB each.
     requests: 512,
+    // A user of the virtual cluster can have as many certificates as it likes.
+    refusals: 32,
 };
 /// How large the head of a request may be. An `http::Uri` takes 64 KiB, which is for commands that are scripts.
 const LARGEST_HEAD: usize = 128 * 1024;
@@ -52,7 +54,14 @@ pub(super) struct Listener {
     tls: TlsAcceptor,
     limits: Limits,
     handshakes: Arc<Semaphore>,
+    places: Places,
+}
+
+/// Room for connections after their handshake.
+#[derive(Clone)]
+struct Places {
     requests: Arc<Semaphore>,
+    refusals: Arc<Semaphore>,
 }
 
 /// How long things may take, and how many there may be at once.
@@ -66,13 +75,15 @@ pub(super) struct Limits {
     pub(super) head: Duration,
     /// So many requests are answered at once, streams included.
     pub(super) requests: usize,
+    /// So many clients that are not the API server hear so at once; others are cut.
+    pub(super) refusals: usize,
 }
 
 /// One connection, from its first byte.
 struct Connection {
     tls: TlsAcceptor,
     limits: Limits,
-    requests: Arc<Semaphore>,
+    places: Places,
     relay: Arc<Relay>,
 }
 
@@ -83,8 +94,8 @@ impl Listener {
 
     pub(super) fn with(limits: Limits, socket: TcpListener, tls: Arc<ServerConfig>) -> Self {
         let permits = |number| Arc::new(Semaphore::new(number));
-        let (handshakes, requests) = (permits(limits.handshakes), permits(limits.requests));
-        Self { socket, tls: tls.into(), limits, handshakes, requests }
+        let places = Places { requests: permits(limits.requests), refusals: permits(limits.refusals) };
+        Self { socket, tls: tls.into(), limits, handshakes: permits(limits.handshakes), places }
     }
 
     /// Answers for ever. Every connection ends with it.
@@ -94,8 +105,8 @@ impl Listener {
             tokio::select! {
                 accepted = self.accept() => {
                     let Some((socket, handshake)) = accepted else { continue };
-                    let (tls, requests) = (self.tls.clone(), self.requests.clone());
-                    let connection = Connection { tls, limits: self.limits, requests, relay: relay.clone() };
+                    let (tls, places) = (self.tls.clone(), self.places.clone());
+                    let connection = Connection { tls, limits: self.limits, places, relay: relay.clone() };
                     connections.spawn(connection.run(socket, handshake));
                 }
                 Some(_) = connections.join_next() => {}
@@ -138,7 +149,12 @@ impl Connection {
     async fn answer(self, secured: TlsStream<Buffered>) {
         let is_api_server = tls::is_api_server(secured.get_ref().1.peer_certificates());
         // None else takes a place from it.
-        let room = self.requests.try_acquire_owned().ok().filter(|_| is_api_server);
+        let places = if is_api_server { &self.places.requests } else { &self.places.refusals };
+        let room = places.clone().try_acquire_owned().ok();
+        if !is_api_server && room.is_none() {
+            debug!("a client that is not the API server was cut");
+            return;
+        }
         let (upgrades, relay) = (Mutex::new(None::<(OnUpgrade, Option<Stream>)>), &self.relay);
         let answer = service_fn(async |mut request: Request<Incoming>| {
             let upgrade = hyper::upgrade::on(&mut request);
@@ -198,6 +214,8 @@ mod tests {
 
     use crate::kubelet::testing::{Authority, Endpoint, soon};
 
+    /// Longer than a test.
+    const LONG: Duration = Duration::from_hours(1);
     const LOGS: &str = "GET /containerLogs/shop/web/web";
 
     #[tokio::test]
@@ -226,6 +244,31 @@ mod tests {
         let mut rest = Vec::new();
         let cut = silent[0].read_to_end(&mut rest).await;
         assert!(cut.is_err() || rest.is_empty(), "it was cut: {cut:?}");
+    }
+
+    #[tokio::test]
+    async fn clients_that_are_not_the_api_server_take_no_place_from_it_and_few_at_all() {
+        let endpoint = Endpoint::with(Limits { refusals: 2, requests: 1, head: LONG, ..LIMITS }).await;
+        let mut users = Vec::new();
+        for _ in 0..8 {
+            let user = endpoint.authority().client("developers");
+            users.push(endpoint.connect(Some(user)).await.unwrap());
+        }
+        // Those that found no place are cut without a word.
+        let cut = users.split_off(2);
+        for mut user in cut {
+            let mut rest = Vec::new();
+            let ended = soon(user.read_to_end(&mut rest)).await;
+            assert!(ended.is_err() || rest.is_empty(), "it was cut: {ended:?}");
+        }
+        let answer = endpoint.ask("GET /pods").await;
+        assert!(answer.starts_with("HTTP/1.1 403 ") && !answer.contains("system:masters"), "{answer}");
+        for mut user in users {
+            user.write_all(b"GET /pods HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+            let mut answer = String::new();
+            soon(user.read_to_string(&mut answer)).await.unwrap();
+            assert!(answer.contains("system:masters"), "{answer}");
+        }
     }
 
     #[tokio::test]

@@ -80,7 +80,7 @@ impl Authority {
 impl Endpoint {
     /// Serves with limits that no test reaches.
     pub(super) async fn start() -> Self {
-        Self::with(Limits { handshake: SOON, handshakes: 64, head: SOON, requests: 64 }).await
+        Self::with(Limits { handshake: SOON, handshakes: 64, head: SOON, requests: 64, refusals: 64 }).await
     }
 
     /// Serves with other limits.

@@ -1,7 +1,9 @@
 //! Tests on a real node. They need root: `cargo verify nodes` runs them, and says why where it cannot.
 
+mod amounts;
 mod cluster;
 mod commands;
+mod copies;
 mod images;
 mod installed;
 mod lives;

@@ -1,6 +1,7 @@
 //! A control plane that `weft init` and `weft launch` start on a dual-stack host: both ranges are found and used, and
 //! certificates that end are renewed under running servers.
 
+mod half_open;
 mod readers;
 
 use std::fs;
@@ -283,6 +284,7 @@ fn a_dual_stack_cluster_gets_both_ranges_and_new_certificates_while_it_runs() ->
         controllers_work(&launched, "before").await?;
         both_ranges_are_used(&launched).await?;
         readers::are_known(&launched).await?;
+        half_open::are_survived(&launched).await?;
         a_claim_can_ask_for_more(&launched).await?;
 
         eventually("the API server serves a new certificate", RENEWED, async || {

@@ -40,7 +40,7 @@ fn selected_nodes_are_mirrored_and_pods_and_daemon_sets_run_on_them_alone() -> R
         let theirs = place.all_virtual::<Node>().create(&PostParams::default(), &theirs).await?;
 
         says_what_it_may_not(&world, &place).await?;
-        tenant.grant_cluster_role().await?;
+        tenant.grant().await?;
         tenant.syncer_ready().await?;
         shows(&place, &["node-0", "node-1"]).await?;
         shows_what_is_free(&place).await?;

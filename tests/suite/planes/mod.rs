@@ -28,6 +28,7 @@ mod owner;
 mod permissions;
 pub(crate) mod place;
 mod placed;
+mod plugin_permissions;
 mod pod_end;
 mod pod_life;
 mod pod_tokens;

@@ -21,6 +21,8 @@ use action::Action;
 
 /// How often the host's definitions are read.
 const PERIOD: Duration = Duration::from_secs(30);
+/// The same while one of them is not there, or may not be read: whoever mends that waits for it.
+const ABSENT: Duration = Duration::from_secs(5);
 
 /// Installs and updates the definitions of the kinds whose rules ask for it.
 pub(crate) struct CrdInstaller {
@@ -40,7 +42,9 @@ enum Error {
     )]
     Missing(String),
     #[error(
-        "the syncer may not read the CustomResourceDefinition {0} on the host; give it the permission `get` on it"
+        "the syncer has no permission to read the CustomResourceDefinition {0} on the host; its ClusterRole needs the rule \
+         `{{apiGroups: [apiextensions.k8s.io], resources: [customresourcedefinitions], resourceNames: [{0}], verbs: [get]}}`, and \
+         `weft rbac` prints all that it needs"
     )]
     Forbidden(String),
     #[error("the host's CustomResourceDefinition {name} cannot be used: {why}")]
@@ -58,20 +62,26 @@ impl CrdInstaller {
     ) {
         while ready.wait_for(|ready| *ready).await.is_ok() {
             let current = rules.borrow_and_update().clone();
+            let mut pause = PERIOD;
             for mapper in current.mappers.iter().filter(|mapper| mapper.spec().installs_definition) {
-                self.reconcile(&mapper.spec().resource).await;
+                if !self.reconcile(&mapper.spec().resource).await {
+                    pause = ABSENT;
+                }
             }
             tokio::select! {
                 biased;
-                () = tokio::time::sleep(PERIOD) => {}
+                () = tokio::time::sleep(pause) => {}
                 Ok(()) = rules.changed() => {}
             }
         }
     }
 
-    async fn reconcile(&mut self, resource: &ResourceType) {
+    /// Returns whether the virtual cluster has the definition as it should.
+    async fn reconcile(&mut self, resource: &ResourceType) -> bool {
         let name = format!("{}.{}", resource.plural, resource.group);
-        match self.ensure(resource, &name).await {
+        let ensured = self.ensure(resource, &name).await;
+        let is_done = ensured.is_ok();
+        match ensured {
             Ok(None) => {
                 self.published.remove(&name);
             }
@@ -81,6 +91,7 @@ impl CrdInstaller {
             }
             Err(error) => self.warn_once(&name, &error),
         }
+        is_done
     }
 
     /// Brings one definition up to date; returns what to publish on it.
@@ -202,8 +213,10 @@ mod tests {
 
     use http::Method;
     use serde_json::{Value, json};
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use weft_core::context::Ctx;
     use weft_core::keys::DEFINITION;
+
     use weft_core::mapper::Mapper;
     use weft_core::spec::KindSpec;
     use weft_core::verdict::Verdict;
@@ -303,9 +316,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_definition_that_the_host_lacks_or_hides_is_not_installed_and_the_error_says_what_to_do() {
-        for (code, what) in
-            [(404, "install it there"), (403, "give it the permission `get`"), (500, "failed to read")]
-        {
+        for (code, what) in [
+            (404, "install it there"),
+            (403, "resourceNames: [widgets.example.org], verbs: [get]}`"),
+            (500, "failed to read"),
+        ] {
             let (bench, installer) = of(Bench::new(move |_| Answer::failure(code, "Scripted"), echo));
             let error = installer.ensure(&resource(), "widgets.example.org").await.map(|_| ()).unwrap_err();
             assert!(error.to_string().contains(what), "{code}: {error}");
@@ -336,13 +351,25 @@ mod tests {
         let mappers: Vec<Arc<dyn Mapper>> = vec![Arc::new(Widgets(asking)), Arc::new(Widgets(silent))];
         let (_rules, receiver) = signal::channel(Arc::new(Rules { mappers, ..Rules::default() }));
         let (ready, is_ready) = signal::channel(false);
-        let (bench, installer) = installer(definition(&["v1"]), None);
+        let requests = AtomicUsize::new(0);
+        let (bench, installer) = of(Bench::new(
+            move |_| match requests.fetch_add(1, Ordering::Relaxed) {
+                0 => Answer::failure(403, "Forbidden"),
+                _ => Answer::ok(definition(&["v1"])),
+            },
+            echo,
+        ));
         tokio::spawn(installer.keep(receiver, is_ready));
         tokio::time::sleep(PERIOD * 2).await;
         assert!(bench.host_requests.all().is_empty(), "not ready: {:?}", bench.host_requests.lines());
         ready.send_replace(true);
         settle().await;
-        assert_eq!(bench.host_requests.lines(), [format!("GET {PATH}/widgets.example.org")]);
+        let read = format!("GET {PATH}/widgets.example.org");
+        assert_eq!(bench.host_requests.lines(), [&*read]);
+        assert_eq!(writes(&bench), Vec::<String>::new());
+        tokio::time::sleep(ABSENT + Duration::from_secs(1)).await;
+        settle().await;
+        assert_eq!(bench.host_requests.lines(), [&*read, &*read], "the permission is there now");
         assert_eq!(writes(&bench), [format!("POST {PATH}")]);
     }
 }

@@ -15,6 +15,7 @@ use clap::Parser;
 use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 use weft_tests::arguments::arguments;
+use weft_tests::plugin_folder;
 use weft_tests::process::tail;
 use weft_tests::progress::Progress;
 use weft_tests::scratch;
@@ -69,13 +70,22 @@ async fn demo(arguments: &Arguments) -> Result<()> {
     screen::show(&world, &sides);
     if !arguments.once {
         screen::how_to_connect(&world);
-        if let Some(folder) = &arguments.plugin {
-            screen::how_to_map(&world, folder);
+        match &arguments.plugin {
+            Some(folder) => map_until_interrupted(&world, folder).await,
+            None => interrupted().await,
         }
-        interrupted().await;
         screen::goodbye();
     }
     Ok(())
+}
+
+/// What the folder of plugins needs on the host is granted as it changes.
+async fn map_until_interrupted(world: &World, folder: &Path) {
+    screen::how_to_map(world, folder);
+    tokio::select! {
+        () = plugin_folder::grant(world.tenant(), folder, screen::granted) => {}
+        () = interrupted() => {}
+    }
 }
 
 async fn on_node(once: bool) -> Result<()> {

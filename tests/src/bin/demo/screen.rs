@@ -3,6 +3,8 @@
 
 use std::path::Path;
 
+use anyhow::Result;
+use k8s_openapi::api::rbac::v1::PolicyRule;
 use weft_tests::world::World;
 
 use crate::sides::{Row, Sides};
@@ -59,7 +61,8 @@ Ctrl-C ends it all and leaves nothing behind.",
 pub(crate) fn how_to_map(world: &World, folder: &Path) {
     println!(
         "
-The syncer watches {folder} and reloads plugins as they change; files stay there for the next run:
+The syncer watches {folder} and reloads plugins as they change; files stay there for the next run.
+What they need on the host is granted as they come. Elsewhere an operator does that, with what `weft rbac` prints:
 
     alias weft={weft}
     weft plugin new my-mapping --lang rust
@@ -71,6 +74,22 @@ Settings are read from {folder}/<name>.settings.yaml; the syncer's whole configu
         log = world.tenant().syncer_log().display(),
         config = world.tenant().config().display(),
     );
+}
+
+/// What the syncer may do on the host since the folder of plugins has changed.
+pub(crate) fn granted(outcome: Result<Vec<PolicyRule>>) {
+    let rules = match outcome {
+        Ok(rules) => rules,
+        Err(error) => return eprintln!("\nthe syncer lacks the permissions of new plugins: {error:#}"),
+    };
+    for PolicyRule { api_groups, resources, verbs, .. } in rules {
+        let list = |words: Option<Vec<String>>| words.unwrap_or_default().join(", ");
+        let (groups, resources) = (list(api_groups), list(resources));
+        println!(
+            "\ngranted on the host, as `weft rbac` prints it: {} {resources} of {groups}",
+            verbs.join(", ")
+        );
+    }
 }
 
 /// Said on Ctrl-C.
