@@ -1,5 +1,8 @@
 //! Runs that have shown a fault of the syncer, by what went wrong: see `cargo simulate`.
 
+use std::fs;
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -43,6 +46,20 @@ fn a_pod_that_comes_again_is_not_taken_for_the_one_that_is_gone() -> Result<()> 
         (Event::Break(Side::Virtual, Break::Reset), 112),
         (Event::Act(Action::Create(POD, 0)), 1),
     ])
+}
+
+/// They are put in by `cargo simulate --mutants`.
+#[test]
+fn every_mutant_fits_the_tree() -> Result<()> {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for patch in fs::read_dir(tests.join("mutants"))? {
+        let patch = patch?.path();
+        let mut git = Command::new("git");
+        let checked = git.args(["apply", "--check"]).arg(&patch).current_dir(tests.join("..")).output()?;
+        let complaint = String::from_utf8_lossy(&checked.stderr);
+        ensure!(checked.status.success(), "make {} again: {complaint}", patch.display());
+    }
+    Ok(())
 }
 
 /// `cargo simulate --exhaustive` plays every pair of faults.
