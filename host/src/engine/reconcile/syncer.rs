@@ -224,15 +224,15 @@ mod tests {
     /// answers so, after the watch has shown that a host pod was deleted.
     async fn lost(
         answer: fn() -> Answer,
-        deleted: Option<Value>,
+        ended: Option<Value>,
     ) -> (Outcome, Vec<String>, Vec<String>, Bench) {
         let on_host = move |asked: &Asked| {
             if asked.method == Method::GET { answer() } else { echo(asked) }
         };
         let bench = Bench::new(on_host, echo);
         bench.put_virtual("v1/Pod", ran_pod());
-        if let Some(deleted) = deleted {
-            bench.put_host("v1/Pod", deleted);
+        if let Some(ended) = ended {
+            bench.put_host("v1/Pod", ended);
             let pods = bench.state.synced(&Kind::new("v1/Pod")).unwrap();
             pods.host.remove("team-a", "web-x-shop-x-vc", ResourceVersion::new("9"), Absence::Deleted);
         }
@@ -253,20 +253,20 @@ mod tests {
             (outcome, &host[..], &deletes[..]),
             (Outcome::Done, &[HOST_POD.to_owned()][..], &[VIRTUAL_POD.to_owned()][..])
         );
-        let deleted = Some(host_pod("uid-1", "node-1"));
-        let (_, host, deletes, _) = lost(|| Answer::failure(500, "InternalError"), deleted).await;
+        let gone = Some(host_pod("uid-1", "node-1"));
+        let (_, host, deletes, _) = lost(|| Answer::failure(500, "InternalError"), gone).await;
         assert!(host.is_empty(), "the watch has shown its deletion already: {host:?}");
         assert_eq!(deletes, [VIRTUAL_POD]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_end_of_another_host_pod_of_the_name_says_nothing() {
-        for (deleted, which) in [
+        for (ended, which) in [
             (host_pod("uid-0", "node-1"), "of an earlier virtual pod"),
             (host_pod("uid-1", ""), "not placed: another syncer may have made it again"),
         ] {
             let there = || Answer::ok(host_object("v1/Pod", "shop", "web", "uid-1"));
-            let (_, host, deletes, _) = lost(there, Some(deleted)).await;
+            let (_, host, deletes, _) = lost(there, Some(ended)).await;
             assert_eq!(
                 (host.first().map(String::as_str), &deletes[..]),
                 (Some(HOST_POD), &[][..]),
