@@ -40,6 +40,8 @@ const MAKERS: [&str; 10] = [
 ];
 /// The only place that writes Events.
 const WRITERS: &str = "host/src/engine/events/";
+/// Parts of the test suite, as the page of proofs names them: `faults::kills`.
+const SUITES: [&str; 4] = ["faults", "nodes", "planes", "plugins"];
 
 fn package() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
@@ -109,6 +111,19 @@ fn events_are_written_in_one_place_only() {
     let writers = sources().into_iter().filter(|(_, code)| code.contains("\"kind\": \"Event\""));
     let files: Vec<String> = writers.map(|(file, _)| file).collect();
     assert!(!files.is_empty() && files.iter().all(|file| file.starts_with(WRITERS)), "{files:?}");
+}
+
+#[test]
+fn the_tests_that_are_named_as_proofs_are_there() {
+    let (page, suite) = (package().join("../ARCHITECTURE.md"), package().join("../tests/suite"));
+    let text = std::fs::read_to_string(page).unwrap();
+    let named = text.split('`').filter_map(|code| code.split_once("::"));
+    let named: BTreeSet<(&str, &str)> = named.filter(|(part, _)| SUITES.contains(part)).collect();
+    assert!(SUITES.iter().all(|suite| named.iter().any(|(part, _)| part == suite)), "{named:?}");
+    for (part, file) in named {
+        let path = suite.join(part).join(file);
+        assert!(path.is_dir() || path.with_extension("rs").is_file(), "{part}::{file} is no test");
+    }
 }
 
 /// The reasons in the tables: where the first or the second cell is nothing but one code word.
