@@ -10,9 +10,9 @@ pub(super) struct Amounts {
 }
 
 /// Half a minute of reading.
-const SHORT: Amounts = Amounts { mebibytes: 12, pauses: 300 };
+const SHORT: Amounts = Amounts { mebibytes: 12, pauses: 250 };
 /// Ten minutes of it.
-const LONG: Amounts = Amounts { mebibytes: 1024, pauses: 6_000 };
+const LONG: Amounts = Amounts { mebibytes: 1024, pauses: 5_000 };
 
 /// The long form where `WEFT_LONG` is set.
 pub(super) fn amounts() -> Amounts {

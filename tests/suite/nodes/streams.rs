@@ -28,9 +28,9 @@ const STREAMS: usize = 200;
 const LARGEST_STREAM: usize = 256;
 /// So many are opened at the same time.
 pub(super) const OPENERS: usize = 16;
-/// So many lines are read between two pauses of a slow reader: it reads more than the buffers on the way hold, and not so slowly
-/// that a pong, which waits behind what they hold, comes later than kubectl waits for it. That, any cluster does.
-const BURST: usize = 10_000;
+/// So many lines are read between two pauses of a slow reader: two megabytes a second. Sockets on the way hold tens of them, the
+/// more the longer it is, and a pong to kubectl waits behind these: after a minute without one, kubectl gives up.
+const BURST: usize = 40_000;
 const PAUSE: Duration = Duration::from_millis(100);
 
 #[test]
