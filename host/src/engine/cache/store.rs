@@ -16,9 +16,8 @@ use weft_core::names::is_object_name;
 use weft_core::object::Object;
 
 use crate::engine::cache::packed::{Packed, Packer};
-use crate::engine::cache::store::absent::ended_with_host_pod;
 use crate::engine::cache::store::names::{Name, join};
-use crate::engine::cache::tombstones::Tombstones;
+use crate::engine::cache::tombstones::{Tombstones, ended_with_host_pod};
 use crate::engine::cache::version::{ResourceVersion, version_of};
 
 pub(crate) use crate::engine::cache::tombstones::Absence;

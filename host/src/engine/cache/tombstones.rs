@@ -2,6 +2,10 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use weft_core::keys::IDENTITY;
+use weft_core::names::Identity;
+use weft_core::object::Object;
+
 use crate::engine::cache::version::ResourceVersion;
 
 /// How many tombstones one store keeps.
@@ -97,6 +101,12 @@ impl Tombstones {
         self.by_name.clear();
         self.order.clear();
     }
+}
+
+/// UID of the virtual pod that ends with this host pod. Before a host pod is placed, another one may take its place.
+pub(super) fn ended_with_host_pod<S>(object: &Object<S>) -> Option<String> {
+    object.text("/spec/nodeName").filter(|node| !node.is_empty())?;
+    Some(Identity::read(object.annotation(IDENTITY)?)?.uid)
 }
 
 #[cfg(test)]

@@ -1,9 +1,5 @@
 //! What is known of objects that a store does not have.
 
-use weft_core::keys::IDENTITY;
-use weft_core::names::Identity;
-use weft_core::object::Object;
-
 #[cfg(test)]
 use super::Absence;
 use super::Store;
@@ -34,10 +30,4 @@ impl<S> Store<S> {
     pub(crate) fn was_there(&self, namespace: &str, name: &str) -> bool {
         self.lock().tombstones.absence(&join(namespace, name)).is_some()
     }
-}
-
-/// UID of the virtual pod that ends with this host pod. Before a host pod is placed, another one may take its place.
-pub(super) fn ended_with_host_pod<S>(object: &Object<S>) -> Option<String> {
-    object.text("/spec/nodeName").filter(|node| !node.is_empty())?;
-    Some(Identity::read(object.annotation(IDENTITY)?)?.uid)
 }
