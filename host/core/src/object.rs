@@ -10,12 +10,11 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::paths;
 
-/// A JSON object: field name to value, sorted by name.
-pub type Fields = Map<String, Value>;
+pub use crate::paths::Fields;
 
 /// Marks objects of the tenant's cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,9 +4,10 @@
 
 use std::borrow::Cow;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use crate::object::Fields;
+/// A JSON object: field name to value, sorted by name.
+pub type Fields = Map<String, Value>;
 
 /// The value at an RFC 6901 pointer. Unlike [`Value::pointer`] it copies no segment.
 pub fn at<'a>(value: &'a Value, pointer: &str) -> Option<&'a Value> {

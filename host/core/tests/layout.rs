@@ -147,8 +147,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("keys", &[]),
     ("digest", &[]),
     ("text", &[]),
-    ("object", &[]),
-    ("paths", &["object"]),
+    ("object", &["paths"]),
+    ("paths", &[]),
     ("lib", &[]),
 ];
 
