@@ -7,7 +7,9 @@
 pub mod actions;
 mod controllers;
 pub mod exhaustive;
+mod frames;
 pub mod invariants;
+mod link;
 pub mod network;
 pub mod run;
 pub mod schedule;

@@ -2,29 +2,16 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures::StreamExt as _;
-use futures::future::BoxFuture;
-use http::{Method, Request, Response, StatusCode, header};
-use http_body::Frame;
-use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt as _, Full, StreamBody};
-use kube::client::Body;
+use http::Method;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
-use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::Instant;
-use tower::{BoxError, Service};
 
 use super::invariants::{Watchman, is_renewal};
-use crate::model::Model;
 
-/// What a connection that breaks fails with.
-const RESET: &str = "connection reset by the simulation";
 /// The longest that a request or an answer is under way.
 const LONGEST_WAY: Duration = Duration::from_millis(20);
 
@@ -79,6 +66,8 @@ pub enum Fault {
     RefusedAfter(u16),
     /// The answer ends in the middle.
     Cut,
+    /// A list is answered as it was so many writes ago.
+    Stale(u64),
     /// The syncer that sends it dies before the server sees it.
     DiesBefore,
     /// The syncer that sends it dies once the server has done it.
@@ -94,6 +83,10 @@ pub enum Break {
     Reset,
     /// Nothing comes any more, and nobody says so.
     Freeze,
+    /// The next frame is lost.
+    Skip,
+    /// The last frame comes again.
+    Repeat,
 }
 
 /// What one request of the syncer was, for the story of a run.
@@ -109,6 +102,15 @@ pub struct Exchange {
     pub body: String,
     /// What it came to.
     pub end: String,
+}
+
+/// One request on its way.
+pub(super) struct Passage {
+    /// How long after the start of the run.
+    pub(super) sent: Duration,
+    pub(super) to: Duration,
+    pub(super) back: Duration,
+    pub(super) fault: Option<Fault>,
 }
 
 /// The network of one run.
@@ -133,18 +135,6 @@ struct State {
     watchman: Watchman,
 }
 
-/// The way to one server; clones are the same way.
-#[derive(Clone)]
-pub struct Link {
-    side: Side,
-    model: Model,
-    network: Network,
-    /// Number of the syncer that uses it.
-    syncer: u64,
-}
-
-type Reply = UnsyncBoxBody<Bytes, BoxError>;
-
 impl Network {
     /// A network on which nothing goes wrong yet. `watchman` sees each write before it is done.
     pub fn new(seed: u64, watchman: Watchman) -> Self {
@@ -160,11 +150,6 @@ impl Network {
         let breaks = Sides { host: none(), r#virtual: none() };
         let (state, breaks, dead) = (Arc::new(Mutex::new(state)), Arc::new(breaks), Arc::default());
         Self { state, breaks, dead, started: Instant::now() }
-    }
-
-    /// The way of a syncer to a server.
-    pub fn link(&self, side: Side, model: &Model, syncer: u64) -> Link {
-        Link { side, model: model.clone(), network: self.clone(), syncer }
     }
 
     /// Has a fault come over a request to this side, once `skip` others have passed.
@@ -189,6 +174,36 @@ impl Network {
         // The channel is ours, and stays open.
         drop(dead.changed().await);
         *dead.borrow()
+    }
+
+    /// A request to a side begins: when, how long it takes to go and to come back, and what comes over it.
+    pub(super) fn enter(&self, side: Side, is_write: bool) -> Passage {
+        let mut state = self.lock();
+        let (to, back, fault) = (state.way(), state.way(), state.fault(side, is_write));
+        Passage { sent: self.started.elapsed(), to, back, fault }
+    }
+
+    /// A write arrives that was sent at this time.
+    pub(super) fn see(&self, side: Side, method: &Method, path: &str, body: &[u8], sent: Duration) {
+        let mut state = self.lock();
+        state.writes += u64::from(!is_renewal(path, body));
+        state.watchman.see(side, method, path, body, sent);
+    }
+
+    /// Writes down what a request came to.
+    pub(super) fn note(&self, side: Side, line: String, body: String, end: String) {
+        let at = self.started.elapsed();
+        self.lock().exchanges.push(Exchange { at, side, line, body, end });
+    }
+
+    /// A syncer has died of a fault.
+    pub(super) fn died(&self, syncer: u64) {
+        self.dead.send_replace(syncer);
+    }
+
+    /// How the watches of a side are broken from now on.
+    pub(super) fn breaks(&self, side: Side) -> watch::Receiver<Break> {
+        self.breaks.of(side).subscribe()
     }
 
     /// Breaks the watches that are open on a side.
@@ -246,148 +261,4 @@ fn due(faults: &mut VecDeque<(u32, Fault)>) -> Option<Fault> {
         return None;
     }
     faults.pop_front().map(|(_, fault)| fault)
-}
-
-impl Service<Request<Body>> for Link {
-    type Response = Response<Reply>;
-    type Error = BoxError;
-    type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let link = self.clone();
-        Box::pin(async move { link.pass(request).await })
-    }
-}
-
-impl Link {
-    async fn pass(self, request: Request<Body>) -> Result<Response<Reply>, BoxError> {
-        let (head, body) = request.into_parts();
-        let body = body.collect().await?.to_bytes();
-        let is_write = head.method != Method::GET;
-        let line = format!("{} {}", head.method, head.uri);
-        let sent = self.network.started.elapsed();
-        let (to, back, fault) = {
-            let mut state = self.network.lock();
-            (state.way(), state.way(), state.fault(self.side, is_write))
-        };
-        tokio::time::sleep(to).await;
-        let end = |end: String| self.note(&line, is_write.then_some(&body), end);
-        match fault {
-            Some(Fault::LostBefore) => {
-                end("lost before".to_owned());
-                return Err(RESET.into());
-            }
-            Some(Fault::HangsBefore) => {
-                end("hangs before".to_owned());
-                return std::future::pending().await;
-            }
-            Some(Fault::Refused(code)) => {
-                end(format!("refused with {code}"));
-                tokio::time::sleep(back).await;
-                return Ok(refusal(code));
-            }
-            Some(Fault::DiesBefore) => {
-                end("dies before".to_owned());
-                return self.die().await;
-            }
-            Some(Fault::Late(time)) => tokio::time::sleep(time).await,
-            _ => {}
-        }
-        if is_write {
-            let mut state = self.network.lock();
-            state.writes += u64::from(!is_renewal(head.uri.path(), &body));
-            state.watchman.see(self.side, &head.method, head.uri.path(), &body, sent);
-        }
-        let is_watch = head.uri.query().is_some_and(|query| query.contains("watch=1"));
-        let response = self.model.clone().call(Request::from_parts(head, Body::from(body.to_vec()))).await?;
-        end(response.status().as_u16().to_string());
-        tokio::time::sleep(back).await;
-        match fault {
-            Some(Fault::LostAfter) => Err(RESET.into()),
-            Some(Fault::HangsAfter) => std::future::pending().await,
-            Some(Fault::DiesAfter) => self.die().await,
-            Some(Fault::RefusedAfter(code)) => Ok(refusal(code)),
-            Some(Fault::Cut) if !is_watch => Ok(self.cut(response).await?),
-            _ if is_watch => Ok(self.breakable(response)),
-            _ => Ok(response.map(|body| body.map_err(|never| match never {}).boxed_unsync())),
-        }
-    }
-
-    /// No syncer sees what comes after its death.
-    async fn die<T>(&self) -> T {
-        self.network.dead.send_replace(self.syncer);
-        std::future::pending().await
-    }
-
-    fn note(&self, line: &str, body: Option<&Bytes>, end: String) {
-        let body = body.map(|body| String::from_utf8_lossy(body).into_owned()).unwrap_or_default();
-        let at = self.network.started.elapsed();
-        let exchange = Exchange { at, side: self.side, line: line.to_owned(), body, end };
-        self.network.lock().exchanges.push(exchange);
-    }
-
-    /// Half of an answer, and then an error.
-    async fn cut<B>(&self, response: Response<B>) -> Result<Response<Reply>, BoxError>
-    where
-        B: http_body::Body<Data = Bytes>,
-        B::Error: Into<BoxError>,
-    {
-        let (head, body) = response.into_parts();
-        let whole = body.collect().await.map_err(Into::into)?.to_bytes();
-        let half = whole.slice(..whole.len() / 2);
-        let frames: [Result<Frame<Bytes>, BoxError>; 2] = [Ok(Frame::data(half)), Err(RESET.into())];
-        Ok(Response::from_parts(head, StreamBody::new(futures::stream::iter(frames)).boxed_unsync()))
-    }
-
-    /// A watch, until it is broken.
-    fn breakable<B>(&self, response: Response<B>) -> Response<Reply>
-    where
-        B: http_body::Body<Data = Bytes, Error = std::convert::Infallible> + Send + 'static,
-    {
-        let broken = self.network.breaks.of(self.side).subscribe();
-        response.map(|body| {
-            let frames = body.into_data_stream();
-            let stream =
-                futures::stream::unfold((Box::pin(frames), broken), async |(mut frames, mut broken)| {
-                    tokio::select! {
-                        biased;
-                        _ = broken.changed() => {
-                            let how = *broken.borrow();
-                            match how {
-                                Break::End => None,
-                                Break::Reset => Some((Err(RESET.into()), (frames, broken))),
-                                Break::Freeze => std::future::pending().await,
-                            }
-                        }
-                        frame = frames.next() => {
-                            let frame = frame?.map(Frame::data).map_err(|never| match never {});
-                            Some((frame, (frames, broken)))
-                        }
-                    }
-                });
-            StreamBody::new(stream).boxed_unsync()
-        })
-    }
-}
-
-fn refusal(code: u16) -> Response<Reply> {
-    let reason = match code {
-        429 => "TooManyRequests",
-        503 => "ServiceUnavailable",
-        504 => "Timeout",
-        _ => "InternalError",
-    };
-    let status: Value = json!({
-        "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason,
-        "message": "the simulation refuses it",
-    });
-    let mut response =
-        Response::new(Full::from(status.to_string()).map_err(|never| match never {}).boxed_unsync());
-    *response.status_mut() = StatusCode::from_u16(code).unwrap_or_default();
-    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
-    response
 }

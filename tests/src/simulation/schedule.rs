@@ -90,7 +90,7 @@ fn side(chance: &mut StdRng) -> Side {
 
 fn fault(chance: &mut StdRng) -> Fault {
     let code = *[429, 500, 503, 504].choose(chance).unwrap_or(&500);
-    match chance.random_range(0..10) {
+    match chance.random_range(0..11) {
         0 => Fault::LostBefore,
         1 => Fault::LostAfter,
         2 => Fault::HangsBefore,
@@ -100,12 +100,14 @@ fn fault(chance: &mut StdRng) -> Fault {
         6 => Fault::RefusedAfter(code),
         7 => Fault::DiesBefore,
         8 => Fault::DiesAfter,
+        9 => Fault::Stale(chance.random_range(1..20)),
         _ => Fault::Cut,
     }
 }
 
 fn broken(chance: &mut StdRng) -> Break {
-    *[Break::End, Break::Reset, Break::Freeze].choose(chance).unwrap_or(&Break::End)
+    let all = [Break::End, Break::Reset, Break::Freeze, Break::Skip, Break::Repeat];
+    *all.choose(chance).unwrap_or(&Break::End)
 }
 
 /// Mostly none, so that things meet; sometimes long enough for all to settle.

@@ -19,6 +19,7 @@ use weft_core::names::Names;
 use weft_core::policy::Policy;
 
 use super::invariants::Watchman;
+use super::link::Link;
 use super::network::{Network, Side};
 use crate::model::{EPOCH, Model};
 
@@ -122,12 +123,11 @@ impl World {
     /// Starts one more syncer.
     pub fn start(&mut self) {
         self.starts += 1;
-        let host = Api::through(kube::Client::new(
-            self.network.link(Side::Host, &self.host, self.starts),
-            "default",
-        ));
-        let link = self.network.link(Side::Virtual, &self.r#virtual, self.starts);
-        let r#virtual = Api::through(kube::Client::new(link, "default"));
+        let client = |side: Side| {
+            let link = Link::new(side, self.server(side), &self.network, self.starts);
+            kube::Client::new(link, "default")
+        };
+        let (host, r#virtual) = (Api::through(client(Side::Host)), Api::through(client(Side::Virtual)));
         let rules = Rules { mappers: kinds::builtin(), clean_up: BTreeSet::new() };
         let (rules_sender, rules) = watch::channel(Arc::new(rules));
         let (events_sender, plugin_events) = mpsc::channel(1);
