@@ -77,7 +77,10 @@ async fn noticed_by_runs() -> Result<Notice> {
     // Quick to build: most show at once.
     command.args(build::CARGO).args(["dev", "--", "--seeds", RUNS, "--brief"]).envs(build::ENVIRONMENT);
     command.env("CARGO_TARGET_DIR", target(build::TARGET)?);
-    let Some(simulated) = at_work(&mut command).await? else { return Ok(Notice::Hang) };
+    let mut compile = cargo::command();
+    compile.args(["build", "--quiet", "--package", "weft-tests", "--bin", "simulate"]);
+    compile.envs(build::ENVIRONMENT).env("CARGO_TARGET_DIR", target(build::TARGET)?);
+    let Some(simulated) = at_work(&mut compile, &mut command).await? else { return Ok(Notice::Hang) };
     let said = String::from_utf8_lossy(&simulated.stdout).into_owned();
     if let Some((_, seeds)) = said.trim_end().rsplit_once("failed: ") {
         return Ok(Notice::Seed(seeds.split(',').next().unwrap_or_default().to_owned()));
@@ -93,7 +96,9 @@ async fn noticed_by_runs() -> Result<Notice> {
 async fn noticed_by_tests() -> Result<Notice> {
     let mut command = cargo::command();
     command.args(TESTS).env("CARGO_TARGET_DIR", target("target")?);
-    let Some(tested) = at_work(&mut command).await? else { return Ok(Notice::Hang) };
+    let mut compile = cargo::command();
+    compile.args(TESTS).arg("--no-run").env("CARGO_TARGET_DIR", target("target")?);
+    let Some(tested) = at_work(&mut compile, &mut command).await? else { return Ok(Notice::Hang) };
     if tested.status.success() {
         return Ok(Notice::Nothing);
     }
@@ -106,10 +111,14 @@ async fn noticed_by_tests() -> Result<Notice> {
     }
 }
 
-/// Runs a command in the copy to its end; none if that does not come.
-async fn at_work(command: &mut Command) -> Result<Option<Output>> {
-    // One file of many has changed.
-    command.current_dir(TREE).env("CARGO_INCREMENTAL", "1").kill_on_drop(true);
+/// Compiles and runs in the copy; none if the run does not end.
+async fn at_work(compile: &mut Command, command: &mut Command) -> Result<Option<Output>> {
+    for command in [&mut *compile, &mut *command] {
+        // One file of many has changed.
+        command.current_dir(TREE).env("CARGO_INCREMENTAL", "1").kill_on_drop(true);
+    }
+    let compiled = compile.output().await.context("failed to start cargo")?;
+    ensure!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
     match timeout(LONGEST, command.output()).await {
         Ok(output) => Ok(Some(output.context("failed to start cargo")?)),
         Err(_) => Ok(None),
