@@ -11,6 +11,7 @@ mod frames;
 pub mod invariants;
 mod link;
 pub mod network;
+pub mod parallel;
 pub mod run;
 pub mod schedule;
 mod settled;

@@ -1,12 +1,11 @@
 //! Every run of one short life of two objects with at most two faults: each of any kind, over any of the syncer's writes.
 
 use std::collections::BTreeSet;
-use std::num::NonZero;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::actions::{Action, Kind, Place};
 use super::network::Fault;
+use super::parallel::each;
 use super::run::{Outcome, run};
 use super::schedule::{Event, Schedule, Step};
 
@@ -69,7 +68,7 @@ pub fn explore(faults: usize) -> anyhow::Result<Explored> {
     let (mut explored, mut states) = (Explored::default(), BTreeSet::new());
     let mut choices: Vec<Vec<Placed>> = vec![Vec::new()];
     for depth in 0..=faults {
-        let played = play_all(&choices)?;
+        let played = each(&choices, |choice| run(&schedule(choice)).map(Played::of))?;
         let mut further = Vec::new();
         for (choice, Played { failures, writes, states: met }) in choices.into_iter().zip(played) {
             explored.runs += 1;
@@ -102,28 +101,4 @@ fn schedule(choice: &[Placed]) -> Schedule {
     let life = LIFE.iter().map(|(action, pause)| (Event::Act(*action), *pause));
     let step = |(event, pause)| Step { event, pause: Duration::from_millis(pause) };
     Schedule { seed: 1, steps: faults.chain(life).map(step).collect() }
-}
-
-/// What came of each choice, in their order.
-fn play_all(choices: &[Vec<Placed>]) -> anyhow::Result<Vec<Played>> {
-    let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
-    let next = AtomicUsize::new(0);
-    let work = || -> anyhow::Result<Vec<(usize, Played)>> {
-        let mut played = Vec::new();
-        loop {
-            let index = next.fetch_add(1, Ordering::Relaxed);
-            let Some(choice) = choices.get(index) else { return Ok(played) };
-            played.push((index, Played::of(run(&schedule(choice))?)));
-        }
-    };
-    let mut played = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        let mut played = Vec::with_capacity(choices.len());
-        for thread in threads {
-            played.extend(thread.join().map_err(|_| anyhow::anyhow!("a run has panicked"))??);
-        }
-        anyhow::Ok(played)
-    })?;
-    played.sort_unstable_by_key(|(index, _)| *index);
-    Ok(played.into_iter().map(|(_, played)| played).collect())
 }

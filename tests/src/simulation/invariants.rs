@@ -21,7 +21,7 @@ use crate::model::Model;
 const PAIRED: &[&str] = &["pods", "services", "persistentvolumeclaims"];
 
 /// What tells one state of an object from another.
-const TOLD: [&str; 6] = [
+const DISTINCT: [&str; 6] = [
     "/metadata/namespace",
     "/metadata/name",
     "/metadata/labels",
@@ -231,7 +231,7 @@ fn digest(server: &Model) -> u64 {
     let mut hasher = DefaultHasher::new();
     for plural in KINDS {
         for object in server.objects("", plural) {
-            for place in TOLD {
+            for place in DISTINCT {
                 at(&object, place).map(Value::to_string).hash(&mut hasher);
             }
             at(&object, "/metadata/deletionTimestamp").is_some().hash(&mut hasher);

@@ -1,12 +1,11 @@
 //! Plays many seeds on all processors, or one.
 
-use std::num::NonZero;
 use std::ops::Range;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use weft_tests::simulation::exhaustive::explore;
+use weft_tests::simulation::parallel::each;
 use weft_tests::simulation::run::run;
 use weft_tests::simulation::schedule::Schedule;
 use weft_tests::simulation::shrink::shrink;
@@ -74,37 +73,17 @@ fn many(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 
 /// Plays these seeds; gives those that fail, in order.
 fn batch(seeds: Range<u64>) -> anyhow::Result<Vec<u64>> {
-    let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
-    let next = AtomicU64::new(seeds.start);
-    let work = || -> anyhow::Result<Vec<u64>> {
-        let mut failed = Vec::new();
-        loop {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= seeds.end {
-                return Ok(failed);
-            }
-            let schedule = Schedule::of(seed);
-            let outcome = run(&schedule)?;
-            if cfg!(tokio_unstable)
-                && seed.is_multiple_of(COMPARED)
-                && run(&schedule)?.exchanges != outcome.exchanges
-            {
-                anyhow::bail!("seed {seed} is another run each time");
-            }
-            if !outcome.failures.is_empty() {
-                failed.push(seed);
-            }
+    let seeds: Vec<u64> = seeds.collect();
+    let failed = each(&seeds, |&seed| {
+        let schedule = Schedule::of(seed);
+        let outcome = run(&schedule)?;
+        if cfg!(tokio_unstable)
+            && seed.is_multiple_of(COMPARED)
+            && run(&schedule)?.exchanges != outcome.exchanges
+        {
+            anyhow::bail!("seed {seed} is another run each time");
         }
-    };
-    let mut failed = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        let mut failed = Vec::new();
-        for thread in threads {
-            // A run that panics is a fault of the syncer, or of the simulation: the message is on the screen.
-            failed.extend(thread.join().map_err(|_| anyhow::anyhow!("a run has panicked"))??);
-        }
-        anyhow::Ok(failed)
+        Ok((!outcome.failures.is_empty()).then_some(seed))
     })?;
-    failed.sort_unstable();
-    Ok(failed)
+    Ok(failed.into_iter().flatten().collect())
 }
