@@ -36,6 +36,8 @@ pub struct Watchman {
     r#virtual: Model,
     /// UIDs of the virtual pods whose host pods have started, as far as a syncer that starts anew can know.
     started: BTreeMap<String, Duration>,
+    /// The host pods that there have been: the UID of each, and that of its virtual pod.
+    host_pods: BTreeMap<String, String>,
     violations: Vec<String>,
     /// Digests of the states that writes have met.
     states: BTreeSet<u64>,
@@ -56,7 +58,8 @@ impl Watchman {
     /// One that has seen nothing yet.
     pub fn new(host: &Model, r#virtual: &Model) -> Self {
         let (host, r#virtual) = (host.clone(), r#virtual.clone());
-        Self { host, r#virtual, started: BTreeMap::new(), violations: Vec::new(), states: BTreeSet::new() }
+        let (started, host_pods) = (BTreeMap::new(), BTreeMap::new());
+        Self { host, r#virtual, started, host_pods, violations: Vec::new(), states: BTreeSet::new() }
     }
 
     /// What was done that may not be, in order.
@@ -72,6 +75,7 @@ impl Watchman {
     /// Judges a write that is about to be done, and was sent at this time.
     pub(super) fn see(&mut self, side: Side, method: &Method, path: &str, body: &[u8], sent: Duration) {
         self.states.insert(digest(&self.host) ^ digest(&self.r#virtual).rotate_left(1));
+        self.remember_host_pods();
         let Some(write) = Write::read(method, path, body, sent) else {
             return self.violations.push(format!("{method} {path} is no write of an object"));
         };
@@ -81,6 +85,14 @@ impl Watchman {
         };
         if let Err(why) = judged {
             self.violations.push(format!("{method} {path} on {side:?}: {why}"));
+        }
+    }
+
+    fn remember_host_pods(&mut self) {
+        for pod in self.host.objects("", "pods") {
+            if let Some(identity) = identity(&pod) {
+                self.host_pods.insert(text(&pod, "/metadata/uid").to_owned(), identity.uid);
+            }
         }
     }
 
@@ -180,15 +192,19 @@ impl Watchman {
         }
     }
 
-    /// A virtual pod may be deleted once its host pod is gone or goes.
+    /// A virtual pod may be deleted once a host pod of it is gone or goes, also where another syncer has just made a new one.
     fn pod_deleted(&self, pod: &Value) -> Result<(), String> {
+        let is_alive = |pod: &Value| pod.pointer("/metadata/deletionTimestamp").is_none();
+        let host_pods = self.host.objects("", "pods").into_iter().filter(|host| is_alive(host));
+        let alive: Vec<_> = host_pods.map(|host| text(&host, "/metadata/uid").to_owned()).collect();
         let uid = text(pod, "/metadata/uid");
-        let lives = self.host.objects("", "pods").into_iter().any(|host| {
-            let is_its = identity(&host).is_some_and(|identity| identity.uid == uid);
-            is_its && host.pointer("/metadata/deletionTimestamp").is_none()
-        });
-        let is_terminating = pod.pointer("/metadata/deletionTimestamp").is_some();
-        if lives && !is_terminating { Err("its host pod lives".to_owned()) } else { Ok(()) }
+        let its = self.host_pods.iter().filter(|(_, of)| *of == uid);
+        let (alive, ended): (Vec<_>, Vec<_>) = its.partition(|(host, _)| alive.contains(host));
+        if !alive.is_empty() && ended.is_empty() && is_alive(pod) {
+            Err("its host pod lives".to_owned())
+        } else {
+            Ok(())
+        }
     }
 }
 
