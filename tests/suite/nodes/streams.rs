@@ -32,6 +32,8 @@ pub(super) const OPENERS: usize = 16;
 /// more the longer it is, and a pong to kubectl waits behind these: after a minute without one, kubectl gives up.
 const BURST: usize = 40_000;
 const PAUSE: Duration = Duration::from_millis(100);
+/// So many pods are tried for one whose ended container the kubelet keeps.
+const RESTARTED_PODS: usize = 3;
 
 #[test]
 #[ignore = "needs root and a real node: cargo verify nodes"]
@@ -55,7 +57,7 @@ fn streams_work_in_a_virtual_cluster_as_on_its_host() -> Result<()> {
 
 impl Side<'_> {
     async fn behaves(&self) -> Result<()> {
-        let pods = PODS.replace("BUSYBOX", BUSYBOX).replace("PROBE", PROBE);
+        let pods = [PODS, RESTARTED].join("---").replace("BUSYBOX", BUSYBOX).replace("PROBE", PROBE);
         eventually("the pods are created", LONG, async || self.run(&["apply", "-f", "-"], &pods).await)
             .await?;
         let pods = ["pod/shell", "pod/reader", "pod/web", "pod/chatty"];
@@ -163,15 +165,26 @@ impl Side<'_> {
         .await
     }
 
+    /// A kubelet decides itself when it removes a container that has ended, and on a busy machine it may do so at once: then
+    /// another pod is tried.
     async fn the_log_before_a_restart_is_kept(&self) -> Result<()> {
-        eventually("the container runs again", LONG, async || {
-            let now = self.run(&["logs", "again"], "").await?;
-            ensure!(now == "second life\n", "{now:?}");
-            Ok(())
-        })
-        .await?;
-        assert_eq!(self.run(&["logs", "again", "--previous"], "").await?, "first life\n");
-        Ok(())
+        for _ in 0..RESTARTED_PODS {
+            eventually("the container runs again", LONG, async || {
+                let now = self.run(&["logs", "again"], "").await?;
+                ensure!(now == "second life\n", "{now:?}");
+                Ok(())
+            })
+            .await?;
+            let before = self.run(&["logs", "again", "--previous"], "").await?;
+            if !before.starts_with("unable to retrieve container logs") {
+                ensure!(before == "first life\n", "{before:?}");
+                return Ok(());
+            }
+            let path = "jsonpath={.status.containerStatuses}";
+            eprintln!("removed: {before}: {}", self.run(&["get", "pod", "again", "-o", path], "").await?);
+            self.run(&["replace", "--force", "-f", "-"], &RESTARTED.replace("BUSYBOX", BUSYBOX)).await?;
+        }
+        bail!("of {RESTARTED_PODS} pods, no container that ended was kept");
     }
 
     async fn a_container_is_attached_to(&self) -> Result<()> {
@@ -305,6 +318,15 @@ spec:
 ---
 apiVersion: v1
 kind: Pod
+metadata: {name: web}
+spec:
+  terminationGracePeriodSeconds: 0
+  containers: [{name: web, image: PROBE}]
+";
+
+const RESTARTED: &str = "
+apiVersion: v1
+kind: Pod
 metadata: {name: again}
 spec:
   terminationGracePeriodSeconds: 0
@@ -314,11 +336,4 @@ spec:
       image: BUSYBOX
       command: [sh, -c, 'if [ -e /kept/flag ]; then echo second life; sleep 3600; fi; touch /kept/flag; echo first life; exit 1']
       volumeMounts: [{name: kept, mountPath: /kept}]
----
-apiVersion: v1
-kind: Pod
-metadata: {name: web}
-spec:
-  terminationGracePeriodSeconds: 0
-  containers: [{name: web, image: PROBE}]
 ";
