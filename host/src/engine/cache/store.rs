@@ -277,6 +277,17 @@ impl<S> State<S> {
 }
 
 impl<S> Entry<S> {
+    /// Whether it is this version of the object with this UID: a server that went back to an older state may give a version to
+    /// something else.
+    fn is_state(&self, uid: &str, version: &ResourceVersion) -> bool {
+        self.version == *version && self.is_of(uid)
+    }
+
+    /// Whether it is of the object with this UID, as far as its content says.
+    fn is_of(&self, uid: &str) -> bool {
+        self.peek().is_none_or(|object| object.uid() == uid)
+    }
+
     fn peek(&self) -> Option<Arc<Object<S>>> {
         match &self.body {
             Body::Tree(object) => Some(object.clone()),
@@ -332,7 +343,7 @@ mod tests {
             assert_eq!(store.put(object()), Change::Known);
             assert_eq!((store.put_answer(object()), store.readmit(object())), (Change::Known, Change::Known));
             let version = ResourceVersion::new("1");
-            assert_eq!(store.put_unreadable(namespace, name, version.clone(), &version), Change::Known);
+            assert_eq!(store.put_unreadable(namespace, name, "", version.clone(), &version), Change::Known);
             assert!(!store.contains(namespace, name), "{namespace} {name}");
         }
     }

@@ -91,6 +91,11 @@ impl Tombstones {
         self.by_name.get(name).map(|tombstone| &tombstone.version)
     }
 
+    /// As of which versions objects are gone.
+    pub(super) fn versions(&self) -> impl Iterator<Item = &ResourceVersion> {
+        self.by_name.values().map(|tombstone| &tombstone.version)
+    }
+
     /// Why an object is gone, if it was there not long ago.
     pub(super) fn absence(&self, name: &str) -> Option<Absence> {
         self.by_name.get(name).map(|tombstone| tombstone.absence)

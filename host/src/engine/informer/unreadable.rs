@@ -18,7 +18,7 @@ impl<S: 'static> Watch<S> {
     pub(super) fn pass_over(&self, head: &HeadMetadata<'_>, error: &api::Error, seen: &ResourceVersion) {
         let HeadMetadata { namespace, name, uid, version, .. } = head;
         let read = ResourceVersion::new(version);
-        if self.store.put_unreadable(namespace, name, read, seen) == Change::Known {
+        if self.store.put_unreadable(namespace, name, uid, read, seen) == Change::Known {
             return;
         }
         let (kind, error) = (self.resource.kind(), error as &dyn StdError);

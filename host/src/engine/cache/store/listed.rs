@@ -18,7 +18,7 @@ impl<S> Store<S> {
     /// where the store has a later one of them: that belongs to a past which the server has lost.
     pub(crate) fn put_listed(&self, object: Arc<Object<S>>, version: &ResourceVersion) -> Change {
         let name = join(object.namespace(), object.name());
-        let followed = self.lock().follow_list(&name, &version_of(&object), version);
+        let followed = self.lock().follow_list(&name, object.uid(), &version_of(&object), version);
         match followed {
             Change::Known => Change::Known,
             Change::Stored => self.put(object),
@@ -26,11 +26,12 @@ impl<S> Store<S> {
     }
 
     /// Records an object whose content cannot be read, in a list or an event of version `seen`. It is there, in this version; what
-    /// was read of an older one stays.
+    /// was read of an older one stays, if that was the same object.
     pub(crate) fn put_unreadable(
         &self,
         namespace: &str,
         name: &str,
+        uid: &str,
         version: ResourceVersion,
         seen: &ResourceVersion,
     ) -> Change {
@@ -39,10 +40,10 @@ impl<S> Store<S> {
         }
         let name = join(namespace, name);
         let mut state = self.lock();
-        if state.follow_list(&name, &version, seen) == Change::Known || !state.is_new(&name, &version) {
+        if state.follow_list(&name, uid, &version, seen) == Change::Known || !state.is_new(&name, &version) {
             return Change::Known;
         }
-        if let Some(entry) = state.objects.get_mut(&name) {
+        if let Some(entry) = state.objects.get_mut(&name).filter(|entry| entry.is_of(uid)) {
             entry.version = version;
         } else {
             state.objects.insert(name, Entry { version, body: Body::Forgotten, is_unshown: false });
@@ -98,10 +99,11 @@ impl<S> Store<S> {
         gone.into_iter().map(remove).collect()
     }
 
-    /// The newest version of any object, once there was a complete list.
+    /// The newest version of any object, and of the end of any, once there was a complete list.
     pub(crate) fn newest(&self) -> ResourceVersion {
         let state = self.lock();
-        let versions = state.objects.values().map(|entry| &entry.version).filter(|_| state.synced.is_some());
+        let versions = state.objects.values().map(|entry| &entry.version).chain(state.tombstones.versions());
+        let versions = versions.filter(|_| state.synced.is_some());
         let newer = |a: &ResourceVersion, b: &ResourceVersion| a.is_newer_than(b);
         versions.fold(ResourceVersion::default(), |newest, version| {
             if newer(version, &newest) { version.clone() } else { newest }
@@ -113,12 +115,13 @@ impl<S> Store<S> {
         &self,
         namespace: &str,
         name: &str,
+        uid: &str,
         version: &ResourceVersion,
         seen: &ResourceVersion,
     ) -> bool {
         let state = self.lock();
         let entry = state.objects.get(&join(namespace, name));
-        entry.is_some_and(|entry| entry.version == *version || entry.version.is_newer_than(seen))
+        entry.is_some_and(|entry| entry.is_state(uid, version) || entry.version.is_newer_than(seen))
     }
 
     /// Accepts whatever the server shows next as newer.
@@ -131,9 +134,15 @@ impl<S> Store<S> {
 
 impl<S> State<S> {
     /// Prepares for `version` of an object in a list of version `list`; says whether it is known already.
-    fn follow_list(&mut self, name: &Name, version: &ResourceVersion, list: &ResourceVersion) -> Change {
+    fn follow_list(
+        &mut self,
+        name: &Name,
+        uid: &str,
+        version: &ResourceVersion,
+        list: &ResourceVersion,
+    ) -> Change {
         if let Some(entry) = self.objects.get_mut(name) {
-            if entry.version == *version {
+            if entry.is_state(uid, version) {
                 return Change::Known;
             }
             if !entry.version.is_newer_than(list) {
@@ -159,6 +168,9 @@ fn is_unlisted<S>(
 mod tests {
     use super::*;
 
+    use serde_json::Value;
+    use weft_core::object::VirtualObject;
+
     use crate::engine::cache::store::tests::object;
 
     #[test]
@@ -177,6 +189,8 @@ mod tests {
         assert_eq!(store.newest().as_str(), "", "a first list may be older than our writes");
         store.set_synced();
         assert_eq!(store.newest().as_str(), "10");
+        store.remove("a", "b", ResourceVersion::new("11"), Absence::Deleted);
+        assert_eq!(store.newest().as_str(), "11", "or what is made anew could not come back");
     }
 
     #[test]
@@ -206,7 +220,7 @@ mod tests {
         let store = Store::default();
         let put = |version: &str| {
             let version = ResourceVersion::new(version);
-            store.put_unreadable("a", "b", version.clone(), &version)
+            store.put_unreadable("a", "b", "", version.clone(), &version)
         };
         assert_eq!((put("5"), put("5"), put("4")), (Change::Stored, Change::Known, Change::Known));
         assert!(store.is_unread("a", "b") && store.get("a", "b").is_none());
@@ -215,9 +229,29 @@ mod tests {
         assert!(!store.is_unread("a", "b"));
         assert_eq!(store.get("a", "b"), Some(object("6")), "what was read stays");
         let seven = ResourceVersion::new("7");
-        assert!(store.agrees("a", "b", &seven, &seven), "an audit misses nothing");
+        assert!(store.agrees("a", "b", "", &seven, &seven), "an audit misses nothing");
+        let another = store.put_unreadable("a", "b", "another", seven.clone(), &seven);
+        assert_eq!((another, store.get("a", "b")), (Change::Stored, None), "that is no older state of it");
+        assert!(store.agrees("a", "b", "another", &seven, &seven), "nor does an audit miss that");
         store.remove("a", "b", ResourceVersion::new("8"), Absence::Deleted);
         assert_eq!((put("7"), put("9")), (Change::Known, Change::Stored), "it was deleted, and made again");
+    }
+
+    #[test]
+    fn a_version_may_be_of_another_object_once_the_server_went_back() {
+        let (store, seven) = (Store::default(), ResourceVersion::new("7"));
+        let with_uid = |uid: &str| {
+            let mut object = VirtualObject::clone(&object("7"));
+            let metadata = object.fields_mut().get_mut("metadata").and_then(Value::as_object_mut);
+            metadata.unwrap().insert("uid".into(), uid.into());
+            Arc::new(object)
+        };
+        store.put(with_uid("one"));
+        assert_eq!(store.put_listed(with_uid("one"), &seven), Change::Known);
+        assert!(store.agrees("a", "b", "one", &seven, &seven));
+        assert!(!store.agrees("a", "b", "two", &seven, &seven));
+        assert_eq!(store.put_listed(with_uid("two"), &seven), Change::Stored);
+        assert!(store.agrees("a", "b", "two", &seven, &seven));
     }
 
     #[test]
