@@ -47,6 +47,14 @@ impl Bindings {
         self.publish(last, None);
     }
 
+    /// A complete list does not show the bindings that were accepted: the virtual API server may have gone back to a state without
+    /// them. Sending one again does no harm. Says whether there are any.
+    pub(crate) fn doubt_accepted(&self) -> bool {
+        let mut by_uid = self.lock();
+        let accepted = by_uid.values_mut().filter(|stage| **stage == Stage::Accepted);
+        accepted.map(|stage| *stage = Stage::Placed).count() > 0
+    }
+
     /// Whether the virtual API server has taken a binding that the cache does not show.
     pub(crate) fn is_accepted(&self, uid: &str) -> bool {
         self.lock().get(uid) == Some(&Stage::Accepted)
@@ -108,6 +116,8 @@ mod tests {
         bindings.accepted("a");
         bindings.placed("a");
         assert!(bindings.is_accepted("a"), "that it was placed is old");
+        assert!(bindings.doubt_accepted() && !bindings.doubt_accepted());
+        assert!(bindings.was_placed("a") && !bindings.is_accepted("a"));
         bindings.shown("a");
         assert!(!bindings.was_placed("a"));
     }

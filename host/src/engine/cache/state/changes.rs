@@ -40,6 +40,9 @@ impl State {
         }
         if kind.as_str() == "v1/Pod" {
             self.requeue_early_tokens();
+            if self.bindings.doubt_accepted() {
+                self.requeue_kind(kind);
+            }
         }
         self.requeue_readers(&any(kind, ""));
     }
