@@ -116,7 +116,11 @@ impl<S> Api<S> {
             let reply = async { read(exchange(&client, get(path)).await?.into_body()).await };
             tokio::time::timeout(CHECK_TIMEOUT, reply).await.unwrap_or(Err(Error::Timeout))
         });
-        asked.await.map(drop)
+        let asked = asked.await;
+        if matches!(asked, Err(Error::Transport(_) | Error::Timeout)) {
+            self.gate.missed();
+        }
+        asked.map(drop)
     }
 
     /// How often a request could not reach the server so far; those that fail together count once.

@@ -98,6 +98,11 @@ impl Gate {
         state.closed_until = Some(now + pause);
     }
 
+    /// A question of whether it answers did not reach the server.
+    pub(super) fn missed(&self) {
+        self.lock().outages += 1;
+    }
+
     /// How often the server could not be reached so far.
     pub(super) fn outages(&self) -> u64 {
         self.lock().outages

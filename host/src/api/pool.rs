@@ -198,8 +198,10 @@ mod tests {
         of_old.store(200, Ordering::Relaxed);
         assert!(matches!(api.check("/").await, Err(Error::Timeout)), "the old client is not asked any more");
         assert!(!lease.pool.has_changed().unwrap());
+        assert_eq!(api.outages(), 2, "a server that was away may be at an older state");
         of_new.store(200, Ordering::Relaxed);
         api.check("/").await.unwrap();
+        assert_eq!(api.outages(), 2);
         assert!(lease.pool.has_changed().unwrap());
     }
 

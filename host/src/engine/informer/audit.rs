@@ -1,4 +1,4 @@
-//! Audits a store: compares names and versions with the server's, for what a lost watch frame hid.
+//! Audits a store: compares names, UIDs and versions with the server's, for what a lost watch frame hid.
 
 use tokio::time::Instant;
 use tracing::warn;
@@ -8,7 +8,7 @@ use crate::engine::cache::version::ResourceVersion;
 use crate::engine::informer::error::Error;
 use crate::engine::informer::state::{Auditing, Finding, State};
 use crate::engine::informer::watch::Watch;
-use crate::engine::informer::wire::{Head, Page};
+use crate::engine::informer::wire::{Head, HeadMetadata, Page};
 
 impl<S: 'static> Watch<S> {
     /// One page of the audit.
@@ -22,13 +22,16 @@ impl<S: 'static> Watch<S> {
     }
 
     async fn compare_page(&self, auditing: &mut Auditing) -> Result<Finding, Error> {
+        // Before the question: what is written while it is answered is newer. The answers to writes may be ahead of the watch.
+        let newest = if auditing.next.is_empty() { self.store.newest() } else { ResourceVersion::default() };
         let body = self.read_page(&self.limits.audits, &auditing.next, api::get_metadata).await?;
         let Page { metadata, items } = serde_json::from_slice(&body).map_err(Error::Page)?;
-        let seen = &auditing.watching.version;
+        let listed = ResourceVersion::new(&metadata.version);
         // A server that was restored to an older state counts from there again.
-        if seen.is_newer_than(&ResourceVersion::new(&metadata.version)) {
+        if [&auditing.watching.version, &newest].iter().any(|known| known.is_newer_than(&listed)) {
             return Ok(Finding::Missed);
         }
+        let limit = auditing.limit(&listed);
         for item in &items {
             let Head { metadata } = serde_json::from_str(item.get()).map_err(Error::Page)?;
             if !self.admits(&metadata.namespace, &metadata.name) {
@@ -36,9 +39,8 @@ impl<S: 'static> Watch<S> {
             }
             let version = ResourceVersion::new(&metadata.version);
             // What is newer than our place in the watch is still to come.
-            if !version.is_newer_than(seen)
-                && !self.store.agrees(&metadata.namespace, &metadata.name, &version, seen)
-            {
+            let HeadMetadata { namespace, name, uid, .. } = &metadata;
+            if !version.is_newer_than(&limit) && !self.store.agrees(namespace, name, uid, &version, &limit) {
                 return Ok(Finding::Missed);
             }
             auditing.names.insert((metadata.namespace.into_owned(), metadata.name.into_owned()));
@@ -49,13 +51,16 @@ impl<S: 'static> Watch<S> {
         self.limits.audits.double();
         let is_listed =
             |namespace: &str, name: &str| auditing.names.contains(&(namespace.to_owned(), name.to_owned()));
-        Ok(Finding::Complete(self.store.unlisted(&is_listed, seen)))
+        Ok(Finding::Complete(self.store.unlisted(&is_listed, &limit), listed))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::time::Duration;
+
+    use weft_core::object::Object;
 
     use crate::api::scripted::Answer;
     use crate::engine::informer::testing::{
@@ -110,6 +115,18 @@ mod tests {
         assert_eq!(repaired("9", &[("a", "5"), ("b", "6"), ("c", "7")]).await, ["+c@7"], "an object");
         assert_eq!(repaired("9", &[("a", "5"), ("b", "7")]).await, ["+b@7"], "a change");
         assert_eq!(repaired("4", &[("a", "2"), ("b", "3")]).await, ["+a@2", "+b@3"], "a restored server");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_is_behind_the_answers_to_our_writes_went_back() {
+        let same = [("a", "5"), ("b", "6")];
+        let running = Running::start(script().list("12", &same).list("12", &same));
+        running.until_watches(1).await;
+        running.store.put_answer(Arc::new(Object::from_json(config_map("c", "13")).unwrap()));
+        tokio::time::sleep(BETWEEN_AUDITS).await;
+        running.end_watches();
+        running.until_changes(3).await;
+        assert_eq!(running.changes().split_off(2), ["+a@5", "+b@6", "-c"], "see compare_page");
     }
 
     #[tokio::test(start_paused = true)]
@@ -177,16 +194,42 @@ mod tests {
         assert_eq!(running.changes(), ["+a@5", "+b@6"], "an audit stores nothing");
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_server_that_was_away_is_audited_when_the_next_watch_has_ended() {
-        let older = [("a", "5"), ("b", "4")];
+    /// A server that was away after its version 8 and has now, at version 12, these items: what that does to the store.
+    async fn returned(items: &[(&str, &str)]) -> Running {
         let script = script().ended_watch(&[bookmark("8")]).watch_answer(Answer::Away);
-        let running = Running::start(script.list("9", &older).list("9", &older));
-        running.until_watches(3).await;
-        tokio::time::sleep(LIFETIME / 2).await;
-        running.end_watches();
+        let script = script.watch(&[modified("b", "13")]).list("12", items).list("12", items);
+        let running = Running::start(script);
         running.until_watches(4).await;
-        assert_eq!(running.changes().split_off(2), ["+b@4"], "see Watching::opened");
+        running
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_was_away_is_audited_before_anything_more_of_it_is_believed() {
+        for (items, changes) in [
+            (vec![("a", "5"), ("b", "4")], vec!["+b@4"]),
+            (vec![("a", "5")], vec!["-b"]),
+            (vec![("a", "5"), ("b", "6"), ("c", "11")], vec!["+c@11"]),
+        ] {
+            let running = returned(&items).await;
+            assert_eq!(running.changes().split_off(2), changes, "see Watching::opened");
+            assert_eq!(running.pages().len(), 3, "an audit, and the list that it makes for");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_a_server_that_was_away_cannot_be_audited_it_is_listed() {
+        let script = script().ended_watch(&[bookmark("8")]).watch_answer(Answer::Away).watch(&[]);
+        let refused = script.list_answer(Answer::failure(500, "InternalError"));
+        let running = Running::start(refused.list("12", &[("a", "5"), ("b", "6"), ("c", "11")]));
+        running.until_watches(4).await;
+        assert_eq!(running.changes().split_off(2), ["+c@11"], "see Auditing::step");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_goes_on_from_where_a_server_that_was_away_is_now() {
+        let running = returned(&[("a", "5"), ("b", "6")]).await;
+        assert_eq!(running.pages().len(), 2, "one list, and an audit");
+        assert_eq!(running.watched_from().last().map(String::as_str), Some("12"));
     }
 
     #[tokio::test(start_paused = true)]

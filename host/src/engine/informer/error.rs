@@ -37,6 +37,8 @@ pub(super) enum Error {
     /// What the store has is not the server's past.
     #[error("the server is at an older version than it was")]
     WentBack,
+    #[error("the server was away, and may have gone back to an older state")]
+    WasAway,
     #[error("the list lacks {missing} of {all} objects; it is read a second time before they are removed")]
     ManyMissing { missing: usize, all: usize },
 }

@@ -37,10 +37,10 @@ impl<S: 'static> Watch<S> {
             .map_err(|_| Error::Silent)??;
         // It may be another server that answers since the last watch ended.
         self.confirm_identity().await?;
-        watching.opened(self.api.outages(), Instant::now());
         if let Some(reporter) = &self.reporter {
             reporter.works();
         }
+        watching.opened(self.api.outages(), Instant::now())?;
         let mut frames = Frames::new(body, Instant::now() + self.lifetime + LATE);
         loop {
             let line = tokio::select! {

@@ -188,13 +188,13 @@ impl Watching {
         Self { version, epoch, failures: 0, opened, has_moved: false, outages, next_audit, unlisted }
     }
 
-    /// The server has begun to send events; it could not be reached so often so far.
-    pub(super) fn opened(&mut self, outages: u64, now: Instant) {
+    /// The server has begun to send events; it could not be reached so often so far. Fails if it was away since the last watch: it
+    /// may be back with an older state, and have written more since than it lost. Then its version shows nothing, and an audit
+    /// comes first.
+    pub(super) fn opened(&mut self, outages: u64, now: Instant) -> Result<(), Error> {
         self.opened = Some(now);
-        // It may be back with an older state, and have written more since than it lost: then its version shows nothing.
-        if self.outages != outages {
-            (self.outages, self.next_audit) = (outages, now);
-        }
+        let before = std::mem::replace(&mut self.outages, outages);
+        if before == outages { Ok(()) } else { Err(Error::WasAway) }
     }
 
     /// After an event: moves to its version and says what it does to the store; fails if it ends the watch.
@@ -231,6 +231,7 @@ impl Watching {
             // A server, or what is before it, may end every watch at once.
             Ok(()) => return self.back_off(Error::TooShort, |watching| watching.next(now)),
             Err(error) if error.is_expired() => return State::Expired,
+            Err(Error::WasAway) => return Auditing::strict(self),
             // The list after the pause finds the same and reports it, or finds that only the watch is refused.
             Err(Error::Absent(error)) => {
                 let tries = Tries { is_absent: true, ..Tries::default() };
@@ -254,10 +255,8 @@ impl Watching {
 
     /// The next watch, or the audit if it is due.
     fn next(self, now: Instant) -> State {
-        if now < self.next_audit && self.unlisted.is_empty() {
-            return State::Watching(self);
-        }
-        State::Auditing(Auditing { watching: self, next: String::new(), names: Names::new() })
+        let is_due = now >= self.next_audit || !self.unlisted.is_empty();
+        if is_due { Auditing::begin(self) } else { State::Watching(self) }
     }
 }
 
@@ -326,7 +325,7 @@ mod tests {
 
     /// After a watch that was open for long.
     fn ended_well(mut place: Watching, now: Instant) -> State {
-        place.opened(0, now - STEADY);
+        place.opened(0, now - STEADY).unwrap();
         place.step(Ok(()), now)
     }
 
@@ -378,7 +377,8 @@ mod tests {
         let State::Auditing(audit) = ended_well(watching(state), start + AUDIT) else {
             panic!("an audit that has failed is still due")
         };
-        let place = watching(audit.step(Ok(Finding::Complete(Unlisted::new())), start + AUDIT));
+        let clean = Finding::Complete(Unlisted::new(), ResourceVersion::default());
+        let place = watching(audit.step(Ok(clean), start + AUDIT));
         watching(ended_well(place, start + AUDIT * 2 - Duration::from_secs(1)));
     }
 

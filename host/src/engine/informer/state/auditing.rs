@@ -19,6 +19,9 @@ pub(in crate::engine::informer) struct Auditing {
     /// Token of the page that comes next; empty before the first.
     pub(in crate::engine::informer) next: String,
     pub(in crate::engine::informer) names: Names,
+    /// Whether the store must have all that the pages have, and nothing else: the server may be at another past than our place in
+    /// the watch is of.
+    is_strict: bool,
 }
 
 /// What a page of an audit shows.
@@ -26,38 +29,52 @@ pub(in crate::engine::informer) struct Auditing {
 pub(in crate::engine::informer) enum Finding {
     /// The store has what the page has; `next` is the token of the page after it.
     Same { next: String },
-    /// The same of the last page; what no page had of the objects up to our place in the watch.
-    Complete(Unlisted),
+    /// The same of the last page, and the version of all pages; what none of them had of the objects up to our place in the watch.
+    Complete(Unlisted, ResourceVersion),
     /// The store lacks something, or has it in another version.
     Missed,
 }
 
 impl Auditing {
-    /// After a page was compared, or was not to be had: then the audit begins anew after the next watch.
+    /// An audit of what the watch has shown so far.
+    pub(super) fn begin(watching: Watching) -> State {
+        State::Auditing(Self { watching, next: String::new(), names: Names::new(), is_strict: false })
+    }
+
+    /// An audit of a server that was away.
+    pub(super) fn strict(watching: Watching) -> State {
+        State::Auditing(Self { watching, next: String::new(), names: Names::new(), is_strict: true })
+    }
+
+    /// Up to which version a list of version `listed` and the store must agree: what is newer is still to come, or was written since.
+    pub(in crate::engine::informer) fn limit(&self, listed: &ResourceVersion) -> ResourceVersion {
+        if self.is_strict { listed.clone() } else { self.watching.version.clone() }
+    }
+
+    /// After a page was compared, or was not to be had: then the audit begins anew after the next watch, or, of a server that was
+    /// away, a list takes its place.
     pub(in crate::engine::informer) fn step(self, page: Result<Finding, Error>, now: Instant) -> State {
         match page {
             Ok(Finding::Same { next }) => State::Auditing(Self { next, ..self }),
-            Ok(Finding::Complete(unlisted)) => self.complete(unlisted, now),
+            Ok(Finding::Complete(unlisted, version)) => self.complete(unlisted, version, now),
             Ok(Finding::Missed) => State::Expired,
             Err(error) => {
-                let then = Box::new(State::Watching(self.watching));
-                State::BackingOff(Backoff {
-                    what: "failed to check what is cached",
-                    error,
-                    failures: 1,
-                    then,
-                })
+                let then = if self.is_strict { State::default() } else { State::Watching(self.watching) };
+                let (what, then) = ("failed to check what is cached", Box::new(then));
+                State::BackingOff(Backoff { what, error, failures: 1, then })
             }
         }
     }
 
     /// What was deleted after our place in the watch is unlisted too, and its event still to come. So what is unlisted is
     /// missed only if it is so again after one more watch, while the store has it in the very same version.
-    fn complete(self, unlisted: Unlisted, now: Instant) -> State {
+    fn complete(self, unlisted: Unlisted, listed: ResourceVersion, now: Instant) -> State {
         let was_unlisted = |(name, version)| self.watching.unlisted.get(name) == Some(version);
-        if unlisted.iter().any(was_unlisted) {
+        if unlisted.iter().any(was_unlisted) || (self.is_strict && !unlisted.is_empty()) {
             return State::Expired;
         }
-        State::Watching(Watching { unlisted, next_audit: now + AUDIT, ..self.watching })
+        // What the server has is what the store has: the watch goes on from there, whatever the place before was of.
+        let version = if self.is_strict { listed } else { self.watching.version };
+        State::Watching(Watching { version, unlisted, next_audit: now + AUDIT, ..self.watching })
     }
 }
