@@ -72,6 +72,17 @@ impl Model {
         self.revision.send_modify(|_| {});
     }
 
+    /// Keeps a copy of the storage, in place of the one before.
+    pub fn keep(&self) {
+        self.lock().storage.keep();
+    }
+
+    /// Goes back to the copy, as a server does whose storage is restored: its revisions go back too. Watches must be ended.
+    pub fn go_back(&self) {
+        self.lock().storage.go_back();
+        self.revision.send_modify(|_| {});
+    }
+
     /// Every answer is one step: nothing holds the lock across an await.
     fn lock(&self) -> MutexGuard<'_, Server> {
         self.server.lock().unwrap_or_else(PoisonError::into_inner)

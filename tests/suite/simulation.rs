@@ -62,6 +62,35 @@ fn every_mutant_fits_the_tree() -> Result<()> {
     Ok(())
 }
 
+/// The virtual pod was bound, and in the state that its server has gone back to it is not: it stayed Pending, as the syncer
+/// remembered that its binding was accepted.
+#[test]
+fn a_binding_that_a_server_has_lost_is_sent_again() -> Result<()> {
+    play(&[
+        (Event::Act(Action::Create(POD, 1)), 39),
+        (Event::Keep(Side::Virtual), 1000),
+        (Event::GoBack(Side::Virtual), 0),
+    ])
+}
+
+/// The Service of the virtual DNS is made anew, and may get the very version that the lost one had: it was taken for that.
+#[test]
+fn what_is_made_anew_with_the_version_of_what_was_lost_is_another_object() -> Result<()> {
+    play(&[(Event::Compact(Side::Host), 1069), (Event::GoBack(Side::Virtual), 3)])
+}
+
+/// The host objects of the lost history had been deleted, in versions that the restored server has yet to come to: what was made
+/// anew under their names stayed unseen, and pods waited for the DNS Service for ever.
+#[test]
+fn deletions_that_a_server_has_lost_keep_nothing_out() -> Result<()> {
+    play(&[
+        (Event::Act(Action::Create(POD, 3)), 4076),
+        (Event::GoBack(Side::Virtual), 4054),
+        (Event::GoBack(Side::Host), 137),
+        (Event::Act(Action::Create(Place { namespace: "green", name: "two", kind: Kind::Pod }, 3)), 83),
+    ])
+}
+
 /// `cargo simulate --exhaustive` plays every pair of faults.
 #[test]
 fn a_life_ends_well_with_any_one_fault_over_any_one_write() -> Result<()> {

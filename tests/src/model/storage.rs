@@ -34,6 +34,8 @@ pub(super) struct Storage {
     compacted: u64,
     objects: BTreeMap<Key, Arc<Value>>,
     log: Vec<Change>,
+    /// The copy that was made last.
+    snapshot: (u64, BTreeMap<Key, Arc<Value>>),
 }
 
 impl Key {
@@ -52,7 +54,8 @@ impl Key {
 
 impl Storage {
     pub(super) fn new() -> Self {
-        Self { revision: FIRST, compacted: FIRST, objects: BTreeMap::new(), log: Vec::new() }
+        let snapshot = (FIRST, BTreeMap::new());
+        Self { revision: FIRST, compacted: FIRST, objects: BTreeMap::new(), log: Vec::new(), snapshot }
     }
 
     /// The revision of the last write.
@@ -64,6 +67,17 @@ impl Storage {
     pub(super) fn compact(&mut self) {
         self.compacted = self.revision;
         self.log.clear();
+    }
+
+    /// Keeps a copy of everything.
+    pub(super) fn keep(&mut self) {
+        self.snapshot = (self.revision, self.objects.clone());
+    }
+
+    /// Has what the copy has, and no memory of what came after it.
+    pub(super) fn go_back(&mut self) {
+        (self.revision, self.objects) = self.snapshot.clone();
+        self.compact();
     }
 
     /// Whether what was at a revision is forgotten.

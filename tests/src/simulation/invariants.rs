@@ -20,6 +20,10 @@ use crate::model::Model;
 /// Kinds whose host objects stay for as long as their virtual ones.
 const PAIRED: &[&str] = &["pods", "services", "persistentvolumeclaims"];
 
+/// A server that has gone back is asked who it is within this time: what is read of it holds for a second, and an answer may be
+/// under way for three.
+const NOTICED: Duration = Duration::from_secs(5);
+
 /// What tells one state of an object from another.
 const DISTINCT: [&str; 6] = [
     "/metadata/namespace",
@@ -38,6 +42,8 @@ pub struct Watchman {
     started: BTreeMap<String, Duration>,
     /// The host pods that there have been: the UID of each, and that of its virtual pod.
     host_pods: BTreeMap<String, String>,
+    /// When a server went back last.
+    went_back: Option<Duration>,
     violations: Vec<String>,
     /// Digests of the states that writes have met.
     states: BTreeSet<u64>,
@@ -59,7 +65,8 @@ impl Watchman {
     pub fn new(host: &Model, r#virtual: &Model) -> Self {
         let (host, r#virtual) = (host.clone(), r#virtual.clone());
         let (started, host_pods) = (BTreeMap::new(), BTreeMap::new());
-        Self { host, r#virtual, started, host_pods, violations: Vec::new(), states: BTreeSet::new() }
+        let (went_back, violations, states) = (None, Vec::new(), BTreeSet::new());
+        Self { host, r#virtual, started, host_pods, went_back, violations, states }
     }
 
     /// What was done that may not be, in order.
@@ -86,6 +93,19 @@ impl Watchman {
         if let Err(why) = judged {
             self.violations.push(format!("{method} {path} on {side:?}: {why}"));
         }
+    }
+
+    /// Remembers nothing of what was before now, when a server went back.
+    pub(super) fn forget(&mut self, now: Duration) {
+        self.started.clear();
+        self.host_pods.clear();
+        self.went_back = Some(now);
+        self.look(now);
+    }
+
+    /// Whether it was decided before anybody could know that a server has gone back.
+    fn is_of_another_past(&self, write: &Write<'_>) -> bool {
+        self.went_back.is_some_and(|at| write.sent <= at + NOTICED)
     }
 
     fn remember_host_pods(&mut self) {
@@ -131,7 +151,8 @@ impl Watchman {
         if !is_ours && !is_base && write.plural != "events" {
             return Err("the object is not ours".to_owned());
         }
-        if *write.method == Method::DELETE { self.deleted_on_host(write, &object) } else { Ok(()) }
+        let is_judged = *write.method == Method::DELETE && !self.is_of_another_past(write);
+        if is_judged { self.deleted_on_host(write, &object) } else { Ok(()) }
     }
 
     fn created_on_host(&self, write: &Write<'_>) -> Result<(), String> {
@@ -187,6 +208,7 @@ impl Watchman {
             "persistentvolumes" if is_label(MIRRORED_LABEL) => Ok(()),
             "events" if is_label(FROM_HOST_LABEL) => Ok(()),
             "endpointslices" | "endpoints" => Ok(()),
+            "pods" if self.is_of_another_past(write) => Ok(()),
             "pods" => self.pod_deleted(&object),
             _ => Err("it is the tenant's".to_owned()),
         }

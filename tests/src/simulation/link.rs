@@ -84,6 +84,10 @@ impl Link {
             Some(Fault::Stale(writes)) => self.age(&mut head, writes)?,
             _ => {}
         }
+        if self.network.is_cut(self.side, sent) {
+            end("the server is away".to_owned());
+            return Err(RESET.into());
+        }
         if is_write {
             self.network.see(self.side, &head.method, head.uri.path(), &body, sent);
         }
@@ -92,6 +96,7 @@ impl Link {
         end(response.status().as_u16().to_string());
         tokio::time::sleep(back).await;
         match fault {
+            _ if self.network.is_cut(self.side, sent) => Err(RESET.into()),
             Some(Fault::LostAfter) => Err(RESET.into()),
             Some(Fault::HangsAfter) => std::future::pending().await,
             Some(Fault::DiesAfter) => self.die().await,

@@ -15,6 +15,9 @@ use super::invariants::{Watchman, is_renewal};
 /// The longest that a request or an answer is under way.
 const LONGEST_WAY: Duration = Duration::from_millis(20);
 
+/// How long a server is away whose storage is restored: longer than the first tries to reach it again.
+const AWAY: Duration = Duration::from_secs(1);
+
 /// Which of the two servers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
@@ -130,6 +133,8 @@ struct State {
     faults: Sides<VecDeque<(u32, Fault)>>,
     /// The same of the next writes to either side.
     write_faults: VecDeque<(u32, Fault)>,
+    /// Until when the server of each side cannot be reached.
+    away: Sides<Duration>,
     exchanges: Vec<Exchange>,
     writes: u64,
     watchman: Watchman,
@@ -142,6 +147,7 @@ impl Network {
             chance: StdRng::seed_from_u64(seed),
             faults: Sides::default(),
             write_faults: VecDeque::new(),
+            away: Sides::default(),
             exchanges: Vec::new(),
             writes: 0,
             watchman,
@@ -181,6 +187,11 @@ impl Network {
         let mut state = self.lock();
         let (to, back, fault) = (state.way(), state.way(), state.fault(side, is_write));
         Passage { sent: self.started.elapsed(), to, back, fault }
+    }
+
+    /// Whether the connection of a request is broken that was sent at this time: the server has gone away since, or was away then.
+    pub(super) fn is_cut(&self, side: Side, sent: Duration) -> bool {
+        sent < *self.lock().away.of(side)
     }
 
     /// A write arrives that was sent at this time.
@@ -225,6 +236,16 @@ impl Network {
     pub(super) fn look(&self) {
         let now = self.started.elapsed();
         self.lock().watchman.look(now);
+    }
+
+    /// A server goes back to an older state, and is away meanwhile: what the watchman remembers may never have been.
+    pub(super) fn go_back(&self, side: Side) {
+        let mut state = self.lock();
+        let now = self.started.elapsed();
+        *state.away.of_mut(side) = now + AWAY;
+        state.watchman.forget(now);
+        drop(state);
+        self.break_watches(side, Break::Reset);
     }
 
     /// What the watchman has to say.

@@ -74,6 +74,8 @@ fn happen(world: &mut World, event: Event) {
         Event::WriteFault(skip, fault) => world.network.plan_write(skip, fault),
         Event::Break(side, how) => world.network.break_watches(side, how),
         Event::Compact(side) => world.server(side).compact(),
+        Event::Keep(side) => world.server(side).keep(),
+        Event::GoBack(side) => world.go_back(side),
         Event::Restart => {
             world.kill();
             world.start();
@@ -98,8 +100,9 @@ async fn settle(world: &World, silence: Duration) -> Vec<String> {
             is_at_rest = !world.control();
             seen = Some(revisions);
         }
-        // Where somebody else has a name, the syncer tries for ever.
-        let is_silent = world.network.writes() == writes || world.has_taken_names();
+        // Where somebody else has a name or an address, the syncer tries for ever.
+        let tries_for_ever = world.has_taken_names() || world.has_taken_addresses();
+        let is_silent = world.network.writes() == writes || tries_for_ever;
         let bad_tokens = world.bad_tokens();
         if !(is_at_rest && differences.is_empty() && bad_tokens.is_empty() && is_silent) {
             (calm_since, writes) = (world.age(), world.network.writes());

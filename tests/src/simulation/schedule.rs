@@ -36,6 +36,10 @@ pub enum Event {
     Break(Side, Break),
     /// A server forgets its past.
     Compact(Side),
+    /// The storage of a server is copied.
+    Keep(Side),
+    /// It is restored from the last copy.
+    GoBack(Side),
     /// The syncer is killed and another one is started.
     Restart,
     /// A second syncer is started beside the first.
@@ -76,9 +80,11 @@ fn event(chance: &mut StdRng) -> Event {
         0..64 => Event::Act(Action::draw(chance)),
         64..76 => Event::Fault(side(chance), chance.random_range(0..SKIPPED), fault(chance)),
         76..84 => Event::WriteFault(chance.random_range(0..SKIPPED), fault(chance)),
-        84..90 => Event::Break(side(chance), broken(chance)),
-        90..93 => Event::Compact(side(chance)),
-        93..97 => Event::Restart,
+        84..89 => Event::Break(side(chance), broken(chance)),
+        89..91 => Event::Compact(side(chance)),
+        91..93 => Event::Keep(side(chance)),
+        93..95 => Event::GoBack(side(chance)),
+        95..97 => Event::Restart,
         97..99 => Event::Double,
         _ => Event::Kill,
     }

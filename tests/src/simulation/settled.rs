@@ -50,6 +50,14 @@ impl World {
         KINDS.iter().any(|plural| self.host.objects("", plural).iter().any(|object| is_foreign(object)))
     }
 
+    /// Whether a host Service has an address that another virtual one than its own holds.
+    pub(super) fn has_taken_addresses(&self) -> bool {
+        self.host.objects("", "services").iter().any(|host| {
+            identity(host)
+                .is_some_and(|identity| self.holds_address(text(host, "/spec/clusterIP"), &identity.uid))
+        })
+    }
+
     /// What is wrong with the pair of a virtual object.
     fn pair(&self, plural: &str, source: &Value) -> Option<String> {
         let (namespace, own) = (text(source, "/metadata/namespace"), text(source, "/metadata/name"));
@@ -74,7 +82,7 @@ impl World {
                 // Its data is lost, which nothing brings back.
                 "persistentvolumeclaims" => text(source, "/spec/volumeName").is_empty(),
                 // Where a Service has no host object, that of DNS may wait for the address that it holds, and pods for that.
-                _ if self.has_taken_names() => false,
+                _ if self.has_taken_names() || self.has_taken_addresses() => false,
                 _ => !has_ended,
             };
             return is_needed.then(|| "it has no host object".to_owned());

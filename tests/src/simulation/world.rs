@@ -90,6 +90,8 @@ impl World {
             let accounts = format!("/api/v1/namespaces/{space}/serviceaccounts");
             self.create(Side::Virtual, &accounts, &namespace("default"));
         }
+        self.host.keep();
+        self.r#virtual.keep();
     }
 
     /// The server of a side.
@@ -113,6 +115,12 @@ impl World {
     /// Deletes an object.
     pub(super) fn delete(&self, side: Side, path: &str, options: &Value) -> u16 {
         self.server(side).ask(Method::DELETE, path, JSON, options).0
+    }
+
+    /// Restores the storage of a server from the last copy; it starts anew.
+    pub fn go_back(&self, side: Side) {
+        self.server(side).go_back();
+        self.network.go_back(side);
     }
 
     /// How many syncers run.
