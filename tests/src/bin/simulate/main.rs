@@ -22,6 +22,9 @@ struct Arguments {
     /// Plays this seed alone and prints its report, whether it fails or not.
     #[arg(long)]
     seed: Option<u64>,
+    /// Prints what the syncer reads, too.
+    #[arg(long, requires = "seed")]
+    reads: bool,
     /// Plays so many seeds.
     #[arg(long, default_value_t = 100_000)]
     seeds: u64,

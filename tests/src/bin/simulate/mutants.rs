@@ -34,6 +34,8 @@ pub(crate) enum Notice {
     Test(String),
     /// A run that did not end.
     Hang,
+    /// It does not compile, so it shows nothing: the patch is to be mended.
+    Broken(String),
     Nothing,
 }
 
@@ -41,17 +43,22 @@ pub(crate) enum Notice {
 pub(crate) fn run(wanted: &str) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let (mut tried, mut unnoticed) = (0, 0);
+        let (mut tried, mut unnoticed, mut broken) = (0, 0, 0);
         for patch in patches()? {
             let name = patch.file_stem().unwrap_or_default().to_string_lossy().into_owned();
             if name.contains(wanted) {
                 let notice = notice(&patch).await.with_context(|| format!("mutant {name}"))?;
-                (tried, unnoticed) = (tried + 1, unnoticed + usize::from(matches!(notice, Notice::Nothing)));
+                tried += 1;
+                match notice {
+                    Notice::Broken(_) => broken += 1,
+                    Notice::Nothing => unnoticed += 1,
+                    _ => {}
+                }
                 report::print_mutant(&name, &notice);
             }
         }
-        report::print_mutants(tried, unnoticed);
-        Ok(if unnoticed <= UNNOTICED { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        report::print_mutants(tried, unnoticed + broken);
+        Ok(if broken == 0 && unnoticed <= UNNOTICED { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     })
 }
 
@@ -80,7 +87,10 @@ async fn noticed_by_runs() -> Result<Notice> {
     let mut compile = cargo::command();
     compile.args(["build", "--quiet", "--package", "weft-tests", "--bin", "simulate"]);
     compile.envs(build::ENVIRONMENT).env("CARGO_TARGET_DIR", target(build::TARGET)?);
-    let Some(simulated) = at_work(&mut compile, &mut command).await? else { return Ok(Notice::Hang) };
+    let simulated = match at_work(&mut compile, &mut command).await? {
+        Ended::Output(output) => output,
+        Ended::Other(notice) => return Ok(notice),
+    };
     let said = String::from_utf8_lossy(&simulated.stdout).into_owned();
     if let Some((_, seeds)) = said.trim_end().rsplit_once("failed: ") {
         return Ok(Notice::Seed(seeds.split(',').next().unwrap_or_default().to_owned()));
@@ -98,7 +108,10 @@ async fn noticed_by_tests() -> Result<Notice> {
     command.args(TESTS).env("CARGO_TARGET_DIR", target("target")?);
     let mut compile = cargo::command();
     compile.args(TESTS).arg("--no-run").env("CARGO_TARGET_DIR", target("target")?);
-    let Some(tested) = at_work(&mut compile, &mut command).await? else { return Ok(Notice::Hang) };
+    let tested = match at_work(&mut compile, &mut command).await? {
+        Ended::Output(output) => output,
+        Ended::Other(notice) => return Ok(notice),
+    };
     if tested.status.success() {
         return Ok(Notice::Nothing);
     }
@@ -111,17 +124,26 @@ async fn noticed_by_tests() -> Result<Notice> {
     }
 }
 
-/// Compiles and runs in the copy; none if the run does not end.
-async fn at_work(compile: &mut Command, command: &mut Command) -> Result<Option<Output>> {
+/// How a command in the copy ended.
+enum Ended {
+    Output(Output),
+    Other(Notice),
+}
+
+/// Compiles and runs in the copy.
+async fn at_work(compile: &mut Command, command: &mut Command) -> Result<Ended> {
     for command in [&mut *compile, &mut *command] {
         // One file of many has changed.
         command.current_dir(TREE).env("CARGO_INCREMENTAL", "1").kill_on_drop(true);
     }
     let compiled = compile.output().await.context("failed to start cargo")?;
-    ensure!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
+    if !compiled.status.success() {
+        let complaint = String::from_utf8_lossy(&compiled.stderr).into_owned();
+        return Ok(Ended::Other(Notice::Broken(complaint)));
+    }
     match timeout(LONGEST, command.output()).await {
-        Ok(output) => Ok(Some(output.context("failed to start cargo")?)),
-        Err(_) => Ok(None),
+        Ok(output) => Ok(Ended::Output(output.context("failed to start cargo")?)),
+        Err(_) => Ok(Ended::Other(Notice::Hang)),
     }
 }
 

@@ -23,7 +23,7 @@ const BRIEF_BATCH: u64 = 50;
 
 pub(crate) fn play(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     match (arguments.seed, arguments.exhaustive) {
-        (Some(seed), _) => one(seed),
+        (Some(seed), _) => one(seed, arguments.reads),
         (None, Some(faults)) => exhaustive(faults),
         (None, None) => many(arguments),
     }
@@ -34,17 +34,17 @@ fn exhaustive(faults: usize) -> anyhow::Result<ExitCode> {
     let explored = explore(faults)?;
     if let Some((schedule, _)) = explored.failed.first() {
         let schedule = shrink(schedule)?;
-        report::print_run(&schedule, &run(&schedule)?);
+        report::print_run(&schedule, &run(&schedule)?, false);
     }
     report::print_explored(&explored, started.elapsed());
     Ok(if explored.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn one(seed: u64) -> anyhow::Result<ExitCode> {
+fn one(seed: u64, reads: bool) -> anyhow::Result<ExitCode> {
     let schedule = Schedule::of(seed);
     let failed = !run(&schedule)?.failures.is_empty();
     let schedule = if failed { shrink(&schedule)? } else { schedule };
-    report::print_run(&schedule, &run(&schedule)?);
+    report::print_run(&schedule, &run(&schedule)?, reads);
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
@@ -65,7 +65,7 @@ fn many(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         }
     }
     if let Some(seed) = failed.first().filter(|_| !arguments.brief) {
-        one(*seed)?;
+        one(*seed, false)?;
     }
     report::print_summary(first - arguments.first, &failed, started.elapsed());
     Ok(if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -14,13 +14,13 @@ use crate::mutants::Notice;
 const LONGEST: usize = 400;
 
 /// What happened, what the syncer asked for and wrote, what there was at the end, and what went wrong.
-pub(crate) fn print_run(schedule: &Schedule, outcome: &Outcome) {
+pub(crate) fn print_run(schedule: &Schedule, outcome: &Outcome, reads: bool) {
     println!("seed {}: what happened", schedule.seed);
     for step in &schedule.steps {
         println!("  {:?}, then {:?} of nothing", step.event, step.pause);
     }
     println!("what the syncer did, and what came of it, in seconds since the start");
-    for exchange in outcome.exchanges.iter().filter(|exchange| is_telling(exchange)) {
+    for exchange in outcome.exchanges.iter().filter(|exchange| reads || is_telling(exchange)) {
         let Exchange { at, side, line, body, end } = exchange;
         let body: String = body.chars().take(LONGEST).collect();
         println!("  {:>9.3} {side:?} {line} {body} → {end}", at.as_secs_f64());
@@ -61,6 +61,7 @@ pub(crate) fn print_mutant(name: &str, notice: &Notice) {
         Notice::Seed(seed) => println!("{name}: a run of seed {seed}"),
         Notice::Test(test) => println!("{name}: the test {test}"),
         Notice::Hang => println!("{name}: it does not end"),
+        Notice::Broken(complaint) => println!("{name}: DOES NOT COMPILE\n{complaint}"),
         Notice::Nothing => println!("{name}: NOT NOTICED"),
     }
 }
