@@ -377,8 +377,7 @@ mod tests {
         let State::Auditing(audit) = ended_well(watching(state), start + AUDIT) else {
             panic!("an audit that has failed is still due")
         };
-        let clean = Finding::Complete(Unlisted::new(), ResourceVersion::default());
-        let place = watching(audit.step(Ok(clean), start + AUDIT));
+        let place = watching(audit.step(Ok(Finding::Complete(Unlisted::new())), start + AUDIT));
         watching(ended_well(place, start + AUDIT * 2 - Duration::from_secs(1)));
     }
 

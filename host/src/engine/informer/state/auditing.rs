@@ -29,8 +29,8 @@ pub(in crate::engine::informer) struct Auditing {
 pub(in crate::engine::informer) enum Finding {
     /// The store has what the page has; `next` is the token of the page after it.
     Same { next: String },
-    /// The same of the last page, and the version of all pages; what none of them had of the objects up to our place in the watch.
-    Complete(Unlisted, ResourceVersion),
+    /// The same of the last page; what no page had of the objects up to [`Auditing::limit`].
+    Complete(Unlisted),
     /// The store lacks something, or has it in another version.
     Missed,
 }
@@ -56,7 +56,7 @@ impl Auditing {
     pub(in crate::engine::informer) fn step(self, page: Result<Finding, Error>, now: Instant) -> State {
         match page {
             Ok(Finding::Same { next }) => State::Auditing(Self { next, ..self }),
-            Ok(Finding::Complete(unlisted, version)) => self.complete(unlisted, version, now),
+            Ok(Finding::Complete(unlisted)) => self.complete(unlisted, now),
             Ok(Finding::Missed) => State::Expired,
             Err(error) => {
                 let then = if self.is_strict { State::default() } else { State::Watching(self.watching) };
@@ -67,14 +67,14 @@ impl Auditing {
     }
 
     /// What was deleted after our place in the watch is unlisted too, and its event still to come. So what is unlisted is
-    /// missed only if it is so again after one more watch, while the store has it in the very same version.
-    fn complete(self, unlisted: Unlisted, listed: ResourceVersion, now: Instant) -> State {
+    /// missed only if it is so again after one more watch, while the store has it in the very same version. Where the store is to
+    /// agree with all that there is now, the watch goes on from its place, too: it shows once more what the store has, and with that
+    /// what others have changed before our own writes.
+    fn complete(self, unlisted: Unlisted, now: Instant) -> State {
         let was_unlisted = |(name, version)| self.watching.unlisted.get(name) == Some(version);
         if unlisted.iter().any(was_unlisted) || (self.is_strict && !unlisted.is_empty()) {
             return State::Expired;
         }
-        // What the server has is what the store has: the watch goes on from there, whatever the place before was of.
-        let version = if self.is_strict { listed } else { self.watching.version };
-        State::Watching(Watching { version, unlisted, next_audit: now + AUDIT, ..self.watching })
+        State::Watching(Watching { unlisted, next_audit: now + AUDIT, ..self.watching })
     }
 }
