@@ -1,7 +1,7 @@
 //! Audits a store: compares names, UIDs and versions with the server's, for what a lost watch frame hid.
 
 use tokio::time::Instant;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use crate::api;
 use crate::engine::cache::version::ResourceVersion;
@@ -13,10 +13,15 @@ use crate::engine::informer::wire::{Head, HeadMetadata, Page};
 impl<S: 'static> Watch<S> {
     /// One page of the audit.
     pub(super) async fn audit(&self, mut auditing: Auditing) -> State {
+        let (kind, was_away) = (&self.resource.kind, auditing.is_strict());
         let finding = self.compare_page(&mut auditing).await;
         let state = auditing.step(finding, Instant::now());
-        if matches!(state, State::Expired) {
-            warn!(kind = %self.resource.kind, "the watch has missed something; listing again");
+        match state {
+            State::Expired if was_away => {
+                debug!(%kind, "something has changed while the server was away; listing again");
+            }
+            State::Expired => warn!(%kind, "the watch has missed something; listing again"),
+            _ => {}
         }
         state
     }

@@ -46,6 +46,11 @@ impl Auditing {
         State::Auditing(Self { watching, next: String::new(), names: Names::new(), is_strict: true })
     }
 
+    /// Whether it is of a server that was away.
+    pub(in crate::engine::informer) fn is_strict(&self) -> bool {
+        self.is_strict
+    }
+
     /// Up to which version a list of version `listed` and the store must agree: what is newer is still to come, or was written since.
     pub(in crate::engine::informer) fn limit(&self, listed: &ResourceVersion) -> ResourceVersion {
         if self.is_strict { listed.clone() } else { self.watching.version.clone() }
