@@ -16,6 +16,7 @@ use super::network::Break;
 struct Watched<S> {
     frames: S,
     broken: watch::Receiver<Break>,
+    is_frozen: bool,
     loses_next: bool,
     last: Option<Bytes>,
 }
@@ -26,7 +27,7 @@ where
     B: http_body::Body<Data = Bytes, Error = Infallible> + Send + 'static,
 {
     let frames = Box::pin(body.into_data_stream());
-    let watched = Watched { frames, broken, loses_next: false, last: None };
+    let watched = Watched { frames, broken, is_frozen: false, loses_next: false, last: None };
     StreamBody::new(futures::stream::unfold(watched, next)).boxed_unsync()
 }
 
@@ -40,9 +41,10 @@ where
             _ = watched.broken.changed() => {
                 let how = *watched.broken.borrow();
                 match how {
-                    Break::End => return None,
                     Break::Reset => return Some((Err(RESET.into()), watched)),
-                    Break::Freeze => return std::future::pending().await,
+                    _ if watched.is_frozen => {}
+                    Break::End => return None,
+                    Break::Freeze => watched.is_frozen = true,
                     Break::Skip => watched.loses_next = true,
                     Break::Repeat => {
                         if let Some(last) = watched.last.clone() {
@@ -51,7 +53,7 @@ where
                     }
                 }
             }
-            frame = watched.frames.next() => {
+            frame = watched.frames.next(), if !watched.is_frozen => {
                 let Ok(frame) = frame?;
                 if !std::mem::take(&mut watched.loses_next) {
                     watched.last = Some(frame.clone());

@@ -84,7 +84,7 @@ pub enum Break {
     End,
     /// Their connections break.
     Reset,
-    /// Nothing comes any more, and nobody says so.
+    /// Nothing comes any more, and nobody says so, until the connection breaks.
     Freeze,
     /// The next frame is lost.
     Skip,

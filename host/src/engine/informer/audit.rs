@@ -20,6 +20,8 @@ impl<S: 'static> Watch<S> {
             State::Expired if was_away => {
                 debug!(%kind, "something has changed while the server was away; listing again");
             }
+            // As after a list: what was in doubt until then is so no more.
+            State::Watching(_) if was_away => (self.listed)(),
             State::Expired => warn!(%kind, "the watch has missed something; listing again"),
             _ => {}
         }
@@ -235,6 +237,7 @@ mod tests {
         let running = returned(&[("a", "5"), ("b", "6")]).await;
         assert_eq!(running.pages().len(), 2, "one list, and an audit");
         assert_eq!(running.watched_from().last().map(String::as_str), Some("8"));
+        assert_eq!(running.record()[2..4], ["listed", "listed"], "the audit says as much as a list");
     }
 
     #[tokio::test(start_paused = true)]

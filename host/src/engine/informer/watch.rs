@@ -43,7 +43,7 @@ pub(crate) struct Watch<S> {
     pub(crate) unreadable: Arc<dyn Fn(Object<S>) + Send + Sync>,
     /// Called when the server does not serve the kind, for a new reason.
     pub(crate) unserved: Arc<dyn Fn() + Send + Sync>,
-    /// Called after each complete list.
+    /// Called after each complete list, and after an audit of a server that was away that has found nothing else.
     pub(crate) listed: Arc<dyn Fn() + Send + Sync>,
 }
 
