@@ -83,3 +83,47 @@ impl Auditing {
         State::Watching(Watching { unlisted, next_audit: now + AUDIT, ..self.watching })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Listing;
+    use super::*;
+
+    use crate::engine::informer::wire::PageMetadata;
+
+    /// A place in the watch, after a list of version 7.
+    fn watching() -> Watching {
+        let page = PageMetadata { version: "7".to_owned(), next: String::new() };
+        match Listing::default().step(Ok(page)) {
+            State::Listed(list) => Watching::since(list, Instant::now()),
+            other => panic!("{other:?} is no Listed"),
+        }
+    }
+
+    #[track_caller]
+    fn auditing(state: State) -> Auditing {
+        match state {
+            State::Auditing(auditing) => auditing,
+            other => panic!("{other:?} is no Auditing"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_unlisted_is_looked_for_once_more_unless_the_server_was_away() {
+        let unlisted = Unlisted::from([(("a".to_owned(), "b".to_owned()), ResourceVersion::new("5"))]);
+        let audited = |state| auditing(state).step(Ok(Finding::Complete(unlisted.clone())), Instant::now());
+        let place = match audited(Auditing::begin(watching())) {
+            State::Watching(place) => place,
+            other => panic!("{other:?}: its deletion may be on its way"),
+        };
+        assert!(matches!(audited(Auditing::begin(place)), State::Expired));
+        assert!(matches!(audited(Auditing::strict(watching())), State::Expired));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn all_that_a_server_has_that_was_away_must_be_in_the_store() {
+        let limit = |state| auditing(state).limit(&ResourceVersion::new("9"));
+        assert_eq!(limit(Auditing::begin(watching())).as_str(), "7", "what is newer is still to come");
+        assert_eq!(limit(Auditing::strict(watching())).as_str(), "9");
+    }
+}
