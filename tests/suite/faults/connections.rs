@@ -107,8 +107,10 @@ fn connections_that_are_cut_are_opened_again_without_a_new_list() -> Result<()> 
 
         for proxy in proxies(tenant)? {
             proxy.freeze_new_connections();
+            // Those that nobody uses at the moment would do.
+            proxy.cut_connections();
         }
-        // More than there are connections: they wait for some that are accepted and never answer.
+        // They wait for connections that are accepted and never answer.
         for number in 0..CROWD {
             both.create_pod(&format!("crowd-{number}"), json!({})).await?;
         }

@@ -5,7 +5,7 @@
 //! afterwards: a tree takes fifty times the memory.
 
 mod absent;
-mod listed;
+pub(crate) mod listed;
 mod names;
 
 use std::cmp::Ordering;

@@ -4,6 +4,7 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use crate::api;
+use crate::engine::cache::store::listed::{Item, Place};
 use crate::engine::cache::version::ResourceVersion;
 use crate::engine::informer::error::Error;
 use crate::engine::informer::state::{Auditing, Finding, State};
@@ -13,7 +14,7 @@ use crate::engine::informer::wire::{Head, HeadMetadata, Page};
 impl<S: 'static> Watch<S> {
     /// One page of the audit.
     pub(super) async fn audit(&self, mut auditing: Auditing) -> State {
-        let (kind, was_away) = (&self.resource.kind, auditing.is_strict());
+        let (kind, was_away) = (&self.resource.kind, auditing.was_away());
         let finding = self.compare_page(&mut auditing).await;
         let state = auditing.step(finding, Instant::now());
         match state {
@@ -38,16 +39,15 @@ impl<S: 'static> Watch<S> {
         if [&auditing.watching.version, &newest].iter().any(|known| known.is_newer_than(&listed)) {
             return Ok(Finding::Missed);
         }
-        let limit = auditing.limit(&listed);
+        let place = Place { seen: &auditing.watching.version, listed: &listed };
         for item in &items {
             let Head { metadata } = serde_json::from_str(item.get()).map_err(Error::Page)?;
             if !self.admits(&metadata.namespace, &metadata.name) {
                 continue;
             }
-            let version = ResourceVersion::new(&metadata.version);
-            // What is newer than our place in the watch is still to come.
-            let HeadMetadata { namespace, name, uid, .. } = &metadata;
-            if !version.is_newer_than(&limit) && !self.store.agrees(namespace, name, uid, &version, &limit) {
+            let HeadMetadata { namespace, name, uid, version, .. } = &metadata;
+            let version = ResourceVersion::new(version);
+            if !self.store.agrees(&Item { namespace, name, uid, version }, &place) {
                 return Ok(Finding::Missed);
             }
             auditing.names.insert((metadata.namespace.into_owned(), metadata.name.into_owned()));
@@ -58,7 +58,7 @@ impl<S: 'static> Watch<S> {
         self.limits.audits.double();
         let is_listed =
             |namespace: &str, name: &str| auditing.names.contains(&(namespace.to_owned(), name.to_owned()));
-        Ok(Finding::Complete(self.store.unlisted(&is_listed, &limit)))
+        Ok(Finding::Complete(self.store.unlisted(&is_listed, &listed)))
     }
 }
 
@@ -215,7 +215,7 @@ mod tests {
         for (items, changes) in [
             (vec![("a", "5"), ("b", "4")], vec!["+b@4"]),
             (vec![("a", "5")], vec!["-b"]),
-            (vec![("a", "5"), ("b", "6"), ("c", "11")], vec!["+c@11"]),
+            (vec![("a", "5"), ("b", "6"), ("c", "7")], vec!["+c@7"]),
         ] {
             let running = returned(&items).await;
             assert_eq!(running.changes().split_off(2), changes, "see Watching::opened");
@@ -227,14 +227,14 @@ mod tests {
     async fn where_a_server_that_was_away_cannot_be_audited_it_is_listed() {
         let script = script().ended_watch(&[bookmark("8")]).watch_answer(Answer::Away).watch(&[]);
         let refused = script.list_answer(Answer::failure(500, "InternalError"));
-        let running = Running::start(refused.list("12", &[("a", "5"), ("b", "6"), ("c", "11")]));
+        let running = Running::start(refused.list("12", &[("a", "5"), ("b", "6"), ("c", "7")]));
         running.until_watches(4).await;
-        assert_eq!(running.changes().split_off(2), ["+c@11"], "see Auditing::step");
+        assert_eq!(running.changes().split_off(2), ["+c@7"], "see Auditing::step");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_server_that_was_away_and_has_what_the_store_has_is_watched_from_where_it_was() {
-        let running = returned(&[("a", "5"), ("b", "6")]).await;
+    async fn a_server_that_was_away_and_goes_on_from_what_the_store_has_is_watched_from_where_it_was() {
+        let running = returned(&[("a", "5"), ("b", "6"), ("c", "11")]).await;
         assert_eq!(running.pages().len(), 2, "one list, and an audit");
         assert_eq!(running.watched_from().last().map(String::as_str), Some("8"));
         assert_eq!(running.record()[2..4], ["listed", "listed"], "the audit says as much as a list");

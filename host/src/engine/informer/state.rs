@@ -231,7 +231,7 @@ impl Watching {
             // A server, or what is before it, may end every watch at once.
             Ok(()) => return self.back_off(Error::TooShort, |watching| watching.next(now)),
             Err(error) if error.is_expired() => return State::Expired,
-            Err(Error::WasAway) => return Auditing::strict(self),
+            Err(Error::WasAway) => return Auditing::after_outage(self),
             // The list after the pause finds the same and reports it, or finds that only the watch is refused.
             Err(Error::Absent(error)) => {
                 let tries = Tries { is_absent: true, ..Tries::default() };

@@ -1,5 +1,6 @@
 //! What a list says about a store: which objects there are, which are gone, and whether the server went back.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -12,6 +13,20 @@ use crate::engine::cache::version::{ResourceVersion, version_of};
 
 /// Namespace and name of an object that a list does not have, and the object.
 type Unlisted<S> = (String, String, Option<Arc<Object<S>>>);
+
+/// What a list says of one object.
+pub(crate) struct Item<'a> {
+    pub(crate) namespace: &'a str,
+    pub(crate) name: &'a str,
+    pub(crate) uid: &'a str,
+    pub(crate) version: ResourceVersion,
+}
+
+/// How far the watch has shown the changes of a kind, and of which version a list of it is.
+pub(crate) struct Place<'a> {
+    pub(crate) seen: &'a ResourceVersion,
+    pub(crate) listed: &'a ResourceVersion,
+}
 
 impl<S> Store<S> {
     /// Stores an object that a list of version `version` has. Such a list is right about every version up to its own, also
@@ -110,18 +125,17 @@ impl<S> Store<S> {
         })
     }
 
-    /// Whether the store has this version of an object, or one that comes after `seen`, which the server has not shown yet.
-    pub(crate) fn agrees(
-        &self,
-        namespace: &str,
-        name: &str,
-        uid: &str,
-        version: &ResourceVersion,
-        seen: &ResourceVersion,
-    ) -> bool {
+    /// Whether the store has of an object what it must have by now: what an item of a list says, unless the watch is still to show
+    /// that, or something that was written after the list.
+    pub(crate) fn agrees(&self, item: &Item<'_>, place: &Place<'_>) -> bool {
+        let is_to_come = item.version.is_newer_than(place.seen);
         let state = self.lock();
-        let entry = state.objects.get(&join(namespace, name));
-        entry.is_some_and(|entry| entry.is_state(uid, version) || entry.version.is_newer_than(seen))
+        let Some(entry) = state.objects.get(&join(item.namespace, item.name)) else { return is_to_come };
+        match item.version.order(&entry.version) {
+            Ordering::Equal => entry.is_of(item.uid),
+            Ordering::Greater => is_to_come,
+            Ordering::Less => entry.version.is_newer_than(place.listed),
+        }
     }
 
     /// Accepts whatever the server shows next as newer.
@@ -172,6 +186,10 @@ mod tests {
     use weft_core::object::VirtualObject;
 
     use crate::engine::cache::store::tests::object;
+
+    fn item<'a>(uid: &'a str, version: &str) -> Item<'a> {
+        Item { namespace: "a", name: "b", uid, version: ResourceVersion::new(version) }
+    }
 
     #[test]
     fn what_a_list_does_not_have_is_gone_but_unconfirmed() {
@@ -229,10 +247,11 @@ mod tests {
         assert!(!store.is_unread("a", "b"));
         assert_eq!(store.get("a", "b"), Some(object("6")), "what was read stays");
         let seven = ResourceVersion::new("7");
-        assert!(store.agrees("a", "b", "", &seven, &seven), "an audit misses nothing");
+        let agrees = |uid| store.agrees(&item(uid, "7"), &Place { seen: &seven, listed: &seven });
+        assert!(agrees(""), "an audit misses nothing");
         let another = store.put_unreadable("a", "b", "another", seven.clone(), &seven);
         assert_eq!((another, store.get("a", "b")), (Change::Stored, None), "that is no older state of it");
-        assert!(store.agrees("a", "b", "another", &seven, &seven), "nor does an audit miss that");
+        assert!(agrees("another"), "nor does an audit miss that");
         store.remove("a", "b", ResourceVersion::new("8"), Absence::Deleted);
         assert_eq!((put("7"), put("9")), (Change::Known, Change::Stored), "it was deleted, and made again");
     }
@@ -246,12 +265,26 @@ mod tests {
             metadata.unwrap().insert("uid".into(), uid.into());
             Arc::new(object)
         };
+        let agrees = |uid| store.agrees(&item(uid, "7"), &Place { seen: &seven, listed: &seven });
         store.put(with_uid("one"));
         assert_eq!(store.put_listed(with_uid("one"), &seven), Change::Known);
-        assert!(store.agrees("a", "b", "one", &seven, &seven));
-        assert!(!store.agrees("a", "b", "two", &seven, &seven));
+        assert!(agrees("one") && !agrees("two"));
         assert_eq!(store.put_listed(with_uid("two"), &seven), Change::Stored);
-        assert!(store.agrees("a", "b", "two", &seven, &seven));
+        assert!(agrees("two"));
+    }
+
+    #[test]
+    fn a_store_agrees_with_what_the_watch_is_to_show_and_with_what_is_newer_than_the_list() {
+        let (store, seen, listed) =
+            (Store::default(), ResourceVersion::new("20"), ResourceVersion::new("30"));
+        let agrees = |version| store.agrees(&item("", version), &Place { seen: &seen, listed: &listed });
+        assert!(agrees("25") && !agrees("20"), "it is to come, or was missed");
+        store.put(object("10"));
+        assert!(agrees("25") && agrees("10") && !agrees("20"));
+        store.put(object("28"));
+        assert!(!agrees("25"), "the list knows nothing of 28: that was another past");
+        store.put(object("31"));
+        assert!(agrees("25"), "it was written after the list");
     }
 
     #[test]

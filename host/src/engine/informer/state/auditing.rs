@@ -19,9 +19,8 @@ pub(in crate::engine::informer) struct Auditing {
     /// Token of the page that comes next; empty before the first.
     pub(in crate::engine::informer) next: String,
     pub(in crate::engine::informer) names: Names,
-    /// Whether the store must have all that the pages have, and nothing else: the server may be at another past than our place in
-    /// the watch is of.
-    is_strict: bool,
+    /// Whether the server was away before: what it lacks may belong to a past that it has lost.
+    was_away: bool,
 }
 
 /// What a page of an audit shows.
@@ -29,7 +28,7 @@ pub(in crate::engine::informer) struct Auditing {
 pub(in crate::engine::informer) enum Finding {
     /// The store has what the page has; `next` is the token of the page after it.
     Same { next: String },
-    /// The same of the last page; what no page had of the objects up to [`Auditing::limit`].
+    /// The same of the last page; what no page had of the objects up to the version of them all.
     Complete(Unlisted),
     /// The store lacks something, or has it in another version.
     Missed,
@@ -38,22 +37,17 @@ pub(in crate::engine::informer) enum Finding {
 impl Auditing {
     /// An audit of what the watch has shown so far.
     pub(super) fn begin(watching: Watching) -> State {
-        State::Auditing(Self { watching, next: String::new(), names: Names::new(), is_strict: false })
+        State::Auditing(Self { watching, next: String::new(), names: Names::new(), was_away: false })
     }
 
     /// An audit of a server that was away.
-    pub(super) fn strict(watching: Watching) -> State {
-        State::Auditing(Self { watching, next: String::new(), names: Names::new(), is_strict: true })
+    pub(super) fn after_outage(watching: Watching) -> State {
+        State::Auditing(Self { watching, next: String::new(), names: Names::new(), was_away: true })
     }
 
     /// Whether it is of a server that was away.
-    pub(in crate::engine::informer) fn is_strict(&self) -> bool {
-        self.is_strict
-    }
-
-    /// Up to which version a list of version `listed` and the store must agree: what is newer is still to come, or was written since.
-    pub(in crate::engine::informer) fn limit(&self, listed: &ResourceVersion) -> ResourceVersion {
-        if self.is_strict { listed.clone() } else { self.watching.version.clone() }
+    pub(in crate::engine::informer) fn was_away(&self) -> bool {
+        self.was_away
     }
 
     /// After a page was compared, or was not to be had: then the audit begins anew after the next watch, or, of a server that was
@@ -64,7 +58,7 @@ impl Auditing {
             Ok(Finding::Complete(unlisted)) => self.complete(unlisted, now),
             Ok(Finding::Missed) => State::Expired,
             Err(error) => {
-                let then = if self.is_strict { State::default() } else { State::Watching(self.watching) };
+                let then = if self.was_away { State::default() } else { State::Watching(self.watching) };
                 let (what, then) = ("failed to check what is cached", Box::new(then));
                 State::BackingOff(Backoff { what, error, failures: 1, then })
             }
@@ -72,12 +66,11 @@ impl Auditing {
     }
 
     /// What was deleted after our place in the watch is unlisted too, and its event still to come. So what is unlisted is
-    /// missed only if it is so again after one more watch, while the store has it in the very same version. Where the store is to
-    /// agree with all that there is now, the watch goes on from its place, too: it shows once more what the store has, and with that
-    /// what others have changed before our own writes.
+    /// missed only if it is so again after one more watch, while the store has it in the very same version. Of a server that was away
+    /// the watch may not show it at all.
     fn complete(self, unlisted: Unlisted, now: Instant) -> State {
         let was_unlisted = |(name, version)| self.watching.unlisted.get(name) == Some(version);
-        if unlisted.iter().any(was_unlisted) || (self.is_strict && !unlisted.is_empty()) {
+        if unlisted.iter().any(was_unlisted) || (self.was_away && !unlisted.is_empty()) {
             return State::Expired;
         }
         State::Watching(Watching { unlisted, next_audit: now + AUDIT, ..self.watching })
@@ -117,13 +110,6 @@ mod tests {
             other => panic!("{other:?}: its deletion may be on its way"),
         };
         assert!(matches!(audited(Auditing::begin(place)), State::Expired));
-        assert!(matches!(audited(Auditing::strict(watching())), State::Expired));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn all_that_a_server_has_that_was_away_must_be_in_the_store() {
-        let limit = |state| auditing(state).limit(&ResourceVersion::new("9"));
-        assert_eq!(limit(Auditing::begin(watching())).as_str(), "7", "what is newer is still to come");
-        assert_eq!(limit(Auditing::strict(watching())).as_str(), "9");
+        assert!(matches!(audited(Auditing::after_outage(watching())), State::Expired));
     }
 }
