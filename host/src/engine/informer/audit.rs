@@ -4,10 +4,11 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use crate::api;
+use crate::engine::cache::changed::Changed;
 use crate::engine::cache::store::listed::{Item, Place};
 use crate::engine::cache::version::ResourceVersion;
 use crate::engine::informer::error::Error;
-use crate::engine::informer::state::{Auditing, Finding, State};
+use crate::engine::informer::state::{Auditing, Finding, Names, State};
 use crate::engine::informer::watch::Watch;
 use crate::engine::informer::wire::{Head, HeadMetadata, Page};
 
@@ -56,9 +57,21 @@ impl<S: 'static> Watch<S> {
             return Ok(Finding::Same { next: metadata.next });
         }
         self.limits.audits.double();
+        if auditing.was_away() {
+            self.show_answers(&auditing.names);
+        }
         let is_listed =
             |namespace: &str, name: &str| auditing.names.contains(&(namespace.to_owned(), name.to_owned()));
         Ok(Finding::Complete(self.store.unlisted(&is_listed, &listed)))
+    }
+
+    /// Emits what came as an answer to a write: it may hold what no event will show, such as the state that the server went back to.
+    fn show_answers(&self, names: &Names) {
+        for (namespace, name) in names {
+            if let Some(answer) = self.store.take_unshown(namespace, name) {
+                (self.changed)(Changed::new(answer));
+            }
+        }
     }
 }
 
@@ -221,6 +234,16 @@ mod tests {
             assert_eq!(running.changes().split_off(2), changes, "see Watching::opened");
             assert_eq!(running.pages().len(), 3, "an audit, and the list that it makes for");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn answers_of_a_server_that_was_away_are_looked_at_again() {
+        let script = script().ended_watch(&[bookmark("8")]).watch_answer(Answer::Away).watch(&[]);
+        let running = Running::start(script.list("12", &[("a", "5"), ("b", "11")]));
+        running.until_watches(1).await;
+        running.store.put_answer(Arc::new(Object::from_json(config_map("b", "11")).unwrap()));
+        running.until_watches(4).await;
+        assert_eq!(running.changes().split_off(2), ["+b@11"], "see show_answers");
     }
 
     #[tokio::test(start_paused = true)]
