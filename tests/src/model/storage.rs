@@ -1,6 +1,6 @@
 //! The objects of the model, with one revision for all and a log of what has changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -36,6 +36,9 @@ pub(super) struct Storage {
     log: Vec<Change>,
     /// The copy that was made last.
     snapshot: (u64, BTreeMap<Key, Arc<Value>>),
+    /// UIDs and versions of what was lost. No object gets the same version a second time: no cache could tell its states apart, and
+    /// restores of etcd have `--bump-revision` against that.
+    lost: BTreeSet<(String, u64)>,
 }
 
 impl Key {
@@ -55,7 +58,8 @@ impl Key {
 impl Storage {
     pub(super) fn new() -> Self {
         let snapshot = (FIRST, BTreeMap::new());
-        Self { revision: FIRST, compacted: FIRST, objects: BTreeMap::new(), log: Vec::new(), snapshot }
+        let (objects, log, lost) = (BTreeMap::new(), Vec::new(), BTreeSet::new());
+        Self { revision: FIRST, compacted: FIRST, objects, log, snapshot, lost }
     }
 
     /// The revision of the last write.
@@ -76,6 +80,11 @@ impl Storage {
 
     /// Has what the copy has, and no memory of what came after it.
     pub(super) fn go_back(&mut self) {
+        let written = self.log.iter().filter_map(|change| change.new.as_ref());
+        for object in written.chain(self.objects.values()) {
+            let version = text(object, "/metadata/resourceVersion").parse().unwrap_or_default();
+            self.lost.insert((text(object, "/metadata/uid").to_owned(), version));
+        }
         (self.revision, self.objects) = self.snapshot.clone();
         self.compact();
     }
@@ -124,6 +133,10 @@ impl Storage {
     /// Writes an object under the next revision, which it gets.
     pub(super) fn put(&mut self, key: Key, mut object: Value) -> Arc<Value> {
         self.revision += 1;
+        let uid = text(&object, "/metadata/uid").to_owned();
+        while !self.lost.is_empty() && self.lost.contains(&(uid.clone(), self.revision)) {
+            self.revision += 1;
+        }
         metadata(&mut object).insert("resourceVersion".into(), self.revision.to_string().into());
         let object = Arc::new(object);
         let old = self.objects.insert(key.clone(), object.clone());
