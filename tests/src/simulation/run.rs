@@ -101,8 +101,7 @@ async fn settle(world: &World, silence: Duration) -> Vec<String> {
             seen = Some(revisions);
         }
         // Where somebody else has a name or an address, the syncer tries for ever.
-        let tries_for_ever = world.has_taken_names() || world.has_taken_addresses();
-        let is_silent = world.network.writes() == writes || tries_for_ever;
+        let is_silent = world.network.writes() == writes || world.is_obstructed();
         let bad_tokens = world.bad_tokens();
         if !(is_at_rest && differences.is_empty() && bad_tokens.is_empty() && is_silent) {
             (calm_since, writes) = (world.age(), world.network.writes());

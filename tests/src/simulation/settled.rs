@@ -45,13 +45,18 @@ impl World {
         [of(Side::Virtual), of(Side::Host)].concat()
     }
 
+    /// Whether a name or an address that the syncer may need is taken: nothing that it does can change that.
+    pub(super) fn is_obstructed(&self) -> bool {
+        self.has_taken_names() || self.has_taken_addresses()
+    }
+
     /// Whether somebody on the host has a name that the syncer may need.
-    pub(super) fn has_taken_names(&self) -> bool {
+    fn has_taken_names(&self) -> bool {
         KINDS.iter().any(|plural| self.host.objects("", plural).iter().any(|object| is_foreign(object)))
     }
 
     /// Whether a host Service has an address that another virtual one than its own holds.
-    pub(super) fn has_taken_addresses(&self) -> bool {
+    fn has_taken_addresses(&self) -> bool {
         self.host.objects("", "services").iter().any(|host| {
             identity(host)
                 .is_some_and(|identity| self.holds_address(text(host, "/spec/clusterIP"), &identity.uid))
@@ -82,7 +87,7 @@ impl World {
                 // Its data is lost, which nothing brings back.
                 "persistentvolumeclaims" => text(source, "/spec/volumeName").is_empty(),
                 // Where a Service has no host object, that of DNS may wait for the address that it holds, and pods for that.
-                _ if self.has_taken_names() || self.has_taken_addresses() => false,
+                _ if self.is_obstructed() => false,
                 _ => !has_ended,
             };
             return is_needed.then(|| "it has no host object".to_owned());

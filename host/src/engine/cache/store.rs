@@ -277,13 +277,8 @@ impl<S> State<S> {
 }
 
 impl<S> Entry<S> {
-    /// Whether it is this version of the object with this UID: a server that went back to an older state may give a version to
-    /// something else.
-    fn is_state(&self, uid: &str, version: &ResourceVersion) -> bool {
-        self.version == *version && self.is_of(uid)
-    }
-
-    /// Whether it is of the object with this UID, as far as its content says.
+    /// Whether it is of the object with this UID, as far as its content says: a server that went back to an older state may give
+    /// a version to something else.
     fn is_of(&self, uid: &str) -> bool {
         self.peek().is_none_or(|object| object.uid() == uid)
     }

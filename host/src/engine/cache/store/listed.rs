@@ -156,7 +156,7 @@ impl<S> State<S> {
         list: &ResourceVersion,
     ) -> Change {
         if let Some(entry) = self.objects.get_mut(name) {
-            if entry.is_state(uid, version) {
+            if entry.version == *version && entry.is_of(uid) {
                 return Change::Known;
             }
             if !entry.version.is_newer_than(list) {
